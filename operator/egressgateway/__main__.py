@@ -1,0 +1,5 @@
+"""`python -m egressgateway`."""
+
+from egressgateway.cli.main import main
+
+main()

@@ -1,0 +1,143 @@
+"""The command `egressgw`, also `kubectl egressgw`."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from egressgateway import __version__
+from egressgateway.errors import EgressGatewayError
+from egressgateway.settings import LeaseSettings, MeshSettings, Settings
+
+app = typer.Typer(
+    help="One EgressGateway object, one working exit from the service mesh.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    JSON = "json"
+    HUMAN = "human"
+
+
+class LogLevel(StrEnum):
+    """Which log lines are written."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+@app.command()
+def run(  # noqa: PLR0913  (one parameter a flag)
+    *,
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--namespace",
+            "-n",
+            envvar="EGRESSGATEWAY_NAMESPACES",
+            help="Serve only this namespace; repeatable. Default: all.",
+        ),
+    ] = None,
+    identity: Annotated[
+        str, typer.Option(envvar="POD_NAME", help="Name of this replica in the Lease. Default: the host's name.")
+    ] = "",
+    leader_elect: Annotated[bool, typer.Option(help="Let one replica write, by a Lease.")] = True,
+    lease_namespace: Annotated[
+        str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the Lease: the operator's own.")
+    ] = "default",
+    lease_seconds: Annotated[
+        float, typer.Option(min=1.5, help="How long a leader that vanished blocks its successor.")
+    ] = 15.0,
+    built_in_class: Annotated[
+        bool, typer.Option(help="Serve objects without a class while the cluster has no default class.")
+    ] = True,
+    trust_domain: Annotated[str, typer.Option(help="The mesh's trust domain.")] = "cluster.local",
+    cluster_domain: Annotated[str, typer.Option(help="The cluster's DNS domain.")] = "cluster.local",
+    mesh_namespace: Annotated[str, typer.Option(help="The mesh's root namespace, where istiod runs.")] = "istio-system",
+    push_grace_seconds: Annotated[
+        float, typer.Option(min=0.0, help="How long istiod may take to push a change to every proxy.")
+    ] = 2.0,
+    workers: Annotated[int, typer.Option(min=1, help="EgressGateways reconciled at once.")] = 16,
+    max_in_flight: Annotated[int, typer.Option(min=1, help="Calls to the API server at once.")] = 32,
+    metrics_host: Annotated[str, typer.Option(help="Address of /healthz, /readyz and /metrics.")] = "0.0.0.0",  # noqa: S104
+    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Their port; 0 takes a free one.")] = 8080,
+    log_format: Annotated[LogFormat, typer.Option(help="Form of log lines.")] = LogFormat.JSON,
+    log_level: Annotated[LogLevel, typer.Option(help="Least level of log lines.")] = LogLevel.INFO,
+) -> None:
+    """
+    Run the operator in the foreground, against $KUBECONFIG or from inside a pod.
+
+    Example: KUBECONFIG=~/.kube/config egressgw run --log-format human
+    """
+    from egressgateway.cli.run import run_operator
+
+    settings = Settings(
+        identity=identity or socket.gethostname(),
+        namespaces=tuple(namespace or ()),
+        built_in_class=built_in_class,
+        workers=workers,
+        max_in_flight=max_in_flight,
+        metrics_host=metrics_host,
+        metrics_port=metrics_port,
+        log_format=log_format.value,
+        log_level=log_level.value,
+        lease=lease_of(leader_elect, lease_namespace, lease_seconds),
+        mesh=MeshSettings(trust_domain, cluster_domain, mesh_namespace, timedelta(seconds=push_grace_seconds)),
+    )
+    raise typer.Exit(run_operator(settings))
+
+
+def lease_of(enabled: bool, namespace: str, seconds: float) -> LeaseSettings:
+    """The three times of a Lease in client-go's proportions: 15, 10 and 2 seconds."""
+    return LeaseSettings(
+        enabled=enabled,
+        namespace=namespace,
+        duration=timedelta(seconds=seconds),
+        renew_deadline=timedelta(seconds=seconds * 10 / 15),
+        retry_period=timedelta(seconds=seconds * 2 / 15),
+    )
+
+
+@app.command()
+def crds(directory: Annotated[Path, typer.Argument(help="Directory to write to.")] = Path("crds")) -> None:
+    """
+    Write the CustomResourceDefinitions.
+
+    Example: egressgw crds crds/ && kubectl apply -f crds/
+    """
+    from egressgateway.cli.crds import write_crds
+
+    for path in write_crds(directory):
+        typer.echo(path)
+
+
+@app.command()
+def version() -> None:
+    """
+    Print the version.
+
+    Example: egressgw version
+    """
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Entry point: errors of ours in one line, without a traceback."""
+    try:
+        app()
+    except EgressGatewayError as error:
+        typer.echo(f"egressgw: {error}", err=True)
+        sys.exit(1)

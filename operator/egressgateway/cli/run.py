@@ -1,0 +1,46 @@
+"""`egressgw run`: the operator in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+import kopf
+
+from egressgateway.cli.logging import configure_logging
+from egressgateway.handlers import build_registry, build_settings
+from egressgateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LEASE_LOST = 3
+"""Exit code after a lost Lease: nothing is wrong with the program, start it again."""
+
+
+def run_operator(settings: Settings) -> int:
+    """Run until a signal or the loss of the Lease; returns the exit code."""
+    configure_logging(settings.log_format, settings.log_level)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_run(settings))
+
+
+async def _run(settings: Settings) -> int:
+    lost = asyncio.Event()
+    await kopf.operator(
+        registry=build_registry(settings, lost),
+        settings=build_settings(),
+        clusterwide=not settings.namespaces,
+        namespaces=settings.namespaces,
+        standalone=True,
+        stop_flag=lost,
+    )
+    return LEASE_LOST if lost.is_set() else 0
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.Loop

@@ -1,0 +1,167 @@
+"""
+Actions as data: which objects to write, which to delete, which are somebody else's.
+
+A child is in sync when its digest annotation is ours and the live object still holds every field of ours: so a
+restart, or a status change of a child, costs no write at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from egressgateway.diff.subset import EXACT_KINDS, has_foreign_fields, holds, merge_patch
+from egressgateway.plan.ir import Plan, Stage
+from egressgateway.plan.names import ANNOTATION_DIGEST, LABEL_PART
+from egressgateway.plan.retain import stage_of
+from egressgateway.refs import GROUP, Key, Manifest, ObjectRef
+from egressgateway.render.manifests import Desired
+
+
+_NO_MEMO: Mapping[ObjectRef, tuple[str, str]] = {}
+
+
+class Mode(StrEnum):
+    """How an object is written."""
+
+    CREATE = "create"
+    """Server-side apply that fails when the name is taken."""
+
+    APPLY = "apply"
+    """Server-side apply onto the very object that we saw."""
+
+    RESET = "reset"
+    """Merge patch that also takes out what somebody added: server-side apply cannot remove foreign fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One object to write. `drift`: somebody changed what we had written; the plan did not."""
+
+    mode: Mode
+    desired: Desired
+    live: Manifest | None = None
+    drift: bool = False
+
+    @property
+    def ref(self) -> ObjectRef:
+        return self.desired.ref
+
+    @property
+    def stage(self) -> Stage:
+        return self.desired.stage
+
+    @property
+    def body(self) -> Manifest:
+        """
+        What goes over the wire.
+
+        Two preconditions keep other people's objects safe without a read before the write. A create carries a
+        resource version that no object has: the API server ignores it for a new object and answers 409 when one of
+        that name exists (seen on 1.36). Everything else carries the uid of the object that was seen.
+        """
+        manifest = self.desired.manifest
+        if self.live is None:
+            return {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": "1"}}
+        metadata = {**manifest["metadata"], "uid": self.live["metadata"]["uid"]}
+        if self.mode is Mode.APPLY:
+            return {**manifest, "metadata": metadata}
+        return {**manifest, "metadata": metadata, "spec": merge_patch(manifest["spec"], self.live.get("spec"))}
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """One object to delete: no longer wanted, and ours."""
+
+    ref: ObjectRef
+    stage: Stage
+    live: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSet:
+    """All differences of one EgressGateway's children. `foreign` holds refs under which an object of others stands."""
+
+    writes: tuple[Write, ...] = ()
+    deletes: tuple[Delete, ...] = ()
+    foreign: frozenset[ObjectRef] = frozenset()
+
+    @property
+    def empty(self) -> bool:
+        return not (self.writes or self.deletes)
+
+
+Memo = Mapping[ObjectRef, tuple[str, str]]
+"""Digest and resource version of what was written last, by ref."""
+
+
+def diff(
+    plan: Plan, desired: Iterable[Desired], live: Mapping[ObjectRef, Manifest], key: Key, memo: Memo = _NO_MEMO
+) -> ChangeSet:
+    """
+    What separates `live` from `desired`.
+
+    Args:
+        live: objects that carry the labels of `key`'s children.
+        memo: an object that is still at the version that our write made is not written again, even where the server
+            stores another form of a value than the one sent: at most one write too many, never a loop.
+    """
+    wanted = {item.ref: item for item in desired}
+    foreign = frozenset(ref for ref, found in live.items() if not is_child_of(found, key))
+    writes = [
+        write
+        for item in wanted.values()
+        if item.ref not in foreign and (write := _write(item, live.get(item.ref), memo))
+    ]
+    deletes = [
+        Delete(ref, stage_of(found), found)
+        for ref, found in live.items()
+        if ref not in wanted and ref not in foreign and not _is_kept(plan, found) and not is_deleting(found)
+    ]
+    return ChangeSet(tuple(writes), tuple(deletes), foreign & wanted.keys())
+
+
+def is_child_of(manifest: Manifest, key: Key) -> bool:
+    """
+    Whether an EgressGateway of that name owns the object. Labels alone anybody can set.
+
+    By name, not by uid: children of a deleted predecessor are taken over, not fought for with the garbage collector.
+    """
+    owners = manifest["metadata"].get("ownerReferences") or ()
+    return any(
+        owner.get("kind") == "EgressGateway"
+        and owner.get("name") == key.name
+        and str(owner.get("apiVersion", "")).startswith(f"{GROUP}/")
+        for owner in owners
+    )
+
+
+def is_deleting(manifest: Manifest) -> bool:
+    return "deletionTimestamp" in manifest["metadata"]
+
+
+def in_sync(desired: Desired, live: Manifest | None) -> bool:
+    """Whether `live` is what `desired` says, as far as the operator has a say in it."""
+    if live is None or is_deleting(live):
+        return False
+    annotations = live["metadata"].get("annotations") or {}
+    return annotations.get(ANNOTATION_DIGEST) == desired.digest and holds(desired.manifest, live)
+
+
+def _write(desired: Desired, live: Manifest | None, memo: Memo) -> Write | None:
+    if live is None:
+        return Write(Mode.CREATE, desired)
+    written = (desired.digest, live["metadata"].get("resourceVersion", ""))
+    if is_deleting(live) or memo.get(desired.ref) == written or in_sync(desired, live):
+        # An object that is going away cannot be brought back; its deletion wakes us up.
+        return None
+    same_plan = (live["metadata"].get("annotations") or {}).get(ANNOTATION_DIGEST) == desired.digest
+    # What an earlier plan of ours left behind, server-side apply takes out by itself.
+    exact = same_plan and desired.ref.kind in EXACT_KINDS
+    foreign = exact and has_foreign_fields(desired.manifest["spec"], live.get("spec"))
+    return Write(Mode.RESET if foreign else Mode.APPLY, desired, live, drift=same_plan)
+
+
+def _is_kept(plan: Plan, live: Manifest) -> bool:
+    return plan.keep_all or (live["metadata"].get("labels") or {}).get(LABEL_PART) in plan.kept

@@ -1,0 +1,135 @@
+"""
+Which changes may be made now: make before break (notes "istio-recipes" §9).
+
+* Clients are sent a new way only when a pod can serve it and istiod has pushed the gateway's side of it.
+* A ServiceEntry and the VirtualServices of its hosts change in one burst: ServiceEntry alone is a direct way past the
+  gateway, VirtualService alone is a 503.
+* What the gateway's side loses goes only after the clients were told and istiod has pushed that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from egressgateway.diff.changeset import ChangeSet, Delete, Write
+from egressgateway.facts import Facts
+from egressgateway.plan.ir import Stage
+from egressgateway.plan.retain import live_clients, ways_in_use, ways_of
+from egressgateway.refs import Manifest, ObjectRef
+
+
+class Hold(StrEnum):
+    """Why a change waits."""
+
+    GATEWAY_NOT_READY = "no gateway pod is ready yet"
+    PUSH = "the mesh is being told of the gateway"
+    DRAIN = "the mesh is being told that clients have left"
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """
+    A change set in the order in which it may be carried out.
+
+    `foundation` and `gateway` are written first, `clients` in one burst after them if they succeed, `removals` last.
+    `held` says what must wait, by ref.
+    """
+
+    foundation: tuple[Write, ...] = ()
+    gateway: tuple[Write, ...] = ()
+    clients: tuple[Write | Delete, ...] = ()
+    removals: tuple[Delete, ...] = ()
+    held: Mapping[ObjectRef, Hold] = field(default_factory=dict)
+
+
+def plan_steps(changes: ChangeSet, facts: Facts) -> Steps:
+    """Split `changes` into what may be done in this pass, and what must wait for what."""
+    foundation = tuple(write for write in changes.writes if write.stage is Stage.FOUNDATION)
+    gateway = tuple(write for write in changes.writes if write.stage is Stage.GATEWAY)
+    clients, held = _clients_now(changes, facts, gateway_changes=bool(foundation or gateway))
+    removals, kept = _removals_now(changes, facts, clients_change=bool(clients))
+    return Steps(foundation, gateway, clients, removals, {**held, **kept})
+
+
+def _clients_now(
+    changes: ChangeSet, facts: Facts, *, gateway_changes: bool
+) -> tuple[tuple[Write | Delete, ...], dict[ObjectRef, Hold]]:
+    now: list[Write | Delete] = []
+    held: dict[ObjectRef, Hold] = {}
+    for burst in _bursts(changes, facts.live):
+        hold = _hold_of(burst, facts, gateway_changes=gateway_changes)
+        if hold is None:
+            now += burst
+        else:
+            held |= {action.ref: hold for action in burst}
+    return tuple(now), held
+
+
+def _hold_of(burst: list[Write | Delete], facts: Facts, *, gateway_changes: bool) -> Hold | None:
+    if not _opens_a_way(burst, facts.live) or _is_leaking(burst, facts.live):
+        return None
+    if facts.workload.ready == 0 or not facts.workload.complete:
+        return Hold.GATEWAY_NOT_READY
+    if gateway_changes or not facts.gateway_settled:
+        return Hold.PUSH
+    return None
+
+
+def _opens_a_way(burst: Iterable[Write | Delete], live: Mapping[ObjectRef, Manifest]) -> bool:
+    """Whether clients would be sent to a hop that none of them is sent to yet."""
+    in_use = ways_in_use(live)
+    desired = [action.desired.manifest for action in burst if isinstance(action, Write)]
+    return any(way not in in_use for manifest in desired for way in ways_of(manifest))
+
+
+def _is_leaking(burst: Iterable[Write | Delete], live: Mapping[ObjectRef, Manifest]) -> bool:
+    """
+    Whether one of the burst's hosts is registered with clients while nothing steers it.
+
+    Somebody deleted or changed the VirtualService: right now requests go direct, so its repair does not wait.
+    """
+    routes = (found for found in live_clients(live, "VirtualService") if any(ways_of(found)))
+    steered = {host for found in routes for host in hosts_of(found)}
+    registered = {host for found in live_clients(live, "ServiceEntry") for host in hosts_of(found)}
+    return any(hosts_of(manifest) & (registered - steered) for manifest in map(_manifest_of, burst))
+
+
+def _bursts(changes: ChangeSet, live: Mapping[ObjectRef, Manifest]) -> list[list[Write | Delete]]:
+    """Client-side changes, those together that share a host, before or after the change."""
+    actions: list[Write | Delete] = [
+        *(write for write in changes.writes if write.stage is Stage.CLIENTS),
+        *(delete for delete in changes.deletes if delete.stage is Stage.CLIENTS),
+    ]
+    groups: list[tuple[set[str], list[Write | Delete]]] = []
+    for action in actions:
+        hosts = set(hosts_of(_manifest_of(action)) | hosts_of(live.get(action.ref, {})))
+        members = [action]
+        for group in [group for group in groups if group[0] & hosts]:
+            hosts |= group[0]
+            members = [*group[1], *members]
+            groups.remove(group)
+        groups.append((hosts, members))
+    return [members for _, members in groups]
+
+
+def _removals_now(
+    changes: ChangeSet, facts: Facts, *, clients_change: bool
+) -> tuple[tuple[Delete, ...], dict[ObjectRef, Hold]]:
+    removals = tuple(delete for delete in changes.deletes if delete.stage is not Stage.CLIENTS)
+    in_use = ways_in_use(facts.live)
+    if clients_change or not facts.clients_settled:
+        return (), {delete.ref: Hold.DRAIN for delete in removals}
+    if in_use and any(delete.stage is Stage.CLIENTS for delete in changes.deletes):
+        return (), {delete.ref: Hold.DRAIN for delete in removals}
+    return tuple(sorted(removals, key=lambda delete: -delete.stage)), {}
+
+
+def hosts_of(manifest: Manifest) -> frozenset[str]:
+    """Hosts that a ServiceEntry registers or a VirtualService routes."""
+    return frozenset((manifest.get("spec") or {}).get("hosts") or ())
+
+
+def _manifest_of(action: Write | Delete) -> Manifest:
+    return action.desired.manifest if isinstance(action, Write) else action.live

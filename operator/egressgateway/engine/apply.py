@@ -1,0 +1,151 @@
+"""Steps become writes. What fails comes back as data: one bad child never keeps the others from being written."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+
+from egressgateway.cluster.client import ApiClient
+from egressgateway.cluster.request import Request, apply_object, delete_object, get_object, merge_patch
+from egressgateway.diff.changeset import Delete, Mode, Write, is_child_of
+from egressgateway.diff.steering import Steps
+from egressgateway.engine.caches import Caches
+from egressgateway.engine.memory import Progress
+from egressgateway.engine.metrics import Metrics
+from egressgateway.errors import ClusterError, Conflict, NotFound
+from egressgateway.plan.names import MANAGED_BY
+from egressgateway.refs import CHILD_BY_KIND, Key, ObjectRef
+
+log = logging.getLogger(__name__)
+
+FIELD_MANAGER: Final = MANAGED_BY
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What came of the writes: refs that failed and why, and refs whose name somebody else's object has."""
+
+    failures: Mapping[ObjectRef, ClusterError] = field(default_factory=dict)
+    foreign: frozenset[ObjectRef] = frozenset()
+    writes: int = 0
+
+
+class Applier:
+    """Writes children for one reconcile at a time and key; keeps caches and memory true."""
+
+    def __init__(self, client: ApiClient, caches: Caches, metrics: Metrics) -> None:
+        self._client = client
+        self._caches = caches
+        self._metrics = metrics
+
+    async def apply(self, key: Key, steps: Steps, progress: Progress) -> Applied:
+        """
+        Carry out `steps` in their order.
+
+        Clients are only told of what stands: a failure before them, in what serves everybody or in their part, keeps
+        their changes back.
+        """
+        failures: dict[ObjectRef, ClusterError] = {}
+        foreign: set[ObjectRef] = set()
+        broken: set[str] = set()
+        for stage in (steps.foundation, steps.gateway):
+            await self._write_all(key, stage, progress, failures, foreign)
+            broken |= {write.desired.part for write in stage if write.ref in failures or write.ref in foreign}
+        if steps.foundation or steps.gateway:
+            progress.gateway_written_at = _clock()
+        clients = [] if "" in broken else [action for action in steps.clients if _part_of(action) not in broken]
+        await self._write_all(key, clients, progress, failures, foreign)
+        if clients:
+            progress.clients_written_at = _clock()
+        await self._write_all(key, steps.removals, progress, failures, foreign)
+        writes = len(steps.foundation) + len(steps.gateway) + len(clients) + len(steps.removals)
+        return Applied(failures, frozenset(foreign), writes)
+
+    async def _write_all(
+        self,
+        key: Key,
+        actions: Iterable[Write | Delete],
+        progress: Progress,
+        failures: dict[ObjectRef, ClusterError],
+        foreign: set[ObjectRef],
+    ) -> None:
+        """All of one stage at once, so that istiod's debounce makes one push of them."""
+
+        async def one(action: Write | Delete) -> None:
+            try:
+                await (self._write(action, progress) if isinstance(action, Write) else self._delete(action, progress))
+            except Conflict as error:
+                if await self._is_foreign(key, action):
+                    foreign.add(action.ref)
+                else:
+                    failures[action.ref] = error
+            except ClusterError as error:
+                failures[action.ref] = error
+            self._count(action, failures.get(action.ref))
+
+        await asyncio.gather(*(one(action) for action in actions))
+
+    async def _write(self, write: Write, progress: Progress) -> None:
+        live = await self._client.send(_request_of(write))
+        if live is None:
+            return
+        # The answer has the newest state of all: the watch will only repeat it.
+        self._caches.put_child(write.ref.kind, live)
+        was_there = write.ref in progress.written
+        progress.written[write.ref] = (write.desired.digest, live["metadata"]["resourceVersion"])
+        log.debug("Child written", extra={"fields": {"child": str(write.ref), "mode": write.mode.value}})
+        if write.drift or (write.mode is Mode.CREATE and was_there):
+            self._metrics.drift_corrected(write.ref.kind)
+            log.info("Drift repaired", extra={"fields": {"child": str(write.ref)}})
+
+    async def _delete(self, delete: Delete, progress: Progress) -> None:
+        resource = CHILD_BY_KIND[delete.ref.kind]
+        uid = delete.live["metadata"]["uid"]
+        try:
+            await self._client.send(delete_object(resource, delete.ref.namespace, delete.ref.name, uid=uid))
+        except NotFound:
+            pass
+        self._caches.children[delete.ref.kind].remove(delete.live)
+        progress.written.pop(delete.ref, None)
+        log.debug("Child deleted", extra={"fields": {"child": str(delete.ref)}})
+
+    async def _is_foreign(self, key: Key, action: Write | Delete) -> bool:
+        """After a conflict: whether the object of that name is somebody else's. Reads it; the caches learn of ours."""
+        if isinstance(action, Delete) or action.mode is not Mode.CREATE:
+            return False
+        try:
+            found = await self._client.send(
+                get_object(CHILD_BY_KIND[action.ref.kind], action.ref.namespace, action.ref.name)
+            )
+        except ClusterError:
+            return False
+        if found is None or is_child_of(found, key):
+            if found is not None:
+                self._caches.put_child(action.ref.kind, found)
+            return False
+        return True
+
+    def _count(self, action: Write | Delete, error: ClusterError | None) -> None:
+        operation = action.mode.value if isinstance(action, Write) else "delete"
+        self._metrics.child_applied(action.ref.kind, operation, type(error).__name__ if error else "success")
+
+
+def _request_of(write: Write) -> Request:
+    resource = CHILD_BY_KIND[write.ref.kind]
+    if write.mode is Mode.RESET:
+        return merge_patch(resource, write.ref.namespace, write.ref.name, write.body, field_manager=FIELD_MANAGER)
+    body = orjson.dumps(write.body)
+    return apply_object(resource, write.ref.namespace, write.ref.name, body, field_manager=FIELD_MANAGER)
+
+
+def _part_of(action: Write | Delete) -> str:
+    return action.desired.part if isinstance(action, Write) else ""
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,222 @@
+"""
+The story of one reconcile: look, judge, plan, compare, write, say so.
+
+Level-triggered: it reads the whole state each time and moves the cluster one step towards what the object asks for. It
+never waits for anything: what must wait is looked at again later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from egressgateway.cluster.client import ApiClient
+from egressgateway.diff.changeset import ChangeSet, diff
+from egressgateway.diff.steering import Hold, Steps, plan_steps
+from egressgateway.engine.apply import Applied, Applier
+from egressgateway.engine.caches import Caches
+from egressgateway.engine.events import EventRecorder
+from egressgateway.engine.memory import Memory, Progress
+from egressgateway.engine.metrics import Metrics
+from egressgateway.engine.observe import PATIENCE, Observer
+from egressgateway.engine.outcome import Again, Done, Outcome, Stalled, Waiting
+from egressgateway.engine.owner import OwnerWriter
+from egressgateway.errors import ClusterError, Forbidden, Invalid
+from egressgateway.facts import Facts
+from egressgateway.plan.accept import Acceptance, accept
+from egressgateway.plan.build import build_plan
+from egressgateway.plan.ir import Plan
+from egressgateway.refs import Key
+from egressgateway.render.environment import Renderer
+from egressgateway.render.manifests import Desired, RenderCache
+from egressgateway.settings import Settings
+from egressgateway.status.merge import is_cosmetic, merge_status, suspended_status
+from egressgateway.status.summarize import Observed, summarize
+
+log = logging.getLogger(__name__)
+
+_FOREIGN_RETRY: Final = timedelta(seconds=30)
+_SOON: Final = timedelta(seconds=15)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Reconciler:
+    """Reconciles one key at a time, many keys at once."""
+
+    def __init__(  # noqa: PLR0913  (the parts that the engine is made of)
+        self,
+        *,
+        client: ApiClient,
+        caches: Caches,
+        events: EventRecorder,
+        metrics: Metrics,
+        observer: Observer,
+        settings: Settings,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._caches = caches
+        self._metrics = metrics
+        self._observer = observer
+        self._grace = settings.mesh.push_grace
+        self._now = now
+        self._memory = Memory()
+        self._rendered = RenderCache(Renderer())
+        self._applier = Applier(client, caches, metrics)
+        self._owner = OwnerWriter(client, caches, events, metrics)
+
+    async def reconcile(self, key: Key) -> Outcome:
+        """
+        Move the cluster one step towards what the EgressGateway `key` asks for.
+
+        Raises:
+            ClusterError: a write failed in a way that time may heal; what could be written was written.
+        """
+        progress = self._memory.of(key, _clock())
+        facts = self._observe(key, progress)
+        if facts is None:
+            self._forget(key)
+            return Done()
+        if facts.gateway.deleting:
+            return await self._withdraw(facts, progress)
+        if facts.gateway.spec is not None and facts.gateway.spec.suspend:
+            await self._owner.write_status(
+                key, suspended_status(facts.gateway.status, facts.gateway.generation, facts.now)
+            )
+            return Done()
+        return await self._converge(facts, progress)
+
+    async def _converge(self, facts: Facts, progress: Progress) -> Outcome:
+        acceptance = accept(facts)
+        plan = build_plan(facts, acceptance)
+        desired = self._rendered.render(plan.children)
+        changes = diff(plan, desired, facts.live, facts.key, progress.written)
+        if changes.writes:
+            await self._announce(facts, acceptance, plan, changes)
+        steps = plan_steps(changes, facts)
+        applied = await self._applier.apply(facts.key, steps, progress)
+        outcome = await self._conclude(facts.key, acceptance, plan, desired, steps, applied, progress)
+        _raise_transient(applied)
+        return outcome
+
+    async def _announce(self, facts: Facts, acceptance: Acceptance, plan: Plan, changes: ChangeSet) -> None:
+        """
+        Before the first write: claims stand in the status, and a finalizer lets clients be withdrawn in one burst.
+
+        A claim that is only in memory would be lost with the process, and its host with it.
+        """
+        claimed = {claim["host"] for claim in facts.gateway.status.get("claims") or ()}
+        if not acceptance.claims.by_host.keys() <= claimed:
+            observed = Observed(missing=frozenset(write.ref for write in changes.writes))
+            summary = summarize(facts, acceptance, plan, observed)
+            status = merge_status(facts.gateway.status, summary, facts.gateway.generation, facts.now)
+            await self._owner.write_status(facts.key, status)
+        await self._owner.add_finalizer(facts.key)
+
+    async def _conclude(  # noqa: PLR0913
+        self,
+        key: Key,
+        acceptance: Acceptance,
+        plan: Plan,
+        desired: tuple[Desired, ...],
+        steps: Steps,
+        applied: Applied,
+        progress: Progress,
+    ) -> Outcome:
+        """Look again at what the writes left, say so in the status, and decide when to go on."""
+        facts = self._observe(key, progress)
+        if facts is None:
+            return Done()
+        left = diff(plan, desired, facts.live, key, progress.written)
+        observed = Observed(
+            missing=frozenset(write.ref for write in left.writes),
+            failures={ref: str(error) for ref, error in applied.failures.items() if _is_final(error)},
+            foreign=applied.foreign | left.foreign,
+            held=steps.held,
+        )
+        outcome = self._outcome(facts, acceptance, left, steps, applied, observed)
+        summary = summarize(facts, acceptance, plan, observed)
+        status = merge_status(facts.gateway.status, summary, facts.gateway.generation, facts.now)
+        if not (_comes_soon(outcome) and is_cosmetic(facts.gateway.status, status)):
+            await self._owner.write_status(key, status)
+        self._metrics.destinations(key, "Istio", len(summary.parts))
+        self._metrics.host_conflicts(key, len(acceptance.claims.lost))
+        return outcome
+
+    def _outcome(  # noqa: PLR0913
+        self,
+        facts: Facts,
+        acceptance: Acceptance,
+        left: ChangeSet,
+        steps: Steps,
+        applied: Applied,
+        observed: Observed,
+    ) -> Outcome:
+        if any(_is_final(error) for error in applied.failures.values()):
+            return Stalled("ApplyFailed")
+        if observed.foreign:
+            return Waiting("ResourceConflict", _FOREIGN_RETRY)
+        holds = set(steps.held.values())
+        if holds & {Hold.PUSH, Hold.DRAIN} or (applied.writes and not left.empty):
+            return Again(self._grace)
+        if Hold.GATEWAY_NOT_READY in holds:
+            return Again(PATIENCE / 5) if facts.workload.ready else Waiting("GatewayNotReady")
+        if not facts.clients_settled and applied.writes:
+            # What a withdrawn way leaves behind in shared objects goes when the mesh knows.
+            return Again(self._grace)
+        if acceptance.next_expiry is not None:
+            return Again(max(acceptance.next_expiry - facts.now, timedelta(seconds=1)))
+        return Done()
+
+    async def _withdraw(self, facts: Facts, progress: Progress) -> Outcome:
+        """
+        The object is going: take its clients back in one burst, let the mesh hear of it, then let go.
+
+        The rest goes by owner reference. Left to the garbage collector, the clients' objects go one by one, and
+        hundreds of requests pass by the gateway meanwhile (notes "istio-recipes" §9).
+        """
+        if not self._owner.has_finalizer(facts.key):
+            return Done()
+        plan = build_plan(facts, accept(facts))
+        steps = plan_steps(diff(plan, (), facts.live, facts.key), facts)
+        applied = await self._applier.apply(facts.key, Steps(clients=steps.clients), progress)
+        _raise_transient(applied)
+        if applied.failures:
+            raise next(iter(applied.failures.values()))
+        if facts.live and (steps.clients or not facts.clients_settled):
+            return Again(self._grace)
+        await self._owner.remove_finalizer(facts.key)
+        return Done()
+
+    def _observe(self, key: Key, progress: Progress) -> Facts | None:
+        return self._observer.observe(key, progress, self._now(), _clock())
+
+    def _forget(self, key: Key) -> None:
+        progress = self._memory.of(key, _clock())
+        self._rendered.forget(progress.written)
+        self._memory.forget(key)
+        self._metrics.forget(key)
+
+
+def _is_final(error: ClusterError) -> bool:
+    """Whether the server refused the object itself: trying again at once is in vain."""
+    return isinstance(error, Invalid | Forbidden)
+
+
+def _raise_transient(applied: Applied) -> None:
+    for error in applied.failures.values():
+        if not _is_final(error):
+            raise error
+
+
+def _comes_soon(outcome: Outcome) -> bool:
+    return isinstance(outcome, Again) and outcome.after <= _SOON
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,76 @@
+"""
+Lists every EgressGateway at the start and from time to time.
+
+kopf's watch tells of changes but not of objects that vanished while it was cut off (a relist after a 410 drops
+nothing): without this net, a ghost's children would be made again for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from egressgateway.cluster.backoff import Backoff
+from egressgateway.cluster.client import ApiClient
+from egressgateway.cluster.request import list_objects
+from egressgateway.cluster.store import Change
+from egressgateway.engine.caches import Caches
+from egressgateway.errors import ClusterError
+from egressgateway.refs import EGRESS_GATEWAY, Manifest
+from egressgateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Resync:
+    """Runs in the background from `start` to `stop`; `synced` is set after the first complete list."""
+
+    def __init__(
+        self, client: ApiClient, settings: Settings, caches: Caches, on_change: Callable[[Change], None]
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._caches = caches
+        self._on_change = on_change
+        self._task: asyncio.Task[None] | None = None
+        self.synced = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin with a list at once."""
+        self._task = asyncio.create_task(self._run(), name="resync")
+
+    async def stop(self) -> None:
+        """List no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        backoff = Backoff(base=0.5)
+        while True:
+            try:
+                for namespace in self._settings.namespaces or (None,):
+                    await self._list(namespace)
+            except ClusterError as error:
+                log.warning("EgressGateways cannot be listed", extra={"fields": {"error": str(error)}})
+                await asyncio.sleep(backoff.next(cap=30.0))
+                continue
+            backoff.reset()
+            self.synced.set()
+            await asyncio.sleep(self._settings.resync.total_seconds())
+
+    async def _list(self, namespace: str | None) -> None:
+        self._caches.gateways.begin_list(namespace)
+        listed: list[Manifest] = []
+        token: str | None = None
+        while True:
+            page = await self._client.send(list_objects(EGRESS_GATEWAY, namespace, continue_=token)) or {}
+            # Items of a list come without their own kind.
+            head = {"apiVersion": EGRESS_GATEWAY.api_version, "kind": EGRESS_GATEWAY.kind}
+            listed += [{**head, **item} for item in page.get("items") or ()]
+            token = (page.get("metadata") or {}).get("continue") or None
+            if token is None:
+                break
+        for change in self._caches.replace_gateways(listed, namespace):
+            self._on_change(change)

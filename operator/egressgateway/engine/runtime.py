@@ -1,0 +1,174 @@
+"""
+The engine as a whole: what runs in one replica, in which order it starts and ends.
+
+Every replica keeps its caches warm and answers probes; only the one that holds the Lease writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Final
+
+from egressgateway.cluster.client import ApiClient
+from egressgateway.cluster.informer import Informer
+from egressgateway.cluster.store import Change, Store
+from egressgateway.engine.caches import Caches, key_of, owner_of
+from egressgateway.engine.events import EventRecorder
+from egressgateway.engine.lease import LeaderElector
+from egressgateway.engine.metrics import Metrics
+from egressgateway.engine.observe import Observer
+from egressgateway.engine.queue import Priority, WorkQueue
+from egressgateway.engine.reconcile import Reconciler
+from egressgateway.engine.resync import Resync
+from egressgateway.engine.server import Server, dead_informers, missing_kinds
+from egressgateway.engine.worker import Workers
+from egressgateway.plan.names import CHILD_SELECTOR
+from egressgateway.refs import CHILD_RESOURCES, EGRESS_GATEWAY_CLASS, NAMESPACE, Key, Manifest, Resource
+from egressgateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_STOP_GRACE: Final = timedelta(seconds=10)
+
+
+class Runtime:
+    """One replica of the operator, from `start` to `stop`."""
+
+    def __init__(self, client: ApiClient, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._client = client
+        self.caches = Caches()
+        self._queue: WorkQueue[Key] = WorkQueue()
+        self._events = EventRecorder(client, instance=settings.identity)
+        self._observer = Observer(self.caches, settings)
+        self._informers = self._build_informers()
+        self._resync = Resync(client, settings, self.caches, self._gateway_changed)
+        self.elector = LeaderElector(client, settings.lease, settings.identity, on_change=metrics.leads)
+        reconciler = Reconciler(
+            client=client,
+            caches=self.caches,
+            events=self._events,
+            metrics=metrics,
+            observer=self._observer,
+            settings=settings,
+        )
+        self._workers = Workers(self._queue, reconciler.reconcile, concurrency=settings.workers, metrics=metrics)
+        self.server = Server(
+            settings.metrics_host, settings.metrics_port, healthy=self._unhealthy, ready=self._unready, metrics=metrics
+        )
+        self._leading: asyncio.Task[None] | None = None
+        self.lost = self.elector.lost
+
+    async def start(self) -> None:
+        """Fill the caches and stand for election. Returns at once; work begins when both are done."""
+        # Tens of thousands of cached objects live as long as the process; looking through them for cycles is wasted.
+        gc.set_threshold(200_000, 20, 100)
+        self._metrics.observe_queue(self._queue)
+        await self.server.start()
+        self._events.start()
+        for informer in self._informers:
+            informer.start()
+        self._resync.start()
+        self.elector.start()
+        self._leading = asyncio.create_task(self._lead(), name="leading")
+
+    async def stop(self) -> None:
+        """Finish what is under way, give the Lease back, end the watches."""
+        if self._leading is not None:
+            self._leading.cancel()
+            await asyncio.gather(self._leading, return_exceptions=True)
+        finished = await self._workers.stop(_STOP_GRACE)
+        if not finished:
+            log.warning("Some reconciles did not finish in time; they are done again by the next leader")
+        await self.elector.stop()
+        await self._events.stop()
+        await self._resync.stop()
+        for informer in self._informers:
+            await informer.stop()
+        await self.server.stop()
+
+    def gateway_event(self, type_: str | None, manifest: Manifest) -> None:
+        """An EgressGateway as kopf's watch saw it."""
+        change = self.caches.remove_gateway(manifest) if type_ == "DELETED" else self.caches.put_gateway(manifest)
+        if change is not None:
+            self._gateway_changed(change if type_ is not None else change._replace(listed=True))
+
+    async def _lead(self) -> None:
+        """Work as soon as this replica leads and everything has been read once."""
+        await self.elector.elected.wait()
+        await asyncio.gather(*(informer.synced() for informer in self._informers), self._resync.synced.wait())
+        self._refresh_unserved()
+        log.info(
+            "Leading", extra={"fields": {"gateways": len(self.caches.gateways), "workers": self._settings.workers}}
+        )
+        self._workers.start()
+        await self.elector.lost.wait()
+        # Somebody else may write from now on: what is under way must not.
+        await self._workers.stop(timedelta(0))
+
+    def _build_informers(self) -> list[Informer]:
+        children = [
+            self._informer(resource, self.caches.children[resource.kind], CHILD_SELECTOR)
+            for resource in CHILD_RESOURCES
+        ]
+        return [
+            *children,
+            self._informer(EGRESS_GATEWAY_CLASS, self.caches.classes),
+            self._informer(NAMESPACE, self.caches.namespaces),
+        ]
+
+    def _informer(self, resource: Resource, store: Store, label_selector: str | None = None) -> Informer:
+        handlers = {
+            EGRESS_GATEWAY_CLASS.kind: self.caches.affected_by_class,
+            NAMESPACE.kind: self.caches.affected_by_namespace,
+        }
+        affected = handlers.get(resource.kind, _owner_of_child)
+
+        def on_change(change: Change) -> None:
+            self._enqueue(affected(change), change)
+
+        return Informer(
+            self._client,
+            resource,
+            store,
+            namespaces=self._settings.namespaces,
+            label_selector=label_selector,
+            on_change=on_change,
+            on_restart=lambda kind, why: self._metrics.watch_restarted(kind, str(why)),
+            on_served=self._served_changed,
+        )
+
+    def _served_changed(self) -> None:
+        """A CRD came or went: every object may be told so."""
+        self._refresh_unserved()
+        for gateway in self.caches.gateways:
+            self._queue.add(key_of(gateway), Priority.ROUTINE)
+
+    def _refresh_unserved(self) -> None:
+        self._observer.unserved = frozenset(
+            informer.resource.kind for informer in self._informers if not informer.state.served
+        ) & frozenset(self.caches.children)
+
+    def _gateway_changed(self, change: Change) -> None:
+        self._enqueue(self.caches.affected_by_gateway(change), change)
+
+    def _enqueue(self, keys: Iterable[Key], change: Change) -> None:
+        for key in keys:
+            self._queue.add(key, Priority.ROUTINE if change.listed else Priority.URGENT)
+
+    def _unhealthy(self) -> list[str]:
+        return dead_informers(self._informers)
+
+    def _unready(self) -> list[str]:
+        missing = missing_kinds(self._informers)
+        return missing if self._resync.synced.is_set() else ["EgressGateway has not been listed yet", *missing]
+
+
+def _owner_of_child(change: Change) -> list[Key]:
+    key = owner_of(change.object)
+    return [] if key is None else [key]

@@ -1,0 +1,129 @@
+"""
+kopf wiring: the process, its signals, its credentials, and the watch of EgressGateways.
+
+kopf writes nothing here. Its one handler passes each event on, and the engine works by levels: kopf's own retries,
+progress annotations and patches would be writes of their own, and a failed one is lost (notes "operator-engine" §A).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import kopf
+
+from egressgateway.cluster.client import ApiClient
+from egressgateway.engine.metrics import Metrics
+from egressgateway.engine.runtime import Runtime
+from egressgateway.refs import EGRESS_GATEWAY, GROUP
+from egressgateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """kopf's copy of the last handled spec: not kept, the engine compares with the live children."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence({})
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nothing is stored."""
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """kopf's handler progress: not kept, the work queue retries."""
+
+    def fetch(self, *, key: Any, body: kopf.Body) -> None:
+        return None
+
+    def store(self, *, key: Any, record: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Nothing is stored."""
+
+    def purge(self, *, key: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Nothing was stored."""
+
+    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
+        """Nothing is touched."""
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
+
+
+class _ForEver(Collection[float]):
+    """kopf's waits between retries: without an end. A server that is away for an hour must not end the operator."""
+
+    _WAITS = (1.0, 1.0, 2.0, 3.0, 5.0, 8.0)
+
+    def __iter__(self) -> Iterator[float]:
+        yield from self._WAITS
+        while True:
+            yield 10.0
+
+    def __len__(self) -> int:
+        return len(self._WAITS)
+
+    def __contains__(self, wait: object) -> bool:
+        return wait in (*self._WAITS, 10.0)
+
+
+def build_settings() -> kopf.OperatorSettings:
+    """kopf's settings: no write of its own, no limit that starves a queue, no end because of an outage."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.persistence.diffbase_storage = _NoDiffBase()
+    settings.persistence.progress_storage = _NoProgress()
+    # kopf removes a finalizer of this name from every object it sees; ours has another.
+    settings.persistence.finalizer = f"unused.{GROUP}/kopf"
+    settings.networking.error_backoffs = _ForEver()
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 5
+    settings.watching.server_timeout = 290
+    return settings
+
+
+def build_registry(settings: Settings, stop: asyncio.Event) -> kopf.OperatorRegistry:
+    """One explicit registry per operator, so that a process can hold several (tests do)."""
+    registry = kopf.OperatorRegistry()
+    running: list[tuple[Runtime, ApiClient]] = []
+    metrics = Metrics()
+
+    @kopf.on.login(registry=registry)
+    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+    @kopf.on.startup(registry=registry)
+    async def start(**_: Any) -> None:
+        client = await ApiClient.connect(settings.max_in_flight, on_request=metrics.api_request)
+        runtime = Runtime(client, settings, metrics)
+        await runtime.start()
+        running.append((runtime, client))
+        asyncio.create_task(_stop_when_lost(runtime, stop), name="leadership watch")  # noqa: RUF006
+        log.info("Started", extra={"fields": {"server": client.server, "port": runtime.server.port}})
+
+    @kopf.on.cleanup(registry=registry)
+    async def cleanup(**_: Any) -> None:
+        for runtime, client in running:
+            await runtime.stop()
+            await client.close()
+        running.clear()
+        log.info("Stopped")
+
+    @kopf.on.event(EGRESS_GATEWAY.group, EGRESS_GATEWAY.version, EGRESS_GATEWAY.plural, registry=registry)
+    async def egress_gateway(event: kopf.RawEvent, **_: Any) -> None:
+        for runtime, _client in running:
+            runtime.gateway_event(event["type"], dict(event["object"]))
+
+    return registry
+
+
+async def _stop_when_lost(runtime: Runtime, stop: asyncio.Event) -> None:
+    """A leader that lost the Lease ends; the kubelet starts it again as a follower."""
+    await runtime.lost.wait()
+    stop.set()

@@ -1,0 +1,1 @@
+"""Planning: spec, class and facts become the objects that should exist, in stages. Pure."""

@@ -1,0 +1,90 @@
+"""
+Who owns a host (api.md "Who wins a host").
+
+The earliest claim of a name in a consumer namespace wins, so an old object takes nothing over by adding a host. A claim
+stands in the status before the first child is written. Where claims were lost with the status, who steers the name
+now has the older right, then the older object, then namespace and name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from egressgateway.api.scalars import parse_instant
+from egressgateway.facts import Facts, Rival
+from egressgateway.refs import Key
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Standing:
+    """How good a right to a name is; the smaller wins."""
+
+    claimed: datetime
+    not_steering: bool
+    created: datetime
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One name that the object holds or now takes."""
+
+    host: str
+    claimed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """`held`: names of the object's own; `lost`: name to the object that has the better right to it."""
+
+    held: tuple[Claim, ...]
+    lost: Mapping[str, Key]
+
+    @property
+    def by_host(self) -> dict[str, datetime]:
+        return {claim.host: claim.claimed_at for claim in self.held}
+
+
+def read_claims(status: Mapping[str, Any]) -> dict[str, datetime]:
+    """Claims in a status; what cannot be read counts as no claim (tenants have no business writing there)."""
+    claims: dict[str, datetime] = {}
+    for entry in status.get("claims") or ():
+        try:
+            claims[entry["host"]] = parse_instant(entry["claimedAt"])
+        except (KeyError, TypeError, ValueError):
+            continue
+    return claims
+
+
+def resolve_claims(facts: Facts, wanted: Iterable[str], steered: frozenset[str]) -> Claims:
+    """
+    Claims of the object on the names that it wants.
+
+    Args:
+        wanted: hosts and aliases of its accepted destinations.
+        steered: names that its live children steer now.
+    """
+    claimed = read_claims(facts.gateway.status)
+    held: list[Claim] = []
+    lost: dict[str, Key] = {}
+    for host in sorted(set(wanted)):
+        own = _Standing(claimed.get(host, _NEVER), host not in steered, facts.gateway.created, facts.key)
+        best = min((_standing_of(rival, host) for rival in facts.rivals if _contends(rival, host)), default=None)
+        if best is not None and best < own:
+            lost[host] = best.key
+        else:
+            held.append(Claim(host, claimed.get(host, facts.now)))
+    return Claims(tuple(held), lost)
+
+
+def _contends(rival: Rival, host: str) -> bool:
+    return host in rival.claimed or host in rival.wants
+
+
+def _standing_of(rival: Rival, host: str) -> _Standing:
+    return _Standing(rival.claimed.get(host, _NEVER), host not in rival.steers, rival.created, rival.key)

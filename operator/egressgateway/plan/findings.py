@@ -1,0 +1,50 @@
+"""What stands against a part of an object, or against all of it: data for the status, never raised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from egressgateway.api.conditions import ConditionType, Reason
+
+
+class Consequence(StrEnum):
+    """What becomes of what already runs."""
+
+    KEEP = "keep"
+    """It stays as it is: what cannot be accepted now is no reason to take away what works."""
+
+    WITHDRAW = "withdraw"
+    """It goes at once: somebody said that it must not be, or its time is over."""
+
+
+_WITHDRAWING = frozenset(
+    {
+        Reason.NAMESPACE_NOT_ALLOWED,
+        Reason.HOST_NOT_ALLOWED,
+        Reason.ENDPOINT_NOT_ALLOWED,
+        Reason.CONSUMER_NOT_ALLOWED,
+        Reason.GATEWAY_NOT_ALLOWED,
+        Reason.FEATURE_NOT_ALLOWED,
+        Reason.EXPIRED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """
+    One thing that its author, or the platform's admin, must change.
+
+    `part` is the destination or exposed host that it takes out, empty when it takes out the object. `message` names
+    field, value and the way out.
+    """
+
+    condition: ConditionType
+    reason: Reason
+    message: str
+    part: str = ""
+
+    @property
+    def consequence(self) -> Consequence:
+        return Consequence.WITHDRAW if self.reason in _WITHDRAWING else Consequence.KEEP

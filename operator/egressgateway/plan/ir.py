@@ -1,0 +1,62 @@
+"""
+What a plan is: the children that should exist, by stage, as template and values.
+
+Stages are the order of writes: a stage is written when the one before it stands. Removal goes the other way round.
+What a plan does not hold is pruned, unless its part is kept as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from egressgateway.refs import ObjectRef
+
+
+class Stage(IntEnum):
+    """
+    Make before break, in three steps.
+
+    FOUNDATION: what the next stage relies on: identity, Service, policies, where the gateway sends traffic.
+    GATEWAY: the pods and the routes inside the gateway.
+    CLIENTS: what sends mesh clients through the gateway. Only once a pod serves and istiod has pushed the rest.
+    """
+
+    FOUNDATION = 1
+    GATEWAY = 2
+    CLIENTS = 3
+
+    @property
+    def label(self) -> str:
+        """Value of the stage label, by which a child that is no longer wanted still tells its stage."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One object that should exist. `part` is the destination that it serves, empty when it serves all."""
+
+    ref: ObjectRef
+    stage: Stage
+    template: str
+    values: Mapping[str, Any]
+    part: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    Everything that should exist for one EgressGateway.
+
+    `kept` names parts whose live children stay as they are: they cannot be planned (not accepted), and what already
+    runs is not taken away for it. `keep_all` says so of every child.
+    """
+
+    children: tuple[Child, ...] = ()
+    kept: frozenset[str] = field(default_factory=frozenset)
+    keep_all: bool = False
+
+    def of_part(self, part: str) -> tuple[Child, ...]:
+        return tuple(child for child in self.children if child.part == part)

@@ -1,0 +1,96 @@
+"""
+Names and labels of children (api.md "Names of children").
+
+Every name that is cut or composed ends in a hash over the unambiguous tuple of its parts, so that two children never
+meet: `a-b` + `c` and `a` + `b-c` read alike and hash differently.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from egressgateway.refs import GROUP, Key
+
+MANAGED_BY: Final = "egressgateway-operator"
+LABEL_GATEWAY: Final = f"{GROUP}/gateway"
+LABEL_NAMESPACE: Final = f"{GROUP}/namespace"
+LABEL_STAGE: Final = f"{GROUP}/stage"
+LABEL_PART: Final = f"{GROUP}/part"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+ANNOTATION_DIGEST: Final = f"{GROUP}/digest"
+
+CHILD_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
+"""What the informers of children ask the API server for."""
+
+_MAX_LABEL = 63
+_MAX_HOST = 253
+_SNI_SUFFIX = "egress.internal"
+
+
+def short_hash(*parts: str) -> str:
+    """8 hex digits of SHA-256 over `parts`; NUL, which no name holds, keeps them apart."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+
+
+def selector_labels(key: Key) -> dict[str, str]:
+    """The two labels that only this object's pods carry: a gateway of the same name elsewhere is another gateway."""
+    return {LABEL_GATEWAY: key.name, LABEL_NAMESPACE: key.namespace}
+
+
+def child_labels(key: Key) -> dict[str, str]:
+    """
+    Labels of every child and of the gateway's pods.
+
+    Never the object's own labels, and never `app.kubernetes.io/instance`: Argo CD would take the child for one of its
+    own and prune it (argocd-operator #414, ClusterSecret #146).
+    """
+    return {
+        **selector_labels(key),
+        LABEL_MANAGED_BY: MANAGED_BY,
+        "app.kubernetes.io/part-of": "egressgateway",
+    }
+
+
+def workload_name(key: Key) -> str:
+    """Name of the Deployment, its ServiceAccount, the hop Service, and everything there is one of per gateway."""
+    return f"{key.name}-egress"
+
+
+def part_name(key: Key, kind: str, part: str, *within: str) -> str:
+    """
+    Name of a child that belongs to one destination or exposed host.
+
+    Args:
+        kind: the list that `part` stands in, `destinations` or `expose`.
+        within: what else tells children of one part and kind apart: leg, host, port.
+    """
+    return f"{key.name}-{part}-{short_hash(key.namespace, key.name, kind, part, *within)}"
+
+
+def hop_name(host: str, family: str, port: int) -> str:
+    """
+    Name of the way of one (host, port) through the gateway: subset of the hop and port name at the Gateway.
+
+    Stable for as long as the pair exists: an index would rename its neighbours on every edit, and Envoy drains a
+    listener's filter chain when its name changes. `family` (http, tls, tcp) is part of it, so that a port that
+    changes from one to another gets a way of its own before the old one goes.
+    """
+    digest = short_hash(host, family, str(port))
+    readable = f"{family}-{port}-{host.removeprefix('*.').replace('.', '-')}"
+    return f"{readable[: _MAX_LABEL - 9].rstrip('-')}-{digest}"
+
+
+def sni_name(key: Key, host: str, family: str, port: int) -> str:
+    """
+    Private server name of one (host, port) of one gateway: picks the filter chain at the gateway's one hop port.
+
+    It carries the owner, so that two gateways never share an upstream cluster (notes "istio-recipes" §11). A name
+    that would be too long for DNS holds a hash in the host's place.
+    """
+    way = f"{family}-{port}"
+    owner = f"{key.name}.{key.namespace}.{_SNI_SUFFIX}"
+    name = f"{way}.{host}.{owner}"
+    if len(name) <= _MAX_HOST and not host.startswith("*."):
+        return name
+    return f"{way}.{hashlib.sha256(host.encode()).hexdigest()[:32]}.{owner}"

@@ -1,0 +1,67 @@
+"""
+Children of a plan become objects ready to be written: rendered, named, digested.
+
+An object is rendered anew only when its template or one of its values changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from egressgateway.errors import InvariantError
+from egressgateway.plan.ir import Child, Stage
+from egressgateway.plan.names import ANNOTATION_DIGEST
+from egressgateway.refs import Manifest, ObjectRef, ref_of
+from egressgateway.render.digest import digest_of
+from egressgateway.render.environment import Renderer
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """One object as it should be. `digest` covers all of `manifest` but the annotation that carries it."""
+
+    ref: ObjectRef
+    stage: Stage
+    part: str
+    manifest: Manifest
+    digest: str
+
+
+def render_child(renderer: Renderer, child: Child) -> Desired:
+    """
+    The object that `child` describes.
+
+    Raises:
+        TemplateError: the template does not render.
+        InvariantError: the template describes another object than the plan names.
+    """
+    manifest = renderer.render(child.template, dict(child.values))
+    if ref_of(manifest) != child.ref:
+        raise InvariantError(f"{child.template} describes {ref_of(manifest)}, the plan names {child.ref}")
+    digest = digest_of(manifest)
+    manifest["metadata"].setdefault("annotations", {})[ANNOTATION_DIGEST] = digest
+    return Desired(child.ref, child.stage, child.part, manifest, digest)
+
+
+class RenderCache:
+    """What was rendered last for each child, so that a reconcile that changes nothing renders nothing."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+        self._last: dict[ObjectRef, tuple[Child, Desired]] = {}
+
+    def render(self, children: Iterable[Child]) -> tuple[Desired, ...]:
+        return tuple(self._render(child) for child in children)
+
+    def forget(self, refs: Iterable[ObjectRef]) -> None:
+        for ref in refs:
+            self._last.pop(ref, None)
+
+    def _render(self, child: Child) -> Desired:
+        last = self._last.get(child.ref)
+        if last is not None and last[0] == child:
+            return last[1]
+        desired = render_child(self._renderer, child)
+        self._last[child.ref] = (child, desired)
+        return desired

@@ -1,0 +1,66 @@
+"""The operator's settings: parsed once, at the edge, then passed on and never changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseSettings:
+    """
+    Leader election. The three times follow client-go's leaderelection package:
+    `renew_deadline` < `duration`, so that a leader that cannot renew stops before another may start.
+    """
+
+    enabled: bool = True
+    namespace: str = "default"
+    name: str = "egressgateway-operator"
+    duration: timedelta = timedelta(seconds=15)
+    renew_deadline: timedelta = timedelta(seconds=10)
+    retry_period: timedelta = timedelta(seconds=2)
+
+
+@dataclass(frozen=True, slots=True)
+class MeshSettings:
+    """What the operator must know of the mesh and cannot read from an object of its own."""
+
+    trust_domain: str = "cluster.local"
+    cluster_domain: str = "cluster.local"
+    root_namespace: str = "istio-system"
+    push_grace: timedelta = timedelta(seconds=2)
+    """How long istiod may take to push a change to every proxy (its debounce is 0.1 s, at most 10 s under load)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that flags and environment may set."""
+
+    identity: str = "egressgateway-operator"
+    """Name of this replica in the Lease: the pod's name in a cluster."""
+
+    namespaces: tuple[str, ...] = ()
+    """Namespaces whose EgressGateways are served; empty means every one."""
+
+    built_in_class: bool = True
+    """Serve objects without a class while the cluster has none."""
+
+    workers: int = 16
+    """EgressGateways reconciled at once."""
+
+    max_in_flight: int = 32
+    """Requests to the API server at once, of all workers together."""
+
+    resync: timedelta = timedelta(minutes=10)
+    """How often every EgressGateway is listed and looked at again, changed or not."""
+
+    metrics_host: str = "0.0.0.0"
+    metrics_port: int = 8080
+    """Port of /healthz, /readyz and /metrics; 0 takes a free one."""
+
+    log_format: Literal["json", "human"] = "json"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    lease: LeaseSettings = field(default_factory=LeaseSettings)
+    mesh: MeshSettings = field(default_factory=MeshSettings)

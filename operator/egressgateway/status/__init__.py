@@ -1,0 +1,1 @@
+"""Status: findings and results become conditions that tell the truth. Pure."""
