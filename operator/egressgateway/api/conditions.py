@@ -1,0 +1,240 @@
+"""
+The catalogue of conditions and reasons: what a reason means, who has to act, what helps.
+
+Reasons in conditions, events and metric labels all come from here; a reason that is retired stays listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Literal
+
+ConditionStatus = Literal["True", "False", "Unknown"]
+
+
+class ConditionType(StrEnum):
+    """Aspects of an object's state."""
+
+    ACCEPTED = "Accepted"
+    RESOLVED_REFS = "ResolvedRefs"
+    PROGRAMMED = "Programmed"
+    STEERED = "Steered"
+    """Mesh clients are sent through the gateway; only on destinations and exposed hosts."""
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+
+OBJECT_CONDITIONS = (
+    ConditionType.ACCEPTED,
+    ConditionType.RESOLVED_REFS,
+    ConditionType.PROGRAMMED,
+    ConditionType.READY,
+)
+"""The conditions that every EgressGateway always has, in order; a new one has them as Unknown/Pending."""
+
+PART_CONDITIONS = (
+    ConditionType.ACCEPTED,
+    ConditionType.RESOLVED_REFS,
+    ConditionType.PROGRAMMED,
+    ConditionType.STEERED,
+)
+"""The conditions of a destination or exposed host."""
+
+
+class Reason(StrEnum):
+    """Every reason that a condition or an event may give."""
+
+    ACCEPTED = "Accepted"
+    RESOLVED_REFS = "ResolvedRefs"
+    PROGRAMMED = "Programmed"
+    STEERED = "Steered"
+    READY = "Ready"
+
+    INVALID = "Invalid"
+    CLASS_NOT_FOUND = "ClassNotFound"
+    NAMESPACE_NOT_ALLOWED = "NamespaceNotAllowed"
+    HOST_NOT_ALLOWED = "HostNotAllowed"
+    ENDPOINT_NOT_ALLOWED = "EndpointNotAllowed"
+    CONSUMER_NOT_ALLOWED = "ConsumerNotAllowed"
+    GATEWAY_NOT_ALLOWED = "GatewayNotAllowed"
+    FEATURE_NOT_ALLOWED = "FeatureNotAllowed"
+    HOST_CONFLICT = "HostConflict"
+    PORT_CONFLICT = "PortConflict"
+    EXPIRED = "Expired"
+    UNSUPPORTED_VALUE = "UnsupportedValue"
+
+    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - a reason, no secret
+    SECRET_INVALID = "SecretInvalid"  # noqa: S105 - a reason, no secret
+    SERVICE_NOT_FOUND = "ServiceNotFound"
+    GATEWAY_NOT_FOUND = "GatewayNotFound"
+    AUTHORIZER_NOT_FOUND = "AuthorizerNotFound"
+    PROVIDER_UNAVAILABLE = "ProviderUnavailable"
+    INJECTION_DISABLED = "InjectionDisabled"
+
+    APPLY_FAILED = "ApplyFailed"
+    RESOURCE_CONFLICT = "ResourceConflict"
+    PENDING = "Pending"
+
+    GATEWAY_NOT_READY = "GatewayNotReady"
+    ROUTE_CONFLICT = "RouteConflict"
+
+    PARTIALLY_READY = "PartiallyReady"
+    SUSPENDED = "Suspended"
+    PROGRESSING = "Progressing"
+    INTERNAL_ERROR = "InternalError"
+    EXPIRES_SOON = "ExpiresSoon"
+
+
+class Actor(StrEnum):
+    """Who has to act so that a reason goes away."""
+
+    AUTHOR = "author"
+    """Whoever writes the EgressGateway."""
+    ADMIN = "admin"
+    """Whoever runs the platform: classes, mesh, namespaces."""
+    OPERATOR = "operator"
+    """Nobody but this program, or its developers."""
+    NOBODY = "nobody"
+    """All is well, or time alone helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonEntry:
+    """What the catalogue knows about a reason."""
+
+    conditions: tuple[ConditionType, ...]
+    """The conditions that may give it; none for a reason of events only."""
+
+    status: ConditionStatus | None
+    """The status that it stands for; None when the condition keeps the status that it has."""
+
+    acts: Actor
+    remedy: str
+    """What helps, in a sentence; empty when nothing has to be done."""
+
+    needs_edit: bool = False
+    """Nothing but an edit of the object heals it: waiting is in vain, so it sets Stalled."""
+
+
+_ACCEPTED = (ConditionType.ACCEPTED, ConditionType.READY)
+_RESOLVED = (ConditionType.RESOLVED_REFS, ConditionType.READY)
+_PROGRAMMED = (ConditionType.PROGRAMMED, ConditionType.READY)
+_STEERED = (ConditionType.STEERED, ConditionType.READY)
+
+
+def _success(condition: ConditionType) -> ReasonEntry:
+    return ReasonEntry((condition,), "True", Actor.NOBODY, "")
+
+
+def _edit(remedy: str) -> ReasonEntry:
+    """A spec that its author has to change."""
+    return ReasonEntry(_ACCEPTED, "False", Actor.AUTHOR, remedy, needs_edit=True)
+
+
+def _fails(conditions: tuple[ConditionType, ...], acts: Actor, remedy: str) -> ReasonEntry:
+    """A failure that heals once something outside the object changes."""
+    return ReasonEntry(conditions, "False", acts, remedy)
+
+
+CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
+    {
+        Reason.ACCEPTED: _success(ConditionType.ACCEPTED),
+        Reason.RESOLVED_REFS: _success(ConditionType.RESOLVED_REFS),
+        Reason.PROGRAMMED: _success(ConditionType.PROGRAMMED),
+        Reason.STEERED: _success(ConditionType.STEERED),
+        Reason.READY: _success(ConditionType.READY),
+        # Accepted
+        Reason.INVALID: _edit("Correct the field that the message names."),
+        Reason.CLASS_NOT_FOUND: _fails(
+            _ACCEPTED, Actor.ADMIN, "Create the class, mark one as default, or name one that exists in spec.className."
+        ),
+        Reason.NAMESPACE_NOT_ALLOWED: _edit(
+            "Name another class in spec.className, or ask for this namespace in the class's allowedNamespaces."
+        ),
+        Reason.HOST_NOT_ALLOWED: _edit("Remove the host, or ask for it in the class's allowedHosts."),
+        Reason.ENDPOINT_NOT_ALLOWED: _edit(
+            "Remove the endpoint, or ask for its network in the class's allowedCIDRs; link-local ones are never allowed."
+        ),
+        Reason.CONSUMER_NOT_ALLOWED: _edit(
+            "Remove the namespace from spec.access, or ask for it in the class's allowedConsumers."
+        ),
+        Reason.GATEWAY_NOT_ALLOWED: _edit("Use another gatewayRef, or ask for it in the class's allowedGateways."),
+        Reason.FEATURE_NOT_ALLOWED: _edit("Remove the field, or ask for the feature: it is in the class's deniedFeatures."),
+        Reason.HOST_CONFLICT: _fails(
+            _ACCEPTED,
+            Actor.ADMIN,
+            "Remove the host or the consumer here or in the object that the message names; it has the earlier claim.",
+        ),
+        Reason.PORT_CONFLICT: _edit("Give one of the two another port, or the TCP destinations different hosts and ports."),
+        Reason.EXPIRED: ReasonEntry(
+            (ConditionType.ACCEPTED,),
+            "False",
+            Actor.NOBODY,
+            "Remove the destination, or set a later expiresAt to use it again.",
+        ),
+        Reason.UNSUPPORTED_VALUE: _edit(
+            "Remove the field that the message names: the data plane cannot do it; or use another class."
+        ),
+        # ResolvedRefs
+        Reason.SECRET_NOT_FOUND: _fails(
+            _RESOLVED, Actor.AUTHOR, "Create the Secret in the object's namespace, or correct credentialName."
+        ),
+        Reason.SECRET_INVALID: _fails(
+            _RESOLVED, Actor.AUTHOR, "Give the Secret the keys that the message names, with valid PEM."
+        ),
+        Reason.SERVICE_NOT_FOUND: _fails(
+            _RESOLVED, Actor.AUTHOR, "Create the Service with that port in the object's namespace, or correct the backend."
+        ),
+        Reason.GATEWAY_NOT_FOUND: _fails(
+            _RESOLVED, Actor.AUTHOR, "Create the Istio Gateway, or correct gatewayRef; for a class, its shared Service."
+        ),
+        Reason.AUTHORIZER_NOT_FOUND: _fails(
+            _RESOLVED, Actor.ADMIN, "Add the provider to the mesh's extensionProviders, or correct the class."
+        ),
+        Reason.PROVIDER_UNAVAILABLE: _fails(_RESOLVED, Actor.ADMIN, "Install the data plane's custom resources."),
+        Reason.INJECTION_DISABLED: _fails(
+            _RESOLVED, Actor.ADMIN, "Enable the mesh's injection for the namespace of the gateway."
+        ),
+        # Programmed
+        Reason.APPLY_FAILED: _fails(
+            _PROGRAMMED, Actor.ADMIN, "Read the server's words in the message: a right, a quota or a policy is in the way."
+        ),
+        Reason.RESOURCE_CONFLICT: _fails(
+            _PROGRAMMED, Actor.AUTHOR, "Delete or rename the object that the message names, or rename this one."
+        ),
+        Reason.PENDING: ReasonEntry(
+            (*OBJECT_CONDITIONS, ConditionType.STEERED), None, Actor.NOBODY, "Wait: an earlier step is still going on."
+        ),
+        # Steered
+        Reason.GATEWAY_NOT_READY: _fails(
+            _STEERED, Actor.ADMIN, "Look at the gateway's pods: clients are sent to it once one is ready."
+        ),
+        Reason.ROUTE_CONFLICT: _fails(
+            _STEERED, Actor.ADMIN, "Delete the VirtualService or ServiceEntry that the message names, or hide it from the consumer."
+        ),
+        # Ready and the abnormal ones
+        Reason.PARTIALLY_READY: _fails(
+            (ConditionType.READY,), Actor.AUTHOR, "Look at the conditions of the parts that the message names; the others serve."
+        ),
+        Reason.SUSPENDED: ReasonEntry(
+            (ConditionType.READY,), None, Actor.AUTHOR, "Remove spec.suspend to let the operator work on the object again."
+        ),
+        Reason.PROGRESSING: ReasonEntry((ConditionType.RECONCILING,), "True", Actor.NOBODY, "Wait: the operator is at work."),
+        Reason.INTERNAL_ERROR: _fails(
+            _PROGRAMMED, Actor.OPERATOR, "Report it with the operator's log, which has the trace; the operator tries again."
+        ),
+        Reason.EXPIRES_SOON: ReasonEntry(
+            (), None, Actor.AUTHOR, "Set a later expiresAt if the destination is still needed."
+        ),
+    }
+)
+"""Every reason, in the order in which a message or a page should list them."""
+
+
+def stalls(reason: Reason) -> bool:
+    """Whether only an edit of the object can heal `reason`, so that Stalled is set (kstatus: failed, not in progress)."""
+    return CATALOGUE[reason].needs_edit

@@ -1,0 +1,242 @@
+"""`EgressGatewayClass.spec`: which data plane, where gateways run, what tenants may ask for."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from egressgateway.api.gateway import DedicatedGateway
+from egressgateway.api.model import ApiModel
+from egressgateway.api.rules import SET, Rule, form
+from egressgateway.api.scalars import Cidr, HostPattern, LabelName, Labels, ObjectName, Port, Text
+from egressgateway.api.selector import LabelSelector
+
+
+class Provider(StrEnum):
+    """The data plane."""
+
+    ISTIO = "Istio"
+    APISIX = "APISIX"
+
+
+class SharedPorts(ApiModel):
+    """Ports of a shared gateway's Service."""
+
+    http: Port | None = None
+    """The port for plain HTTP: default 80. Not used with `mtls: Strict`."""
+
+    tls: Port | None = None
+    """The port for TLS and, with `mtls: Strict`, for everything: default 443."""
+
+
+class SharedGateway(ApiModel):
+    """A gateway that exists already and serves all objects of the class."""
+
+    namespace: LabelName
+    """Namespace of the gateway. It cannot be changed."""
+
+    service: LabelName
+    """The gateway's Service. It cannot be changed."""
+
+    selector: Annotated[Labels, Field(min_length=1)]
+    """Labels of the gateway's pods: 1 to 32."""
+
+    ports: SharedPorts | None = None
+    """Ports of the Service. Default: 80 for `http`, 443 for `tls`."""
+
+
+class ApisixSettings(ApiModel):
+    """What the objects for APISIX need."""
+
+    ingress_class_name: ObjectName | None = None
+    """Ingress class of the APISIX installation: default `apisix`."""
+
+
+class MtlsMode(StrEnum):
+    """Whether the mesh's mutual TLS guards the way from the client's sidecar to the gateway."""
+
+    STRICT = "Strict"
+    DISABLED = "Disabled"
+
+
+class ExternalAuthorization(ApiModel):
+    """An external authorizer that is asked about every request."""
+
+    provider: Annotated[
+        Text,
+        Field(min_length=1, max_length=253),
+        form("[A-Za-z0-9._-]+", "must be a provider's name: letters, digits, '.', '_' and '-'"),
+    ]
+    """Name of one of the mesh's `extensionProviders`."""
+
+
+class NamespacesFrom(StrEnum):
+    """Which namespaces may use a class."""
+
+    ALL = "All"
+    SELECTOR = "Selector"
+
+
+class ConsumersFrom(StrEnum):
+    """Which namespaces the objects of a class may serve."""
+
+    SAME = "Same"
+    ALL = "All"
+    SELECTOR = "Selector"
+
+
+class AllowedNamespaces(ApiModel):
+    """Which namespaces may use the class."""
+
+    from_: Annotated[NamespacesFrom, Field(alias="from")]
+    """`All`, or those that `selector` selects."""
+
+    selector: LabelSelector | None = None
+    """Selects namespaces by labels; required with `from: Selector`, else forbidden."""
+
+    rules: ClassVar[tuple[Rule[Any], ...]] = (
+        Rule["AllowedNamespaces"](
+            cel="(self.from == 'Selector') == has(self.selector)",
+            message="selector is required with from Selector and forbidden otherwise",
+            holds=lambda self: (self.from_ is NamespacesFrom.SELECTOR) == (self.selector is not None),
+            field=".selector",
+        ),
+    )
+
+
+class AllowedConsumers(ApiModel):
+    """Which other namespaces the objects of the class may serve."""
+
+    from_: Annotated[ConsumersFrom, Field(alias="from")]
+    """`Same` (only the object's own), `All`, or those that `selector` selects."""
+
+    selector: LabelSelector | None = None
+    """Selects namespaces by labels; required with `from: Selector`, else forbidden. Labels that tenants can set are no consent."""
+
+    rules: ClassVar[tuple[Rule[Any], ...]] = (
+        Rule["AllowedConsumers"](
+            cel="(self.from == 'Selector') == has(self.selector)",
+            message="selector is required with from Selector and forbidden otherwise",
+            holds=lambda self: (self.from_ is ConsumersFrom.SELECTOR) == (self.selector is not None),
+            field=".selector",
+        ),
+    )
+
+
+class Feature(StrEnum):
+    """What a class can deny."""
+
+    EXPOSE = "Expose"
+    GATEWAY_SETTINGS = "GatewaySettings"
+    INSECURE_SKIP_VERIFY = "InsecureSkipVerify"
+    MESH_HEADERS = "MeshHeaders"
+    TCP = "TCP"
+    WILDCARDS = "Wildcards"
+
+
+HostPatterns = Annotated[tuple[HostPattern, ...], Field(max_length=256), SET]
+
+GatewayPattern = Annotated[
+    Text,
+    Field(min_length=3, max_length=317),
+    form(
+        "([*]|[a-z0-9-]{1,63})/([*]|[a-z0-9.-]{1,253})",
+        "must be namespace/name of an Istio Gateway, such as istio-system/public; either may be *",
+    ),
+]
+
+
+class EgressGatewayClassSpec(ApiModel):
+    """Which data plane serves the objects of the class, where gateways run, and what tenants may ask for."""
+
+    provider: Provider | None = None
+    """The data plane: `Istio` (default) or `APISIX`, which needs `shared`. It cannot be changed."""
+
+    dedicated: DedicatedGateway | None = None
+    """Each object gets a gateway of its own in its namespace, made like this. Default without `shared`: an empty one."""
+
+    shared: SharedGateway | None = None
+    """Objects use a gateway that exists already. Not with `dedicated`; its namespace and Service cannot be changed."""
+
+    apisix: ApisixSettings | None = None
+    """Settings for provider `APISIX`."""
+
+    mtls: MtlsMode | None = None
+    """
+    Between client sidecar and gateway, explicit on both sides: `Strict` (default) or `Disabled`. Disabled means no mesh identity at the gateway:
+    `access` then only decides who is steered, and `serviceAccounts` are refused.
+    """
+
+    external_authorization: ExternalAuthorization | None = None
+    """An authorizer of the mesh that is asked about every request. Default: none."""
+
+    allowed_namespaces: AllowedNamespaces | None = None
+    """Which namespaces may use the class. Default: all."""
+
+    allowed_consumers: AllowedConsumers | None = None
+    """Which other namespaces the objects may serve. Default: none but their own."""
+
+    allowed_hosts: HostPatterns | None = None
+    """
+    Patterns for hosts, aliases, endpoints and `wildcard.server`, such as `*.partner.com` or `*`: at most 256, default `*`.
+    A wildcard host needs a pattern that covers all of it.
+    """
+
+    denied_hosts: HostPatterns | None = None
+    """Patterns of hosts that are denied even when allowed: at most 256, default none. A wildcard host is denied when it covers a denied one."""
+
+    allowed_cidrs: Annotated[tuple[Cidr, ...], Field(max_length=64), SET] | None = Field(default=None, alias="allowedCIDRs")
+    """Networks in which `endpoints` may lie by IP address: at most 64, default none."""
+
+    allowed_exposed_hosts: HostPatterns | None = None
+    """Patterns of hosts for `expose`: at most 256, default `*`."""
+
+    allowed_gateways: Annotated[tuple[GatewayPattern, ...], Field(max_length=64), SET] | None = None
+    """Istio Gateways of other namespaces for `gatewayRef`, as `namespace/name` patterns: at most 64, default none."""
+
+    denied_features: Annotated[tuple[Feature, ...], Field(max_length=16), SET] | None = None
+    """
+    What objects may not use: `Expose`, `GatewaySettings` (all of `gateway` but replicas, autoscaling and resources), `InsecureSkipVerify`,
+    `MeshHeaders`, `TCP`, `Wildcards`. Default: none.
+    """
+
+    rules: ClassVar[tuple[Rule[Any], ...]] = (
+        Rule["EgressGatewayClassSpec"](
+            cel="!(has(self.dedicated) && has(self.shared))",
+            message="dedicated and shared are one choice: remove one of the two",
+            holds=lambda self: self.dedicated is None or self.shared is None,
+            field=".shared",
+            reason="FieldValueForbidden",
+        ),
+        Rule["EgressGatewayClassSpec"](
+            cel="!has(self.provider) || self.provider != 'APISIX' || has(self.shared)",
+            message="provider APISIX needs shared: APISIX is installed by its own chart",
+            holds=lambda self: self.provider is not Provider.APISIX or self.shared is not None,
+            field=".shared",
+            reason="FieldValueRequired",
+        ),
+        Rule["EgressGatewayClassSpec"](
+            cel="!has(self.apisix) || (has(self.provider) && self.provider == 'APISIX')",
+            message="apisix is only for provider APISIX",
+            holds=lambda self: self.apisix is None or self.provider is Provider.APISIX,
+            field=".apisix",
+            reason="FieldValueForbidden",
+        ),
+        Rule["EgressGatewayClassSpec"](
+            cel="(has(self.provider) ? self.provider : 'Istio') == (has(oldSelf.provider) ? oldSelf.provider : 'Istio')",
+            message="provider cannot be changed: make a new class",
+            field=".provider",
+            reason="FieldValueForbidden",
+        ),
+        Rule["EgressGatewayClassSpec"](
+            cel=(
+                "has(self.shared) == has(oldSelf.shared) && (!has(self.shared) || "
+                "(self.shared.__namespace__ == oldSelf.shared.__namespace__ && self.shared.service == oldSelf.shared.service))"
+            ),
+            message="the gateway of a class cannot be changed: make a new class",
+            field=".shared",
+            reason="FieldValueForbidden",
+        ),
+    )

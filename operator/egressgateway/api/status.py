@@ -1,0 +1,223 @@
+"""
+`status` of both kinds: what the operator writes and reads back.
+
+Unknown fields are dropped instead of refused: another version of the operator may have written them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.api.model import ApiModel
+from egressgateway.api.rules import ATOMIC, list_map
+from egressgateway.api.scalars import Integer, Text, Timestamp
+
+MESSAGE_LIMIT = 512
+"""Characters to which the operator cuts a condition's message."""
+
+Generation = Annotated[Integer, Field(ge=-1, json_schema_extra={"format": "int64"})]
+Count = Annotated[Integer, Field(ge=0, le=100_000)]
+Name = Annotated[Text, Field(max_length=253)]
+
+
+class StatusModel(ApiModel):
+    """A part of a status."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, use_attribute_docstrings=True
+    )
+
+
+class Condition(StatusModel):
+    """One aspect of the state, as metav1.Condition."""
+
+    type: Annotated[Text, Field(min_length=1, max_length=64)]
+    """What the condition is about, such as `Ready`."""
+
+    status: Literal["True", "False", "Unknown"]
+    """`True`, `False` or `Unknown`."""
+
+    reason: Annotated[Text, Field(min_length=1, max_length=64)]
+    """Why, in one CamelCase word of the documented reasons."""
+
+    message: Annotated[Text, Field(max_length=2 * MESSAGE_LIMIT)]
+    """Why, in words: what is wrong, where, and what helps."""
+
+    last_transition_time: Timestamp
+    """When `status` changed last."""
+
+    observed_generation: Generation | None = None
+    """The object's generation that the condition is about."""
+
+
+Conditions = Annotated[tuple[Condition, ...], Field(max_length=8), list_map("type")]
+
+
+class GatewayStatus(StatusModel):
+    """The gateway that serves the object."""
+
+    namespace: Name
+    """Namespace of the gateway."""
+
+    service: Name
+    """Service that mesh clients are sent to."""
+
+    replicas: Count | None = None
+    """Gateway pods that should run."""
+
+    ready_replicas: Count | None = None
+    """Gateway pods that are ready."""
+
+
+class AddressType(StrEnum):
+    """Form of an address."""
+
+    IP_ADDRESS = "IPAddress"
+    HOSTNAME = "Hostname"
+
+
+class AddressStatus(StatusModel):
+    """An address of the exposed ports."""
+
+    type: AddressType
+    """`IPAddress` or `Hostname`."""
+
+    value: Annotated[Text, Field(min_length=1, max_length=253)]
+    """The address."""
+
+
+class PartStatus(StatusModel):
+    """State of one destination or exposed host."""
+
+    name: Annotated[Text, Field(min_length=1, max_length=40)]
+    """Name of the entry in `spec`."""
+
+    conditions: Conditions = ()
+    """`Accepted`, `ResolvedRefs`, `Programmed` and `Steered` (mesh clients are sent through the gateway)."""
+
+
+class Summary(StatusModel):
+    """Texts for printer columns."""
+
+    destinations: Annotated[Text, Field(max_length=32)] | None = None
+    """Destinations that serve, of those that are wanted, such as `2/3`."""
+
+    hosts: Annotated[Text, Field(max_length=256)] | None = None
+    """The first hosts, such as `api.example.com, +2`."""
+
+
+class Claim(StatusModel):
+    """A host that the object has claimed; the earliest claim in a consumer's namespace wins."""
+
+    host: Annotated[Text, Field(min_length=1, max_length=253)]
+    """The host or alias."""
+
+    claimed_at: Timestamp
+    """When it was claimed."""
+
+    gateway: Annotated[Text, Field(max_length=317)] | None = None
+    """For an exposed host: `namespace/name` of the gateway on which it is claimed. Absent for destinations."""
+
+
+class Consumer(StatusModel):
+    """A namespace that the object serves."""
+
+    namespace: Annotated[Text, Field(min_length=1, max_length=63)]
+    """Name of the namespace; `*` for every one."""
+
+    since: Timestamp
+    """Since when it is served."""
+
+
+class RemoteChild(StatusModel):
+    """An object outside the own namespace that belongs to this one, which garbage collection cannot find."""
+
+    api_version: Name
+    """API version of the object."""
+
+    kind: Name
+    """Kind of the object."""
+
+    namespace: Name
+    """Namespace of the object."""
+
+    name: Name
+    """Name of the object."""
+
+
+class EgressGatewayStatus(StatusModel):
+    """What the operator found out and did. Tenants must have no write access to it."""
+
+    observed_generation: Generation | None = None
+    """The generation of `spec` that the status is about; -1 until the operator has seen the object."""
+
+    conditions: Conditions = ()
+    """`Accepted`, `ResolvedRefs`, `Programmed` and `Ready`; `Reconciling` and `Stalled` only while they hold."""
+
+    class_name: Name | None = None
+    """The class that serves the object; empty for the built-in one."""
+
+    provider: Annotated[Text, Field(max_length=63)] | None = None
+    """The data plane: `Istio` or `APISIX`."""
+
+    gateway: GatewayStatus | None = None
+    """The gateway that serves the object."""
+
+    addresses: Annotated[tuple[AddressStatus, ...], Field(max_length=16), ATOMIC] = ()
+    """Addresses of the exposed ports."""
+
+    destinations: Annotated[tuple[PartStatus, ...], Field(max_length=128), ATOMIC] = ()
+    """State of each destination."""
+
+    expose: Annotated[tuple[PartStatus, ...], Field(max_length=64), ATOMIC] = ()
+    """State of each entry in `expose`."""
+
+    summary: Summary | None = None
+    """Texts for printer columns."""
+
+    claims: Annotated[tuple[Claim, ...], Field(max_length=2048), ATOMIC] = ()
+    """Hosts that the object has claimed, and when."""
+
+    consumers: Annotated[tuple[Consumer, ...], Field(max_length=1024), ATOMIC] = ()
+    """Namespaces that the object serves, and since when."""
+
+    remote_children: Annotated[tuple[RemoteChild, ...], Field(max_length=1024), ATOMIC] = ()
+    """Objects outside the own namespace that belong to this one."""
+
+
+class EgressGatewayClassStatus(StatusModel):
+    """What the operator found out about the class."""
+
+    observed_generation: Generation | None = None
+    """The generation of `spec` that the status is about; -1 until the operator has seen the class."""
+
+    conditions: Conditions = ()
+    """`Accepted`: whether the class can be used."""
+
+    attached_gateways: Count | None = None
+    """Number of EgressGateways that use the class."""
+
+
+def initial_status(*conditions: ConditionType) -> dict[str, Any]:
+    """
+    What the API server itself writes into a new object, so that nobody takes an object for ready
+    that the operator has not seen: kstatus calls one without conditions current.
+    """
+    return {
+        "observedGeneration": -1,
+        "conditions": [
+            {
+                "type": condition.value,
+                "status": "Unknown",
+                "reason": Reason.PENDING.value,
+                "message": "Waiting for the operator",
+                "lastTransitionTime": "1970-01-01T00:00:00Z",
+            }
+            for condition in conditions
+        ],
+    }
