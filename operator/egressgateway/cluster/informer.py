@@ -1,0 +1,142 @@
+"""
+One kind of object, always at hand: a store that reflectors keep equal to the server, and a call for each change.
+
+One reflector per namespace, or one for all. The informer adds up how they fare, for the probes and for whoever
+must not start before everything has been listed once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from egressgateway.cluster.client import ApiClient
+from egressgateway.cluster.reflector import Reflector, Restart, Timing
+from egressgateway.cluster.store import Change, Store
+from egressgateway.refs import Resource
+
+log = logging.getLogger(__name__)
+
+OnChange = Callable[[Change], None]
+"""Called with each change, after the store has it. Must be quick: it holds up the watch."""
+
+OnRestart = Callable[[str, Restart], None]
+"""Called with the kind and why, whenever a list or watch must be started anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class InformerState:
+    """How an informer fares at one moment."""
+
+    synced: bool
+    """Every scope has been listed once, or its kind is not served."""
+
+    served: bool
+    alive: bool
+    """Its tasks run; False before `start`, after `stop`, and if one died."""
+
+    error: str
+    """What keeps a scope from working, in words; empty while all work."""
+
+    silent_seconds: float | None
+    """Since the last list, event or bookmark of the quietest scope; None before the first."""
+
+    restarts: int
+
+
+class Informer:
+    """List and watch of one kind. `start` it, `await synced()`, read `store`, `stop` it."""
+
+    def __init__(  # noqa: PLR0913  (options by keyword, each with a default)
+        self,
+        client: ApiClient,
+        resource: Resource,
+        store: Store,
+        *,
+        namespaces: tuple[str, ...] = (),
+        label_selector: str | None = None,
+        on_change: OnChange | None = None,
+        on_restart: OnRestart | None = None,
+        on_served: Callable[[], None] | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        """
+        `namespaces` empty, or a cluster-scoped kind: one list of everything. `on_served` is called when the kind
+        begins or ceases to be served (its CRD was installed or deleted).
+        """
+        self.resource = resource
+        self.store = store
+        self._synced = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._on_restart = on_restart
+        self._on_served = on_served
+        self._served = True
+        scopes: tuple[str | None, ...] = namespaces if namespaces and resource.namespaced else (None,)
+        self._reflectors = [
+            Reflector(
+                client,
+                resource,
+                store,
+                namespace=namespace,
+                label_selector=label_selector,
+                timing=timing or Timing(),
+                on_change=on_change or _ignore,
+                on_settled=self._settled,
+                on_restart=self._restarted,
+            )
+            for namespace in scopes
+        ]
+
+    def start(self) -> None:
+        """Begin to list and watch, in the background."""
+        self._tasks = [
+            asyncio.create_task(reflector.run(), name=f"informer {self.resource.plural}")
+            for reflector in self._reflectors
+        ]
+
+    async def stop(self) -> None:
+        """End the watches; the store keeps what it has."""
+        for task in self._tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                log.error("Informer had died", extra={"fields": {"kind": self.resource.kind, "error": repr(outcome)}})
+        self._tasks = []
+
+    async def synced(self) -> None:
+        """Return once every scope has been listed, or is known not to be served."""
+        await self._synced.wait()
+
+    @property
+    def state(self) -> InformerState:
+        """How it fares now."""
+        states = [reflector.state for reflector in self._reflectors]
+        heard = [state.last_heard for state in states if state.last_heard is not None]
+        now = asyncio.get_running_loop().time()
+        return InformerState(
+            synced=self._synced.is_set(),
+            served=all(state.served for state in states),
+            alive=bool(self._tasks) and not any(task.done() for task in self._tasks),
+            error="; ".join(state.error for state in states if state.error),
+            silent_seconds=now - min(heard) if heard else None,
+            restarts=sum(state.restarts for state in states),
+        )
+
+    def _settled(self) -> None:
+        if all(reflector.state.settled for reflector in self._reflectors):
+            self._synced.set()
+        served = all(reflector.state.served for reflector in self._reflectors)
+        if served != self._served:
+            self._served = served
+            if self._on_served is not None:
+                self._on_served()
+
+    def _restarted(self, why: Restart) -> None:
+        if self._on_restart is not None:
+            self._on_restart(self.resource.kind, why)
+
+
+def _ignore(change: Change) -> None:
+    """Only the store is wanted."""

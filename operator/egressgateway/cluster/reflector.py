@@ -1,0 +1,289 @@
+"""
+Keeps one scope of a store (one namespace, or all) equal to the server: list once, then watch, for ever.
+
+What goes wrong and what happens then:
+
+- the watch ends, is cut or falls silent: it is resumed from the last version seen, after a backoff; silent twice in a
+  row, it is listed again;
+- 410, in the status or in the stream: list again; what vanished in between becomes DELETED changes;
+- 404: the kind is not served (its CRD is missing). Nothing exists; ask again until it is installed;
+- 403: ask again, slowly, and say so in `state.error`;
+- anything unexpected: logged with its trace, list again. A reflector ends only by being cancelled.
+
+Every round waits for its backoff, a watch that is answered and ends at once included: no failure makes a hot loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal
+
+from egressgateway.cluster import request
+from egressgateway.cluster.backoff import Backoff
+from egressgateway.cluster.client import ApiClient
+from egressgateway.cluster.errors import TIMEOUT, error_of_status
+from egressgateway.cluster.store import Change, Store
+from egressgateway.errors import (
+    ClusterError,
+    Expired,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Throttled,
+    Unavailable,
+)
+from egressgateway.refs import Manifest, Resource
+
+log = logging.getLogger(__name__)
+
+Restart = Literal["ended", "expired", "stalled", "failed", "notserved", "forbidden", "crashed"]
+"""Why a watch had to be started anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Waits of a reflector, in seconds."""
+
+    first_retry: float = 0.25
+    longest_retry: float = 10.0
+
+    longest_refused_retry: float = 30.0
+    """While the kind is not served or we lack the right: only a person ends that."""
+
+    doubt_retry: float = 1.0
+    """Before a second look at a kind that seems to be gone."""
+
+    steady_after: float = 20.0
+    """A round that lasted so long was healthy: the next failure starts with `first_retry`."""
+
+    server_timeout: float = 290.0
+    """When the server ends a watch (client-go: 300 to 600); spread so that the kinds do not come back together."""
+
+    inactivity: float = 90.0
+    """
+    Silence after which a connection counts as dead. Bookmarks come about each minute where etcd reports progress
+    (kubeadm asks for it each 5 s); where it does not, the price is one cheap reconnect per kind and 90 s.
+    """
+
+    page_size: int = 500
+
+
+@dataclass(slots=True)
+class ReflectorState:
+    """How a reflector fares; read by probes and metrics, changed by the reflector only."""
+
+    listed: bool = False
+    """The store is complete, or was once."""
+
+    served: bool = True
+    """False: the API server does not know the kind."""
+
+    error: str = ""
+    """The last round's failure in words; empty while it works."""
+
+    last_heard: float | None = None
+    """Loop time of the last list, event or bookmark."""
+
+    restarts: int = 0
+
+    @property
+    def settled(self) -> bool:
+        """Everything that can be known at the start is known."""
+        return self.listed or not self.served
+
+
+class Reflector:
+    """List and watch of one scope; `run` it as a task."""
+
+    def __init__(  # noqa: PLR0913  (one place builds it: the informer)
+        self,
+        client: ApiClient,
+        resource: Resource,
+        store: Store,
+        *,
+        namespace: str | None,
+        label_selector: str | None,
+        timing: Timing,
+        on_change: Callable[[Change], None],
+        on_settled: Callable[[], None],
+        on_restart: Callable[[Restart], None],
+    ) -> None:
+        self.state = ReflectorState()
+        self._client = client
+        self._resource = resource
+        self._store = store
+        self._namespace = namespace
+        self._label_selector = label_selector
+        self._timing = timing
+        self._on_change = on_change
+        self._on_settled = on_settled
+        self._on_restart = on_restart
+        self._backoff = Backoff(timing.first_retry)
+        self._version: str | None = None
+        self._absences = 0
+        self._stalls = 0
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            delay, restart = await self._round()
+            if loop.time() - started >= self._timing.steady_after:
+                self._backoff.reset()
+            self.state.restarts += 1
+            self._on_restart(restart)
+            await asyncio.sleep(max(delay, self._backoff.next(self._longest_wait(restart))))
+
+    def _longest_wait(self, restart: Restart) -> float:
+        if restart == "notserved" and self.state.served:
+            return self._timing.doubt_retry
+        refused = restart in ("notserved", "forbidden")
+        return self._timing.longest_refused_retry if refused else self._timing.longest_retry
+
+    async def _round(self) -> tuple[float, Restart]:
+        """List if need be, then watch to the end; returns the least seconds to wait and why it ended."""
+        try:
+            if self._version is None:
+                await self._list()
+            await self._watch()
+        except ClusterError as error:
+            return self._judge(error)
+        except Exception as error:
+            log.exception("Informer failed; it lists again", extra={"fields": self._fields()})
+            self._version = None
+            self.state.error = f"{type(error).__name__}: {error}"
+            return 0.0, "crashed"
+        return 0.0, "ended"
+
+    def _judge(self, error: ClusterError) -> tuple[float, Restart]:
+        if isinstance(error, Expired):
+            self._version = None
+            return 0.0, "expired"
+        if isinstance(error, NotFound):
+            self._not_served(error)
+            return 0.0, "notserved"
+        self._remember(error)
+        if isinstance(error, Forbidden):
+            return 0.0, "forbidden"
+        if isinstance(error, Invalid):
+            # The server does not take our version (another cluster behind the same name, for one).
+            self._version = None
+        if error.reason == TIMEOUT:
+            self._stalls += 1
+            if self._stalls > 1:
+                # Twice not a byte, not even a bookmark. A server whose etcd was restored from a backup waits so for a
+                # version that it will not reach for days (seen with 1.36): only a list shows what it holds.
+                self._version = None
+            return 0.0, "stalled"
+        wait = error.retry_after if isinstance(error, Throttled | Unavailable) else None
+        return wait or 0.0, "failed"
+
+    async def _list(self) -> None:
+        self._store.begin_list(self._namespace)
+        items, version = await self._pages(self._timing.page_size)
+        changes = self._store.replace(items, self._namespace)
+        self._version = version
+        self._heard()
+        self._absences = 0
+        self.state.served = self.state.listed = True
+        self._tell(changes)
+        self._on_settled()
+
+    async def _pages(self, limit: int | None) -> tuple[list[Manifest], str]:
+        items: list[Manifest] = []
+        continue_: str | None = None
+        while True:
+            call = request.list_objects(
+                self._resource,
+                self._namespace,
+                label_selector=self._label_selector,
+                limit=limit,
+                continue_=continue_,
+            )
+            try:
+                page = await self._client.send(call) or {}
+            except Expired:
+                if continue_ is None:
+                    raise
+                # The pages took longer than etcd keeps their version: the whole at once cannot expire.
+                return await self._pages(None)
+            metadata = page.get("metadata") or {}
+            items.extend(self._named(item) for item in page.get("items") or ())
+            continue_ = metadata.get("continue") or None
+            if continue_ is None:
+                return items, str(metadata.get("resourceVersion") or "0")
+
+    async def _watch(self) -> None:
+        server_timeout = self._timing.server_timeout * random.uniform(0.8, 1.0)  # noqa: S311  (jitter, no secret)
+        call = request.watch_objects(
+            self._resource,
+            self._namespace,
+            resource_version=self._version or "0",
+            label_selector=self._label_selector,
+            timeout_seconds=max(1, round(server_timeout)),
+        )
+        async with aclosing(self._client.stream(call, inactivity_seconds=self._timing.inactivity)) as events:
+            async for event in events:
+                self._heard()
+                self._take(call.call, event)
+
+    def _take(self, call: str, event: Manifest) -> None:
+        kind, manifest = event["type"], event["object"]
+        if kind == "ERROR":
+            raise error_of_status(call, manifest)
+        version = manifest["metadata"]["resourceVersion"]
+        if kind == "DELETED":
+            change = self._store.remove(manifest)
+        elif kind != "BOOKMARK":
+            change = self._store.put(self._named(manifest))
+        else:
+            change = None
+        self._version = version
+        if change is not None:
+            self._tell([change])
+
+    def _not_served(self, error: NotFound) -> None:
+        self._version = None
+        self._absences += 1
+        self._remember(error)
+        # A single 404 may be a load balancer's, or a server's that has just started: the second one is believed.
+        if self.state.listed and self._absences < 2:
+            return
+        self.state.served = False
+        self._store.begin_list(self._namespace)
+        self._tell(self._store.replace([], self._namespace))
+        self._on_settled()
+
+    def _tell(self, changes: list[Change]) -> None:
+        for change in changes:
+            try:
+                self._on_change(change)
+            except Exception:
+                # The store has it already; the other changes must not get lost with this one.
+                log.exception("Handler of a change failed", extra={"fields": self._fields()})
+
+    def _heard(self) -> None:
+        self.state.last_heard = asyncio.get_running_loop().time()
+        self.state.error = ""
+        self._stalls = 0
+
+    def _remember(self, error: ClusterError) -> None:
+        text = str(error)
+        if text != self.state.error:
+            log.warning("Informer is cut off", extra={"fields": self._fields() | {"error": text}})
+        self.state.error = text
+
+    def _named(self, manifest: Manifest) -> Manifest:
+        """Lists of built-in kinds leave out what every single object says: its kind."""
+        manifest.setdefault("apiVersion", self._resource.api_version)
+        manifest.setdefault("kind", self._resource.kind)
+        return manifest
+
+    def _fields(self) -> dict[str, str]:
+        return {"kind": self._resource.kind, "namespace": self._namespace or ""}

@@ -1,0 +1,180 @@
+"""
+A call to the API server as data: building one does no I/O, `client` sends it.
+
+Every builder quotes the names that it puts into the path. `call` is the call in words, for messages; `verb` and
+`resource` are its labels in the metrics, in the API server's own vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+from urllib.parse import quote, urlencode
+
+import orjson
+
+from egressgateway.refs import Manifest, ObjectRef, Resource
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+# JSON is a subset of YAML: the server takes JSON bytes under this type (Kubernetes documentation, "Server-Side Apply").
+APPLY_PATCH = "application/apply-patch+yaml"
+
+Propagation = Literal["Background", "Foreground", "Orphan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP call. `path` is quoted already; `query` is not."""
+
+    verb: str
+    method: str
+    path: str
+    resource: str
+    call: str
+    query: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    content_type: str | None = None
+
+    @property
+    def target(self) -> str:
+        """Path and query as they go over the wire."""
+        return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
+
+
+def list_objects(  # noqa: PLR0913  (the options of a list)
+    resource: Resource,
+    namespace: str | None = None,
+    *,
+    label_selector: str | None = None,
+    limit: int | None = 500,
+    continue_: str | None = None,
+    resource_version: str | None = None,
+) -> Request:
+    """
+    One page of a collection. `limit=None` asks for everything at once.
+
+    Without `resource_version` the answer is consistent: it holds every write that was acknowledged before the call.
+    """
+    query = _query(
+        labelSelector=label_selector,
+        limit=str(limit) if limit else None,
+        resourceVersion=resource_version,
+        **{"continue": continue_},
+    )
+    return replace(_call("list", "GET", resource, namespace), query=query)
+
+
+def watch_objects(
+    resource: Resource,
+    namespace: str | None = None,
+    *,
+    resource_version: str,
+    label_selector: str | None = None,
+    timeout_seconds: int | None = None,
+) -> Request:
+    """Changes after `resource_version`, with bookmarks; the server ends the stream after `timeout_seconds`."""
+    query = _query(
+        watch="1",
+        allowWatchBookmarks="true",
+        resourceVersion=resource_version,
+        labelSelector=label_selector,
+        timeoutSeconds=str(timeout_seconds) if timeout_seconds else None,
+    )
+    return replace(_call("watch", "GET", resource, namespace), query=query)
+
+
+def get_object(resource: Resource, namespace: str | None, name: str) -> Request:
+    """Read one object."""
+    return _call("get", "GET", resource, namespace, name)
+
+
+def apply_object(resource: Resource, namespace: str | None, name: str, body: bytes, field_manager: str) -> Request:
+    """
+    Server-side apply of `body` (JSON bytes).
+
+    Always with `force`: whoever else set one of our fields loses it, because the object is ours.
+    """
+    call = _call("apply", "PATCH", resource, namespace, name)
+    query = _query(fieldManager=field_manager, force="true")
+    return replace(call, body=body, content_type=APPLY_PATCH, query=query)
+
+
+def merge_patch(  # noqa: PLR0913  (the options of a patch)
+    resource: Resource,
+    namespace: str | None,
+    name: str,
+    body: Manifest,
+    *,
+    subresource: str | None = None,
+    field_manager: str | None = None,
+) -> Request:
+    """
+    Merge `body` into an object, or into its `subresource` (`status`).
+
+    A `metadata.resourceVersion` in the body makes it conditional: a Conflict when the object has changed since.
+    """
+    call = _call("patch", "PATCH", resource, namespace, name)
+    if subresource:
+        call = _of_subresource(call, subresource)
+    query = _query(fieldManager=field_manager)
+    return replace(call, body=orjson.dumps(body), content_type=MERGE_PATCH, query=query)
+
+
+def create_object(
+    resource: Resource, namespace: str | None, body: Manifest, *, field_manager: str | None = None
+) -> Request:
+    """Create an object under the name in `body`."""
+    call = _call("create", "POST", resource, namespace)
+    words = _in_words("create", resource, namespace, body["metadata"]["name"])
+    query = _query(fieldManager=field_manager)
+    return replace(call, call=words, body=orjson.dumps(body), content_type=JSON, query=query)
+
+
+def replace_object(
+    resource: Resource, namespace: str | None, name: str, body: Manifest, *, field_manager: str | None = None
+) -> Request:
+    """Replace an object; a `metadata.resourceVersion` in `body` makes it conditional (optimistic lock)."""
+    call = _call("update", "PUT", resource, namespace, name)
+    return replace(call, body=orjson.dumps(body), content_type=JSON, query=_query(fieldManager=field_manager))
+
+
+def delete_object(
+    resource: Resource,
+    namespace: str | None,
+    name: str,
+    *,
+    uid: str | None = None,
+    propagation: Propagation = "Background",
+) -> Request:
+    """Delete an object; with `uid` only that one, never a successor under the same name (then: Conflict)."""
+    options: Manifest = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
+    if uid is not None:
+        options["preconditions"] = {"uid": uid}
+    call = _call("delete", "DELETE", resource, namespace, name)
+    return replace(call, body=orjson.dumps(options), content_type=JSON)
+
+
+def _call(verb: str, method: str, resource: Resource, namespace: str | None, name: str | None = None) -> Request:
+    path = resource.path(quote(namespace, safe="") if namespace else None, quote(name, safe="") if name else None)
+    return Request(verb, method, path, resource.plural, _in_words(verb, resource, namespace, name))
+
+
+def _of_subresource(call: Request, subresource: str) -> Request:
+    # The API server's own metrics name the resource so: `egressgateways/status`.
+    return replace(
+        call,
+        path=f"{call.path}/{quote(subresource, safe='')}",
+        resource=f"{call.resource}/{subresource}",
+        call=f"{call.call} ({subresource})",
+    )
+
+
+def _in_words(verb: str, resource: Resource, namespace: str | None, name: str | None) -> str:
+    if name:
+        return f"{verb} {ObjectRef(resource.kind, namespace or '', name)}"
+    return f"{verb} {resource.plural} in {namespace}" if namespace else f"{verb} {resource.plural}"
+
+
+def _query(**pairs: str | None) -> tuple[tuple[str, str], ...]:
+    return tuple((key, value) for key, value in pairs.items() if value is not None)

@@ -1,0 +1,162 @@
+"""
+What an informer knows: the objects of one kind, by namespace and name, and by one index of the user's choice.
+
+Pure bookkeeping: no I/O, no event loop. It accepts objects from three sides (a list, a watch, and the answer to
+our own write) in any order and keeps the newest of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Literal, NamedTuple
+
+from egressgateway.refs import Manifest
+
+ObjectName = tuple[str, str]
+"""Namespace (empty for cluster-scoped kinds) and name."""
+
+Index = Callable[[Manifest], Hashable | None]
+"""What an object is filed under besides its name; None files it nowhere."""
+
+
+class Change(NamedTuple):
+    """One difference between what the store held and what it holds now."""
+
+    event: Literal["ADDED", "MODIFIED", "DELETED"]
+    old: Manifest | None
+    new: Manifest | None
+    listed: bool
+    """Found by a list (start, relist), not told by the watch: less urgent than what somebody just did."""
+
+    @property
+    def object(self) -> Manifest:
+        """The object, in its newest known state."""
+        found = self.new if self.new is not None else self.old
+        assert found is not None  # noqa: S101  (a change has at least one side)
+        return found
+
+
+class Store:
+    """Objects of one kind. Callers must not change what they get out."""
+
+    def __init__(self, index: Index | None = None) -> None:
+        self._index = index
+        self._objects: dict[ObjectName, Manifest] = {}
+        self._indexed: dict[Hashable, dict[ObjectName, Manifest]] = {}
+        # For each list under way (by namespace, None: all): names stored meanwhile, which may be newer than the list.
+        self._stored_while_listing: dict[str | None, set[ObjectName]] = {}
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def __iter__(self) -> Iterator[Manifest]:
+        return iter(self._objects.values())
+
+    def get(self, namespace: str, name: str) -> Manifest | None:
+        """One object, or None; `namespace` is empty for cluster-scoped kinds."""
+        return self._objects.get((namespace, name))
+
+    def by_index(self, value: Hashable) -> tuple[Manifest, ...]:
+        """Objects that the index files under `value`."""
+        return tuple(self._indexed.get(value, {}).values())
+
+    def put(self, manifest: Manifest) -> Change | None:
+        """
+        Keep `manifest`, unless what is known is as new.
+
+        Takes it over and drops `metadata.managedFields`, which is half of an object and of no use here.
+        """
+        change = self._put(_trimmed(manifest), listed=False)
+        if change is not None:
+            name = name_of(manifest)
+            for names in self._stored_while_listing.values():
+                names.add(name)
+        return change
+
+    def remove(self, manifest: Manifest) -> Change | None:
+        """Forget an object that was deleted, unless a newer one of that name is known."""
+        name = name_of(manifest)
+        old = self._objects.get(name)
+        if old is None or is_older(manifest, old):
+            return None
+        self._forget(name, old)
+        return Change("DELETED", old, None, listed=False)
+
+    def begin_list(self, namespace: str | None = None) -> None:
+        """A list of `namespace` (None: of everything) is about to be requested; `replace` ends it."""
+        self._stored_while_listing[namespace] = set()
+
+    def replace(self, listed: Iterable[Manifest], namespace: str | None = None) -> list[Change]:
+        """
+        Make the store equal to a list that was requested after `begin_list`.
+
+        The list wins over everything that was known before it was requested, even over higher resource versions: those
+        are left over from before a restore of etcd. What was stored meanwhile may be newer, and then stays.
+        """
+        meanwhile = self._stored_while_listing.pop(namespace, set())
+        changes: list[Change | None] = []
+        seen = set(meanwhile)
+        for manifest in listed:
+            name = name_of(manifest)
+            seen.add(name)
+            old = self._objects.get(name)
+            if old is not None and name not in meanwhile and _version(old) != _version(manifest):
+                changes.append(self._keep(name, old, _trimmed(manifest), listed=True))
+            else:
+                changes.append(self._put(_trimmed(manifest), listed=True))
+        for name in [name for name in self._objects if namespace in (None, name[0]) and name not in seen]:
+            old = self._objects[name]
+            self._forget(name, old)
+            changes.append(Change("DELETED", old, None, listed=True))
+        return [change for change in changes if change is not None]
+
+    def _put(self, manifest: Manifest, *, listed: bool) -> Change | None:
+        name = name_of(manifest)
+        old = self._objects.get(name)
+        if old is not None and (_version(old) == _version(manifest) or is_older(manifest, old)):
+            return None
+        return self._keep(name, old, manifest, listed=listed)
+
+    def _keep(self, name: ObjectName, old: Manifest | None, new: Manifest, *, listed: bool) -> Change:
+        if old is not None:
+            self._forget(name, old)
+        self._objects[name] = new
+        value = self._index(new) if self._index else None
+        if value is not None:
+            self._indexed.setdefault(value, {})[name] = new
+        return Change("ADDED" if old is None else "MODIFIED", old, new, listed)
+
+    def _forget(self, name: ObjectName, old: Manifest) -> None:
+        del self._objects[name]
+        value = self._index(old) if self._index else None
+        if value is not None:
+            filed = self._indexed[value]
+            del filed[name]
+            if not filed:
+                del self._indexed[value]
+
+
+def name_of(manifest: Manifest) -> ObjectName:
+    """What the store files `manifest` under."""
+    metadata = manifest["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
+
+
+def is_older(one: Manifest, other: Manifest) -> bool:
+    """
+    Is `one` an earlier version than `other`, of the same name? False where that cannot be told.
+
+    Resource versions are numbers that can be compared since Kubernetes 1.35 (KEP-5504), and were on every etcd before;
+    a server that uses other strings gets no such check.
+    """
+    mine, others = _version(one), _version(other)
+    return mine.isdecimal() and others.isdecimal() and int(mine) < int(others)
+
+
+def _version(manifest: Manifest) -> str:
+    return str(manifest["metadata"].get("resourceVersion", ""))
+
+
+def _trimmed(manifest: Manifest) -> Manifest:
+    manifest["metadata"].pop("managedFields", None)
+    return manifest
