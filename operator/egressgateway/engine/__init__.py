@@ -1,0 +1,1 @@
+"""The shell around the core: what runs when, in which process, and how others can see it."""

@@ -1,0 +1,13 @@
+"""What every log line within one reconcile says about it, without each caller repeating it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+reconcile_fields: ContextVar[Mapping[str, Any]] = ContextVar("reconcile_fields", default=NOTHING)
+"""Fields of the reconcile under way: `namespace`, `name`, `reconcile_id`. Tasks that it starts inherit them."""

@@ -1,0 +1,180 @@
+"""
+Figures for Prometheus, in a registry of their own: two operators in one process do not mix theirs.
+
+Labels are from closed sets (kinds, verbs, reasons), but for namespace and name of an EgressGateway, whose
+series go with it (`forget`). Hosts are never labels: their number is the users'.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from egressgateway import __version__
+from egressgateway.engine.queue import WorkQueue
+from egressgateway.refs import Key, Manifest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+STATUSES = ("True", "False", "Unknown")
+# From a reconcile that finds nothing to do to one that waits for a slow API server, in seconds.
+RECONCILE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """Everything that the operator counts."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._reconciles = Counter("egressgateway_reconcile", "Reconciles by result.", ["result"], registry=registry)
+        self._reconcile_seconds = Histogram(
+            "egressgateway_reconcile_duration_seconds",
+            "Time that one reconcile takes, its writes included.",
+            buckets=RECONCILE_BUCKETS,
+            registry=registry,
+        )
+        self._conditions = Gauge(
+            "egressgateway_status_condition",
+            "1 for the status that a condition of an EgressGateway has, 0 for the others.",
+            ["namespace", "name", "type", "status"],
+            registry=registry,
+        )
+        self._destinations = Gauge(
+            "egressgateway_destinations", "Destinations of all EgressGateways.", ["provider"], registry=registry
+        )
+        self._host_conflicts = Gauge(
+            "egressgateway_host_conflicts", "Hosts refused because another object claimed them.", registry=registry
+        )
+        self._applied = Counter(
+            "egressgateway_children_applied",
+            "Writes of children.",
+            ["kind", "operation", "result"],
+            registry=registry,
+        )
+        self._drift = Counter(
+            "egressgateway_drift_corrections",
+            "Children that somebody else had changed or deleted, and that were repaired.",
+            ["kind"],
+            registry=registry,
+        )
+        self._requests = Counter(
+            "egressgateway_api_requests",
+            "Calls to the API server; code `error` means that none came back.",
+            ["verb", "resource", "code"],
+            registry=registry,
+        )
+        self._request_seconds = Histogram(
+            "egressgateway_api_request_duration_seconds",
+            "Time that one call to the API server takes; of a watch, until it is accepted.",
+            ["verb"],
+            buckets=REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self._watch_restarts = Counter(
+            "egressgateway_watch_restarts", "Watches that were started anew.", ["kind", "reason"], registry=registry
+        )
+        self._leader = Gauge("egressgateway_leader", "1 while this replica leads.", registry=registry)
+        build = Gauge("egressgateway_build_info", "Version of the operator.", ["version"], registry=registry)
+        build.labels(__version__).set(1)
+        self._conditions_of: dict[Key, dict[str, str]] = {}
+        self._destinations_of: dict[Key, tuple[str, int]] = {}
+        self._conflicts_of: dict[Key, int] = {}
+
+    def reconciled(self, result: str, seconds: float) -> None:
+        """One reconcile ended."""
+        self._reconciles.labels(result).inc()
+        self._reconcile_seconds.observe(seconds)
+
+    def conditions(self, key: Key, conditions: Iterable[Manifest]) -> None:
+        """The conditions of `key` are these; series of types that it no longer has go."""
+        current = {condition["type"]: condition["status"] for condition in conditions}
+        known = self._conditions_of.get(key, {})
+        if current == known:
+            return
+        for type_ in known.keys() - current.keys():
+            self._remove_condition(key, type_)
+        for type_, status in current.items():
+            for possible in STATUSES:
+                self._conditions.labels(*key, type_, possible).set(1 if possible == status else 0)
+        self._conditions_of[key] = current
+
+    def destinations(self, key: Key, provider: str, count: int) -> None:
+        """`key` has `count` destinations, served by `provider`."""
+        if self._destinations_of.get(key) != (provider, count):
+            self._destinations_of[key] = (provider, count)
+            self._sum_destinations()
+
+    def host_conflicts(self, key: Key, count: int) -> None:
+        """`count` hosts of `key` are claimed by others."""
+        if self._conflicts_of.get(key) == count:
+            return
+        self._conflicts_of[key] = count
+        self._host_conflicts.set(sum(self._conflicts_of.values()))
+
+    def child_applied(self, kind: str, operation: str, result: str) -> None:
+        """A child was written: `operation` is create, update or delete, `result` success or the error's reason."""
+        self._applied.labels(kind, operation, result).inc()
+
+    def drift_corrected(self, kind: str) -> None:
+        """A child that somebody had changed is as it should be."""
+        self._drift.labels(kind).inc()
+
+    def api_request(self, verb: str, resource: str, code: str, seconds: float) -> None:
+        """A call to the API server ended: `ApiClient`'s `on_request`."""
+        self._requests.labels(verb, resource, code).inc()
+        self._request_seconds.labels(verb).observe(seconds)
+
+    def watch_restarted(self, kind: str, reason: str) -> None:
+        """A watch was started anew: `Informer`'s `on_restart`."""
+        self._watch_restarts.labels(kind, reason).inc()
+
+    def leads(self, leads: bool) -> None:
+        """This replica leads, or no longer: `LeaderElector`'s `on_change`."""
+        self._leader.set(1 if leads else 0)
+
+    def observe_queue(self, queue: WorkQueue[Any]) -> None:
+        """Show how `queue` fares, read at each scrape. For one queue."""
+        figures = {
+            "depth": ("Keys that wait for a worker.", lambda: queue.depth),
+            "oldest_seconds": ("How long the oldest of them has been waiting.", queue.oldest_seconds),
+            "processing": ("Keys that are being reconciled.", lambda: queue.processing),
+            "delayed": ("Keys that come later: retries and timers.", lambda: queue.delayed),
+            "adds": ("Keys that were queued, since the start.", lambda: queue.adds),
+            "retries": ("Reconciles that failed and were queued again, since the start.", lambda: queue.retried),
+        }
+        for name, (text, read) in figures.items():
+            Gauge(f"egressgateway_queue_{name}", text, registry=self.registry).set_function(read)
+
+    def forget(self, key: Key) -> None:
+        """The EgressGateway `key` is gone, and its series with it."""
+        for type_ in self._conditions_of.pop(key, {}):
+            self._remove_condition(key, type_)
+        if self._destinations_of.pop(key, None) is not None:
+            self._sum_destinations()
+        if self._conflicts_of.pop(key, None) is not None:
+            self._host_conflicts.set(sum(self._conflicts_of.values()))
+
+    def render(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _remove_condition(self, key: Key, type_: str) -> None:
+        for status in STATUSES:
+            self._conditions.remove(*key, type_, status)
+
+    def _sum_destinations(self) -> None:
+        sums: Mapping[str, int] = _by_provider(self._destinations_of.values())
+        self._destinations.clear()
+        for provider, count in sums.items():
+            self._destinations.labels(provider).set(count)
+
+
+def _by_provider(counts: Iterable[tuple[str, int]]) -> Tally[str]:
+    sums: Tally[str] = Tally()
+    for provider, count in counts:
+        sums[provider] += count
+    return sums

@@ -1,0 +1,49 @@
+"""What one reconcile came to, as a value: it alone decides when the key is looked at again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The cluster holds what the object asks for. Nothing to do until something changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """On the way, and nothing will tell us when to go on: look again `after` that time."""
+
+    after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """On the way; a change of something watched goes on. `after` is a safety net, None for none."""
+
+    reason: str
+    after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """Only a person can help, by changing the object or what it refers to. `reason` is from the catalogue."""
+
+    reason: str
+
+
+Outcome = Done | Again | Waiting | Stalled
+
+
+def result_of(outcome: Outcome) -> str:
+    """Label of the outcome in `egressgateway_reconcile_total{result}`; a failed reconcile counts as `error`."""
+    match outcome:
+        case Done():
+            return "success"
+        case Again():
+            return "requeue_after"
+        case Waiting():
+            return "waiting"
+        case Stalled():
+            return "stalled"

@@ -1,0 +1,112 @@
+"""What Prometheus sees."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from egressgateway import __version__
+from egressgateway.engine.metrics import Metrics
+from egressgateway.engine.queue import WorkQueue
+from egressgateway.refs import Key
+
+KEY, OTHER = Key("shop", "out"), Key("shop", "other")
+
+
+def conditions(**statuses: str) -> list[dict[str, str]]:
+    return [{"type": type_, "status": status} for type_, status in statuses.items()]
+
+
+def value(metrics: Metrics, name: str, /, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(f"egressgateway_{name}", labels)
+
+
+def test_conditions_are_one_series_per_status() -> None:
+    """Of the three statuses exactly one is 1, and a condition that goes takes its series along."""
+    metrics = Metrics()
+    metrics.conditions(KEY, conditions(Ready="False", Stalled="True"))
+    metrics.conditions(KEY, conditions(Ready="True"))
+    ready = {
+        status: value(metrics, "status_condition", namespace="shop", name="out", type="Ready", status=status)
+        for status in ("True", "False", "Unknown")
+    }
+    assert ready == {"True": 1, "False": 0, "Unknown": 0}
+    assert b"Stalled" not in metrics.render()
+
+
+def test_forget_removes_every_series_of_the_object() -> None:
+    """Nothing in the output names an object that is gone, and the sums are those of the others."""
+    metrics = Metrics()
+    for key in (KEY, OTHER):
+        metrics.conditions(key, conditions(Ready="True", Accepted="Unknown"))
+        metrics.destinations(key, "Istio", 2)
+        metrics.host_conflicts(key, 1)
+    metrics.forget(KEY)
+    metrics.forget(KEY)
+    assert b'name="out"' not in metrics.render()
+    assert b'name="other"' in metrics.render()
+    assert value(metrics, "destinations", provider="Istio") == 2
+    assert value(metrics, "host_conflicts") == 1
+
+
+def test_destinations_are_summed_by_provider() -> None:
+    """An object that changes its provider moves, a provider without objects has no series."""
+    metrics = Metrics()
+    metrics.destinations(KEY, "Istio", 3)
+    metrics.destinations(OTHER, "Istio", 2)
+    assert value(metrics, "destinations", provider="Istio") == 5
+    metrics.destinations(KEY, "APISIX", 1)
+    metrics.destinations(OTHER, "APISIX", 1)
+    assert value(metrics, "destinations", provider="APISIX") == 2
+    assert value(metrics, "destinations", provider="Istio") is None
+
+
+def test_names_are_those_of_the_documentation() -> None:
+    """Every series that alerts and dashboards rely on is there under its name."""
+    metrics = Metrics()
+    metrics.reconciled("success", 0.01)
+    metrics.child_applied("Service", "create", "success")
+    metrics.drift_corrected("Service")
+    metrics.api_request("apply", "services", "200", 0.002)
+    metrics.watch_restarted("Service", "ended")
+    metrics.leads(True)
+    metrics.conditions(KEY, conditions(Ready="True"))
+    metrics.destinations(KEY, "Istio", 1)
+    assert value(metrics, "reconcile_total", result="success") == 1
+    assert value(metrics, "reconcile_duration_seconds_count") == 1
+    assert value(metrics, "children_applied_total", kind="Service", operation="create", result="success") == 1
+    assert value(metrics, "drift_corrections_total", kind="Service") == 1
+    assert value(metrics, "api_requests_total", verb="apply", resource="services", code="200") == 1
+    assert value(metrics, "watch_restarts_total", kind="Service", reason="ended") == 1
+    assert value(metrics, "leader") == 1
+    assert value(metrics, "host_conflicts") == 0
+    assert value(metrics, "build_info", version=__version__) == 1
+    families = {family.name for family in text_string_to_metric_families(metrics.render().decode())}
+    assert {"egressgateway_reconcile", "egressgateway_destinations", "process_cpu_seconds"} <= families
+
+
+@pytest.mark.asyncio
+async def test_queue_is_read_at_the_scrape() -> None:
+    """Depth and counts are those of the moment."""
+    metrics = Metrics()
+    queue: WorkQueue[Key] = WorkQueue()
+    metrics.observe_queue(queue)
+    queue.add(KEY)
+    queue.add(OTHER)
+    assert await asyncio.wait_for(queue.get(), 5) == KEY
+    queue.add_rate_limited(KEY)
+    assert value(metrics, "queue_depth") == 1
+    assert value(metrics, "queue_processing") == 1
+    assert value(metrics, "queue_delayed") == 1
+    assert value(metrics, "queue_adds") == 2
+    assert value(metrics, "queue_retries") == 1
+    queue.shutdown()
+
+
+def test_two_operators_in_one_process_do_not_mix() -> None:
+    """Each has a registry of its own."""
+    one, two = Metrics(), Metrics()
+    one.reconciled("success", 0.1)
+    assert value(two, "reconcile_total", result="success") is None
