@@ -1,0 +1,124 @@
+"""The operator as a process of its own, as a cluster runs it: to start, stop, kill and ask."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from harness.wait import START, eventually
+
+
+class OperatorProcess:
+    """
+    `egressgw run` against one kubeconfig, with its log in a file.
+
+    Its times are short, so that tests need not wait for what is measured in seconds in a cluster.
+    """
+
+    def __init__(self, kubeconfig: Path, log: Path, *flags: str) -> None:
+        self.kubeconfig = kubeconfig
+        self.log = log
+        self._flags: Sequence[str] = flags or ("--lease-seconds", "3", "--push-grace-seconds", "0.3")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, wait: bool = True) -> Self:
+        """Start it; with `wait` return once it has read everything (it need not lead)."""
+        argv = [sys.executable, "-m", "egressgateway", "run", "--metrics-host", "127.0.0.1", "--metrics-port", "0"]
+        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+        with self.log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [*argv, *self._flags], env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        if wait:
+            eventually(self.is_ready, timeout=START, what="the operator's readiness")
+        return self
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def is_ready(self) -> bool:
+        """
+        Whether /readyz says so.
+
+        Raises:
+            RuntimeError: the process has ended.
+        """
+        if not self.running:
+            raise RuntimeError(f"the operator ended:\n{self.tail()}")
+        return self.answers("/readyz")
+
+    def answers(self, path: str) -> bool:
+        """Whether a probe is answered with 200."""
+        try:
+            return bool(self.get(path))
+        except (OSError, LookupError):
+            return False
+
+    def get(self, path: str) -> str:
+        """
+        What its HTTP server answers.
+
+        Raises:
+            LookupError: it has not said its port yet.
+            urllib.error.HTTPError: another answer than 200.
+        """
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    @property
+    def port(self) -> int:
+        """Port of its HTTP server, from its log."""
+        found = re.search(r'"port": ?(\d+)|port=(\d+)', self.log.read_text(errors="replace"))
+        if found is None:
+            raise LookupError("the operator has not said its port")
+        return int(found[1] or found[2])
+
+    def metric(self, line: str) -> float:
+        """Value of one series, named as in the text format; 0 when it is not there."""
+        for found in self.get("/metrics").splitlines():
+            if found.startswith(f"{line} "):
+                return float(found.rsplit(" ", 1)[1])
+        return 0.0
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is finished, nothing is given back."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """SIGTERM and wait; returns the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        return self._process.wait(timeout=30)
+
+    def tail(self, lines: int = 40) -> str:
+        """The end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

