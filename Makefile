@@ -5,7 +5,8 @@ VENV        := .venv
 BIN         := $(VENV)/bin
 HARNESS     := PYTHONPATH=tests $(BIN)/python -m harness
 STAMP       := $(VENV)/.installed
-PYTEST_ARGS ?=
+# Two workers: files that share no state run side by side, one file stays in one worker.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help venv fmt lint type unit test controlplane demo bench tools cluster cluster-down run crds golden lock check clean
@@ -25,20 +26,20 @@ venv: $(STAMP) ## Create .venv with the locked packages
 demo: $(STAMP) ## The main job, shown end to end on a real API server (KEEP=1 leaves it running)
 	@PYTHONPATH=tests $(BIN)/python -m demo $(if $(KEEP),--keep)
 
-test: $(STAMP) ## Every tier that can run here
+test: $(STAMP) tools ## Every tier that can run here
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 unit: $(STAMP) ## Tests that need no cluster
 	@$(BIN)/python -m pytest -m "not controlplane and not mesh and not kind" $(PYTEST_ARGS)
 
-controlplane: $(STAMP) ## Tests on a real etcd, kube-apiserver and kube-controller-manager
+controlplane: $(STAMP) tools ## Tests on a real etcd, kube-apiserver and kube-controller-manager
 	@$(BIN)/python -m pytest -m controlplane $(PYTEST_ARGS)
 
-bench: $(STAMP) ## Writes, CPU and throughput of 200 objects, beside a bare apply loop
+bench: $(STAMP) tools ## Writes, CPU and throughput of 200 objects, beside a bare apply loop
 	@PYTHONPATH=tests $(BIN)/python -m bench
 
 tools: $(STAMP) ## Build and cache etcd, kube-apiserver, kube-controller-manager and kubectl
-	@$(HARNESS) tools
+	@$(HARNESS) tools > /dev/null
 
 cluster: $(STAMP) ## Start the embedded control plane in the background; last line: its kubeconfig
 	@$(HARNESS) cluster

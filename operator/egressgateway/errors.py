@@ -10,6 +10,7 @@ The error tree. Exceptions belong to I/O and to bugs; a user's mistake is a `Fin
     │   ├── Invalid               the server refuses the object: only a change of it can help
     │   ├── Forbidden             the operator lacks a right, or the namespace is terminating
     │   └── Expired               410: the watch's resource version is too old, list again
+    ├── StartError                the process cannot run here: its port is taken
     ├── TemplateError             a template of ours is wrong
     └── InvariantError            the code contradicts itself
 
@@ -70,6 +71,10 @@ class Forbidden(ClusterError):
 
 class Expired(ClusterError):
     """410: the resource version of a watch or of a list page is too old."""
+
+
+class StartError(EgressGatewayError):
+    """Something that the process needs before it can begin is not to be had. The message names the remedy."""
 
 
 class TemplateError(EgressGatewayError):

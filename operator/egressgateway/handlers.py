@@ -14,11 +14,8 @@ from typing import Any
 
 import kopf
 
-from egressgateway.cluster.client import ApiClient
-from egressgateway.engine.metrics import Metrics
 from egressgateway.engine.runtime import Runtime
 from egressgateway.refs import EGRESS_GATEWAY, GROUP
-from egressgateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -88,11 +85,10 @@ def build_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def build_registry(settings: Settings, stop: asyncio.Event) -> kopf.OperatorRegistry:
-    """One explicit registry per operator, so that a process can hold several (tests do)."""
+def build_registry(runtime: Runtime, stop: asyncio.Event) -> kopf.OperatorRegistry:
+    """One explicit registry, that starts, feeds and stops `runtime`; `stop` ends kopf, and is set here when the Lease is lost."""
     registry = kopf.OperatorRegistry()
-    running: list[tuple[Runtime, ApiClient]] = []
-    metrics = Metrics()
+    watching: list[asyncio.Task[None]] = []
 
     @kopf.on.login(registry=registry)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -100,25 +96,23 @@ def build_registry(settings: Settings, stop: asyncio.Event) -> kopf.OperatorRegi
 
     @kopf.on.startup(registry=registry)
     async def start(**_: Any) -> None:
-        client = await ApiClient.connect(settings.max_in_flight, on_request=metrics.api_request)
-        runtime = Runtime(client, settings, metrics)
+        # kopf begins to look for kinds and to watch only when this returns: the API server serves ours by then.
         await runtime.start()
-        running.append((runtime, client))
-        asyncio.create_task(_stop_when_lost(runtime, stop), name="leadership watch")  # noqa: RUF006
-        log.info("Started", extra={"fields": {"server": client.server, "port": runtime.server.port}})
+        watching.append(asyncio.create_task(_stop_when_lost(runtime, stop), name="leadership watch"))
+        log.info("Started")
 
     @kopf.on.cleanup(registry=registry)
     async def cleanup(**_: Any) -> None:
-        for runtime, client in running:
-            await runtime.stop()
-            await client.close()
-        running.clear()
+        await runtime.stop()
+        # For tasks that still run kopf waits five seconds: for ours, and for its own that waits for `stop`.
+        for task in watching:
+            task.cancel()
+        stop.set()
         log.info("Stopped")
 
     @kopf.on.event(EGRESS_GATEWAY.group, EGRESS_GATEWAY.version, EGRESS_GATEWAY.plural, registry=registry)
     async def egress_gateway(event: kopf.RawEvent, **_: Any) -> None:
-        for runtime, _client in running:
-            runtime.gateway_event(event["type"], dict(event["object"]))
+        runtime.gateway_event(event["type"], dict(event["object"]))
 
     return registry
 

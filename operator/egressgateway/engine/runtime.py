@@ -21,6 +21,7 @@ from egressgateway.engine.events import EventRecorder
 from egressgateway.engine.lease import LeaderElector
 from egressgateway.engine.metrics import Metrics
 from egressgateway.engine.observe import Observer
+from egressgateway.engine.preflight import Preflight
 from egressgateway.engine.queue import Priority, WorkQueue
 from egressgateway.engine.reconcile import Reconciler
 from egressgateway.engine.resync import Resync
@@ -44,6 +45,7 @@ class Runtime:
         self._client = client
         self.caches = Caches()
         self._queue: WorkQueue[Key] = WorkQueue()
+        self._preflight = Preflight(client, settings.namespaces)
         self._events = EventRecorder(client, instance=settings.identity)
         self._observer = Observer(self.caches, settings)
         self._informers = self._build_informers()
@@ -62,14 +64,30 @@ class Runtime:
             settings.metrics_host, settings.metrics_port, healthy=self._unhealthy, ready=self._unready, metrics=metrics
         )
         self._leading: asyncio.Task[None] | None = None
-        self.lost = self.elector.lost
+        self.lost = asyncio.Event()
+        """This replica led and does not any more: it works no more, and the process is to end."""
+
+    async def serve_probes(self) -> None:
+        """
+        Answer probes, before anything else: a replica that waits for the API server must not be killed for it.
+
+        Raises:
+            StartError: the port is taken.
+        """
+        await self.server.start()
+        fields = {"host": self._settings.metrics_host, "port": self.server.port}
+        log.info("Answering probes", extra={"fields": fields})
 
     async def start(self) -> None:
-        """Fill the caches and stand for election. Returns at once; work begins when both are done."""
+        """
+        Fill the caches and stand for election; work begins when both are done.
+
+        Returns once the API server has answered for our kinds, however long that takes.
+        """
+        await self._preflight.wait()
         # Tens of thousands of cached objects live as long as the process; looking through them for cycles is wasted.
         gc.set_threshold(200_000, 20, 100)
         self._metrics.observe_queue(self._queue)
-        await self.server.start()
         self._events.start()
         for informer in self._informers:
             informer.start()
@@ -100,8 +118,9 @@ class Runtime:
 
     async def _lead(self) -> None:
         """Work as soon as this replica leads and everything has been read once."""
-        await self.elector.elected.wait()
+        # In this order: the Lease may come and go while everything is read.
         await asyncio.gather(*(informer.synced() for informer in self._informers), self._resync.synced.wait())
+        await self.elector.elected.wait()
         self._refresh_unserved()
         log.info(
             "Leading", extra={"fields": {"gateways": len(self.caches.gateways), "workers": self._settings.workers}}
@@ -110,6 +129,7 @@ class Runtime:
         await self.elector.lost.wait()
         # Somebody else may write from now on: what is under way must not.
         await self._workers.stop(timedelta(0))
+        self.lost.set()
 
     def _build_informers(self) -> list[Informer]:
         children = [
@@ -162,9 +182,11 @@ class Runtime:
             self._queue.add(key, Priority.ROUTINE if change.listed else Priority.URGENT)
 
     def _unhealthy(self) -> list[str]:
-        return dead_informers(self._informers)
+        return [] if self._preflight.obstacle else dead_informers(self._informers)
 
     def _unready(self) -> list[str]:
+        if self._preflight.obstacle:
+            return [self._preflight.obstacle]
         missing = missing_kinds(self._informers)
         return missing if self._resync.synced.is_set() else ["EgressGateway has not been listed yet", *missing]
 

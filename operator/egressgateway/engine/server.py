@@ -8,12 +8,14 @@ restarting does not bring a server back.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable
 
 from aiohttp import web
 
 from egressgateway.cluster.informer import Informer
 from egressgateway.engine.metrics import CONTENT_TYPE, Metrics
+from egressgateway.errors import StartError
 
 Check = Callable[[], Iterable[str]]
 """What is wrong, one sentence each; nothing when all is well."""
@@ -42,7 +44,7 @@ class Server:
         Begin to serve.
 
         Raises:
-            OSError: the port is taken.
+            StartError: the port is taken.
         """
         app = web.Application()
         app.router.add_get("/healthz", self._answer_healthz)
@@ -50,7 +52,12 @@ class Server:
         app.router.add_get("/metrics", self._answer_metrics)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._wanted_port).start()
+        try:
+            await web.TCPSite(self._runner, self._host, self._wanted_port).start()
+        except OSError as error:
+            where = f"{self._host}:{self._wanted_port}"
+            why = "another process listens there" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+            raise StartError(f"cannot serve metrics on {where}: {why}; choose another --metrics-port") from error
 
     async def stop(self) -> None:
         """Close the port."""

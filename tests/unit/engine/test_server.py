@@ -15,6 +15,7 @@ from egressgateway.cluster.reflector import Timing
 from egressgateway.cluster.store import Store
 from egressgateway.engine.metrics import Metrics
 from egressgateway.engine.server import Server, dead_informers, missing_kinds
+from egressgateway.errors import StartError
 from egressgateway.refs import CHILD_BY_KIND, EGRESS_GATEWAY
 from unit.cluster.fake_api import FakeApi, eventually, refusal
 
@@ -69,7 +70,7 @@ async def test_metrics_are_served_as_prometheus_reads_them(probed: Probed) -> No
 async def test_taken_port_is_an_error_at_the_start(probed: Probed) -> None:
     """Whoever cannot be probed must not run unnoticed."""
     second = Server("127.0.0.1", probed.server.port, healthy=list, ready=list, metrics=probed.metrics)
-    with pytest.raises(OSError, match="address already in use"):
+    with pytest.raises(StartError, match="another process listens there; choose another --metrics-port"):
         await second.start()
     await second.stop()
 

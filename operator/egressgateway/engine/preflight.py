@@ -1,0 +1,71 @@
+"""
+Before anything else: the API server answers, and EgressGateways can be listed.
+
+Neither is a reason to end: a server that is away comes back, CRDs are installed by somebody. Nothing else starts
+until then, so one line says what is amiss in place of one per kind, and kopf, which looks for kinds only once, sees ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from egressgateway.cluster.backoff import Backoff
+from egressgateway.cluster.client import Sender
+from egressgateway.cluster.request import list_objects
+from egressgateway.errors import ClusterError, Forbidden, NotFound
+from egressgateway.refs import EGRESS_GATEWAY, EGRESS_GATEWAY_CLASS, Resource
+
+log = logging.getLogger(__name__)
+
+_LONGEST_WAIT_SECONDS = 5.0
+_REMIND_EVERY = 12
+"""Attempts between two equal lines: about a minute."""
+
+
+class Preflight:
+    """Asks until the answer is good. `obstacle` says what is in the way, in words; empty when nothing is."""
+
+    def __init__(
+        self,
+        client: Sender,
+        namespaces: tuple[str, ...] = (),
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`namespaces` are those that the operator may list in; empty means all."""
+        self._client = client
+        self._namespaces = namespaces
+        self._sleep = sleep
+        self.obstacle = "the API server has not answered yet"
+
+    async def wait(self) -> None:
+        """Return once both kinds can be listed."""
+        backoff = Backoff(base=0.5)
+        while self.obstacle:
+            found = await self._look()
+            if found and (found != self.obstacle or backoff.failures % _REMIND_EVERY == 0):
+                log.warning("Not started yet", extra={"fields": {"because": found}})
+            self.obstacle = found
+            if found:
+                await self._sleep(backoff.next(cap=_LONGEST_WAIT_SECONDS))
+
+    async def _look(self) -> str:
+        for resource in (EGRESS_GATEWAY, EGRESS_GATEWAY_CLASS):
+            try:
+                await self._client.send(list_objects(resource, self._namespace_for(resource), limit=1))
+            except ClusterError as error:
+                return _in_words(error, resource)
+        return ""
+
+    def _namespace_for(self, resource: Resource) -> str | None:
+        return self._namespaces[0] if resource.namespaced and self._namespaces else None
+
+
+def _in_words(error: ClusterError, resource: Resource) -> str:
+    if isinstance(error, NotFound):
+        return "EgressGateway CRDs are not installed: kubectl apply -f crds/"
+    if isinstance(error, Forbidden):
+        return f"the operator may not list {resource.plural}: {error.message}; grant it the right, it asks again"
+    return f"the API server does not answer: {error.message}; it is asked again"
