@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import venv
 from collections.abc import Callable, Sequence
@@ -88,49 +89,51 @@ class Progress:
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
         self._interval = 0.2 if self._terminal else interval_seconds
+        self._finished = threading.Event()
         self._what = ""
-        self._started = self._shown = time.monotonic()
+        self._started = time.monotonic()
         self._total = self._compiled = self._downloaded = 0
 
     def begin(self, what: str, total: int = 0) -> None:
         """Start the next part, which compiles at most `total` packages."""
-        self._end_line()
+        if self._what:
+            self._end_line()
+        else:
+            self._finished.clear()
+            threading.Thread(target=self._tick, args=(self._finished,), daemon=True).start()
         self._what, self._total, self._compiled, self._downloaded = what, total, 0, 0
         self._started = time.monotonic()
         self._show()
 
     def module_line(self, line: str) -> None:
-        if line.startswith("go: downloading"):
-            self._downloaded += 1
-            self._show_if_due()
+        self._downloaded += line.startswith("go: downloading")
 
     def package_line(self, line: str) -> None:
-        if line.startswith("go: "):
-            self.module_line(line)
-        elif re.fullmatch(r"[\w./~-]+", line):
-            self._compiled += 1
-            self._show_if_due()
+        self.module_line(line)
+        self._compiled += bool(re.fullmatch(r"[\w./~-]+", line))
 
     def finish(self) -> None:
         """Show the last state and leave the line."""
-        self._end_line()
+        self._finished.set()
+        if self._what:
+            self._end_line()
         self._what = ""
 
-    def _end_line(self) -> None:
-        if self._what:
+    def _tick(self, finished: threading.Event) -> None:
+        # By the clock, because the linker says nothing for a long time.
+        while not finished.wait(self._interval):
             self._show()
-            if self._terminal:
-                self._stream.write("\n")
 
-    def _show_if_due(self) -> None:
-        if time.monotonic() - self._shown >= self._interval:
-            self._show()
+    def _end_line(self) -> None:
+        self._show()
+        if self._terminal:
+            self._stream.write("\n")
 
     def _show(self) -> None:
-        self._shown = time.monotonic()
+        elapsed = time.monotonic() - self._started
         counts = f", {self._compiled} of at most {self._total} packages" if self._total else ""
         downloads = f", {self._downloaded} modules downloaded" if self._downloaded else ""
-        text = f"{self._what}: {self._shown - self._started:.0f} s{counts}{downloads}"
+        text = f"{self._what}: {elapsed:.0f} s{counts}{downloads}"
         self._stream.write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
         self._stream.flush()
 

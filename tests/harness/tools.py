@@ -125,6 +125,8 @@ def obtain(progress: Progress | None = None) -> Tools:
                 _build(family, missing, go, progress)
     except GoError as error:
         raise ToolsMissing(f"{', '.join(missing)}: {error}") from error
+    finally:
+        progress.finish()
     tools, missing = _look(go)
     if tools is None:
         raise ToolsMissing(f"{', '.join(missing)}: built, yet not found")
@@ -161,7 +163,7 @@ def istio_crds(*, download: bool = True) -> Path:
         raise ToolsMissing("Istio's CRDs: not downloaded; run `make tools`, or set EGRESSGATEWAY_ISTIO_CRDS")
     try:
         with _lock():
-            go = find_go(cache_directory()) or _install_go(Progress())
+            go = find_go(cache_directory()) or install_go(cache_directory())
             source = module_directory(go, MODULES / "istio", "istio.io/istio") / ISTIO_CRDS
             with _temporary_directory() as directory:
                 shutil.copyfile(source, directory / "crds")
@@ -253,7 +255,6 @@ def _build(family: Family, missing: list[str], go: Go, progress: Progress) -> No
     directory.mkdir(parents=True, exist_ok=True)
     with _temporary_directory() as temporary:
         go.build(family.module, packages, family.ldflags, temporary, progress)
-        progress.finish()
         for binary in temporary.iterdir():
             binary.replace(directory / binary.name)
 

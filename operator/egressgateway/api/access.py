@@ -19,22 +19,37 @@ class AccessEntry(ApiModel):
     """One kind of client; all of its fields must match."""
 
     namespaces: Annotated[tuple[LabelName, ...], Field(min_length=1, max_length=128), SET] = ()
-    """Namespaces of the clients, at most 512 in all entries. Default: the own one. Others need the class's `allowedConsumers`."""
+    """
+    Namespaces of the clients, at most 128 here and 512 in all entries. Default: the own one. Others need the class's
+    `allowedConsumers`.
+    """
 
     namespace_selector: LabelSelector | None = None
-    """Selects the clients' namespaces by labels, at most 512 in all entries; `{}` means every namespace. Not with `namespaces`."""
+    """
+    Selects the clients' namespaces by labels, at most 512 in all entries; `{}` means every namespace. Not with
+    `namespaces`.
+    """
 
     service_accounts: Annotated[tuple[ObjectName, ...], Field(min_length=1, max_length=16), SET] = ()
-    """Service accounts of the clients, in each of the namespaces: at most 16. Default: every one. Not with a class of `mtls: Disabled`."""
+    """
+    Service accounts of the clients, in each of the namespaces: at most 16. Default: every one. Not with a class
+    of `mtls: Disabled`.
+    """
 
     destinations: Annotated[tuple[PartReference, ...], Field(min_length=1, max_length=64), SET] = ()
     """Names of the destinations that the clients may use. Default: all."""
 
     methods: Annotated[tuple[HttpMethod, ...], Field(min_length=1, max_length=16), SET] = ()
-    """HTTP methods such as `GET`: at most 16. Default: every one. Only where all ports have protocol HTTP, HTTP2 or GRPC."""
+    """
+    HTTP methods such as `GET`: at most 16. Default: every one. Only where all ports have protocol HTTP, HTTP2
+    or GRPC.
+    """
 
     paths: Annotated[tuple[HttpPath, ...], Field(min_length=1, max_length=32), SET] = ()
-    """Paths such as `/v1/a`, or prefixes such as `/v1/*`: at most 32. Default: every one. Only where all ports have protocol HTTP, HTTP2 or GRPC."""
+    """
+    Paths such as `/v1/a`, or prefixes such as `/v1/*`: at most 32. Default: every one. Only where all ports
+    have protocol HTTP, HTTP2 or GRPC.
+    """
 
     rules: ClassVar[tuple[Rule[Any], ...]] = (
         Rule["AccessEntry"](

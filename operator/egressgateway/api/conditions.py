@@ -157,19 +157,23 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
         ),
         Reason.HOST_NOT_ALLOWED: _edit("Remove the host, or ask for it in the class's allowedHosts."),
         Reason.ENDPOINT_NOT_ALLOWED: _edit(
-            "Remove the endpoint, or ask for its network in the class's allowedCIDRs; link-local ones are never allowed."
+            "Remove the endpoint, or ask for its network in the class's allowedCIDRs; link-local is never allowed."
         ),
         Reason.CONSUMER_NOT_ALLOWED: _edit(
             "Remove the namespace from spec.access, or ask for it in the class's allowedConsumers."
         ),
         Reason.GATEWAY_NOT_ALLOWED: _edit("Use another gatewayRef, or ask for it in the class's allowedGateways."),
-        Reason.FEATURE_NOT_ALLOWED: _edit("Remove the field, or ask for the feature: it is in the class's deniedFeatures."),
+        Reason.FEATURE_NOT_ALLOWED: _edit(
+            "Remove the field, or ask for the feature: it is in the class's deniedFeatures."
+        ),
         Reason.HOST_CONFLICT: _fails(
             _ACCEPTED,
             Actor.ADMIN,
             "Remove the host or the consumer here or in the object that the message names; it has the earlier claim.",
         ),
-        Reason.PORT_CONFLICT: _edit("Give one of the two another port, or the TCP destinations different hosts and ports."),
+        Reason.PORT_CONFLICT: _edit(
+            "Give one of the two another port, or the TCP destinations different hosts and ports."
+        ),
         Reason.EXPIRED: ReasonEntry(
             (ConditionType.ACCEPTED,),
             "False",
@@ -187,7 +191,9 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             _RESOLVED, Actor.AUTHOR, "Give the Secret the keys that the message names, with valid PEM."
         ),
         Reason.SERVICE_NOT_FOUND: _fails(
-            _RESOLVED, Actor.AUTHOR, "Create the Service with that port in the object's namespace, or correct the backend."
+            _RESOLVED,
+            Actor.AUTHOR,
+            "Create the Service with that port in the object's namespace, or correct the backend.",
         ),
         Reason.GATEWAY_NOT_FOUND: _fails(
             _RESOLVED, Actor.AUTHOR, "Create the Istio Gateway, or correct gatewayRef; for a class, its shared Service."
@@ -201,7 +207,9 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
         ),
         # Programmed
         Reason.APPLY_FAILED: _fails(
-            _PROGRAMMED, Actor.ADMIN, "Read the server's words in the message: a right, a quota or a policy is in the way."
+            _PROGRAMMED,
+            Actor.ADMIN,
+            "Read the server's words in the message: a right, a quota or a policy is in the way.",
         ),
         Reason.RESOURCE_CONFLICT: _fails(
             _PROGRAMMED, Actor.AUTHOR, "Delete or rename the object that the message names, or rename this one."
@@ -214,18 +222,29 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             _STEERED, Actor.ADMIN, "Look at the gateway's pods: clients are sent to it once one is ready."
         ),
         Reason.ROUTE_CONFLICT: _fails(
-            _STEERED, Actor.ADMIN, "Delete the VirtualService or ServiceEntry that the message names, or hide it from the consumer."
+            _STEERED,
+            Actor.ADMIN,
+            "Delete the VirtualService or ServiceEntry that the message names, or hide it from the consumer.",
         ),
         # Ready and the abnormal ones
         Reason.PARTIALLY_READY: _fails(
-            (ConditionType.READY,), Actor.AUTHOR, "Look at the conditions of the parts that the message names; the others serve."
+            (ConditionType.READY,),
+            Actor.AUTHOR,
+            "Look at the conditions of the parts that the message names; the others serve.",
         ),
         Reason.SUSPENDED: ReasonEntry(
-            (ConditionType.READY,), None, Actor.AUTHOR, "Remove spec.suspend to let the operator work on the object again."
+            (ConditionType.READY,),
+            None,
+            Actor.AUTHOR,
+            "Remove spec.suspend to let the operator work on the object again.",
         ),
-        Reason.PROGRESSING: ReasonEntry((ConditionType.RECONCILING,), "True", Actor.NOBODY, "Wait: the operator is at work."),
+        Reason.PROGRESSING: ReasonEntry(
+            (ConditionType.RECONCILING,), "True", Actor.NOBODY, "Wait: the operator is at work."
+        ),
         Reason.INTERNAL_ERROR: _fails(
-            _PROGRAMMED, Actor.OPERATOR, "Report it with the operator's log, which has the trace; the operator tries again."
+            _PROGRAMMED,
+            Actor.OPERATOR,
+            "Report it with the operator's log, which has the trace; the operator tries again.",
         ),
         Reason.EXPIRES_SOON: ReasonEntry(
             (), None, Actor.AUTHOR, "Set a later expiresAt if the destination is still needed."
@@ -236,5 +255,8 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
 
 
 def stalls(reason: Reason) -> bool:
-    """Whether only an edit of the object can heal `reason`, so that Stalled is set (kstatus: failed, not in progress)."""
+    """
+    Whether only an edit of the object can heal `reason`, so that Stalled is set (kstatus: failed, not in
+    progress).
+    """
     return CATALOGUE[reason].needs_edit

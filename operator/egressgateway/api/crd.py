@@ -66,7 +66,7 @@ def egress_gateway_crd() -> Manifest:
 def egress_gateway_class_crd() -> Manifest:
     """The CustomResourceDefinition of EgressGatewayClass."""
     schema = _object_schema(
-        "What the platform's admin offers to EgressGateways: a data plane, where gateways run, and what may be asked for.",
+        "What the platform offers to EgressGateways: a data plane, where gateways run, and what may be asked for.",
         CLASS_NAME,
         EgressGatewayClassSpec,
         structural(EgressGatewayClassStatus) | {"default": initial_status(ConditionType.ACCEPTED)},
@@ -147,7 +147,9 @@ def _object_schema(description: str, name: NameForm, spec: type[ApiModel], statu
     }
 
 
-def _crd(resource: Resource, short_name: str, schema: dict[str, Any], columns: tuple[tuple[str, str, str, int], ...]) -> Manifest:
+def _crd(
+    resource: Resource, short_name: str, schema: dict[str, Any], columns: tuple[tuple[str, str, str, int], ...]
+) -> Manifest:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

@@ -7,23 +7,13 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from egressgateway.api.headers import RequestHeaders
+from egressgateway.api.hosts import Fqdn, Host
 from egressgateway.api.model import ApiModel
-from egressgateway.api.rules import SET, Rule, list_map, without
-from egressgateway.api.scalars import (
-    Address,
-    Boolean,
-    ClientPort,
-    Fqdn,
-    Host,
-    Instant,
-    Integer,
-    ObjectName,
-    PartName,
-    Port,
-    SubjectAltName,
-    Text,
-    ServerName,
-)
+from egressgateway.api.rules import SET, Rule, list_map
+from egressgateway.api.scalars import ClientPort, Instant, PartName, Port
+from egressgateway.api.server import Endpoint, Wildcard
+from egressgateway.api.tls import PortTls
 from egressgateway.api.traffic import Traffic
 
 
@@ -47,62 +37,6 @@ CEL_IS_HTTP = "p.protocol != 'TLS' && p.protocol != 'TCP'"
 """Whether port `p` is of the HTTP family; two comparisons cost the API server less than a list."""
 
 
-class TlsMode(StrEnum):
-    """Whether the gateway shows a certificate of its own."""
-
-    SIMPLE = "Simple"
-    MUTUAL = "Mutual"
-
-
-class PortTls(ApiModel):
-    """TLS that the gateway opens to the destination."""
-
-    mode: TlsMode
-    """`Simple`: only the destination shows a certificate; `Mutual`: the gateway shows one too, from `credentialName`."""
-
-    credential_name: ObjectName | None = None
-    """
-    A Secret of the object's namespace: the client certificate for `Mutual`, where it is required; the CA for `Simple`.
-    Not on a shared gateway, whose Secrets are not the tenant's. Without a CA the system's roots verify.
-    """
-
-    sni: ServerName | None = None
-    """The name in the TLS handshake. Default: the host."""
-
-    subject_alt_names: Annotated[tuple[SubjectAltName, ...], Field(max_length=8), SET] = ()
-    """Names of which the destination's certificate must hold one: at most 8. Default: the host."""
-
-    insecure_skip_verify: Boolean | None = None
-    """
-    `true` accepts every certificate of the destination. Default: `false`. Not with `subjectAltNames`, which would not be checked.
-    """
-
-    rules: ClassVar[tuple[Rule[Any], ...]] = (
-        Rule["PortTls"](
-            cel="self.mode != 'Mutual' || has(self.credentialName)",
-            message="credentialName is required with mode Mutual: the Secret with the client certificate",
-            holds=lambda tls: tls.mode is not TlsMode.MUTUAL or tls.credential_name is not None,
-            field=".credentialName",
-            reason="FieldValueRequired",
-        ),
-        Rule["PortTls"](
-            cel="!has(self.insecureSkipVerify) || !self.insecureSkipVerify || !has(self.subjectAltNames) || size(self.subjectAltNames) == 0",
-            message="subjectAltNames are not checked with insecureSkipVerify: remove one of the two",
-            holds=lambda tls: not (tls.insecure_skip_verify and tls.subject_alt_names),
-            field=".subjectAltNames",
-            reason="FieldValueForbidden",
-        ),
-        # Istio refuses the pair (its validation of ClientTLSSettings).
-        Rule["PortTls"](
-            cel="!has(self.insecureSkipVerify) || !self.insecureSkipVerify || self.mode != 'Simple' || !has(self.credentialName)",
-            message="credentialName names the CA with mode Simple, which is not used with insecureSkipVerify: remove one of the two",
-            holds=lambda tls: not (tls.insecure_skip_verify and tls.mode is TlsMode.SIMPLE and tls.credential_name),
-            field=".credentialName",
-            reason="FieldValueForbidden",
-        ),
-    )
-
-
 class DestinationPort(ApiModel):
     """One port of a destination that clients dial."""
 
@@ -111,19 +45,25 @@ class DestinationPort(ApiModel):
 
     protocol: Protocol
     """
-    What the client speaks: `HTTP`, `HTTP2`, `GRPC`, `TLS` or `TCP`. `TLS` is the client's own TLS, https included: routed by its server name, never opened.
+    What the client speaks: `HTTP`, `HTTP2`, `GRPC`, `TLS` or `TCP`. `TLS` is the client's own TLS, https
+    included: routed by its server name, never opened.
     """
 
     target_port: Port | None = None
     """The destination's port. Default: `port`; required with `tls`."""
 
     tls: PortTls | None = None
-    """TLS that the gateway opens to the destination, so that clients may speak plain text to the gateway. Not with protocol `TLS`."""
+    """
+    TLS that the gateway opens to the destination, so that clients may speak plain text to the gateway. Not with
+    protocol `TLS`.
+    """
 
     rules: ClassVar[tuple[Rule[Any], ...]] = (
         Rule["DestinationPort"](
             cel="!has(self.tls) || self.protocol != 'TLS'",
-            message="tls is opened by the gateway: not with protocol TLS, which is the client's own TLS and never opened",
+            message=(
+                "tls is opened by the gateway: not with protocol TLS, which is the client's own TLS and never opened"
+            ),
             holds=lambda port: port.tls is None or port.protocol is not Protocol.TLS,
             field=".tls",
             reason="FieldValueForbidden",
@@ -150,91 +90,6 @@ class Resolution(StrEnum):
     DNS_ROUND_ROBIN = "DNSRoundRobin"
 
 
-Locality = Annotated[
-    Text,
-    Field(min_length=1, max_length=96),
-    without(" |/.*/.*/", "must be region, region/zone or region/zone/subzone, without spaces", edges="/"),
-]
-
-
-class Endpoint(ApiModel):
-    """Where a destination really is."""
-
-    address: Address
-    """An IP address or a host. Addresses need the class's `allowedCIDRs`; loopback, link-local, multicast and unspecified ones are never allowed."""
-
-    weight: Annotated[Integer, Field(ge=1, le=10_000)] | None = None
-    """Share of the requests, relative to the other endpoints: 1 to 10000, default 1."""
-
-    locality: Locality | None = None
-    """`region/zone/subzone` of the endpoint. With several localities the gateway fails over between them."""
-
-
-class WildcardStrategy(StrEnum):
-    """How the gateway finds the server of a wildcard host."""
-
-    DYNAMIC_RESOLUTION = "DynamicResolution"
-    SINGLE_SERVER = "SingleServer"
-
-
-class Wildcard(ApiModel):
-    """How the gateway finds the server of a wildcard host."""
-
-    strategy: WildcardStrategy
-    """`DynamicResolution`: the gateway resolves the requested name; `SingleServer`: `server` serves every subdomain."""
-
-    server: Fqdn | None = None
-    """The one host that serves every subdomain; required with strategy `SingleServer`, else forbidden."""
-
-    rules: ClassVar[tuple[Rule[Any], ...]] = (
-        Rule["Wildcard"](
-            cel="(self.strategy == 'SingleServer') == has(self.server)",
-            message="server is required with strategy SingleServer and forbidden otherwise",
-            holds=lambda wildcard: (
-                (wildcard.strategy is WildcardStrategy.SINGLE_SERVER) == (wildcard.server is not None)
-            ),
-            field=".server",
-        ),
-    )
-
-
-# Envoy computes these itself, and x-forwarded-client-cert would carry the client's certificate out.
-_OWN_HEADERS = ("host", "connection", "content-length", "transfer-encoding", "x-forwarded-client-cert")
-HeaderName = Annotated[
-    Text,
-    Field(min_length=1, max_length=128),
-    without(r"[^\w.-]", "must be a header's name: letters, digits, '-', '_' and '.'"),
-    Rule[str](
-        cel="!(self.lowerAscii() in [" + ", ".join(f"'{name}'" for name in _OWN_HEADERS) + "])",
-        message="the gateway sets " + ", ".join(_OWN_HEADERS) + " itself: choose another header",
-        holds=lambda name: name.lower() not in _OWN_HEADERS,
-        reason="FieldValueForbidden",
-    ),
-]
-
-
-class HeaderValue(ApiModel):
-    """A request header to set."""
-
-    name: HeaderName
-    """Name of the header."""
-
-    value: Annotated[
-        Text, Field(min_length=1, max_length=512), without("[^ -~]", "must be printable ASCII, without line breaks")
-    ]
-    """Value of the header, at most 512 characters. It is not secret: whoever reads the object sees it."""
-
-
-class RequestHeaders(ApiModel):
-    """Changes to the headers of each request, made by the gateway."""
-
-    set_: Annotated[tuple[HeaderValue, ...], Field(alias="set", max_length=16), list_map("name")] = ()
-    """Headers to set, replacing what the client sent: at most 16."""
-
-    remove: Annotated[tuple[HeaderName, ...], Field(max_length=16), SET] = ()
-    """Headers to remove: at most 16."""
-
-
 def _is_wildcard(host: str) -> bool:
     return host.startswith("*.")
 
@@ -247,17 +102,22 @@ class Destination(ApiModel):
     """External hosts, their ports, and how the gateway reaches them."""
 
     name: PartName
-    """Names the destination: a DNS label of at most 40 characters. It is part of the names of the objects that the operator creates, and of the status."""
+    """
+    Names the destination: a DNS label of at most 40 characters. It is part of the names of the objects that the
+    operator creates, and of the status.
+    """
 
     hosts: Annotated[tuple[Host, ...], Field(min_length=1, max_length=16), SET]
     """
-    1 to 16 hosts as clients name them, or wildcards such as `*.example.com`, but not both: lower-case fully qualified names outside the cluster, no IP addresses.
+    1 to 16 hosts as clients name them, or wildcards such as `*.example.com`, but not both: lower-case fully
+    qualified names outside the cluster, no IP addresses.
     A host stands in one destination only.
     """
 
     aliases: Annotated[tuple[Fqdn, ...], Field(max_length=4), SET] = ()
     """
-    At most 4 further names for the one host; the gateway rewrites the request's authority. Only with HTTP, HTTP2 and GRPC ports.
+    At most 4 further names for the one host; the gateway rewrites the request's authority. Only with HTTP,
+    HTTP2 and GRPC ports.
     Clients must be able to resolve them.
     """
 
@@ -271,25 +131,40 @@ class Destination(ApiModel):
             holds=_port_numbers_differ,
         ),
     ]
-    """1 to 16 ports that clients dial, the same on every host. Other ports of the hosts are not registered with the mesh."""
+    """
+    1 to 16 ports that clients dial, the same on every host. Other ports of the hosts are not registered with
+    the mesh.
+    """
 
     resolution: Resolution | None = None
-    """`DNS` (default): the gateway uses every address of the host; `DNSRoundRobin`: one address at a time, with at most one endpoint."""
+    """
+    `DNS` (default): the gateway uses every address of the host; `DNSRoundRobin`: one address at a time, with at
+    most one endpoint.
+    """
 
     endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1, max_length=32), list_map("address")] = ()
     """Where the hosts really are, 1 to 32 endpoints. Default: what DNS says about the host."""
 
     wildcard: Wildcard | None = None
-    """How wildcard hosts are reached; required for them, forbidden otherwise. Excludes `aliases`, `endpoints`, `resolution` and TCP ports."""
+    """
+    How wildcard hosts are reached; required for them, forbidden otherwise. Excludes `aliases`, `endpoints`,
+    `resolution` and TCP ports.
+    """
 
     request_headers: RequestHeaders | None = None
     """Headers that the gateway sets or removes. Only with HTTP, HTTP2 and GRPC ports."""
 
     traffic: Traffic | None = None
-    """Time-outs, retries, connection pool, outlier detection and load balancing, all at the gateway. Default: the mesh's."""
+    """
+    Time-outs, retries, connection pool, outlier detection and load balancing, all at the gateway. Default: the
+    mesh's.
+    """
 
     expires_at: Instant | None = None
-    """A time of RFC 3339 after which the destination counts as deleted, with a warning event a day before. Default: never."""
+    """
+    A time of RFC 3339 after which the destination counts as deleted, with a warning event a day before.
+    Default: never.
+    """
 
     rules: ClassVar[tuple[Rule[Any], ...]] = (
         Rule["Destination"](
@@ -313,7 +188,10 @@ class Destination(ApiModel):
             reason="FieldValueForbidden",
         ),
         Rule["Destination"](
-            cel="!has(self.wildcard) || !((has(self.aliases) && size(self.aliases) > 0) || has(self.endpoints) || has(self.resolution))",
+            cel=(
+                "!has(self.wildcard) || !((has(self.aliases) && size(self.aliases) > 0) || has(self.endpoints) "
+                "|| has(self.resolution))"
+            ),
             message="aliases, endpoints and resolution are not for wildcard hosts",
             holds=lambda self: self.wildcard is None or not (self.aliases or self.endpoints or self.resolution),
             field=".wildcard",
@@ -327,7 +205,10 @@ class Destination(ApiModel):
         ),
         Rule["Destination"](
             cel="!self.ports.exists(p, p.protocol == 'TCP') || size(self.hosts) == 1",
-            message="TCP carries no host name, so a destination with a TCP port has one host: make a destination for each host",
+            message=(
+                "TCP carries no host name, so a destination with a TCP port has one host: make a destination for "
+                "each host"
+            ),
             holds=lambda self: not self.has_tcp or len(self.hosts) == 1,
             field=".hosts",
         ),
@@ -347,7 +228,10 @@ class Destination(ApiModel):
             field=".requestHeaders",
         ),
         Rule["Destination"](
-            cel="!has(self.resolution) || self.resolution != 'DNSRoundRobin' || !has(self.endpoints) || size(self.endpoints) == 1",
+            cel=(
+                "!has(self.resolution) || self.resolution != 'DNSRoundRobin' || !has(self.endpoints) || "
+                "size(self.endpoints) == 1"
+            ),
             message="resolution DNSRoundRobin takes at most one endpoint",
             holds=lambda self: self.resolution is not Resolution.DNS_ROUND_ROBIN or len(self.endpoints) <= 1,
             field=".endpoints",

@@ -6,9 +6,19 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from egressgateway.api.hosts import Host
 from egressgateway.api.model import ApiModel
 from egressgateway.api.rules import SET, Rule
-from egressgateway.api.scalars import Boolean, ClientPort, Host, HttpPath, LabelName, ObjectName, PartName, PartReference, Port
+from egressgateway.api.scalars import (
+    Boolean,
+    ClientPort,
+    HttpPath,
+    LabelName,
+    ObjectName,
+    PartName,
+    PartReference,
+    Port,
+)
 
 
 class GatewayRef(ApiModel):
@@ -58,7 +68,10 @@ class Backend(ApiModel):
     """A Service of the own namespace."""
 
     destination: DestinationBackend | None = None
-    """A destination of the same object: requests come in and leave again. It lets the ingress gateway, nobody else, use that destination."""
+    """
+    A destination of the same object: requests come in and leave again. It lets the ingress gateway, nobody
+    else, use that destination.
+    """
 
     rules: ClassVar[tuple[Rule[Any], ...]] = (
         Rule["Backend"](
@@ -73,13 +86,19 @@ class ExposedHost(ApiModel):
     """Hosts published to clients outside the mesh, HTTP only."""
 
     name: PartName
-    """Names the entry: a DNS label of at most 40 characters. It is part of the names of the objects that the operator creates, and of the status."""
+    """
+    Names the entry: a DNS label of at most 40 characters. It is part of the names of the objects that the
+    operator creates, and of the status.
+    """
 
     hosts: Annotated[tuple[Host, ...], Field(min_length=1, max_length=16), SET]
     """1 to 16 hosts as clients name them, or wildcards such as `*.example.com`, but not both."""
 
     gateway_ref: GatewayRef | None = None
-    """An Istio Gateway to attach to. Default: the own gateway, or the class's APISIX; required with a shared Istio class."""
+    """
+    An Istio Gateway to attach to. Default: the own gateway, or the class's APISIX; required with a shared Istio
+    class.
+    """
 
     port: ClientPort | None = None
     """Port on the own gateway: default 80, or 443 with `tls`. Not with `gatewayRef`."""
@@ -115,7 +134,10 @@ class ExposedHost(ApiModel):
             reason="FieldValueForbidden",
         ),
         Rule["ExposedHost"](
-            cel="!has(self.tls) || !has(self.tls.httpsRedirect) || !self.tls.httpsRedirect || !has(self.port) || self.port != 80",
+            cel=(
+                "!has(self.tls) || !has(self.tls.httpsRedirect) || !self.tls.httpsRedirect || !has(self.port) || "
+                "self.port != 80"
+            ),
             message="httpsRedirect answers on port 80, so that tls needs another port",
             holds=lambda self: not (self.tls and self.tls.https_redirect and self.port == 80),
             field=".port",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from egressgateway.api.hosts import Cidr
 from egressgateway.api.model import ApiModel
 from egressgateway.api.pod import (
     Affinity,
@@ -20,7 +21,6 @@ from egressgateway.api.rules import SET, Rule
 from egressgateway.api.scalars import (
     NO_RESERVED_KEYS,
     Annotations,
-    Cidr,
     Integer,
     LabelKey,
     Labels,
@@ -70,7 +70,8 @@ class GatewayNetworkPolicy(ApiModel):
 
     mode: NetworkPolicyMode
     """
-    `Enabled` (default) lets in the consumers' namespaces, anyone to exposed ports, health and metrics; lets out DNS, the control plane
+    `Enabled` (default) lets in the consumers' namespaces, anyone to exposed ports, health and metrics; lets out
+    DNS, the control plane
     and the destinations' ports, except to link-local addresses. `Disabled` writes none.
     """
 
@@ -94,7 +95,10 @@ class ExposedService(ApiModel):
     """The Service of the exposed ports. What mesh clients use is always a Service of type ClusterIP."""
 
     type: ServiceType | None = None
-    """`ClusterIP` (default), `NodePort` or `LoadBalancer`. Other types than ClusterIP need an entry in `expose` on the own gateway."""
+    """
+    `ClusterIP` (default), `NodePort` or `LoadBalancer`. Other types than ClusterIP need an entry in `expose` on
+    the own gateway.
+    """
 
     annotations: Annotations | None = None
     """Annotations of the Service, such as those of a cloud's load balancer: at most 32."""
@@ -164,7 +168,10 @@ class Workload(ApiModel):
     """Seconds that a pod may take to finish open requests: 0 to 3600. Default: the mesh's."""
 
     traffic_distribution: TrafficDistribution | None = None
-    """Which pods clients prefer: `PreferSameZone`, `PreferSameNode` or `PreferClose`, as in Kubernetes. Default: all alike."""
+    """
+    Which pods clients prefer: `PreferSameZone`, `PreferSameNode` or `PreferClose`, as in Kubernetes. Default:
+    all alike.
+    """
 
     pod_labels: Labels | None = None
     """Labels added to the pods: at most 32."""
@@ -190,7 +197,10 @@ class Workload(ApiModel):
 
 
 class GatewaySettings(Workload):
-    """The object's own (dedicated) gateway. A field set here replaces the class's whole; `replicas` and `autoscaling` count as one."""
+    """
+    The object's own (dedicated) gateway. A field set here replaces the class's whole; `replicas` and
+    `autoscaling` count as one.
+    """
 
     pod_labels: Annotated[Labels, NO_RESERVED_KEYS] | None = None
     """Labels added to the pods: at most 32. Keys of Istio, Kubernetes and this API are reserved."""

@@ -8,9 +8,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from egressgateway.api.gateway import DedicatedGateway
+from egressgateway.api.hosts import Cidr, HostPattern
 from egressgateway.api.model import ApiModel
 from egressgateway.api.rules import SET, Rule, form
-from egressgateway.api.scalars import Cidr, HostPattern, LabelName, Labels, ObjectName, Port, Text
+from egressgateway.api.scalars import LabelName, ObjectName, Port, SomeLabels, Text
 from egressgateway.api.selector import LabelSelector
 
 
@@ -40,7 +41,7 @@ class SharedGateway(ApiModel):
     service: LabelName
     """The gateway's Service. It cannot be changed."""
 
-    selector: Annotated[Labels, Field(min_length=1)]
+    selector: SomeLabels
     """Labels of the gateway's pods: 1 to 32."""
 
     ports: SharedPorts | None = None
@@ -113,7 +114,10 @@ class AllowedConsumers(ApiModel):
     """`Same` (only the object's own), `All`, or those that `selector` selects."""
 
     selector: LabelSelector | None = None
-    """Selects namespaces by labels; required with `from: Selector`, else forbidden. Labels that tenants can set are no consent."""
+    """
+    Selects namespaces by labels; required with `from: Selector`, else forbidden. Labels that tenants can set
+    are no consent.
+    """
 
     rules: ClassVar[tuple[Rule[Any], ...]] = (
         Rule["AllowedConsumers"](
@@ -155,7 +159,10 @@ class EgressGatewayClassSpec(ApiModel):
     """The data plane: `Istio` (default) or `APISIX`, which needs `shared`. It cannot be changed."""
 
     dedicated: DedicatedGateway | None = None
-    """Each object gets a gateway of its own in its namespace, made like this. Default without `shared`: an empty one."""
+    """
+    Each object gets a gateway of its own in its namespace, made like this. Default without `shared`: an empty
+    one.
+    """
 
     shared: SharedGateway | None = None
     """Objects use a gateway that exists already. Not with `dedicated`; its namespace and Service cannot be changed."""
@@ -165,7 +172,8 @@ class EgressGatewayClassSpec(ApiModel):
 
     mtls: MtlsMode | None = None
     """
-    Between client sidecar and gateway, explicit on both sides: `Strict` (default) or `Disabled`. Disabled means no mesh identity at the gateway:
+    Between client sidecar and gateway, explicit on both sides: `Strict` (default) or `Disabled`. Disabled means
+    no mesh identity at the gateway:
     `access` then only decides who is steered, and `serviceAccounts` are refused.
     """
 
@@ -180,14 +188,20 @@ class EgressGatewayClassSpec(ApiModel):
 
     allowed_hosts: HostPatterns | None = None
     """
-    Patterns for hosts, aliases, endpoints and `wildcard.server`, such as `*.partner.com` or `*`: at most 256, default `*`.
+    Patterns for hosts, aliases, endpoints and `wildcard.server`, such as `*.partner.com` or `*`: at most 256,
+    default `*`.
     A wildcard host needs a pattern that covers all of it.
     """
 
     denied_hosts: HostPatterns | None = None
-    """Patterns of hosts that are denied even when allowed: at most 256, default none. A wildcard host is denied when it covers a denied one."""
+    """
+    Patterns of hosts that are denied even when allowed: at most 256, default none. A wildcard host is denied
+    when it covers a denied one.
+    """
 
-    allowed_cidrs: Annotated[tuple[Cidr, ...], Field(max_length=64), SET] | None = Field(default=None, alias="allowedCIDRs")
+    allowed_cidrs: Annotated[tuple[Cidr, ...], Field(max_length=64), SET] | None = Field(
+        default=None, alias="allowedCIDRs"
+    )
     """Networks in which `endpoints` may lie by IP address: at most 64, default none."""
 
     allowed_exposed_hosts: HostPatterns | None = None
@@ -198,7 +212,8 @@ class EgressGatewayClassSpec(ApiModel):
 
     denied_features: Annotated[tuple[Feature, ...], Field(max_length=16), SET] | None = None
     """
-    What objects may not use: `Expose`, `GatewaySettings` (all of `gateway` but replicas, autoscaling and resources), `InsecureSkipVerify`,
+    What objects may not use: `Expose`, `GatewaySettings` (all of `gateway` but replicas, autoscaling and
+    resources), `InsecureSkipVerify`,
     `MeshHeaders`, `TCP`, `Wildcards`. Default: none.
     """
 
@@ -225,7 +240,9 @@ class EgressGatewayClassSpec(ApiModel):
             reason="FieldValueForbidden",
         ),
         Rule["EgressGatewayClassSpec"](
-            cel="(has(self.provider) ? self.provider : 'Istio') == (has(oldSelf.provider) ? oldSelf.provider : 'Istio')",
+            cel=(
+                "(has(self.provider) ? self.provider : 'Istio') == (has(oldSelf.provider) ? oldSelf.provider : 'Istio')"
+            ),
             message="provider cannot be changed: make a new class",
             field=".provider",
             reason="FieldValueForbidden",
@@ -233,7 +250,8 @@ class EgressGatewayClassSpec(ApiModel):
         Rule["EgressGatewayClassSpec"](
             cel=(
                 "has(self.shared) == has(oldSelf.shared) && (!has(self.shared) || "
-                "(self.shared.__namespace__ == oldSelf.shared.__namespace__ && self.shared.service == oldSelf.shared.service))"
+                "(self.shared.__namespace__ == oldSelf.shared.__namespace__ && "
+                "self.shared.service == oldSelf.shared.service))"
             ),
             message="the gateway of a class cannot be changed: make a new class",
             field=".shared",

@@ -31,7 +31,9 @@ class NameForm:
     def find(self, name: str) -> tuple[SpecError, ...]:
         """The mistake in `name`, if any."""
         if len(name) > self.max_length:
-            words = f"Too long: may not be more than {self.max_length} characters, so that no child's name needs cutting"
+            words = (
+                f"Too long: may not be more than {self.max_length} characters, so that no child's name needs cutting"
+            )
             return (SpecError("metadata.name", name, words),)
         return () if re.fullmatch(self.pattern, name) else (SpecError("metadata.name", name, self.message),)
 
@@ -44,7 +46,9 @@ GATEWAY_NAME = NameForm(
 CLASS_NAME = NameForm(
     pattern="[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
     max_length=253,
-    message="must be a name of Kubernetes: lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
+    message=(
+        "must be a name of Kubernetes: lower-case letters, digits, '-' and '.', with a letter or digit at both ends"
+    ),
 )
 
 

@@ -11,12 +11,12 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from egressgateway.api.model import ApiModel
 from egressgateway.api.rules import ATOMIC, SET, Rule, keys_form
-from egressgateway.api.scalars import Annotations, Integer, LabelKey, Labels, LabelValue, Opaque
+from egressgateway.api.scalars import Annotations, Integer, LabelKey, Labels, LabelValue, Opaque, without_nulls
 from egressgateway.api.selector import LabelSelector
 
 # k8s.io/apimachinery, pkg/api/resource, without a sign: pods take no negative amounts.
@@ -48,6 +48,7 @@ Quantity = Annotated[
 ResourceAmounts = Annotated[
     dict[str, Quantity],
     Field(max_length=16),
+    BeforeValidator(without_nulls),
     keys_form(
         "cpu|memory|ephemeral-storage|hugepages-[0-9A-Za-z]{1,32}|[a-z0-9.-]{1,253}/[A-Za-z0-9._-]{1,63}",
         "keys must be resources: cpu, memory, ephemeral-storage, hugepages-2Mi, or a device such as example.com/nic",

@@ -117,7 +117,7 @@ def form(pattern: str, message: str, *, edges: str = "") -> Rule[str]:
     nothing for the edges. The pattern must mean the same in RE2 and in Python, and hold no quote.
     """
     compiled = re.compile(pattern, re.ASCII)
-    whole = f"^({pattern})$" if "|" in pattern else f"^{pattern}$"
+    whole = f"^({pattern})$" if _has_alternatives(pattern) else f"^{pattern}$"
     return Rule(
         cel=" && ".join([f"self.matches({_quoted(whole)})", *_edge_tests(edges)]),
         message=message,
@@ -133,6 +133,16 @@ def without(pattern: str, message: str, *, edges: str = "") -> Rule[str]:
         message=message,
         holds=lambda text: compiled.search(text) is None and _edges_hold(text, edges),
     )
+
+
+def _has_alternatives(pattern: str) -> bool:
+    """Whether `pattern` has a `|` outside of parentheses, so that anchors would bind to one side only."""
+    depth = 0
+    for character in pattern:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "|" and depth == 0:
+            return True
+    return False
 
 
 def _quoted(pattern: str) -> str:

@@ -7,7 +7,6 @@ therefore every form is matched as a whole (`rules.form`).
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -17,9 +16,6 @@ from pydantic_core import PydanticCustomError
 
 from egressgateway.api.rules import Offence, Rule, form, keys_form, without
 
-# Two or more labels, each with a dot or the end behind it (a dot at the very end is refused as an edge).
-# A word boundary on both sides: a label neither begins nor ends with '-'.
-_FQDN = r"(\b[a-z0-9-]{1,63}\b(\.|$)){2,}"
 _QUALIFIED = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _KEY = f"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_QUALIFIED}"
 
@@ -27,8 +23,15 @@ _KEY = f"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_QUALIFIED}"
 
 
 def _whole(value: Any) -> Any:
-    """1.0 is an integer to the API server, "1" and true are not."""
+    """80.0 in a YAML file is an integer to kubectl, which sends 80; "80" and true are not."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def without_nulls(raw: Any) -> Any:
+    """The API server takes a field or an entry of a map that is null for one that is absent."""
+    if isinstance(raw, dict) and None in raw.values():
+        return {name: value for name, value in raw.items() if value is not None}
+    return raw
 
 
 Integer = Annotated[StrictInt, BeforeValidator(_whole)]
@@ -38,7 +41,7 @@ Text = StrictStr
 Port = Annotated[Integer, Field(ge=1, le=65535)]
 Percentage = Annotated[Integer, Field(ge=1, le=100)]
 
-# 15001, 15006, 15020, 15021, 15090 … : every port of Istio's proxies lies in this hundred (istio.io, "Ports used by Istio").
+# 15001, 15006, 15020, 15021, 15090: the ports of Istio's proxies lie in this hundred (istio.io, "Ports used by Istio").
 NOT_A_MESH_PORT: Rule[int] = Rule(
     cel="self < 15000 || self > 15099",
     message="ports 15000-15099 belong to the mesh's proxies: choose another port",
@@ -72,121 +75,6 @@ ObjectName = Annotated[
     without("[^a-z0-9.-]", f"must be a name of Kubernetes, dots allowed: {_NAME_WORDS}", edges="-."),
 ]
 """Name of any other object: Secret, service account, class."""
-
-# -- hosts
-
-_CLUSTER_NAMES = (".svc", ".cluster.local", ".localhost")
-# Whoever reaches these gets the credentials of the cloud's machine. A wildcard that covers one counts as it.
-_METADATA_NAMES = (
-    "metadata.google.internal",
-    "*.google.internal",
-    "metadata.goog",
-    "instance-data.ec2.internal",
-    "*.ec2.internal",
-)
-
-
-def _is_outside_the_cluster(host: str) -> bool:
-    return not host.endswith(_CLUSTER_NAMES) and ".svc." not in host and host not in _METADATA_NAMES
-
-
-OUTSIDE_CLUSTER: Rule[str] = Rule(
-    cel="!self.contains('.svc.') && "
-    + " && ".join(f"!self.endsWith('{suffix}')" for suffix in _CLUSTER_NAMES)
-    + " && !(self in ["
-    + ", ".join(f"'{name}'" for name in _METADATA_NAMES)
-    + "])",
-    message="must be a host outside the cluster: no *.svc, *.svc.*, *.cluster.local, *.localhost, no cloud metadata name",
-    holds=_is_outside_the_cluster,
-)
-_NO_HOST = "no IP address, no single label, no trailing dot; international names in punycode"
-# inet_aton, and with it many a resolver, takes 127.1 and 1.0x7f for addresses; no top-level domain begins with a digit.
-NOT_AN_ADDRESS = without(r"\.\d\w*$", "must be a host name: what ends in a number is read as an IP address")
-
-Fqdn = Annotated[
-    Text,
-    Field(min_length=1, max_length=253),
-    form(_FQDN, f"must be a lower-case fully qualified host name such as api.example.com: {_NO_HOST}", edges="."),
-    NOT_AN_ADDRESS,
-    OUTSIDE_CLUSTER,
-]
-"""One host outside the cluster."""
-
-Host = Annotated[
-    Text,
-    Field(min_length=1, max_length=253),
-    form(
-        rf"(\*\.)?{_FQDN}",
-        "must be a lower-case fully qualified host name such as api.example.com, "
-        f"or a wildcard such as *.example.com with two or more labels after '*.': {_NO_HOST}",
-        edges=".",
-    ),
-    NOT_AN_ADDRESS,
-    OUTSIDE_CLUSTER,
-]
-"""One host outside the cluster, or every subdomain of one."""
-
-ServerName = Annotated[
-    Text,
-    Field(min_length=1, max_length=253),
-    without("[^a-z0-9.-]", "must be a host name in lower case, such as api.example.com", edges="-."),
-]
-"""A name in a TLS handshake (SNI); it is never resolved."""
-
-SubjectAltName = Annotated[Text, Field(min_length=1, max_length=253)]
-"""A name as a certificate holds it, a DNS name or a URI: compared as it is, so that it needs no form."""
-
-HostPattern = Annotated[
-    Text,
-    Field(min_length=1, max_length=253),
-    form(
-        rf"\*|\*\.[a-z][a-z0-9-]{{0,62}}|(\*\.)?{_FQDN}",
-        "must be a host pattern in lower case: api.example.com, *.example.com (every subdomain) or * (every host)",
-        edges=".",
-    ),
-]
-"""A pattern over hosts in a class."""
-
-# -- addresses
-
-
-def is_ip(text: str) -> bool:
-    """Whether `text` is an IP address as Kubernetes' CEL `isIP` sees it: no zone, no IPv4 mapped into IPv6."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return address.version == 4 or (address.ipv4_mapped is None and address.scope_id is None)
-
-
-def is_cidr(text: str) -> bool:
-    """Whether `text` is a network as Kubernetes' CEL `isCIDR` sees it; host bits may be set."""
-    address, slash, length = text.partition("/")
-    if not slash or not re.fullmatch("0|[1-9][0-9]{0,2}", length) or not is_ip(address):
-        return False
-    return int(length) <= ipaddress.ip_address(address).max_prefixlen
-
-
-# Shorter than Fqdn, in text and in pattern: with 2048 endpoints it would cost a quarter of all that the rules may cost.
-_ENDPOINT_HOST = form(r"[a-z0-9.-]+\.[a-z][a-z0-9-]*", "", edges="-.")
-
-Address = Annotated[
-    Text,
-    Field(min_length=1, max_length=128),
-    Rule[str](
-        cel=f"isIP(self) || ({_ENDPOINT_HOST.cel})",
-        message="must be an IP address, or a lower-case fully qualified host name such as api.example.com",
-        holds=lambda text: is_ip(text) or not any(_ENDPOINT_HOST.find(text)),
-    ),
-    OUTSIDE_CLUSTER,
-]
-"""Where a destination really is: an IP address, or one host."""
-
-Cidr = Annotated[
-    Text,
-    Field(min_length=1, max_length=49),
-    Rule[str](cel="isCIDR(self)", message="must be a network such as 192.0.2.0/24 or 2001:db8::/32", holds=is_cidr),
-]
 
 # -- time
 
@@ -259,7 +147,7 @@ _RFC3339 = (
     "(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 )
 _RFC3339_COMPILED = re.compile(_RFC3339)
-# timestamp() fails on 30 February, which the pattern lets through; the server then prints its complaint and this message.
+# timestamp() fails on 30 February, which the pattern lets through; the server prints its complaint and this message.
 INSTANT_FORM: Rule[str] = Rule(
     cel=f"self.matches('^({_RFC3339})$') && timestamp(self) > timestamp('0001-01-01T00:00:00Z')",
     message="must be a time of RFC 3339, such as 2027-01-31T00:00:00Z",
@@ -362,14 +250,28 @@ LabelValue = Annotated[
 ]
 SelectorValue = Annotated[Text, Field(max_length=63)]
 """A value that labels are compared with; one that no label can have selects nothing."""
-Labels = Annotated[dict[str, LabelValue], Field(max_length=32), _KEYS_FORM]
-SelectorLabels = Annotated[dict[str, SelectorValue], Field(max_length=16), _KEYS_FORM]
-Annotations = Annotated[dict[str, Annotated[Text, Field(max_length=4096)]], Field(max_length=32), _KEYS_FORM]
+Labels = Annotated[dict[str, LabelValue], Field(max_length=32), BeforeValidator(without_nulls), _KEYS_FORM]
+SomeLabels = Annotated[
+    dict[str, LabelValue], Field(min_length=1, max_length=32), BeforeValidator(without_nulls), _KEYS_FORM
+]
+SelectorLabels = Annotated[dict[str, SelectorValue], Field(max_length=16), BeforeValidator(without_nulls), _KEYS_FORM]
+Annotations = Annotated[
+    dict[str, Annotated[Text, Field(max_length=4096)]],
+    Field(max_length=32),
+    BeforeValidator(without_nulls),
+    _KEYS_FORM,
+]
 
 _RESERVED_PREFIX = re.compile("([a-z0-9.-]+[.])?(istio[.]io|kubernetes[.]io|k8s[.]io|egressgateway[.]dev)/.*")
 NO_RESERVED_KEYS: Rule[dict[str, str]] = Rule(
-    cel="self.all(key, key != 'istio' && !key.matches('^([a-z0-9.-]+[.])?(istio[.]io|kubernetes[.]io|k8s[.]io|egressgateway[.]dev)/'))",
-    message="keys of Istio, Kubernetes and this API are reserved, they can change image, volumes and routing: only a class can set them",
+    cel=(
+        "self.all(key, key != 'istio' && "
+        "!key.matches('^([a-z0-9.-]+[.])?(istio[.]io|kubernetes[.]io|k8s[.]io|egressgateway[.]dev)/'))"
+    ),
+    message=(
+        "keys of Istio, Kubernetes and this API are reserved, they can change image, volumes and "
+        "routing: only a class can set them"
+    ),
     offences=lambda entries: (Offence("", key) for key in entries if key == "istio" or _RESERVED_PREFIX.fullmatch(key)),
     reason="FieldValueForbidden",
 )

@@ -48,7 +48,10 @@ class Telemetry(ApiModel):
     """The trace context towards external hosts: `Strip` (default) or `Propagate`."""
 
     mesh_headers: MeshHeadersMode | None = None
-    """`x-envoy-*`, `x-forwarded-for` and the like towards external hosts: `Strip` (default) or `Keep`, which shows them pod addresses."""
+    """
+    `x-envoy-*`, `x-forwarded-for` and the like towards external hosts: `Strip` (default) or `Keep`, which shows
+    them pod addresses.
+    """
 
 
 def _unknown_destinations_in_access(spec: EgressGatewaySpec) -> Iterator[Offence]:
@@ -128,7 +131,8 @@ class EgressGatewaySpec(ApiModel):
 
     class_name: ObjectName | None = None
     """
-    An EgressGatewayClass. Default: the class annotated `egressgateway.dev/is-default-class: "true"`, else the built-in one.
+    An EgressGatewayClass. Default: the class annotated `egressgateway.dev/is-default-class: "true"`, else the
+    built-in one.
     A change leaves no gap: the old data plane stays until the new one serves.
     """
 
@@ -136,10 +140,16 @@ class EgressGatewaySpec(ApiModel):
     """`true`: the operator only writes status; traffic flows as it is and expiry waits. Default: `false`."""
 
     gateway: GatewaySettings | None = None
-    """The object's own (dedicated) gateway. A field set here replaces the class's whole. Not with a class that has a shared gateway."""
+    """
+    The object's own (dedicated) gateway. A field set here replaces the class's whole. Not with a class that has
+    a shared gateway.
+    """
 
     destinations: Annotated[tuple[Destination, ...], Field(max_length=64), list_map("name")] = ()
-    """External hosts that are reached through the gateway: at most 64. At least one destination or one entry in `expose` is needed."""
+    """
+    External hosts that are reached through the gateway: at most 64. At least one destination or one entry in
+    `expose` is needed.
+    """
 
     expose: Annotated[tuple[ExposedHost, ...], Field(max_length=32), list_map("name")] = ()
     """Hosts published to clients outside the mesh, HTTP only: at most 32."""
@@ -152,7 +162,9 @@ class EgressGatewaySpec(ApiModel):
 
     rules: ClassVar[tuple[Rule[Any], ...]] = (
         Rule["EgressGatewaySpec"](
-            cel="(has(self.destinations) && size(self.destinations) > 0) || (has(self.expose) && size(self.expose) > 0)",
+            cel=(
+                "(has(self.destinations) && size(self.destinations) > 0) || (has(self.expose) && size(self.expose) > 0)"
+            ),
             message="at least one entry in destinations or expose is needed",
             holds=lambda self: bool(self.destinations or self.expose),
             reason="FieldValueRequired",
@@ -174,11 +186,17 @@ class EgressGatewaySpec(ApiModel):
         ),
         Rule["EgressGatewaySpec"](
             cel=(
-                "!has(self.access) || !has(self.destinations) || self.access.from.all(f, !(has(f.methods) || has(f.paths)) || "
-                "self.destinations.all(d, (has(f.destinations) && !(d.name in f.destinations)) || "
-                f"d.ports.all(p, {CEL_IS_HTTP})))"
+                # A list of one binds a name: what stands in it is computed once, not for each entry.
+                "!has(self.access) || !has(self.destinations) || ["
+                "self.destinations.filter(d, d.ports.exists(p, p.protocol == 'TLS' || p.protocol == 'TCP'))"
+                ".map(d, d.name)"
+                "].all(unseen, self.access.from.all(f, !(has(f.methods) || has(f.paths)) || "
+                "(has(f.destinations) ? !f.destinations.exists(n, n in unseen) : size(unseen) == 0)))"
             ),
-            message="methods and paths need destinations whose ports all have protocol HTTP, HTTP2 or GRPC: list such destinations",
+            message=(
+                "methods and paths need destinations whose ports all have protocol HTTP, HTTP2 or GRPC: list "
+                "such destinations"
+            ),
             offences=_http_conditions_without_http,
             field=".access.from",
         ),
@@ -194,32 +212,45 @@ class EgressGatewaySpec(ApiModel):
         Rule["EgressGatewaySpec"](
             cel=(
                 "!has(self.expose) || !has(self.destinations) || self.expose.all(e, !has(e.backend.destination) || "
-                "self.destinations.all(d, d.name != e.backend.destination.name || (size(d.hosts) == 1 && !has(d.wildcard) && "
-                f"d.ports.exists(p, p.port == e.backend.destination.port && {CEL_IS_HTTP}))))"
+                "[e.backend.destination.port].all(port, self.destinations.all(d, "
+                "d.name != e.backend.destination.name || "
+                f"(size(d.hosts) == 1 && !has(d.wildcard) && d.ports.exists(p, p.port == port && {CEL_IS_HTTP})))))"
             ),
-            message="an exposed destination needs exactly one host, no wildcard, and that port with protocol HTTP, HTTP2 or GRPC",
+            message=(
+                "an exposed destination needs exactly one host, no wildcard, and that port with protocol HTTP, "
+                "HTTP2 or GRPC"
+            ),
             offences=_backends_that_cannot_be_exposed,
             field=".expose",
         ),
         Rule["EgressGatewaySpec"](
             cel=(
                 "!has(self.gateway) || !has(self.gateway.service) || !has(self.gateway.service.type) || "
-                "self.gateway.service.type == 'ClusterIP' || (has(self.expose) && self.expose.exists(e, !has(e.gatewayRef)))"
+                "self.gateway.service.type == 'ClusterIP' || "
+                "(has(self.expose) && self.expose.exists(e, !has(e.gatewayRef)))"
             ),
-            message="a Service type other than ClusterIP is only for hosts exposed on the own gateway: remove it, or add to expose",
+            message=(
+                "a Service type other than ClusterIP is only for hosts exposed on the own gateway: remove it, or "
+                "add to expose"
+            ),
             holds=_service_serves_something,
             field=".gateway.service.type",
         ),
         Rule["EgressGatewaySpec"](
-            cel="!has(self.destinations) || self.destinations.all(d, d.hosts.all(h, self.destinations.exists_one(e, h in e.hosts)))",
+            # Each pair once: all pairs of 64 destinations with 16 hosts would exceed what a rule may cost at run time.
+            cel=(
+                "!has(self.destinations) || self.destinations.all(d, self.destinations.all(e, "
+                "e.name <= d.name || !sets.intersects(d.hosts, e.hosts)))"
+            ),
             message="a host may stand in one destination only",
             offences=_repeated_hosts,
             field=".destinations",
         ),
         Rule["EgressGatewaySpec"](
             cel=(
-                "!has(self.destinations) || self.destinations.all(d, !has(d.aliases) || d.aliases.all(a, "
-                "self.destinations.exists_one(e, a in e.hosts || (has(e.aliases) && a in e.aliases))))"
+                "!has(self.destinations) || self.destinations.all(d, !has(d.aliases) || self.destinations.all(e, "
+                "!sets.intersects(d.aliases, e.hosts) && "
+                "(e.name <= d.name || !has(e.aliases) || !sets.intersects(d.aliases, e.aliases))))"
             ),
             message="an alias may stand in one destination only, and not among hosts",
             offences=_repeated_aliases,

@@ -13,8 +13,8 @@ from egressgateway.api.scalars import Duration, Integer, PositiveDuration, Text
 
 # Envoy's retry policies for HTTP and gRPC, those that need no further setting (envoyproxy.io, "x-envoy-retry-on").
 _RETRY_CONDITIONS = (
-    "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited", "retriable-4xx", "refused-stream",
-    "cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable",
+    "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited", "retriable-4xx",
+    "refused-stream", "cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable",
 )  # fmt: skip
 
 
@@ -45,7 +45,10 @@ class Retries(ApiModel):
     """How long each try may take, such as `2s`. Default: the request's own `timeout`."""
 
     retry_on: Annotated[tuple[RetryCondition, ...], Field(max_length=16), SET] = ()
-    """What counts as failed: HTTP statuses and Envoy's conditions such as `5xx`, `gateway-error` or `connect-failure`. Default: the mesh's."""
+    """
+    What counts as failed: HTTP statuses and Envoy's conditions such as `5xx`, `gateway-error` or
+    `connect-failure`. Default: the mesh's.
+    """
 
 
 class TcpKeepalive(ApiModel):
@@ -86,7 +89,9 @@ class ConnectionPool(ApiModel):
 class OutlierDetection(ApiModel):
     """Leaves out an endpoint of the destination that keeps failing."""
 
-    consecutive5xx_errors: Annotated[Integer, Field(ge=1, le=1000)] | None = Field(default=None, alias="consecutive5xxErrors")
+    consecutive5xx_errors: Annotated[Integer, Field(ge=1, le=1000)] | None = Field(
+        default=None, alias="consecutive5xxErrors"
+    )
     """Failures in a row after which an endpoint is left out: 1 to 1000, default 5."""
 
     interval: PositiveDuration | None = None
@@ -96,7 +101,10 @@ class OutlierDetection(ApiModel):
     """How long an endpoint is left out the first time, longer each further time. Default: 30s."""
 
     max_ejection_percent: Annotated[Integer, Field(ge=0, le=100)] | None = None
-    """Largest share of endpoints left out at once, in percent. Default: 10, or 100 where the gateway fails over between localities."""
+    """
+    Largest share of endpoints left out at once, in percent. Default: 10, or 100 where the gateway fails over
+    between localities.
+    """
 
 
 class LoadBalancingAlgorithm(StrEnum):

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
@@ -82,17 +82,15 @@ def _model_finder(model: type[ApiModel]) -> Finder:
     """Checks a model of this type. Compiled once: of a large object only what has rules is visited."""
     hints = get_type_hints(model, include_extras=True)
     fields = [
-        (name, f".{field.alias}", _finder(hints[name]), _may_be_null(hints[name]))
+        (name, f".{field.alias}", finder)
         for name, field in model.model_fields.items()
+        if (finder := _finder(hints[name])) is not None
     ]
 
     def find(value: Any, path: str) -> Iterator[SpecError]:
-        for name, suffix, finder, optional in fields:
+        for name, suffix, finder in fields:
             part = getattr(value, name)
-            if part is None:
-                if optional and name in value.model_fields_set:
-                    yield SpecError(path + suffix, None, "may not be null: remove the field")
-            elif finder is not None:
+            if part is not None:
                 yield from finder(part, path + suffix)
         for rule in model.rules:
             yield from _offences(rule, value, path)
@@ -114,7 +112,7 @@ def _finder(hint: Any) -> Finder | None:
     if origin is dict:
         return _each(_finder(arguments[1]), dict.items)
     if isinstance(hint, type) and issubclass(hint, ApiModel):
-        return lambda value, path: _model_finder(hint)(value, path)
+        return broken_rules
     return None
 
 
@@ -155,14 +153,6 @@ def _as_json(value: Any) -> Any:
     return value if isinstance(value, str | int | dict | list) else None
 
 
-def _may_be_null(hint: Any) -> bool:
-    """Whether pydantic takes null for the field; the API server does not."""
-    arguments = get_args(hint)
-    if get_origin(hint) is Annotated:
-        return _may_be_null(arguments[0])
-    return get_origin(hint) in (Union, UnionType) and NoneType in arguments
-
-
 # -- shape
 
 _TYPES = {
@@ -185,35 +175,31 @@ def _is_echo(details: ErrorDetails) -> bool:
 def _in_words(details: ErrorDetails, root: str) -> SpecError:
     """What pydantic found, in the API server's words."""
     path = root + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in details["loc"])
-    value, context = details["input"], details.get("ctx", {})
-    match details["type"]:
-        case "missing":
-            return SpecError(path, None, "Required value")
-        case "extra_forbidden":
-            return SpecError(path, None, f'unknown field "{path}": check its spelling and place')
-        case "enum" | "literal_error":
-            supported = context["expected"].replace(" or ", ", ").replace("'", '"')
-            return SpecError(path, value, f"Unsupported value: supported values: {supported}")
-        case "string_too_short" | "too_short":
-            return SpecError(path, value, f"should have at least {context['min_length']} {_unit(value)}")
-        case "string_too_long" | "too_long":
-            return SpecError(path, value, f"Too {_excess(value)}: must have at most {context['max_length']} {_unit(value)}")
-        case "greater_than_equal":
-            return SpecError(path, value, f"should be greater than or equal to {context['ge']}")
-        case "less_than_equal":
-            return SpecError(path, value, f"should be less than or equal to {context['le']}")
-        case kind if kind in _TYPES:
-            return _wrong_type(path, value, _TYPES[kind])
-    return SpecError(path, value, details["msg"])
+    kind, value = details["type"], details["input"]
+    if kind in _TYPES:
+        return _wrong_type(path, value, _TYPES[kind])
+    if kind == "missing":
+        return SpecError(path, None, "Required value")
+    if kind == "extra_forbidden":
+        return SpecError(path, None, f'unknown field "{path}": check its spelling and place')
+    return SpecError(path, value, _bound_in_words(details))
+
+
+def _bound_in_words(details: ErrorDetails) -> str:
+    context, unit = details.get("ctx", {}), "characters" if isinstance(details["input"], str) else "items"
+    words = {
+        "enum": "Unsupported value: supported values: {expected}",
+        "string_too_short": "should be at least {min_length} characters long",
+        "too_short": f"should have at least {{min_length}} {unit}",
+        "string_too_long": "Too long: must have at most {max_length} characters",
+        "too_long": f"Too many: must have at most {{max_length}} {unit}",
+        "greater_than_equal": "should be greater than or equal to {ge}",
+        "less_than_equal": "should be less than or equal to {le}",
+    }
+    if "expected" in context:
+        context = {"expected": context["expected"].replace(" or ", ", ").replace("'", '"')}
+    return words.get(details["type"], details["msg"]).format_map(context)
 
 
 def _wrong_type(path: str, value: object, wanted: str) -> SpecError:
     return SpecError(path, value if isinstance(value, str | int | float) else None, f"must be of type {wanted}")
-
-
-def _unit(value: object) -> str:
-    return "characters" if isinstance(value, str) else "items"
-
-
-def _excess(value: object) -> str:
-    return "long" if isinstance(value, str) else "many"

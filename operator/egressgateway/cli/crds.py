@@ -33,7 +33,7 @@ def write_crds(directory: Path) -> list[Path]:
 class _Dumper(yaml.SafeDumper):
     """Writes every value out, where YAML would refer back to an equal one."""
 
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 

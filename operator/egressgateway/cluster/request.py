@@ -8,6 +8,7 @@ Every builder quotes the names that it puts into the path. `call` is the call in
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote, urlencode
 
@@ -39,7 +40,7 @@ class Request:
     @property
     def target(self) -> str:
         """Path and query as they go over the wire."""
-        return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
+        return f"{self.path}?{_encoded(self.query)}" if self.query else self.path
 
 
 def list_objects(  # noqa: PLR0913  (the options of a list)
@@ -156,7 +157,7 @@ def delete_object(
 
 
 def _call(verb: str, method: str, resource: Resource, namespace: str | None, name: str | None = None) -> Request:
-    path = resource.path(quote(namespace, safe="") if namespace else None, quote(name, safe="") if name else None)
+    path = resource.path(_quoted(namespace) if namespace else None, _quoted(name) if name else None)
     return Request(verb, method, path, resource.plural, _in_words(verb, resource, namespace, name))
 
 
@@ -174,6 +175,17 @@ def _in_words(verb: str, resource: Resource, namespace: str | None, name: str | 
     if name:
         return f"{verb} {ObjectRef(resource.kind, namespace or '', name)}"
     return f"{verb} {resource.plural} in {namespace}" if namespace else f"{verb} {resource.plural}"
+
+
+# The same few names and queries come again with every write; to quote them anew would be a tenth of a call's CPU.
+@lru_cache(maxsize=8192)
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
+
+
+@lru_cache(maxsize=256)
+def _encoded(query: tuple[tuple[str, str], ...]) -> str:
+    return urlencode(query)
 
 
 def _query(**pairs: str | None) -> tuple[tuple[str, str], ...]:

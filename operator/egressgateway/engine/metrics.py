@@ -80,6 +80,7 @@ class Metrics:
         self._leader = Gauge("egressgateway_leader", "1 while this replica leads.", registry=registry)
         build = Gauge("egressgateway_build_info", "Version of the operator.", ["version"], registry=registry)
         build.labels(__version__).set(1)
+        self._request_series: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self._conditions_of: dict[Key, dict[str, str]] = {}
         self._destinations_of: dict[Key, tuple[str, int]] = {}
         self._conflicts_of: dict[Key, int] = {}
@@ -125,8 +126,14 @@ class Metrics:
 
     def api_request(self, verb: str, resource: str, code: str, seconds: float) -> None:
         """A call to the API server ended: `ApiClient`'s `on_request`."""
-        self._requests.labels(verb, resource, code).inc()
-        self._request_seconds.labels(verb).observe(seconds)
+        series = self._request_series.get((verb, resource, code))
+        if series is None:
+            # To look a series up by its labels costs more than to count; this is the hot path.
+            series = self._requests.labels(verb, resource, code), self._request_seconds.labels(verb)
+            self._request_series[verb, resource, code] = series
+        counter, histogram = series
+        counter.inc()
+        histogram.observe(seconds)
 
     def watch_restarted(self, kind: str, reason: str) -> None:
         """A watch was started anew: `Informer`'s `on_restart`."""

@@ -1,0 +1,128 @@
+"""Hosts and addresses of the API: what may stand for an external server, and what never may."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated
+
+from pydantic import Field
+
+from egressgateway.api.rules import Rule, form, without
+from egressgateway.api.scalars import Text
+
+# Two or more labels, each with a dot or the end behind it (a dot at the very end is refused as an edge).
+# A word boundary on both sides: a label neither begins nor ends with '-'.
+_FQDN = r"(\b[a-z0-9-]{1,63}\b(\.|$)){2,}"
+_CLUSTER_NAMES = (".svc", ".cluster.local", ".localhost")
+# Whoever reaches these gets the credentials of the cloud's machine. A wildcard that covers one counts as it.
+_METADATA_NAMES = (
+    "metadata.google.internal",
+    "*.google.internal",
+    "metadata.goog",
+    "instance-data.ec2.internal",
+    "*.ec2.internal",
+)
+
+
+def _is_outside_the_cluster(host: str) -> bool:
+    return not host.endswith(_CLUSTER_NAMES) and ".svc." not in host and host not in _METADATA_NAMES
+
+
+OUTSIDE_CLUSTER: Rule[str] = Rule(
+    cel="!self.contains('.svc.') && "
+    + " && ".join(f"!self.endsWith('{suffix}')" for suffix in _CLUSTER_NAMES)
+    + " && !(self in ["
+    + ", ".join(f"'{name}'" for name in _METADATA_NAMES)
+    + "])",
+    message=(
+        "must be a host outside the cluster: no *.svc, *.svc.*, *.cluster.local, *.localhost, no cloud metadata name"
+    ),
+    holds=_is_outside_the_cluster,
+)
+_NO_HOST = "no IP address, no single label, no trailing dot; international names in punycode"
+# inet_aton, and with it many a resolver, takes 127.1 and 1.0x7f for addresses; no top-level domain begins with a digit.
+NOT_AN_ADDRESS = without(r"\.\d\w*$", "must be a host name: what ends in a number is read as an IP address")
+
+Fqdn = Annotated[
+    Text,
+    Field(min_length=1, max_length=253),
+    form(_FQDN, f"must be a lower-case fully qualified host name such as api.example.com: {_NO_HOST}", edges="."),
+    NOT_AN_ADDRESS,
+    OUTSIDE_CLUSTER,
+]
+"""One host outside the cluster."""
+
+Host = Annotated[
+    Text,
+    Field(min_length=1, max_length=253),
+    form(
+        rf"(\*\.)?{_FQDN}",
+        "must be a lower-case fully qualified host name such as api.example.com, "
+        f"or a wildcard such as *.example.com with two or more labels after '*.': {_NO_HOST}",
+        edges=".",
+    ),
+    NOT_AN_ADDRESS,
+    OUTSIDE_CLUSTER,
+]
+"""One host outside the cluster, or every subdomain of one."""
+
+ServerName = Annotated[
+    Text,
+    Field(min_length=1, max_length=253),
+    without("[^a-z0-9.-]", "must be a host name in lower case, such as api.example.com", edges="-."),
+]
+"""A name in a TLS handshake (SNI); it is never resolved."""
+
+SubjectAltName = Annotated[Text, Field(min_length=1, max_length=253)]
+"""A name as a certificate holds it, a DNS name or a URI: compared as it is, so that it needs no form."""
+
+HostPattern = Annotated[
+    Text,
+    Field(min_length=1, max_length=253),
+    form(
+        rf"\*|\*\.[a-z][a-z0-9-]{{0,62}}|(\*\.)?{_FQDN}",
+        "must be a host pattern in lower case: api.example.com, *.example.com (every subdomain) or * (every host)",
+        edges=".",
+    ),
+]
+"""A pattern over hosts in a class."""
+
+
+def is_ip(text: str) -> bool:
+    """Whether `text` is an IP address as Kubernetes' CEL `isIP` sees it: no zone, no IPv4 mapped into IPv6."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return address.version == 4 or (address.ipv4_mapped is None and address.scope_id is None)
+
+
+def is_cidr(text: str) -> bool:
+    """Whether `text` is a network as Kubernetes' CEL `isCIDR` sees it; host bits may be set."""
+    address, slash, length = text.partition("/")
+    if not slash or not re.fullmatch("0|[1-9][0-9]{0,2}", length) or not is_ip(address):
+        return False
+    return int(length) <= ipaddress.ip_address(address).max_prefixlen
+
+
+# Shorter than Fqdn, in text and in pattern: with 2048 endpoints it would cost a quarter of all that the rules may cost.
+_ENDPOINT_HOST = form(r"([a-z0-9-]+\.)+[a-z][a-z0-9-]*", "", edges="-")
+
+Address = Annotated[
+    Text,
+    Field(min_length=1, max_length=128),
+    Rule[str](
+        cel=f"isIP(self) || ({_ENDPOINT_HOST.cel})",
+        message="must be an IP address, or a lower-case fully qualified host name such as api.example.com",
+        holds=lambda text: is_ip(text) or not any(_ENDPOINT_HOST.find(text)),
+    ),
+    OUTSIDE_CLUSTER,
+]
+"""Where a destination really is: an IP address, or one host."""
+
+Cidr = Annotated[
+    Text,
+    Field(min_length=1, max_length=49),
+    Rule[str](cel="isCIDR(self)", message="must be a network such as 192.0.2.0/24 or 2001:db8::/32", holds=is_cidr),
+]
