@@ -31,7 +31,9 @@ def violations(gateway: Object) -> list[str]:
         types = [each["type"] for each in part["conditions"]]
         if sorted(types) != sorted(PART_CONDITIONS):
             found.append(f"{part['name']} has the conditions {types}")
-        found += [f"{part['name']}: {text}" for each in part["conditions"] for text in _of_condition(each, PART_CONDITIONS)]
+        found += [
+            f"{part['name']}: {text}" for each in part["conditions"] for text in _of_condition(each, PART_CONDITIONS)
+        ]
     return found
 
 

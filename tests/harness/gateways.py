@@ -76,7 +76,9 @@ class Gateways:
             raise LookupError(f"{name} has no current condition {type_}: {gateway.get('status')}")
         return dict(found)
 
-    def wait(self, name: str, type_: str, status: str, reason: str, *, part: str = "", timeout: float = CONVERGE) -> Object:
+    def wait(
+        self, name: str, type_: str, status: str, reason: str, *, part: str = "", timeout: float = CONVERGE
+    ) -> Object:
         """Wait until a condition has that status and reason; returns it."""
 
         def reached() -> Object:
@@ -114,9 +116,9 @@ def children(cluster: Cluster, namespace: str | None, labels: dict[str, str]) ->
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
 
     def listed(resource: Resource) -> list[tuple[ChildName, Object]]:
-        return [
-            ((resource.kind, each["metadata"]["name"]), each) for each in items(cluster, resource, namespace, selector)
-        ]
+        head = {"apiVersion": resource.api_version, "kind": resource.kind}
+        found = items(cluster, resource, namespace, selector)
+        return [((resource.kind, each["metadata"]["name"]), {**head, **each}) for each in found]
 
     with ThreadPoolExecutor(len(CHILD_RESOURCES)) as pool:
         return dict(pair for pairs in pool.map(listed, CHILD_RESOURCES) for pair in pairs)

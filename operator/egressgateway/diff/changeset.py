@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from egressgateway.diff.subset import EXACT_KINDS, has_foreign_fields, holds, merge_patch
 from egressgateway.plan.ir import Plan, Stage
-from egressgateway.plan.names import ANNOTATION_DIGEST, LABEL_PART
+from egressgateway.plan.names import ANNOTATION_DIGEST
 from egressgateway.plan.retain import stage_of
 from egressgateway.refs import GROUP, Key, Manifest, ObjectRef
 from egressgateway.render.manifests import Desired
-
-
-_NO_MEMO: Mapping[ObjectRef, tuple[str, str]] = {}
 
 
 class Mode(StrEnum):
@@ -81,19 +79,35 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class ChangeSet:
-    """All differences of one EgressGateway's children. `foreign` holds refs under which an object of others stands."""
+    """
+    All differences of one EgressGateway's children.
+
+    `foreign` holds refs under which an object of others stands, `going` those of ours that are being deleted: they can
+    only be made anew once they are gone.
+    """
 
     writes: tuple[Write, ...] = ()
     deletes: tuple[Delete, ...] = ()
     foreign: frozenset[ObjectRef] = frozenset()
+    going: frozenset[ObjectRef] = frozenset()
 
     @property
     def empty(self) -> bool:
         return not (self.writes or self.deletes)
 
 
-Memo = Mapping[ObjectRef, tuple[str, str]]
-"""Digest and resource version of what was written last, by ref."""
+class Written(NamedTuple):
+    """One write that was made: what was sent, what version of the object it made, and whether it was a reset."""
+
+    digest: str
+    version: str
+    reset: bool
+
+
+Memo = Mapping[ObjectRef, Written]
+"""The last write of each ref, as far as it is remembered."""
+
+_NO_MEMO: Memo = {}
 
 
 def diff(
@@ -104,8 +118,8 @@ def diff(
 
     Args:
         live: objects that carry the labels of `key`'s children.
-        memo: an object that is still at the version that our write made is not written again, even where the server
-            stores another form of a value than the one sent: at most one write too many, never a loop.
+        memo: an object that is still at the version that our write made is not written so again, even where the
+            server stores another form of a value than the one sent: at most one write too many, never a loop.
     """
     wanted = {item.ref: item for item in desired}
     foreign = frozenset(ref for ref, found in live.items() if not is_child_of(found, key))
@@ -117,9 +131,10 @@ def diff(
     deletes = [
         Delete(ref, stage_of(found), found)
         for ref, found in live.items()
-        if ref not in wanted and ref not in foreign and not _is_kept(plan, found) and not is_deleting(found)
+        if ref not in wanted and ref not in foreign and not _is_kept(plan, ref) and not is_deleting(found)
     ]
-    return ChangeSet(tuple(writes), tuple(deletes), foreign & wanted.keys())
+    going = frozenset(ref for ref in wanted if ref in live and ref not in foreign and is_deleting(live[ref]))
+    return ChangeSet(tuple(writes), tuple(deletes), foreign & wanted.keys(), going)
 
 
 def is_child_of(manifest: Manifest, key: Key) -> bool:
@@ -152,16 +167,18 @@ def in_sync(desired: Desired, live: Manifest | None) -> bool:
 def _write(desired: Desired, live: Manifest | None, memo: Memo) -> Write | None:
     if live is None:
         return Write(Mode.CREATE, desired)
-    written = (desired.digest, live["metadata"].get("resourceVersion", ""))
-    if is_deleting(live) or memo.get(desired.ref) == written or in_sync(desired, live):
+    if is_deleting(live) or in_sync(desired, live):
         # An object that is going away cannot be brought back; its deletion wakes us up.
         return None
     same_plan = (live["metadata"].get("annotations") or {}).get(ANNOTATION_DIGEST) == desired.digest
     # What an earlier plan of ours left behind, server-side apply takes out by itself.
     exact = same_plan and desired.ref.kind in EXACT_KINDS
-    foreign = exact and has_foreign_fields(desired.manifest["spec"], live.get("spec"))
-    return Write(Mode.RESET if foreign else Mode.APPLY, desired, live, drift=same_plan)
+    reset = exact and has_foreign_fields(desired.manifest["spec"], live.get("spec"))
+    # An apply that left foreign fields is not the end: the reset comes after it.
+    if memo.get(desired.ref) == Written(desired.digest, live["metadata"].get("resourceVersion", ""), reset):
+        return None
+    return Write(Mode.RESET if reset else Mode.APPLY, desired, live, drift=same_plan)
 
 
-def _is_kept(plan: Plan, live: Manifest) -> bool:
-    return plan.keep_all or (live["metadata"].get("labels") or {}).get(LABEL_PART) in plan.kept
+def _is_kept(plan: Plan, ref: ObjectRef) -> bool:
+    return plan.keep_all or ref in plan.kept

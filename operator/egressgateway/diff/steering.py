@@ -16,7 +16,7 @@ from enum import StrEnum
 from egressgateway.diff.changeset import ChangeSet, Delete, Write
 from egressgateway.facts import Facts
 from egressgateway.plan.ir import Stage
-from egressgateway.plan.retain import live_clients, ways_in_use, ways_of
+from egressgateway.plan.retain import hosts_of, live_clients, ways_in_use, ways_of
 from egressgateway.refs import Manifest, ObjectRef
 
 
@@ -28,18 +28,22 @@ class Hold(StrEnum):
     DRAIN = "the mesh is being told that clients have left"
 
 
+Burst = tuple[Write | Delete, ...]
+"""Changes that clients must hear of at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Steps:
     """
     A change set in the order in which it may be carried out.
 
-    `foundation` and `gateway` are written first, `clients` in one burst after them if they succeed, `removals` last.
-    `held` says what must wait, by ref.
+    `foundation` and `gateway` are written first, `bursts` of what clients see after them, each whole or not at all,
+    `removals` last. `held` says what must wait, by ref.
     """
 
     foundation: tuple[Write, ...] = ()
     gateway: tuple[Write, ...] = ()
-    clients: tuple[Write | Delete, ...] = ()
+    bursts: tuple[Burst, ...] = ()
     removals: tuple[Delete, ...] = ()
     held: Mapping[ObjectRef, Hold] = field(default_factory=dict)
 
@@ -48,26 +52,26 @@ def plan_steps(changes: ChangeSet, facts: Facts) -> Steps:
     """Split `changes` into what may be done in this pass, and what must wait for what."""
     foundation = tuple(write for write in changes.writes if write.stage is Stage.FOUNDATION)
     gateway = tuple(write for write in changes.writes if write.stage is Stage.GATEWAY)
-    clients, held = _clients_now(changes, facts, gateway_changes=bool(foundation or gateway))
-    removals, kept = _removals_now(changes, facts, clients_change=bool(clients))
-    return Steps(foundation, gateway, clients, removals, {**held, **kept})
+    bursts, held = _clients_now(changes, facts, gateway_changes=bool(foundation or gateway))
+    removals, kept = _removals_now(changes, facts, bursts, held)
+    return Steps(foundation, gateway, bursts, removals, {**held, **kept})
 
 
 def _clients_now(
     changes: ChangeSet, facts: Facts, *, gateway_changes: bool
-) -> tuple[tuple[Write | Delete, ...], dict[ObjectRef, Hold]]:
-    now: list[Write | Delete] = []
+) -> tuple[tuple[Burst, ...], dict[ObjectRef, Hold]]:
+    now: list[Burst] = []
     held: dict[ObjectRef, Hold] = {}
     for burst in _bursts(changes, facts.live):
         hold = _hold_of(burst, facts, gateway_changes=gateway_changes)
         if hold is None:
-            now += burst
+            now.append(burst)
         else:
             held |= {action.ref: hold for action in burst}
     return tuple(now), held
 
 
-def _hold_of(burst: list[Write | Delete], facts: Facts, *, gateway_changes: bool) -> Hold | None:
+def _hold_of(burst: Burst, facts: Facts, *, gateway_changes: bool) -> Hold | None:
     if not _opens_a_way(burst, facts.live) or _is_leaking(burst, facts.live):
         return None
     if facts.workload.ready == 0 or not facts.workload.complete:
@@ -96,7 +100,7 @@ def _is_leaking(burst: Iterable[Write | Delete], live: Mapping[ObjectRef, Manife
     return any(hosts_of(manifest) & (registered - steered) for manifest in map(_manifest_of, burst))
 
 
-def _bursts(changes: ChangeSet, live: Mapping[ObjectRef, Manifest]) -> list[list[Write | Delete]]:
+def _bursts(changes: ChangeSet, live: Mapping[ObjectRef, Manifest]) -> list[Burst]:
     """Client-side changes, those together that share a host, before or after the change."""
     actions: list[Write | Delete] = [
         *(write for write in changes.writes if write.stage is Stage.CLIENTS),
@@ -111,24 +115,18 @@ def _bursts(changes: ChangeSet, live: Mapping[ObjectRef, Manifest]) -> list[list
             members = [*group[1], *members]
             groups.remove(group)
         groups.append((hosts, members))
-    return [members for _, members in groups]
+    return [tuple(members) for _, members in groups]
 
 
 def _removals_now(
-    changes: ChangeSet, facts: Facts, *, clients_change: bool
+    changes: ChangeSet, facts: Facts, bursts: tuple[Burst, ...], held: Mapping[ObjectRef, Hold]
 ) -> tuple[tuple[Delete, ...], dict[ObjectRef, Hold]]:
+    """While clients are on their way, or wait to be sent on it, they may need all that the gateway's side still has."""
     removals = tuple(delete for delete in changes.deletes if delete.stage is not Stage.CLIENTS)
-    in_use = ways_in_use(facts.live)
-    if clients_change or not facts.clients_settled:
-        return (), {delete.ref: Hold.DRAIN for delete in removals}
-    if in_use and any(delete.stage is Stage.CLIENTS for delete in changes.deletes):
-        return (), {delete.ref: Hold.DRAIN for delete in removals}
+    if bursts or held or not facts.clients_settled:
+        hold = next(iter(held.values()), Hold.DRAIN)
+        return (), {delete.ref: hold for delete in removals}
     return tuple(sorted(removals, key=lambda delete: -delete.stage)), {}
-
-
-def hosts_of(manifest: Manifest) -> frozenset[str]:
-    """Hosts that a ServiceEntry registers or a VirtualService routes."""
-    return frozenset((manifest.get("spec") or {}).get("hosts") or ())
 
 
 def _manifest_of(action: Write | Delete) -> Manifest:

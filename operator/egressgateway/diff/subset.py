@@ -14,7 +14,16 @@ from typing import Any, Final
 from egressgateway.refs import Manifest
 
 EXACT_KINDS: Final = frozenset(
-    {"ServiceEntry", "Gateway", "DestinationRule", "VirtualService", "AuthorizationPolicy", "NetworkPolicy"}
+    {
+        "ServiceEntry",
+        "Gateway",
+        "DestinationRule",
+        "VirtualService",
+        "AuthorizationPolicy",
+        "NetworkPolicy",
+        # Of `minAvailable` and `maxUnavailable` it takes one: beside a foreign one, ours would be refused.
+        "PodDisruptionBudget",
+    }
 )
 """Kinds whose `spec` nobody but us has a reason to write to, and for which the server fills in nothing we omit."""
 
@@ -31,6 +40,8 @@ _LIST_KEYS: Final[dict[str, tuple[str, ...]]] = {
 _BINARY: Final = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
 _DECIMAL: Final = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _QUANTITY_FIELDS: Final = frozenset({"requests", "limits"})
+_WHOLE_FIELDS: Final = frozenset({"selector", "nodeSelector"})
+"""Maps that are one value to Kubernetes (`x-kubernetes-map-type: atomic`): one key more selects other pods, or none."""
 
 
 def holds(desired: Manifest, live: Manifest) -> bool:
@@ -59,6 +70,8 @@ def _holds(desired: Any, live: Any, field: str) -> bool:
     if isinstance(desired, dict):
         if not isinstance(live, dict):
             return not desired and live is None
+        if field in _WHOLE_FIELDS:
+            return bool(desired == live)
         if field in _QUANTITY_FIELDS:
             return all(key in live and same_quantity(value, live[key]) for key, value in desired.items())
         return all(_holds(value, live.get(key), key) for key, value in desired.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,13 +13,14 @@ import orjson
 
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.request import Request, apply_object, delete_object, get_object, merge_patch
-from egressgateway.diff.changeset import Delete, Mode, Write, is_child_of
-from egressgateway.diff.steering import Steps
+from egressgateway.diff.changeset import Delete, Mode, Write, Written, is_child_of
+from egressgateway.diff.steering import Burst, Steps
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.memory import Progress
 from egressgateway.engine.metrics import Metrics
 from egressgateway.errors import ClusterError, Conflict, NotFound
 from egressgateway.plan.names import MANAGED_BY
+from egressgateway.plan.retain import part_of
 from egressgateway.refs import CHILD_BY_KIND, Key, ObjectRef
 
 log = logging.getLogger(__name__)
@@ -47,8 +49,8 @@ class Applier:
         """
         Carry out `steps` in their order.
 
-        Clients are only told of what stands: a failure before them, in what serves everybody or in their part, keeps
-        their changes back.
+        Clients are only told of what stands: a failure before them, in what serves everybody or in one of a burst's
+        parts, keeps the whole burst back.
         """
         failures: dict[ObjectRef, ClusterError] = {}
         foreign: set[ObjectRef] = set()
@@ -58,7 +60,8 @@ class Applier:
             broken |= {write.desired.part for write in stage if write.ref in failures or write.ref in foreign}
         if steps.foundation or steps.gateway:
             progress.gateway_written_at = _clock()
-        clients = [] if "" in broken else [action for action in steps.clients if _part_of(action) not in broken]
+        sound = [burst for burst in steps.bursts if _is_withdrawal(burst) or not broken & {"", *parts_of(burst)}]
+        clients = [action for burst in sound for action in burst]
         await self._write_all(key, clients, progress, failures, foreign)
         if clients:
             progress.clients_written_at = _clock()
@@ -97,7 +100,9 @@ class Applier:
         # The answer has the newest state of all: the watch will only repeat it.
         self._caches.put_child(write.ref.kind, live)
         was_there = write.ref in progress.written
-        progress.written[write.ref] = (write.desired.digest, live["metadata"]["resourceVersion"])
+        progress.written[write.ref] = Written(
+            write.desired.digest, live["metadata"]["resourceVersion"], write.mode is Mode.RESET
+        )
         log.debug("Child written", extra={"fields": {"child": str(write.ref), "mode": write.mode.value}})
         if write.drift or (write.mode is Mode.CREATE and was_there):
             self._metrics.drift_corrected(write.ref.kind)
@@ -106,10 +111,8 @@ class Applier:
     async def _delete(self, delete: Delete, progress: Progress) -> None:
         resource = CHILD_BY_KIND[delete.ref.kind]
         uid = delete.live["metadata"]["uid"]
-        try:
+        with suppress(NotFound):
             await self._client.send(delete_object(resource, delete.ref.namespace, delete.ref.name, uid=uid))
-        except NotFound:
-            pass
         self._caches.children[delete.ref.kind].remove(delete.live)
         progress.written.pop(delete.ref, None)
         log.debug("Child deleted", extra={"fields": {"child": str(delete.ref)}})
@@ -143,8 +146,14 @@ def _request_of(write: Write) -> Request:
     return apply_object(resource, write.ref.namespace, write.ref.name, body, field_manager=FIELD_MANAGER)
 
 
-def _part_of(action: Write | Delete) -> str:
-    return action.desired.part if isinstance(action, Write) else ""
+def _is_withdrawal(burst: Burst) -> bool:
+    """Whether clients are only taken back, which needs nothing of the gateway."""
+    return all(isinstance(action, Delete) for action in burst)
+
+
+def parts_of(burst: Burst) -> frozenset[str]:
+    """Destinations that have a share in the burst."""
+    return frozenset(action.desired.part if isinstance(action, Write) else part_of(action.live) for action in burst)
 
 
 def _clock() -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from egressgateway.cluster.store import Change, Store
+from egressgateway.plan.claims import contended_names
 from egressgateway.plan.names import LABEL_GATEWAY, LABEL_NAMESPACE
 from egressgateway.refs import CHILD_RESOURCES, Key, Manifest, ObjectRef
 
@@ -126,7 +127,8 @@ def _stakes(gateway: Manifest | None) -> frozenset[tuple[str, str]]:
     """What makes a difference to others: names wanted, and names claimed."""
     if gateway is None:
         return frozenset()
-    return frozenset({("want", name) for name in names_in(gateway)} | {("claim", name) for name in claims_in(gateway)})
+    wanted = {("want", name) for name in contended_names(gateway)}
+    return frozenset(wanted | {("claim", name) for name in claims_in(gateway)})
 
 
 def _labels(manifest: Manifest) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from egressgateway.diff.changeset import Written
 from egressgateway.refs import Key, ObjectRef
 
 
@@ -19,7 +20,7 @@ class Progress:
     gateway_written_at: float
     clients_written_at: float
     first_ready_at: float | None = None
-    written: dict[ObjectRef, tuple[str, str]] = field(default_factory=dict)
+    written: dict[ObjectRef, Written] = field(default_factory=dict)
     foreign: set[ObjectRef] = field(default_factory=set)
 
 

@@ -6,21 +6,20 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from egressgateway.api.scalars import parse_instant
-from egressgateway.api.validation import SpecError, parse_class_spec, parse_spec
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
+from egressgateway.api.objects import DEFAULT_CLASS_ANNOTATION, GATEWAY_NAME
+from egressgateway.api.scalars import parse_instant
 from egressgateway.api.spec import EgressGatewaySpec
+from egressgateway.api.validation import SpecError, parse_class_spec, parse_spec
 from egressgateway.engine.caches import Caches, key_of, names_in
 from egressgateway.engine.memory import Progress
 from egressgateway.facts import ClassFacts, Facts, GatewayFacts, Rival, WorkloadFacts
-from egressgateway.plan.claims import read_claims
+from egressgateway.plan.claims import contended_names, read_claims
 from egressgateway.plan.ir import Stage
 from egressgateway.plan.names import workload_name
 from egressgateway.plan.retain import stage_of
-from egressgateway.refs import GROUP, Key, Manifest
+from egressgateway.refs import Key, Manifest
 from egressgateway.settings import Settings
-
-DEFAULT_CLASS_ANNOTATION: Final = f"{GROUP}/is-default-class"
 
 PATIENCE: Final = timedelta(seconds=10)
 """How long a gateway with a ready pod waits for its other pods before it takes traffic: one alone may be too few."""
@@ -55,7 +54,7 @@ class Observer:
         return Facts(
             now=now,
             gateway=gateway,
-            class_=self._class((manifest.get("spec") or {}).get("className")),
+            class_=self._class(manifest),
             mesh=self._settings.mesh,
             namespace_labels=(namespace.get("metadata") or {}).get("labels") or {},
             rivals=tuple(self._rival(other) for other in self._rivals(key, manifest)),
@@ -72,7 +71,8 @@ class Observer:
         known = self._specs.get(key)
         if known is None or known[:2] != (uid, generation):
             parsed = parse_spec(manifest.get("spec") or {})
-            spec, errors = (None, parsed) if isinstance(parsed, tuple) else (parsed, ())
+            errors = GATEWAY_NAME.find(key.name) + (parsed if isinstance(parsed, tuple) else ())
+            spec = None if errors or isinstance(parsed, tuple) else parsed
             known = self._specs[key] = (uid, generation, spec, errors)
         return GatewayFacts(
             key=key,
@@ -85,20 +85,26 @@ class Observer:
             deleting="deletionTimestamp" in metadata,
         )
 
-    def _class(self, name: str | None) -> ClassFacts:
+    def _class(self, gateway: Manifest) -> ClassFacts:
+        name = (gateway.get("spec") or {}).get("className")
         if name is None:
-            return self._default_class()
+            return self._default_class((gateway.get("status") or {}).get("className") or "")
         manifest = self._caches.classes.get("", name)
         return ClassFacts(name, None) if manifest is None else _class_facts(manifest)
 
-    def _default_class(self) -> ClassFacts:
-        """The class marked as default, of several the oldest, then by name; else the built-in one."""
+    def _default_class(self, last: str) -> ClassFacts:
+        """
+        The class marked as default, of several the oldest, then by name; else the built-in one.
+
+        Never the built-in one for an object that `last` had a class: it may allow what that class denied.
+        """
         marked = [manifest for manifest in self._caches.classes if _is_default(manifest)]
         if marked:
             return _class_facts(
                 min(marked, key=lambda found: (found["metadata"]["creationTimestamp"], found["metadata"]["name"]))
             )
-        return ClassFacts("", EgressGatewayClassSpec() if self._settings.built_in_class else None)
+        built_in = self._settings.built_in_class and not last
+        return ClassFacts(last, EgressGatewayClassSpec() if built_in else None)
 
     def _rivals(self, key: Key, manifest: Manifest) -> list[Manifest]:
         keys = self._caches.hosts.rivals_of(key, names_in(manifest))
@@ -112,7 +118,7 @@ class Observer:
         return Rival(
             key=key,
             created=parse_instant(manifest["metadata"]["creationTimestamp"]),
-            wants=names_in(manifest),
+            wants=contended_names(manifest),
             claimed=read_claims(manifest.get("status") or {}),
             steers=frozenset(host for child in routes for host in (child.get("spec") or {}).get("hosts") or ()),
         )

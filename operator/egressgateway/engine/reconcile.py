@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -44,6 +45,17 @@ _SOON: Final = timedelta(seconds=15)
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What one pass decided, and what came of it."""
+
+    acceptance: Acceptance
+    plan: Plan
+    desired: tuple[Desired, ...]
+    steps: Steps
+    applied: Applied
 
 
 class Reconciler:
@@ -100,7 +112,8 @@ class Reconciler:
             await self._announce(facts, acceptance, plan, changes)
         steps = plan_steps(changes, facts)
         applied = await self._applier.apply(facts.key, steps, progress)
-        outcome = await self._conclude(facts.key, acceptance, plan, desired, steps, applied, progress)
+        done = _Pass(acceptance, plan, desired, steps, applied)
+        outcome = await self._conclude(facts.key, done, progress)
         _raise_transient(applied)
         return outcome
 
@@ -118,60 +131,46 @@ class Reconciler:
             await self._owner.write_status(facts.key, status)
         await self._owner.add_finalizer(facts.key)
 
-    async def _conclude(  # noqa: PLR0913
-        self,
-        key: Key,
-        acceptance: Acceptance,
-        plan: Plan,
-        desired: tuple[Desired, ...],
-        steps: Steps,
-        applied: Applied,
-        progress: Progress,
-    ) -> Outcome:
+    async def _conclude(self, key: Key, done: _Pass, progress: Progress) -> Outcome:
         """Look again at what the writes left, say so in the status, and decide when to go on."""
         facts = self._observe(key, progress)
         if facts is None:
             return Done()
-        left = diff(plan, desired, facts.live, key, progress.written)
+        left = diff(done.plan, done.desired, facts.live, key, progress.written)
         observed = Observed(
-            missing=frozenset(write.ref for write in left.writes),
-            failures={ref: str(error) for ref, error in applied.failures.items() if _is_final(error)},
-            foreign=applied.foreign | left.foreign,
-            held=steps.held,
+            missing=frozenset(write.ref for write in left.writes) | left.going,
+            failures={ref: str(error) for ref, error in done.applied.failures.items() if _is_final(error)},
+            foreign=done.applied.foreign | left.foreign,
+            held=done.steps.held,
         )
-        outcome = self._outcome(facts, acceptance, left, steps, applied, observed)
-        summary = summarize(facts, acceptance, plan, observed)
+        outcome = self._outcome(facts, done, left, observed)
+        summary = summarize(facts, done.acceptance, done.plan, observed)
         status = merge_status(facts.gateway.status, summary, facts.gateway.generation, facts.now)
         if not (_comes_soon(outcome) and is_cosmetic(facts.gateway.status, status)):
             await self._owner.write_status(key, status)
         self._metrics.destinations(key, "Istio", len(summary.parts))
-        self._metrics.host_conflicts(key, len(acceptance.claims.lost))
+        self._metrics.host_conflicts(key, len(done.acceptance.claims.lost))
         return outcome
 
-    def _outcome(  # noqa: PLR0913
-        self,
-        facts: Facts,
-        acceptance: Acceptance,
-        left: ChangeSet,
-        steps: Steps,
-        applied: Applied,
-        observed: Observed,
-    ) -> Outcome:
-        if any(_is_final(error) for error in applied.failures.values()):
+    def _outcome(self, facts: Facts, done: _Pass, left: ChangeSet, observed: Observed) -> Outcome:
+        if any(_is_final(error) for error in done.applied.failures.values()):
             return Stalled("ApplyFailed")
         if observed.foreign:
             return Waiting("ResourceConflict", _FOREIGN_RETRY)
-        holds = set(steps.held.values())
-        if holds & {Hold.PUSH, Hold.DRAIN} or (applied.writes and not left.empty):
+        holds = set(done.steps.held.values())
+        if holds & {Hold.PUSH, Hold.DRAIN} or (done.applied.writes and not left.empty):
             return Again(self._grace)
         if Hold.GATEWAY_NOT_READY in holds:
             return Again(PATIENCE / 5) if facts.workload.ready else Waiting("GatewayNotReady")
-        if not facts.clients_settled and applied.writes:
+        return self._next_look(facts, done)
+
+    def _next_look(self, facts: Facts, done: _Pass) -> Outcome:
+        """When time alone changes the plan."""
+        if done.plan.draining:
             # What a withdrawn way leaves behind in shared objects goes when the mesh knows.
             return Again(self._grace)
-        if acceptance.next_expiry is not None:
-            return Again(max(acceptance.next_expiry - facts.now, timedelta(seconds=1)))
-        return Done()
+        expiry = done.acceptance.next_expiry
+        return Done() if expiry is None else Again(max(expiry - facts.now, timedelta(seconds=1)))
 
     async def _withdraw(self, facts: Facts, progress: Progress) -> Outcome:
         """
@@ -184,11 +183,11 @@ class Reconciler:
             return Done()
         plan = build_plan(facts, accept(facts))
         steps = plan_steps(diff(plan, (), facts.live, facts.key), facts)
-        applied = await self._applier.apply(facts.key, Steps(clients=steps.clients), progress)
+        applied = await self._applier.apply(facts.key, Steps(bursts=steps.bursts), progress)
         _raise_transient(applied)
         if applied.failures:
             raise next(iter(applied.failures.values()))
-        if facts.live and (steps.clients or not facts.clients_settled):
+        if facts.live and (steps.bursts or not facts.clients_settled):
             return Again(self._grace)
         await self._owner.remove_finalizer(facts.key)
         return Done()

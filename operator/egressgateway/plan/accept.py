@@ -14,9 +14,10 @@ from typing import Final
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.destination import Destination
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
+from egressgateway.api.scalars import format_instant
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.facts import Facts
-from egressgateway.plan.claims import Claims, resolve_claims
+from egressgateway.plan.claims import Claims, read_claims, resolve_claims
 from egressgateway.plan.findings import Consequence, Finding
 from egressgateway.plan.hosts import is_allowed
 from egressgateway.plan.retain import live_clients
@@ -56,9 +57,8 @@ def accept(facts: Facts) -> Acceptance:
     spec, class_spec = facts.gateway.spec, facts.class_.spec
     if spec is None or class_spec is None or of_object:
         withdraw = any(finding.consequence is Consequence.WITHDRAW for finding in of_object)
-        return Acceptance(
-            of_object, (), resolve_claims(facts, _current_claims(facts), steered_hosts(facts)), keep_all=not withdraw
-        )
+        names = () if withdraw else _names_to_keep(facts)
+        return Acceptance(of_object, (), resolve_claims(facts, names, steered_hosts(facts)), keep_all=not withdraw)
     return _accept_destinations(facts, spec, class_spec)
 
 
@@ -71,9 +71,12 @@ def steered_hosts(facts: Facts) -> frozenset[str]:
     )
 
 
-def _current_claims(facts: Facts) -> tuple[str, ...]:
-    """While an object cannot be judged it keeps what it has, and takes nothing new."""
-    return tuple(entry["host"] for entry in facts.gateway.status.get("claims") or () if "host" in entry)
+def _names_to_keep(facts: Facts) -> tuple[str, ...]:
+    """While an object cannot be judged it keeps what it claims, asks for or steers, and takes nothing new."""
+    spec, steered = facts.gateway.spec, steered_hosts(facts)
+    asked = frozenset(name for destination in spec.destinations for name in destination.names) if spec else None
+    claimed = read_claims(facts.gateway.status)
+    return tuple(name for name in claimed if asked is None or name in asked or name in steered)
 
 
 def _object_findings(facts: Facts) -> Iterator[Finding]:
@@ -87,22 +90,31 @@ def _spec_is_valid(facts: Facts) -> Iterator[Finding]:
 
 
 def _class_exists(facts: Facts) -> Iterator[Finding]:
-    class_ = facts.class_
+    class_, spec = facts.class_, facts.gateway.spec
     if class_.errors:
         yield Finding(
             _ACCEPTED, Reason.CLASS_NOT_FOUND, f"EgressGatewayClass {class_.name} is not valid: {class_.errors[0]}"
+        )
+    elif class_.spec is None and class_.name and spec is not None and spec.class_name is None:
+        yield Finding(
+            _ACCEPTED,
+            Reason.CLASS_NOT_FOUND,
+            f"spec.className: absent, and EgressGatewayClass {class_.name}, which served the object so far, is no "
+            "longer there as the default; name a class",
         )
     elif class_.spec is None and class_.name:
         yield Finding(
             _ACCEPTED,
             Reason.CLASS_NOT_FOUND,
-            f"spec.className: there is no EgressGatewayClass {class_.name!r}; name one that `kubectl get egressgatewayclasses` lists",
+            f"spec.className: there is no EgressGatewayClass {class_.name!r}; name one that "
+            "`kubectl get egressgatewayclasses` lists",
         )
     elif class_.spec is None:
         yield Finding(
             _ACCEPTED,
             Reason.CLASS_NOT_FOUND,
-            "spec.className: absent, no EgressGatewayClass is marked as default, and the built-in one is out of reach; name a class",
+            "spec.className: absent, no EgressGatewayClass is marked as default, and the built-in one is out of reach; "
+            "name a class",
         )
 
 
@@ -156,8 +168,8 @@ def _injection_is_enabled(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             _RESOLVED,
             Reason.INJECTION_DISABLED,
-            f"namespace {facts.key.namespace} has the label istio-injection=disabled: Istio would not complete the gateway's "
-            "pods, and their image would stay `auto`; remove the label",
+            f"namespace {facts.key.namespace} has the label istio-injection=disabled: Istio would not "
+            "complete the gateway's pods, and their image would stay `auto`; remove the label",
         )
 
 
@@ -230,7 +242,11 @@ def _destination_findings(
     part, field = destination.name, f"spec.destinations[{index}]"
     if destination.expires_at is not None and destination.expires_at <= facts.now:
         yield Finding(
-            _ACCEPTED, Reason.EXPIRED, f"{field}.expiresAt: {destination.expires_at.isoformat()} is over", part
+            _ACCEPTED,
+            Reason.EXPIRED,
+            f"{field}.expiresAt: {format_instant(destination.expires_at)} is over; "
+            "remove the destination, or set a later time",
+            part,
         )
         return
     for host in destination.names:
@@ -238,7 +254,8 @@ def _destination_findings(
             yield Finding(
                 _ACCEPTED,
                 Reason.HOST_NOT_ALLOWED,
-                f"{field}: EgressGatewayClass {facts.class_.name} does not allow host {host}; ask the platform's admin, or remove it",
+                f"{field}: EgressGatewayClass {facts.class_.name} does not allow host {host}; "
+                "ask the platform's admin, or remove it",
                 part,
             )
     for feature, used_by in _features_of(destination):
@@ -274,7 +291,7 @@ def _host_conflicts(facts: Facts, claims: Claims, destination: Destination, inde
             yield Finding(
                 _ACCEPTED,
                 Reason.HOST_CONFLICT,
-                f"spec.destinations[{index}]: host {host} belongs to EgressGateway {winner} in namespace {facts.key.namespace}, "
-                "which claimed it first; remove it from one of the two",
+                f"spec.destinations[{index}]: host {host} belongs to EgressGateway {winner} in namespace "
+                f"{facts.key.namespace}, which claimed it first; remove it from one of the two",
                 destination.name,
             )

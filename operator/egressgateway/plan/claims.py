@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.scalars import parse_instant
 from egressgateway.facts import Facts, Rival
-from egressgateway.refs import Key
+from egressgateway.refs import Key, Manifest
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -59,6 +60,39 @@ def read_claims(status: Mapping[str, Any]) -> dict[str, datetime]:
         except (KeyError, TypeError, ValueError):
             continue
     return claims
+
+
+def contended_names(gateway: Manifest) -> frozenset[str]:
+    """
+    Names that an EgressGateway asks for and may still claim, read without judging it.
+
+    What its status refuses, for this very spec, it will not claim: another object that waited for it would wait for
+    ever. A HostConflict is no such refusal, its loser may be the next in line. Who is suspended claims nothing new.
+    """
+    spec = gateway.get("spec") or {}
+    if spec.get("suspend"):
+        return frozenset()
+    refused = _refused_parts(gateway)
+    destinations = [found for found in spec.get("destinations") or () if found.get("name") not in refused]
+    return frozenset(
+        name
+        for destination in destinations
+        for name in (*(destination.get("hosts") or ()), *(destination.get("aliases") or ()))
+    )
+
+
+def _refused_parts(gateway: Manifest) -> frozenset[str]:
+    status = gateway.get("status") or {}
+    if status.get("observedGeneration") != gateway["metadata"].get("generation"):
+        return frozenset()
+    return frozenset(
+        part["name"]
+        for part in status.get("destinations") or ()
+        for condition in part.get("conditions") or ()
+        if condition["type"] == ConditionType.ACCEPTED
+        and condition["status"] == "False"
+        and condition["reason"] != Reason.HOST_CONFLICT
+    )
 
 
 def resolve_claims(facts: Facts, wanted: Iterable[str], steered: frozenset[str]) -> Claims:

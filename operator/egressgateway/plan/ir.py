@@ -50,13 +50,15 @@ class Plan:
     """
     Everything that should exist for one EgressGateway.
 
-    `kept` names parts whose live children stay as they are: they cannot be planned (not accepted), and what already
-    runs is not taken away for it. `keep_all` says so of every child.
+    Attributes:
+        kept: live children that stay as they are: their part cannot be planned (not accepted), and what already runs
+            is not taken away for it.
+        keep_all: says so of every live child.
+        draining: shared children carry something over until the mesh has been told; there will be another plan of the
+            same spec.
     """
 
     children: tuple[Child, ...] = ()
-    kept: frozenset[str] = field(default_factory=frozenset)
+    kept: frozenset[ObjectRef] = field(default_factory=frozenset)
     keep_all: bool = False
-
-    def of_part(self, part: str) -> tuple[Child, ...]:
-        return tuple(child for child in self.children if child.part == part)
+    draining: bool = False

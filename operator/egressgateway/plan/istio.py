@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from egressgateway.api.destination import Destination
 from egressgateway.facts import Facts
-from egressgateway.plan.hops import HOP_PORT, Hop, build_hops
-from egressgateway.plan.ir import Child, Stage
+from egressgateway.plan.hops import Hop, build_hops
+from egressgateway.plan.ir import Child, Plan, Stage
 from egressgateway.plan.names import LABEL_PART, part_name, workload_name
-from egressgateway.plan.retain import retained_servers, retained_subsets
+from egressgateway.plan.retain import Retained, part_of, retain
 from egressgateway.plan.workload import common_values, plan_workload, stage_labels
-from egressgateway.refs import ObjectRef
+from egressgateway.refs import Manifest, ObjectRef
 
 _LIST: Final = "destinations"
 
@@ -48,14 +48,17 @@ MESH_HEADERS: Final = [
 ]
 
 
-def plan_dedicated(facts: Facts, destinations: tuple[Destination, ...]) -> tuple[Child, ...]:
-    """Every child for `destinations`, which are all accepted and at least one."""
+def plan_dedicated(facts: Facts, destinations: tuple[Destination, ...], kept: frozenset[str]) -> Plan:
+    """Every child for `destinations`, which are all accepted; `kept` names others, whose live children stay."""
     hops = build_hops(facts.key, destinations)
-    return (
-        *plan_workload(facts, hops),
-        *_plan_gateway_leg(facts, hops),
+    retained = retain(facts, hops, kept)
+    children = (
+        *plan_workload(facts, hops, retained.ports),
+        *_plan_gateway_leg(facts, hops, retained),
         *_plan_clients_leg(facts, destinations, hops),
+        *_plan_narrowed(facts, retained.narrowed),
     )
+    return Plan(children, retained.children, draining=retained.draining)
 
 
 def gateway_service(facts: Facts) -> str:
@@ -67,59 +70,45 @@ def gateway_identity(facts: Facts) -> str:
     return f"spiffe://{facts.mesh.trust_domain}/ns/{facts.key.namespace}/sa/{workload_name(facts.key)}"
 
 
-def _plan_gateway_leg(facts: Facts, hops: tuple[Hop, ...]) -> Iterator[Child]:
-    names = [hop.name for hop in hops]
+def _plan_gateway_leg(facts: Facts, hops: tuple[Hop, ...], retained: Retained) -> Iterator[Child]:
     yield _shared(facts, "AuthorizationPolicy", Stage.FOUNDATION, {"rules": _access_rules(facts)})
-    yield _shared(
-        facts,
-        "DestinationRule",
-        Stage.FOUNDATION,
-        {
-            "hops": hops,
-            "gateway_service": gateway_service(facts),
-            "gateway_identity": gateway_identity(facts),
-            "export_to": _export_to(facts),
-            "retained_subsets": retained_subsets(facts, names),
-        },
-        template="destinationrule-hop",
-    )
-    yield _shared(facts, "Gateway", Stage.GATEWAY, {"hops": hops, "retained_servers": retained_servers(facts, names)})
-    for hop in hops:
-        yield _part(
-            facts, "ServiceEntry", Stage.FOUNDATION, hop.destination, ("upstream", hop.host, hop.name), {"hop": hop}
+    if hops or retained.subsets:
+        yield _shared(
+            facts,
+            "DestinationRule",
+            Stage.FOUNDATION,
+            {
+                "hops": hops,
+                "gateway_service": gateway_service(facts),
+                "gateway_identity": gateway_identity(facts),
+                "export_to": _export_to(facts),
+                "retained_subsets": retained.subsets,
+            },
+            template="destinationrule-hop",
         )
-    for within, group in _gateway_routes(hops):
-        yield _plan_gateway_route(facts, within, group)
-
-
-def _gateway_routes(hops: tuple[Hop, ...]) -> Iterator[tuple[tuple[str, ...], tuple[Hop, ...]]]:
-    """
-    Hops by VirtualService of the gateway, each with what names it: those of one host together, at most one not HTTP.
-
-    istiod takes the first `tcp` route of a VirtualService for every TLS server that its hosts meet, so a second one
-    needs a VirtualService of its own.
-    """
-    by_host: dict[tuple[str, str], list[Hop]] = {}
+    if hops or retained.servers:
+        yield _shared(facts, "Gateway", Stage.GATEWAY, {"hops": hops, "retained_servers": retained.servers})
     for hop in hops:
-        by_host.setdefault((hop.destination, hop.host), []).append(hop)
-    for (_, host), group in by_host.items():
-        http = [hop for hop in group if hop.http]
-        opaque = [hop for hop in group if not hop.http]
-        yield ("gateway", host), (*http, *opaque[:1])
-        for hop in opaque[1:]:
-            yield ("gateway", host, hop.name), (hop,)
+        yield _plan_upstream(facts, hop)
+        yield _plan_gateway_route(facts, hop)
 
 
-def _plan_gateway_route(facts: Facts, within: tuple[str, ...], hops: tuple[Hop, ...]) -> Child:
-    values = {
-        "hops": hops,
-        "http_hops": [hop for hop in hops if hop.http],
-        "tcp_hop": next((hop for hop in hops if not hop.http), None),
-        "gateway": workload_name(facts.key),
-        "mesh_headers": MESH_HEADERS,
-    }
-    part = hops[0].destination
-    return _part(facts, "VirtualService", Stage.GATEWAY, part, within, values, template="virtualservice-gateway")
+def _plan_upstream(facts: Facts, hop: Hop) -> Child:
+    within = ("upstream", hop.host, hop.name)
+    return _part(facts, "ServiceEntry", Stage.FOUNDATION, hop.destination, within, {"hop": hop})
+
+
+def _plan_gateway_route(facts: Facts, hop: Hop) -> Child:
+    """
+    A VirtualService for each hop, so that one goes without a change of the others, after its clients have left.
+
+    Several in one would also mislead istiod: it takes the first `tcp` route for every TLS server that the hosts meet.
+    """
+    values = {"hop": hop, "gateway": workload_name(facts.key), "mesh_headers": MESH_HEADERS}
+    within = ("gateway", hop.host, hop.name)
+    return _part(
+        facts, "VirtualService", Stage.GATEWAY, hop.destination, within, values, template="virtualservice-gateway"
+    )
 
 
 def _plan_clients_leg(facts: Facts, destinations: tuple[Destination, ...], hops: tuple[Hop, ...]) -> Iterator[Child]:
@@ -162,6 +151,20 @@ def _clients_route(facts: Facts, host: str, hops: list[Hop]) -> Child:
     )
 
 
+def _plan_narrowed(facts: Facts, entries: tuple[Manifest, ...]) -> Iterator[Child]:
+    """Clients' ServiceEntries of parts that cannot be planned, with fewer hosts; all else of them stays as it is."""
+    for entry in entries:
+        yield _part(
+            facts,
+            "ServiceEntry",
+            Stage.CLIENTS,
+            part_of(entry),
+            ("clients",),
+            {"spec": entry["spec"]},
+            template="serviceentry-narrowed",
+        )
+
+
 def _export_to(facts: Facts) -> list[str]:
     """
     Namespaces that hear of the hosts: one set for ServiceEntry, VirtualService and hop DestinationRule.
@@ -191,7 +194,7 @@ def _shared(facts: Facts, kind: str, stage: Stage, values: Mapping[str, Any], te
     )
 
 
-def _part(
+def _part(  # noqa: PLR0913, PLR0917  (what tells a child from others, and its values)
     facts: Facts,
     kind: str,
     stage: Stage,

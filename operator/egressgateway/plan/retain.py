@@ -8,24 +8,79 @@ only after its clients were told otherwise and istiod has pushed that; until the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from egressgateway.facts import Facts
+from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Stage
-from egressgateway.plan.names import LABEL_STAGE, workload_name
+from egressgateway.plan.names import LABEL_PART, LABEL_STAGE, workload_name
 from egressgateway.refs import Manifest, ObjectRef
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """
+    What is left of the live children beside the plan's own.
+
+    Attributes:
+        children: of parts that are kept, to be left as they are.
+        narrowed: clients' ServiceEntries of kept parts, less the hosts that are steered no more, or by another part.
+        servers: of the Gateway, to be carried over; likewise `subsets` of the DestinationRule, and `ports` at the
+            destinations that the NetworkPolicy leaves open.
+        draining: some of this only until the mesh has been told; a later plan of the same spec holds less.
+    """
+
+    children: frozenset[ObjectRef] = frozenset()
+    narrowed: tuple[Manifest, ...] = ()
+    servers: tuple[Manifest, ...] = ()
+    subsets: tuple[Manifest, ...] = ()
+    ports: frozenset[int] = frozenset()
+    draining: bool = False
+
+
+def retain(facts: Facts, hops: Iterable[Hop], kept: frozenset[str]) -> Retained:
+    """
+    What to keep beside the children for `hops`.
+
+    Args:
+        kept: parts that cannot be planned and whose clients stay where they are, but for hosts that `hops` serve.
+    """
+    hops = tuple(hops)
+    planned = frozenset(hop.name for hop in hops)
+    servers = _left_over(facts, planned, {_port_name(item): item for item in _live_list(facts, "Gateway", "servers")})
+    subsets = _left_over(
+        facts, planned, {item.get("name", ""): item for item in _live_list(facts, "DestinationRule", "subsets")}
+    )
+    ports = _ports_in_use(facts)
+    staying = _staying_routes(facts, frozenset(hop.host for hop in hops), kept)
+    names_for_good = _all_hosts(staying)
+    ways_for_good = frozenset(way for found in staying for way in ways_of(found))
+    ports_for_good = frozenset(_ports_to(facts, names_for_good)) | {hop.target_port for hop in hops}
+    return Retained(
+        children=_untouched(facts, kept, names_for_good),
+        narrowed=tuple(_narrowed(facts, kept, names_for_good)),
+        servers=tuple(servers.values()),
+        subsets=tuple(subsets.values()),
+        ports=ports,
+        draining=bool((servers.keys() | subsets.keys()) - ways_for_good or ports - ports_for_good),
+    )
 
 
 def stage_of(manifest: Manifest) -> Stage:
     """Stage of a live child, from its label; one without counts as foundation, which goes last."""
-    label = manifest["metadata"].get("labels", {}).get(LABEL_STAGE, "")
+    label = _label(manifest, LABEL_STAGE)
     return next((stage for stage in Stage if stage.label == label), Stage.FOUNDATION)
+
+
+def part_of(manifest: Manifest) -> str:
+    """Destination that a live child serves, from its label; empty when it serves all."""
+    return _label(manifest, LABEL_PART)
 
 
 def ways_of(virtual_service: Manifest) -> Iterator[str]:
     """Names of the hops that a clients' VirtualService sends to."""
     spec = virtual_service.get("spec") or {}
-    for route in (*spec.get("http", ()), *spec.get("tls", ()), *spec.get("tcp", ())):
+    for route in (route for family in ("http", "tls", "tcp") for route in spec.get(family) or ()):
         for target in route.get("route") or ():
             subset = (target.get("destination") or {}).get("subset")
             if subset:
@@ -33,6 +88,7 @@ def ways_of(virtual_service: Manifest) -> Iterator[str]:
 
 
 def live_clients(live: Mapping[ObjectRef, Manifest], kind: str) -> list[Manifest]:
+    """Live children of `kind` that mesh clients go by."""
     return [found for ref, found in live.items() if ref.kind == kind and stage_of(found) is Stage.CLIENTS]
 
 
@@ -41,40 +97,80 @@ def ways_in_use(live: Mapping[ObjectRef, Manifest]) -> frozenset[str]:
     return frozenset(way for found in live_clients(live, "VirtualService") for way in ways_of(found))
 
 
-def retained_servers(facts: Facts, planned: Iterable[str]) -> tuple[dict[str, Any], ...]:
-    """Servers of the live Gateway to carry over. `planned` are the hops that the new one has by itself."""
-    servers = _live_list(facts, "Gateway", "servers")
-    return _retained(facts, planned, {(server.get("port") or {}).get("name", ""): server for server in servers})
+def hosts_of(manifest: Manifest) -> frozenset[str]:
+    """Hosts that a ServiceEntry registers or a VirtualService routes."""
+    return frozenset((manifest.get("spec") or {}).get("hosts") or ())
 
 
-def retained_subsets(facts: Facts, planned: Iterable[str]) -> tuple[dict[str, Any], ...]:
-    """Subsets of the live hop DestinationRule to carry over."""
-    subsets = _live_list(facts, "DestinationRule", "subsets")
-    return _retained(facts, planned, {subset.get("name", ""): subset for subset in subsets})
+def _left_over(facts: Facts, planned: frozenset[str], named: Mapping[str, Manifest]) -> dict[str, Manifest]:
+    """What of `named` the plan lacks and clients may still go by, in a stable order."""
+    in_use = ways_in_use(facts.live)
+    return {
+        name: item
+        for name, item in sorted(named.items())
+        if name not in planned and (name in in_use or not facts.clients_settled)
+    }
 
 
-def retained_ports(facts: Facts) -> frozenset[int]:
-    """Ports that a live upstream ServiceEntry of the gateway needs: it is pruned first, then the policy narrows."""
-    entries = (
+def _staying_routes(facts: Facts, served: frozenset[str], kept: frozenset[str]) -> list[Manifest]:
+    """Clients' VirtualServices of kept parts, but for those whose host another part has taken over."""
+    routes = live_clients(facts.live, "VirtualService")
+    return [found for found in routes if part_of(found) in kept and not hosts_of(found) & served]
+
+
+def _untouched(facts: Facts, kept: frozenset[str], staying: frozenset[str]) -> frozenset[ObjectRef]:
+    """Children of kept parts all of whose names, public or private, are still steered by the part."""
+    return frozenset(ref for ref, found in facts.live.items() if part_of(found) in kept and hosts_of(found) <= staying)
+
+
+def _narrowed(facts: Facts, kept: frozenset[str], staying: frozenset[str]) -> Iterator[Manifest]:
+    """What of a host is registered without being steered is a way past the gateway."""
+    for entry in live_clients(facts.live, "ServiceEntry"):
+        hosts = hosts_of(entry)
+        if part_of(entry) in kept and hosts & staying and hosts - staying:
+            yield {**entry, "spec": {**entry["spec"], "hosts": sorted(hosts & staying)}}
+
+
+def _ports_in_use(facts: Facts) -> frozenset[int]:
+    """Ports at the destinations whose private name clients are sent to, or were until just now."""
+    if not facts.clients_settled:
+        return frozenset(_ports_of(_upstream_entries(facts)))
+    return frozenset(_ports_to(facts, _all_hosts(live_clients(facts.live, "VirtualService"))))
+
+
+def _ports_to(facts: Facts, private_names: frozenset[str]) -> Iterator[int]:
+    return _ports_of(found for found in _upstream_entries(facts) if hosts_of(found) & private_names)
+
+
+def _all_hosts(manifests: Iterable[Manifest]) -> frozenset[str]:
+    return frozenset(host for found in manifests for host in hosts_of(found))
+
+
+def _upstream_entries(facts: Facts) -> list[Manifest]:
+    return [
         found
         for ref, found in facts.live.items()
         if ref.kind == "ServiceEntry" and stage_of(found) is not Stage.CLIENTS
-    )
-    ports = (port for entry in entries for port in (entry.get("spec") or {}).get("ports", ()))
-    return frozenset(port.get("targetPort") or port["number"] for port in ports)
+    ]
 
 
-def _live_list(facts: Facts, kind: str, field: str) -> list[dict[str, Any]]:
+def _ports_of(entries: Iterable[Manifest]) -> Iterator[int]:
+    for entry in entries:
+        for port in (entry.get("spec") or {}).get("ports") or ():
+            yield port.get("targetPort") or port["number"]
+
+
+def _live_list(facts: Facts, kind: str, field: str) -> list[Manifest]:
     found = facts.live.get(ObjectRef(kind, facts.key.namespace, workload_name(facts.key)), {})
-    items: list[dict[str, Any]] = (found.get("spec") or {}).get(field) or []
+    items: list[Manifest] = (found.get("spec") or {}).get(field) or []
     return items
 
 
-def _retained(facts: Facts, planned: Iterable[str], named: Mapping[str, dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    wanted = frozenset(planned)
-    in_use = ways_in_use(facts.live)
-    return tuple(
-        item
-        for name, item in sorted(named.items())
-        if name not in wanted and (name in in_use or not facts.clients_settled)
-    )
+def _port_name(server: Manifest) -> str:
+    name: str = (server.get("port") or {}).get("name", "")
+    return name
+
+
+def _label(manifest: Manifest, label: str) -> str:
+    value: str = (manifest["metadata"].get("labels") or {}).get(label, "")
+    return value

@@ -35,9 +35,9 @@ def unsupported_in_spec(spec: EgressGatewaySpec) -> Iterator[str]:
     if spec.expose:
         yield "spec.expose is not supported yet; remove it"
     if spec.access is not None:
-        yield "spec.access is not supported yet; without it the own namespace may use the destinations"
+        yield "spec.access is not supported yet; remove it: without it the own namespace may use the destinations"
     if spec.telemetry is not None:
-        yield "spec.telemetry is not supported yet; without it nothing of the mesh leaves with a request"
+        yield "spec.telemetry is not supported yet; remove it: without it nothing of the mesh leaves with a request"
     if spec.gateway is not None and spec.gateway.service is not None:
         yield "spec.gateway.service is for exposed ports, which are not supported yet; remove it"
 
@@ -48,7 +48,7 @@ def unsupported_in_destination(destination: Destination, field: str) -> Iterator
         if port.protocol not in _PROTOCOLS:
             yield f"{field}.ports[{number}].protocol: {port.protocol} is not supported yet; use HTTP or TLS"
         if port.tls is not None:
-            yield f"{field}.ports[{number}].tls is not supported yet; let the client open TLS, with protocol TLS"
+            yield f"{field}.ports[{number}].tls is not supported yet; remove it, or let clients open TLS: protocol TLS"
     for name, value in (
         ("aliases", destination.aliases),
         ("endpoints", destination.endpoints),

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from egressgateway.api.gateway import DedicatedGateway, GatewaySettings
+from egressgateway.api.gateway import Autoscaling, DedicatedGateway, GatewaySettings
 from egressgateway.api.model import ApiModel
 from egressgateway.facts import Facts
 from egressgateway.plan.hops import HOP_PORT, LISTENER_PORT, Hop
 from egressgateway.plan.ir import Child, Stage
 from egressgateway.plan.names import LABEL_STAGE, child_labels, selector_labels, workload_name
-from egressgateway.plan.retain import retained_ports
 from egressgateway.refs import GROUP, VERSION, Key, ObjectRef
 
 _DEFAULT_REPLICAS: Final = 2
@@ -77,18 +76,25 @@ def stage_labels(key: Key, stage: Stage) -> dict[str, str]:
     return {**child_labels(key), LABEL_STAGE: stage.label}
 
 
-def plan_workload(facts: Facts, hops: tuple[Hop, ...]) -> Iterator[Child]:
-    """ServiceAccount, Service, Deployment, and as wanted HorizontalPodAutoscaler, PodDisruptionBudget, NetworkPolicy."""
+def plan_workload(facts: Facts, hops: tuple[Hop, ...], retained_ports: frozenset[int]) -> Iterator[Child]:
+    """
+    ServiceAccount, Service, Deployment, and as wanted HorizontalPodAutoscaler, PodDisruptionBudget, NetworkPolicy.
+
+    Args:
+        retained_ports: ports at destinations that stay open although no hop asks for them.
+    """
     settings = effective_settings(facts)
     yield _child(facts, "ServiceAccount", Stage.FOUNDATION, {})
     yield _child(facts, "Service", Stage.FOUNDATION, {"traffic_distribution": settings.traffic_distribution})
     yield _child(facts, "Deployment", Stage.GATEWAY, _deployment_values(facts, settings))
     if settings.autoscaling is not None:
-        yield _child(facts, "HorizontalPodAutoscaler", Stage.GATEWAY, _autoscaler_values(settings))
+        yield _child(
+            facts, "HorizontalPodAutoscaler", Stage.GATEWAY, _autoscaler_values(settings, settings.autoscaling)
+        )
     if desired_replicas(settings) > 1:
         yield _child(facts, "PodDisruptionBudget", Stage.GATEWAY, {})
     if settings.network_policy is None or settings.network_policy.mode == "Enabled":
-        yield _child(facts, "NetworkPolicy", Stage.FOUNDATION, _network_policy_values(facts, hops))
+        yield _child(facts, "NetworkPolicy", Stage.FOUNDATION, _network_policy_values(facts, hops, retained_ports))
 
 
 def _child(facts: Facts, kind: str, stage: Stage, values: Mapping[str, Any]) -> Child:
@@ -160,9 +166,7 @@ def _topology_spread(key: Key, settings: DedicatedGateway) -> list[dict[str, Any
     ]
 
 
-def _autoscaler_values(settings: DedicatedGateway) -> dict[str, Any]:
-    autoscaling = settings.autoscaling
-    assert autoscaling is not None
+def _autoscaler_values(settings: DedicatedGateway, autoscaling: Autoscaling) -> dict[str, Any]:
     return {
         "min_replicas": desired_replicas(settings),
         "max_replicas": autoscaling.max_replicas,
@@ -170,11 +174,11 @@ def _autoscaler_values(settings: DedicatedGateway) -> dict[str, Any]:
     }
 
 
-def _network_policy_values(facts: Facts, hops: tuple[Hop, ...]) -> dict[str, Any]:
+def _network_policy_values(facts: Facts, hops: tuple[Hop, ...], retained_ports: frozenset[int]) -> dict[str, Any]:
     return {
         "consumers": [facts.key.namespace],
         "control_plane_namespace": facts.mesh.root_namespace,
-        "destination_ports": sorted({hop.target_port for hop in hops} | retained_ports(facts)),
+        "destination_ports": sorted({hop.target_port for hop in hops} | retained_ports),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.scalars import format_instant
 from egressgateway.diff.subset import merge_patch
-from egressgateway.status.summarize import Condition, Summary
+from egressgateway.status.summarize import Condition, Summary, cut
 
 _SUSPENDED_MESSAGE: Final = "spec.suspend is true: nothing is written but this status; traffic flows as it is"
 
@@ -73,7 +73,7 @@ def _timed_one(before: Mapping[str, Any], condition: Condition, generation: int,
         "type": str(condition.type),
         "status": condition.status,
         "reason": str(condition.reason),
-        "message": condition.message,
+        "message": cut(condition.message),
         "observedGeneration": generation,
         "lastTransitionTime": kept or format_instant(now.replace(microsecond=0)),
     }

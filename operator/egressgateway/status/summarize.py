@@ -78,7 +78,7 @@ def _part_conditions(
     accepted = _judged(ConditionType.ACCEPTED, findings, Reason.ACCEPTED)
     resolved = _judged(ConditionType.RESOLVED_REFS, findings, Reason.RESOLVED_REFS)
     if findings:
-        running = _runs(facts, part) and (plan.keep_all or part in plan.kept)
+        running = _runs(facts, part) and (plan.keep_all or part in acceptance.kept)
         return accepted, resolved, _kept_programmed(running), _steered(facts, running, None)
     children = [child for child in plan.children if child.part in ("", part)]
     clients = {child.ref for child in children if child.part == part and child.stage is Stage.CLIENTS}
@@ -279,5 +279,5 @@ def _shortened(hosts: Sequence[str]) -> str:
     text = ",".join(hosts)
     if len(text) <= _MAX_HOSTS:
         return text
-    shown = text[:_MAX_HOSTS].rsplit(",", 1)[0]
+    shown = text[: _MAX_HOSTS - len(",+9999")].rsplit(",", 1)[0]
     return f"{shown},+{len(hosts) - shown.count(',') - 1}"

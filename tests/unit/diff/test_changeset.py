@@ -1,0 +1,156 @@
+"""Which writes separate live from desired: these, and no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from egressgateway.diff.changeset import ChangeSet, Mode, Written, diff
+from egressgateway.plan.ir import Plan
+from egressgateway.refs import Key, Manifest, ObjectRef
+from egressgateway.render.manifests import Desired
+from unit.golden.cases import run_named
+
+KEY = Key("shop", "partners")
+DESIRED = run_named("one-http-host").desired
+ROUTE = next(item for item in DESIRED if item.ref.kind == "VirtualService" and item.stage.label == "clients")
+DEPLOYMENT = next(item for item in DESIRED if item.ref.kind == "Deployment")
+
+
+def stored(*items: Desired) -> dict[ObjectRef, Manifest]:
+    live = {item.ref: deepcopy(item.manifest) for item in items}
+    for ref, manifest in live.items():
+        manifest["metadata"] |= {"uid": f"uid of {ref}", "resourceVersion": "7"}
+    return live
+
+
+def changes(live: dict[ObjectRef, Manifest], desired: tuple[Desired, ...] = DESIRED, **kwargs: Any) -> ChangeSet:
+    return diff(kwargs.pop("plan", Plan()), desired, live, KEY, **kwargs)
+
+
+def edited(item: Desired, change: Callable[[Manifest], object]) -> dict[ObjectRef, Manifest]:
+    live = stored(*DESIRED)
+    change(live[item.ref])
+    return live
+
+
+def test_nothing_is_written_when_everything_stands() -> None:
+    """A restart, or a status change of a child, costs no write."""
+    live = stored(*DESIRED)
+    live[DEPLOYMENT.ref] |= {"status": {"readyReplicas": 2}}
+    live[DEPLOYMENT.ref]["spec"] |= {"revisionHistoryLimit": 10}
+    assert changes(live).empty
+
+
+def test_a_missing_child_is_created_and_never_applied_over_another() -> None:
+    """A create carries a resource version that no object has, so that an object of that name is a conflict."""
+    [write] = changes({ref: found for ref, found in stored(*DESIRED).items() if ref != ROUTE.ref}).writes
+    assert (write.mode, write.ref, write.drift) == (Mode.CREATE, ROUTE.ref, False)
+    assert write.body["metadata"]["resourceVersion"] == "1"
+    assert "resourceVersion" not in ROUTE.manifest["metadata"]
+
+
+def test_a_changed_child_is_applied_onto_the_very_object_that_was_seen() -> None:
+    """The uid is a precondition; the plan changed, so this is no drift."""
+    other = replace(DEPLOYMENT, digest="other", manifest=_annotated(DEPLOYMENT.manifest, "other"))
+    [write] = changes(stored(*DESIRED), tuple(other if item is DEPLOYMENT else item for item in DESIRED)).writes
+    assert (write.mode, write.drift) == (Mode.APPLY, False)
+    assert write.body["metadata"]["uid"] == f"uid of {DEPLOYMENT.ref}"
+
+
+def test_an_edited_child_is_drift() -> None:
+    """Somebody changed what we had written."""
+    [write] = changes(edited(DEPLOYMENT, lambda found: found["spec"].update(replicas=9))).writes
+    assert (write.mode, write.drift) == (Mode.APPLY, True)
+
+
+def test_a_field_that_somebody_added_to_a_route_is_reset() -> None:
+    """Server-side apply cannot remove it: the merge patch says null where it stands, and only there."""
+    [write] = changes(edited(ROUTE, lambda found: found["spec"].update(tcp=[{"route": []}]))).writes
+    assert (write.mode, write.drift) == (Mode.RESET, True)
+    assert write.body["spec"] == {**ROUTE.manifest["spec"], "tcp": None}
+
+
+@pytest.mark.parametrize("kind", ["labels", "annotations"])
+def test_a_label_or_annotation_of_others_stays(kind: str) -> None:
+    """Tools mark objects; that is nobody's harm."""
+    live = edited(ROUTE, lambda found: found["metadata"].setdefault(kind, {}).update({"tool.example/mark": "x"}))
+    assert changes(live).empty
+
+
+def test_a_write_is_not_repeated_while_the_object_stays_at_its_version() -> None:
+    """The server may store another form of a value than the one sent: one write, then peace."""
+    live = edited(DEPLOYMENT, lambda found: found["spec"].update(replicas="2"))
+    memo = {DEPLOYMENT.ref: Written(DEPLOYMENT.digest, "7", reset=False)}
+    assert not changes(live).empty
+    assert changes(live, memo=memo).empty
+    live[DEPLOYMENT.ref]["metadata"]["resourceVersion"] = "8"
+    assert not changes(live, memo=memo).empty
+
+
+def test_an_apply_that_left_a_foreign_field_is_followed_by_a_reset() -> None:
+    """
+    An edit of the object while somebody's field stands on a child: the apply kept that field, and was remembered.
+
+    Until the next restart the field stayed, because the object was still at the version that our write had made.
+    """
+    live = edited(ROUTE, lambda found: found["spec"].update(tcp=[{"route": []}]))
+    [write] = changes(live, memo={ROUTE.ref: Written(ROUTE.digest, "7", reset=False)}).writes
+    assert write.mode is Mode.RESET
+    assert changes(live, memo={ROUTE.ref: Written(ROUTE.digest, "7", reset=True)}).empty
+
+
+@pytest.mark.parametrize(
+    "owners",
+    [
+        [],
+        None,
+        [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "partners"}],
+        [{"apiVersion": "egressgateway.dev/v1alpha1", "kind": "EgressGateway", "name": "other"}],
+        [{"apiVersion": "egressgateway.dev.evil/v1", "kind": "EgressGateway", "name": "partners"}],
+    ],
+)
+def test_an_object_of_others_is_neither_written_nor_deleted(owners: Any) -> None:
+    """Labels alone anybody can set: without our owner reference the object is reported, and left alone."""
+    live = edited(ROUTE, lambda found: found["metadata"].update(ownerReferences=owners) or found["spec"].clear())
+    found = changes(live)
+    assert found.empty
+    assert found.foreign == {ROUTE.ref}
+    assert ROUTE.ref not in {delete.ref for delete in changes(live, desired=()).deletes}
+
+
+def test_a_child_of_a_predecessor_is_taken_over() -> None:
+    """Same name, another uid: written onto, not fought for with the garbage collector."""
+    live = edited(ROUTE, lambda found: found["metadata"]["ownerReferences"][0].update(uid="gone"))
+    [write] = changes(live).writes
+    assert (write.ref, write.mode) == (ROUTE.ref, Mode.APPLY)
+
+
+def test_a_child_that_is_being_deleted_is_waited_for() -> None:
+    """It cannot be brought back, nor deleted twice; it does not count as in place."""
+    live = edited(ROUTE, lambda found: found["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z"))
+    found = changes(live)
+    assert found.empty
+    assert found.going == {ROUTE.ref}
+    assert ROUTE.ref not in {delete.ref for delete in changes(live, desired=()).deletes}
+
+
+def test_what_is_no_longer_wanted_is_deleted_unless_it_is_kept() -> None:
+    """Prune is exact: everything of ours that the plan lacks, but for what it keeps."""
+    live = stored(*DESIRED)
+    others = tuple(item for item in DESIRED if item is not ROUTE)
+    [delete] = changes(live, desired=others).deletes
+    assert (delete.ref, delete.stage) == (ROUTE.ref, ROUTE.stage)
+    assert changes(live, desired=others, plan=Plan(kept=frozenset({ROUTE.ref}))).empty
+    assert changes(live, desired=(), plan=Plan(keep_all=True)).empty
+    assert {delete.ref for delete in changes(live, desired=()).deletes} == live.keys()
+
+
+def _annotated(manifest: Manifest, digest: str) -> Manifest:
+    changed = deepcopy(manifest)
+    changed["metadata"]["annotations"]["egressgateway.dev/digest"] = digest
+    return changed

@@ -1,0 +1,266 @@
+"""
+Golden cases: what one object, in one state of the world, is judged, planned and written as.
+
+A case is `tests/golden/<case>/in.yaml`; what the core makes of it is `out.yaml` beside it, which a person reviews.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import yaml
+
+from egressgateway.api.gateway_class import EgressGatewayClassSpec
+from egressgateway.api.scalars import parse_instant
+from egressgateway.api.validation import parse_class_spec, parse_spec
+from egressgateway.diff.changeset import ChangeSet, Delete, Write, diff
+from egressgateway.diff.steering import Steps, plan_steps
+from egressgateway.facts import ClassFacts, Facts, GatewayFacts, Rival, WorkloadFacts
+from egressgateway.plan.accept import Acceptance, accept
+from egressgateway.plan.build import build_plan
+from egressgateway.plan.ir import Plan
+from egressgateway.refs import Key, Manifest, ObjectRef, ref_of
+from egressgateway.render.environment import Renderer
+from egressgateway.render.manifests import Desired, render_child
+from egressgateway.settings import MeshSettings
+from egressgateway.status.merge import merge_status
+from egressgateway.status.summarize import Observed, Summary, summarize
+from harness.golden import ROOT
+from unit.engine.simulation import merge
+
+RENDERER = Renderer()
+CREATED = datetime.fromisoformat("2026-01-01T00:00:00Z")
+
+
+SERVING = WorkloadFacts(replicas=2, ready=2, complete=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Whether the mesh has been told; see `Facts`."""
+
+    gateway: bool = True
+    clients: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Children that stand: those of another case, less `without`, each merged with what `patches` has for it."""
+
+    of: str
+    without: tuple[str, ...] = ()
+    patches: dict[str, Manifest] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`in.yaml`: the object, what surrounds it, and what of the outcome the case is about."""
+
+    gateway: Manifest
+    class_: Manifest | None = None
+    namespace_labels: dict[str, str] = field(default_factory=dict)
+    rivals: tuple[Rival, ...] = ()
+    live: Live | None = None
+    workload: WorkloadFacts = SERVING
+    settled: Settled = Settled()
+    now: datetime = CREATED
+    shown: tuple[str, ...] | None = None
+    """Kinds of objects that `out.yaml` shows; None for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the core makes of a case."""
+
+    facts: Facts
+    acceptance: Acceptance
+    plan: Plan
+    desired: tuple[Desired, ...]
+    changes: ChangeSet
+    steps: Steps
+    summary: Summary
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The status that would be stored."""
+        gateway = self.facts.gateway
+        return merge_status(gateway.status, self.summary, gateway.generation, self.facts.now)
+
+
+def case_names() -> list[str]:
+    """Every case, in order."""
+    return sorted(path.parent.name for path in ROOT.glob("*/in.yaml"))
+
+
+def parse_case(text: str) -> Case:
+    """
+    The case that `text` describes.
+
+    Raises:
+        ValueError: a key is unknown.
+    """
+    raw = yaml.safe_load(text)
+    known = {"gateway", "class", "namespaceLabels", "rivals", "live", "workload", "settled", "now", "show"}
+    _no_others(raw, known)
+    return Case(
+        gateway=raw["gateway"],
+        class_=raw.get("class"),
+        namespace_labels=raw.get("namespaceLabels", {}),
+        rivals=tuple(_rival(entry) for entry in raw.get("rivals", ())),
+        live=_live(raw["live"]) if "live" in raw else None,
+        workload=WorkloadFacts(**raw["workload"]) if "workload" in raw else SERVING,
+        settled=Settled(**raw.get("settled", {})),
+        now=parse_instant(raw.get("now", "2026-01-01T00:00:00Z")),
+        shown=tuple(raw["show"]) if "show" in raw else None,
+    )
+
+
+def run(case: Case) -> Result:
+    """Judge, plan, render and compare, as one pass of the operator would."""
+    facts = _facts(case)
+    acceptance = accept(facts)
+    plan = build_plan(facts, acceptance)
+    desired = tuple(render_child(RENDERER, child) for child in plan.children)
+    changes = diff(plan, desired, facts.live, facts.key)
+    steps = plan_steps(changes, facts)
+    missing = frozenset(write.ref for write in changes.writes)
+    observed = Observed(missing=missing, foreign=changes.foreign, held=steps.held)
+    return Result(facts, acceptance, plan, desired, changes, steps, summarize(facts, acceptance, plan, observed))
+
+
+@cache
+def run_named(name: str) -> Result:
+    """The result of the case `name`."""
+    return run(parse_case((ROOT / name / "in.yaml").read_text()))
+
+
+def as_text(case: Case, result: Result) -> str:
+    """`out.yaml`."""
+    shown = [item.manifest for item in result.desired if case.shown is None or item.ref.kind in case.shown]
+    out = {
+        "findings": [
+            {
+                "condition": str(found.condition),
+                "reason": str(found.reason),
+                "part": found.part,
+                "message": found.message,
+            }
+            for found in result.acceptance.findings
+        ],
+        "conditions": {
+            "object": _conditions(result.status["conditions"]),
+            **{part["name"]: _conditions(part["conditions"]) for part in result.status.get("destinations", ())},
+        },
+        "steps": _steps(result.steps),
+        "objects": shown,
+    }
+    return yaml.dump(out, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+
+def _facts(case: Case) -> Facts:
+    metadata = case.gateway["metadata"]
+    spec = parse_spec(case.gateway.get("spec"))
+    errors = spec if isinstance(spec, tuple) else ()
+    return Facts(
+        now=case.now,
+        gateway=GatewayFacts(
+            key=Key(metadata["namespace"], metadata["name"]),
+            uid="0a1b",
+            generation=1,
+            created=CREATED,
+            spec=None if isinstance(spec, tuple) else spec,
+            errors=errors,
+            status=case.gateway.get("status", {}),
+        ),
+        class_=_class(case),
+        mesh=MeshSettings(),
+        namespace_labels=case.namespace_labels,
+        rivals=case.rivals,
+        live=_live_objects(case.live) if case.live else {},
+        workload=case.workload,
+        gateway_settled=case.settled.gateway,
+        clients_settled=case.settled.clients,
+    )
+
+
+def _class(case: Case) -> ClassFacts:
+    name = (case.gateway.get("spec") or {}).get("className", "")
+    if case.class_ is None:
+        return ClassFacts(name, None if name else EgressGatewayClassSpec())
+    spec = parse_class_spec(case.class_["spec"])
+    assert not isinstance(spec, tuple), spec
+    return ClassFacts(case.class_["metadata"]["name"], spec)
+
+
+def _rival(raw: Manifest) -> Rival:
+    _no_others(raw, {"name", "namespace", "wants", "claimed", "steers"})
+    return Rival(
+        key=Key(raw["namespace"], raw["name"]),
+        created=CREATED,
+        wants=frozenset(raw.get("wants", ())),
+        claimed={host: parse_instant(at) for host, at in raw.get("claimed", {}).items()},
+        steers=frozenset(raw.get("steers", ())),
+    )
+
+
+def _live(raw: Manifest) -> Live:
+    _no_others(raw, {"of", "without", "patches"})
+    return Live(raw["of"], tuple(raw.get("without", ())), raw.get("patches", {}))
+
+
+def _live_objects(live: Live) -> dict[ObjectRef, Manifest]:
+    found = {shown(item.ref): item.manifest for item in run_named(live.of).desired}
+    unknown = {*live.without, *live.patches} - found.keys()
+    if unknown:
+        raise ValueError(f"{live.of} has no {', '.join(sorted(unknown))}; it has {', '.join(found)}")
+    stored = [
+        merge(merge(manifest, {"metadata": {"uid": name, "resourceVersion": "7"}}), live.patches.get(name, {}))
+        for name, manifest in found.items()
+        if name not in live.without
+    ]
+    return {ref_of(manifest): manifest for manifest in stored}
+
+
+def _no_others(raw: Manifest, known: set[str]) -> None:
+    if unknown := raw.keys() - known:
+        raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
+
+
+def _conditions(conditions: list[Manifest]) -> dict[str, str]:
+    return {
+        each["type"]: f"{each['status']} {each['reason']}" + (f": {each['message']}" if each["message"] else "")
+        for each in conditions
+    }
+
+
+def _steps(steps: Steps) -> dict[str, Any]:
+    return {
+        "foundation": [_action(action) for action in steps.foundation],
+        "gateway": [_action(action) for action in steps.gateway],
+        "bursts": [[_action(action) for action in burst] for burst in steps.bursts],
+        "removals": [_action(action) for action in steps.removals],
+        "held": {shown(ref): hold.value for ref, hold in sorted(steps.held.items())},
+    }
+
+
+def _action(action: Write | Delete) -> str:
+    return f"{action.mode.value if isinstance(action, Write) else 'delete'} {shown(action.ref)}"
+
+
+def shown(ref: ObjectRef) -> str:
+    """`ref` without its namespace, which is the object's own."""
+    return f"{ref.kind} {ref.name}"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes equal objects out each time: anchors are for machines."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+_Dumper.add_multi_representer(str, lambda dumper, text: dumper.represent_str(str(text)))
+_Dumper.add_multi_representer(tuple, lambda dumper, items: dumper.represent_list(list(items)))

@@ -1,0 +1,45 @@
+"""Golden cases against the core. `pytest --update-golden -k golden` writes what it makes of them now."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.conditions import violations
+from harness.golden import ROOT, Golden
+from unit.golden.cases import as_text, case_names, parse_case, run
+
+LONGEST_IN, LONGEST_OUT = 80, 700
+
+
+@pytest.mark.parametrize("name", case_names())
+def test_golden_case_comes_out_as_reviewed(name: str, golden: Golden) -> None:
+    """The core makes of the case what a person has looked at."""
+    text = (ROOT / name / "in.yaml").read_text()
+    case = parse_case(text)
+    result = run(case)
+    out = as_text(case, result)
+    assert text.count("\n") <= LONGEST_IN
+    assert out.count("\n") <= LONGEST_OUT
+    golden(f"{name}/out.yaml", out)
+
+
+@pytest.mark.parametrize("name", case_names())
+def test_golden_case_has_a_status_that_tools_understand(name: str) -> None:
+    """The status of every case keeps the rules of Flux and kstatus."""
+    result = run(parse_case((ROOT / name / "in.yaml").read_text()))
+    assert violations({"metadata": {"generation": 1}, "status": result.status}) == []
+
+
+def test_golden_directory_holds_nothing_but_cases(golden: Golden) -> None:
+    """An `out.yaml` whose case is gone goes with it."""
+    orphans = [path for path in ROOT.glob("*/*") if path.name != "in.yaml" and not (path.parent / "in.yaml").exists()]
+    for path in orphans if golden.update else ():
+        path.unlink()
+        path.parent.rmdir()
+    assert golden.update or orphans == []
+
+
+def test_golden_case_with_an_unknown_key_fails() -> None:
+    """A key that nothing reads would make a case say something that it does not test."""
+    with pytest.raises(ValueError, match="unknown keys: nowz"):
+        parse_case("{gateway: {}, nowz: 2026-01-01T00:00:00Z}")

@@ -1,0 +1,74 @@
+"""Findings: what they withdraw, what they keep, and that each says where and what helps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from egressgateway.api.conditions import CATALOGUE, Reason
+from egressgateway.plan.accept import accept
+from egressgateway.plan.findings import Consequence, Finding
+from unit.golden.cases import case_names, run_named
+
+FINDINGS = [(name, finding) for name in case_names() for finding in run_named(name).acceptance.findings]
+WITHDRAWING = {"Expired", *(reason.value for reason in Reason if reason.value.endswith("NotAllowed"))}
+REMEDIES = ("remove", "use ", "name ", "ask ", "must be", "install")
+"""What a message may tell its reader to do."""
+
+
+@pytest.mark.parametrize(
+    ("case", "finding"), FINDINGS, ids=lambda value: value if isinstance(value, str) else value.reason
+)
+def test_finding_names_the_place_and_the_remedy(case: str, finding: Finding) -> None:
+    """A person can act on the message without reading anything else."""
+    assert any(place in finding.message for place in ("spec.", "EgressGatewayClass", "namespace shop"))
+    assert any(remedy in finding.message for remedy in REMEDIES)
+    assert finding.reason in CATALOGUE
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_only_a_refusal_of_what_may_be_withdraws(reason: Reason) -> None:
+    """`*NotAllowed` and `Expired` withdraw at once; every other reason leaves what runs (api.md)."""
+    [finding] = [found for _, found in FINDINGS[:1]]
+    expected = Consequence.WITHDRAW if reason.value in WITHDRAWING else Consequence.KEEP
+    assert replace(finding, reason=reason).consequence is expected
+
+
+def test_a_withdrawn_object_gives_its_claims_up() -> None:
+    """What is not allowed any more blocks nobody else; what cannot be judged for now keeps its names."""
+    claims = {"claims": [{"host": "httpbin.org", "claimedAt": "2025-01-01T00:00:00Z"}]}
+
+    def held(case: str) -> set[str]:
+        facts = run_named(case).facts
+        return set(accept(replace(facts, gateway=replace(facts.gateway, status=claims))).claims.by_host)
+
+    assert held("namespace-not-allowed-withdraws") == set()
+    assert held("class-missing-keeps-everything") == {"httpbin.org"}
+
+
+def test_a_claim_ends_when_its_name_leaves_an_object_that_cannot_be_judged() -> None:
+    """The class is gone and the author gives a host up: it is free once nothing steers it."""
+    claims = {
+        "claims": [{"host": host, "claimedAt": "2025-01-01T00:00:00Z"} for host in ("httpbin.org", "gone.example")]
+    }
+    facts = run_named("class-missing-keeps-everything").facts
+    acceptance = accept(replace(facts, gateway=replace(facts.gateway, status=claims)))
+    assert set(acceptance.claims.by_host) == {"httpbin.org"}
+
+
+def test_the_next_expiry_is_the_earliest_that_is_still_to_come() -> None:
+    """Somebody must look again then."""
+    facts = run_named("expired-not-counted").facts
+    spec = facts.gateway.spec
+    assert spec is not None
+    [serving, past] = spec.destinations
+    expiring = serving.model_copy(update={"expires_at": facts.now.replace(year=2027)})
+    destinations = (
+        past,
+        expiring,
+        expiring.model_copy(update={"name": "z", "expires_at": facts.now.replace(year=2028)}),
+    )
+    changed = replace(facts.gateway, spec=spec.model_copy(update={"destinations": destinations}))
+    assert accept(replace(facts, gateway=changed)).next_expiry == facts.now.replace(year=2027)
+    assert accept(facts).next_expiry is None

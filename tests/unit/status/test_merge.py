@@ -1,0 +1,123 @@
+"""What is stored: times of transition, patches, and what counts as a change."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.api.status import EgressGatewayStatus
+from egressgateway.engine.transitions import transitions
+from egressgateway.status.merge import is_cosmetic, merge_status, status_patch, suspended_status
+from egressgateway.status.summarize import Condition, Summary, _shortened, cut
+from harness.conditions import transition_violations, violations
+from unit.engine.simulation import merge
+from unit.golden.cases import case_names, run_named
+
+NOW = datetime(2026, 1, 1, 12, 0, 0, 7, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
+
+
+def summary(status: str = "True", reason: Reason = Reason.READY, message: str = "", **fields: Any) -> Summary:
+    ready = Condition(ConditionType.READY, status, reason, message)
+    part = Condition(ConditionType.STEERED, status, reason, message)
+    return Summary((ready,), (("d", (part,)),), fields)
+
+
+def test_a_condition_keeps_its_time_until_its_status_changes() -> None:
+    """Another reason or message is no transition; of the object and of a part alike."""
+    first = merge_status({}, summary(), 1, NOW)
+    same = merge_status(first, summary(message="other words"), 2, LATER)
+    other = merge_status(same, summary("False", Reason.PENDING), 2, LATER)
+    times = [
+        [each["lastTransitionTime"] for each in (*found["conditions"], *found["destinations"][0]["conditions"])]
+        for found in (first, same, other)
+    ]
+    assert times == [["2026-01-01T12:00:00Z"] * 2, ["2026-01-01T12:00:00Z"] * 2, ["2026-01-01T13:00:00Z"] * 2]
+    assert same["conditions"][0]["observedGeneration"] == same["observedGeneration"] == 2
+    assert transition_violations({"status": first}, {"status": same}) == []
+
+
+def test_a_long_message_is_cut() -> None:
+    """The server's own words may be longer than the status may hold."""
+    stored = merge_status({}, summary(message="x" * 5000), 1, NOW)
+    message = stored["conditions"][0]["message"]
+    assert (len(message), message[-1]) == (512, "…")
+    assert cut("y" * 512) == "y" * 512
+
+
+def test_the_patch_turns_one_status_into_the_other() -> None:
+    """What is gone is taken out, and nothing is sent when nothing changed, whatever the order of conditions."""
+    conditions = [{"type": "A"}, {"type": "B"}]
+    old = {"conditions": conditions, "className": "standard", "gateway": {"replicas": 2, "x": 1}}
+    new = {"conditions": [{"type": "A"}], "gateway": {"replicas": 3}}
+    patch = status_patch(old, new)
+    assert patch is not None
+    assert merge(old, patch) == new
+    assert status_patch(old, {**old, "conditions": conditions[::-1]}) is None
+
+
+def test_cosmetic_is_what_nobody_decides_by() -> None:
+    """Words and counts; a status, a claim or a generation is more than that."""
+    old = merge_status({}, summary(claims=[{"host": "a"}]), 1, NOW)
+    assert is_cosmetic(old, merge_status(old, summary(message="2/2 pods", claims=[{"host": "a"}]), 1, LATER))
+    assert not is_cosmetic(old, merge_status(old, summary("False", Reason.PENDING, claims=[{"host": "a"}]), 1, LATER))
+    assert not is_cosmetic(old, merge_status(old, summary(), 1, LATER))
+    assert not is_cosmetic(old, merge_status(old, summary(claims=[{"host": "a"}]), 2, LATER))
+
+
+@pytest.mark.parametrize("name", case_names())
+def test_a_suspended_object_keeps_its_state_and_says_why_it_does_not_move(name: str) -> None:
+    """Whatever the state: Ready has its status and time, the reason Suspended, and the rules of Flux hold."""
+    old = run_named(name).status
+    new = suspended_status(old, 2, LATER)
+    before, after = ({each["type"]: each for each in found["conditions"]} for found in (old, new))
+    assert (after["Ready"]["status"], after["Ready"]["reason"]) == (before["Ready"]["status"], "Suspended")
+    assert after["Ready"]["lastTransitionTime"] == before["Ready"]["lastTransitionTime"]
+    assert violations({"metadata": {"generation": 2}, "status": new}) == []
+    assert suspended_status(new, 2, LATER + timedelta(hours=1)) == new
+
+
+@pytest.mark.parametrize("name", case_names())
+def test_the_status_has_the_shape_of_the_api(name: str) -> None:
+    """Every field is known, and within the bounds that the server enforces."""
+    status = run_named(name).status
+    parsed = EgressGatewayStatus.model_validate(status)
+    assert parsed.as_json().keys() == status.keys()
+
+
+@pytest.mark.parametrize("count", [1, 2, 12, 400])
+@pytest.mark.parametrize("length", [20, 60, 253])
+def test_the_hosts_of_the_summary_fit(count: int, length: int) -> None:
+    """The server refuses a longer one, and the whole status with it."""
+    hosts = [f"{number:x<{length - 4}}.com" for number in range(count)]
+    text = _shortened(hosts)
+    assert len(text) <= 256
+    named, _, rest = text.partition("+")
+    assert len([host for host in named.split(",") if host]) + int(rest or 0) == count
+
+
+def _ready(status: str, reason: str, *more: str) -> dict[str, Any]:
+    ready = {"type": "Ready", "status": status, "reason": reason, "message": "words"}
+    return {"conditions": [ready, *({"type": type_, "status": "True"} for type_ in more)]}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (_ready("Unknown", "Pending"), _ready("True", "Ready"), ("Normal", "Ready")),
+        (_ready("True", "Ready"), _ready("True", "Ready"), None),
+        (_ready("True", "Ready"), _ready("True", "Suspended"), ("Normal", "Suspended")),
+        (_ready("Unknown", "Pending"), _ready("False", "GatewayNotReady"), None),
+        (_ready("True", "Ready"), _ready("False", "GatewayNotReady"), ("Warning", "GatewayNotReady")),
+        (_ready("True", "Ready"), _ready("False", "Pending"), None),
+        (_ready("True", "Ready"), _ready("False", "Invalid", "Stalled"), ("Warning", "Invalid")),
+        (_ready("False", "Invalid"), _ready("False", "HostConflict"), ("Warning", "HostConflict")),
+        (_ready("False", "HostConflict"), _ready("False", "HostConflict"), None),
+    ],
+)
+def test_transitions_tell_what_is_news(old: dict[str, Any], new: dict[str, Any], told: tuple[str, str] | None) -> None:
+    """Becoming Ready, failing for a new reason; not what is on its way."""
+    assert [(each.type, each.reason) for each in transitions(old, new)] == ([told] if told else [])
