@@ -86,9 +86,8 @@ def build_settings() -> kopf.OperatorSettings:
 
 
 def build_registry(runtime: Runtime, stop: asyncio.Event) -> kopf.OperatorRegistry:
-    """One explicit registry, that starts, feeds and stops `runtime`; `stop` ends kopf, and is set here when the Lease is lost."""
+    """One explicit registry, that starts, feeds and stops `runtime`. `stop` is kopf's own flag: set, it ends."""
     registry = kopf.OperatorRegistry()
-    watching: list[asyncio.Task[None]] = []
 
     @kopf.on.login(registry=registry)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -98,15 +97,12 @@ def build_registry(runtime: Runtime, stop: asyncio.Event) -> kopf.OperatorRegist
     async def start(**_: Any) -> None:
         # kopf begins to look for kinds and to watch only when this returns: the API server serves ours by then.
         await runtime.start()
-        watching.append(asyncio.create_task(_stop_when_lost(runtime, stop), name="leadership watch"))
         log.info("Started")
 
     @kopf.on.cleanup(registry=registry)
     async def cleanup(**_: Any) -> None:
         await runtime.stop()
-        # For tasks that still run kopf waits five seconds: for ours, and for its own that waits for `stop`.
-        for task in watching:
-            task.cancel()
+        # For tasks that still run kopf waits five seconds, so for its own that waits for `stop`.
         stop.set()
         log.info("Stopped")
 
@@ -115,9 +111,3 @@ def build_registry(runtime: Runtime, stop: asyncio.Event) -> kopf.OperatorRegist
         runtime.gateway_event(event["type"], dict(event["object"]))
 
     return registry
-
-
-async def _stop_when_lost(runtime: Runtime, stop: asyncio.Event) -> None:
-    """A leader that lost the Lease ends; the kubelet starts it again as a follower."""
-    await runtime.lost.wait()
-    stop.set()

@@ -55,7 +55,7 @@ class Settings:
     resync: timedelta = timedelta(minutes=10)
     """How often every EgressGateway is listed and looked at again, changed or not."""
 
-    metrics_host: str = "0.0.0.0"
+    metrics_host: str = "0.0.0.0"  # noqa: S104  (the kubelet and Prometheus ask from outside the pod)
     metrics_port: int = 8080
     """Port of /healthz, /readyz and /metrics; 0 takes a free one."""
 

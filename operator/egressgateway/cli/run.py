@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 
 import kopf
 
 from egressgateway.cli.logging import configure_logging
+from egressgateway.cluster.backoff import Backoff
 from egressgateway.cluster.client import ApiClient
 from egressgateway.engine.metrics import Metrics
 from egressgateway.engine.runtime import Runtime
+from egressgateway.errors import EgressGatewayError
 from egressgateway.handlers import build_registry, build_settings
 from egressgateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
-LEASE_LOST = 3
-"""Exit code after a lost Lease: nothing is wrong with the program, start it again."""
+_STEADY_AFTER_SECONDS = 60.0
+_LONGEST_PAUSE_SECONDS = 10.0
 
 
 def run_operator(settings: Settings) -> int:
     """
-    Run until a signal or the loss of the Lease; returns the exit code.
+    Run until a signal; returns the exit code.
 
     Raises:
         ClusterError: there is no kubeconfig, or it cannot be read.
@@ -35,6 +38,31 @@ def run_operator(settings: Settings) -> int:
 
 
 async def _run(settings: Settings) -> int:
+    """
+    Run, and begin anew when kopf gives up.
+
+    It does so when its watch gets an answer that it does not expect: 404 or 410, an error event, half a line. None of
+    them is a reason to end: a process that is started anew by somebody else comes back later, and with less to tell.
+    """
+    backoff = Backoff(base=1.0)
+    while True:
+        began = asyncio.get_running_loop().time()
+        try:
+            await _run_once(settings)
+        except EgressGatewayError:
+            raise
+        except Exception as error:
+            if asyncio.get_running_loop().time() - began > _STEADY_AFTER_SECONDS:
+                backoff.reset()
+            pause = backoff.next(cap=_LONGEST_PAUSE_SECONDS)
+            fields = {"error": f"{type(error).__name__}: {error}", "in_seconds": round(pause, 1)}
+            log.error("kopf gave up; everything begins anew", extra={"fields": fields})
+            if not await _is_told_to_end(pause):
+                continue
+        return 0
+
+
+async def _run_once(settings: Settings) -> None:
     stop = asyncio.Event()
     metrics = Metrics()
     # Both before kopf: what it is told in its start-up, it tries again for ever.
@@ -53,7 +81,19 @@ async def _run(settings: Settings) -> int:
         )
     finally:
         await client.close()
-    return LEASE_LOST if runtime.lost.is_set() else 0
+
+
+async def _is_told_to_end(seconds: float) -> bool:
+    """Wait for so long, unless a signal comes: kopf, which obeys them otherwise, does not run."""
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await told.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:

@@ -63,9 +63,20 @@ class Write:
         if self.live is None:
             return {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": "1"}}
         metadata = {**manifest["metadata"], "uid": self.live["metadata"]["uid"]}
-        if self.mode is Mode.APPLY:
-            return {**manifest, "metadata": metadata}
-        return {**manifest, "metadata": metadata, "spec": merge_patch(manifest["spec"], self.live.get("spec"))}
+        if self.mode is Mode.RESET:
+            return {**manifest, "metadata": metadata, "spec": merge_patch(manifest["spec"], self.live.get("spec"))}
+        return {**manifest, "metadata": metadata, **_with_live_replicas(manifest, self.live)}
+
+
+def _with_live_replicas(manifest: Manifest, live: Manifest) -> Manifest:
+    """
+    The `spec` of a Deployment that is scaled by somebody else, with the count as it is.
+
+    A count that we sent once and then left out would fall back to the default, which is 1, until the autoscaler acts.
+    """
+    if manifest["kind"] != "Deployment" or "replicas" in manifest["spec"]:
+        return {}
+    return {"spec": {**manifest["spec"], "replicas": live["spec"]["replicas"]}}
 
 
 @dataclass(frozen=True, slots=True)

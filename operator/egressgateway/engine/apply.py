@@ -61,13 +61,31 @@ class Applier:
         if steps.foundation or steps.gateway:
             progress.gateway_written_at = _clock()
         sound = [burst for burst in steps.bursts if _is_withdrawal(burst) or not broken & {"", *parts_of(burst)}]
-        clients = [action for burst in sound for action in burst]
-        await self._write_all(key, clients, progress, failures, foreign)
-        if clients:
+        await asyncio.gather(*(self._write_burst(key, burst, progress, failures, foreign) for burst in sound))
+        if sound:
             progress.clients_written_at = _clock()
         await self._write_all(key, steps.removals, progress, failures, foreign)
-        writes = len(steps.foundation) + len(steps.gateway) + len(clients) + len(steps.removals)
+        writes = len(steps.foundation) + len(steps.gateway) + sum(map(len, sound)) + len(steps.removals)
         return Applied(failures, frozenset(foreign), writes)
+
+    async def _write_burst(
+        self,
+        key: Key,
+        burst: Burst,
+        progress: Progress,
+        failures: dict[ObjectRef, ClusterError],
+        foreign: set[ObjectRef],
+    ) -> None:
+        """
+        Routes first, then what makes their hosts known, and routes that go at the very end; a failure ends it.
+
+        The milliseconds between do not matter to the mesh, which waits for a quiet moment before it pushes. But a
+        refusal in the middle must not leave a host that is known and not routed: it would be called directly.
+        """
+        for step in in_safe_order(burst):
+            await self._write_all(key, step, progress, failures, foreign)
+            if any(action.ref in failures or action.ref in foreign for action in step):
+                return
 
     async def _write_all(
         self,
@@ -77,7 +95,7 @@ class Applier:
         failures: dict[ObjectRef, ClusterError],
         foreign: set[ObjectRef],
     ) -> None:
-        """All of one stage at once, so that istiod's debounce makes one push of them."""
+        """All of them at once, so that istiod's debounce makes one push of them."""
 
         async def one(action: Write | Delete) -> None:
             try:
@@ -149,6 +167,16 @@ def _request_of(write: Write) -> Request:
 def _is_withdrawal(burst: Burst) -> bool:
     """Whether clients are only taken back, which needs nothing of the gateway."""
     return all(isinstance(action, Delete) for action in burst)
+
+
+def in_safe_order(burst: Burst) -> tuple[Burst, Burst, Burst]:
+    """Routes to write, ServiceEntries to write or delete, routes to delete."""
+    routes = tuple(action for action in burst if action.ref.kind == "VirtualService")
+    return (
+        tuple(action for action in routes if isinstance(action, Write)),
+        tuple(action for action in burst if action.ref.kind != "VirtualService"),
+        tuple(action for action in routes if isinstance(action, Delete)),
+    )
 
 
 def parts_of(burst: Burst) -> frozenset[str]:

@@ -2,7 +2,8 @@
 Before anything else: the API server answers, and EgressGateways can be listed.
 
 Neither is a reason to end: a server that is away comes back, CRDs are installed by somebody. Nothing else starts
-until then, so one line says what is amiss in place of one per kind, and kopf, which looks for kinds only once, sees ours.
+until then, so one line says what is amiss in place of one per kind, and kopf, which looks for kinds only once, sees
+ours.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Priority(IntEnum):
     """Found by a list: at the start, after a relist, at the resync."""
 
 
-class QueueClosed(Exception):  # noqa: N818  (an end, not an error)
+class QueueClosed(Exception):
     """The queue was shut down: there is nothing more to do."""
 
 

@@ -160,17 +160,13 @@ class Reconciler:
         holds = set(done.steps.held.values())
         if holds & {Hold.PUSH, Hold.DRAIN} or (done.applied.writes and not left.empty):
             return Again(self._grace)
+        expiry = _until(done.acceptance.next_expiry, facts.now)
         if Hold.GATEWAY_NOT_READY in holds:
-            return Again(PATIENCE / 5) if facts.workload.ready else Waiting("GatewayNotReady")
-        return self._next_look(facts, done)
-
-    def _next_look(self, facts: Facts, done: _Pass) -> Outcome:
-        """When time alone changes the plan."""
+            return Again(PATIENCE / 5) if facts.workload.ready else Waiting("GatewayNotReady", expiry)
         if done.plan.draining:
             # What a withdrawn way leaves behind in shared objects goes when the mesh knows.
             return Again(self._grace)
-        expiry = done.acceptance.next_expiry
-        return Done() if expiry is None else Again(max(expiry - facts.now, timedelta(seconds=1)))
+        return Done() if expiry is None else Again(expiry)
 
     async def _withdraw(self, facts: Facts, progress: Progress) -> Outcome:
         """
@@ -211,6 +207,10 @@ def _raise_transient(applied: Applied) -> None:
     for error in applied.failures.values():
         if not _is_final(error):
             raise error
+
+
+def _until(moment: datetime | None, now: datetime) -> timedelta | None:
+    return None if moment is None else max(moment - now, timedelta(seconds=1))
 
 
 def _comes_soon(outcome: Outcome) -> bool:

@@ -27,12 +27,19 @@ class Resync:
     """Runs in the background from `start` to `stop`; `synced` is set after the first complete list."""
 
     def __init__(
-        self, client: ApiClient, settings: Settings, caches: Caches, on_change: Callable[[Change], None]
+        self,
+        client: ApiClient,
+        settings: Settings,
+        caches: Caches,
+        on_change: Callable[[Change], None],
+        on_listed: Callable[[], None],
     ) -> None:
+        """`on_change` is told what the watch had missed, `on_listed` that every object may be looked at again."""
         self._client = client
         self._settings = settings
         self._caches = caches
         self._on_change = on_change
+        self._on_listed = on_listed
         self._task: asyncio.Task[None] | None = None
         self.synced = asyncio.Event()
 
@@ -58,6 +65,7 @@ class Resync:
                 continue
             backoff.reset()
             self.synced.set()
+            self._on_listed()
             await asyncio.sleep(self._settings.resync.total_seconds())
 
     async def _list(self, namespace: str | None) -> None:

@@ -26,7 +26,7 @@ from egressgateway.engine.queue import Priority, WorkQueue
 from egressgateway.engine.reconcile import Reconciler
 from egressgateway.engine.resync import Resync
 from egressgateway.engine.server import Server, dead_informers, missing_kinds
-from egressgateway.engine.worker import Workers
+from egressgateway.engine.worker import Workers, work_while_leading
 from egressgateway.plan.names import CHILD_SELECTOR
 from egressgateway.refs import CHILD_RESOURCES, EGRESS_GATEWAY_CLASS, NAMESPACE, Key, Manifest, Resource
 from egressgateway.settings import Settings
@@ -49,7 +49,7 @@ class Runtime:
         self._events = EventRecorder(client, instance=settings.identity)
         self._observer = Observer(self.caches, settings)
         self._informers = self._build_informers()
-        self._resync = Resync(client, settings, self.caches, self._gateway_changed)
+        self._resync = Resync(client, settings, self.caches, self._gateway_changed, self._look_at_all)
         self.elector = LeaderElector(client, settings.lease, settings.identity, on_change=metrics.leads)
         reconciler = Reconciler(
             client=client,
@@ -64,8 +64,6 @@ class Runtime:
             settings.metrics_host, settings.metrics_port, healthy=self._unhealthy, ready=self._unready, metrics=metrics
         )
         self._leading: asyncio.Task[None] | None = None
-        self.lost = asyncio.Event()
-        """This replica led and does not any more: it works no more, and the process is to end."""
 
     async def serve_probes(self) -> None:
         """
@@ -117,19 +115,11 @@ class Runtime:
             self._gateway_changed(change if type_ is not None else change._replace(listed=True))
 
     async def _lead(self) -> None:
-        """Work as soon as this replica leads and everything has been read once."""
-        # In this order: the Lease may come and go while everything is read.
+        """Work whenever this replica leads, once everything has been read."""
         await asyncio.gather(*(informer.synced() for informer in self._informers), self._resync.synced.wait())
-        await self.elector.elected.wait()
         self._refresh_unserved()
-        log.info(
-            "Leading", extra={"fields": {"gateways": len(self.caches.gateways), "workers": self._settings.workers}}
-        )
-        self._workers.start()
-        await self.elector.lost.wait()
-        # Somebody else may write from now on: what is under way must not.
-        await self._workers.stop(timedelta(0))
-        self.lost.set()
+        log.info("Caches are filled", extra={"fields": {"gateways": len(self.caches.gateways)}})
+        await work_while_leading(self.elector, self._workers)
 
     def _build_informers(self) -> list[Informer]:
         children = [
@@ -166,6 +156,9 @@ class Runtime:
     def _served_changed(self) -> None:
         """A CRD came or went: every object may be told so."""
         self._refresh_unserved()
+        self._look_at_all()
+
+    def _look_at_all(self) -> None:
         for gateway in self.caches.gateways:
             self._queue.add(key_of(gateway), Priority.ROUTINE)
 

@@ -144,18 +144,15 @@ class Workers:
         log.error("Reconcile failed by a bug; it is tried again", exc_info=not known, extra={"fields": fields})
 
 
-async def work_while_leading(elector: LeaderElector, workers: Workers, grace: timedelta) -> None:
+async def work_while_leading(elector: LeaderElector, workers: Workers) -> None:
     """
-    Let the workers work whenever this replica leads, until cancelled; then they stop, too.
+    Let the workers work whenever this replica leads, until cancelled; the caller stops them then.
 
-    `grace` is for reconciles under way when the leadership is lost: less than the lease's `duration` minus its
-    `renew_deadline`, after which another replica may write. At the end, release the Lease after this has returned.
+    What is under way when the leadership is lost is cancelled: another replica may write from now on. A leader that
+    loses the Lease stands again, so an API server that is away for longer than the Lease lasts ends no process.
     """
-    try:
-        while True:
-            await elector.elected.wait()
-            workers.start()
-            await elector.lost.wait()
-            await workers.stop(grace)
-    finally:
-        await workers.stop(grace)
+    while True:
+        await elector.elected.wait()
+        workers.start()
+        await elector.lost.wait()
+        await workers.stop(timedelta(0))

@@ -75,8 +75,8 @@ def _part_conditions(
     facts: Facts, acceptance: Acceptance, plan: Plan, observed: Observed, part: str
 ) -> tuple[Condition, ...]:
     findings = (*acceptance.of_object, *acceptance.of_part(part))
-    accepted = _judged(ConditionType.ACCEPTED, findings, Reason.ACCEPTED)
-    resolved = _judged(ConditionType.RESOLVED_REFS, findings, Reason.RESOLVED_REFS)
+    accepted = _judged(ConditionType.ACCEPTED, findings)
+    resolved = _judged(ConditionType.RESOLVED_REFS, findings)
     if findings:
         running = _runs(facts, part) and (plan.keep_all or part in acceptance.kept)
         return accepted, resolved, _kept_programmed(running), _steered(facts, running, None)
@@ -87,10 +87,10 @@ def _part_conditions(
     return accepted, resolved, _programmed([child.ref for child in children], observed), _steered(facts, steered, hold)
 
 
-def _judged(type_: ConditionType, findings: Sequence[Finding], success: Reason) -> Condition:
+def _judged(type_: ConditionType, findings: Sequence[Finding]) -> Condition:
     own = [finding for finding in findings if finding.condition is type_]
     if not own:
-        return Condition(type_, "True", success, "")
+        return _succeeded(type_)
     return Condition(type_, "False", own[0].reason, _joined(finding.message for finding in own))
 
 
@@ -105,7 +105,7 @@ def _programmed(refs: Iterable[ObjectRef], observed: Observed) -> Condition:
         return Condition(ConditionType.PROGRAMMED, "False", Reason.APPLY_FAILED, observed.failures[failed[0]])
     if any(ref in observed.missing for ref in wanted):
         return Condition(ConditionType.PROGRAMMED, "False", Reason.PENDING, "not every object is in place yet")
-    return Condition(ConditionType.PROGRAMMED, "True", Reason.PROGRAMMED, "")
+    return _succeeded(ConditionType.PROGRAMMED)
 
 
 def _kept_programmed(running: bool) -> Condition:
@@ -123,7 +123,7 @@ def _steered(facts: Facts, in_place: bool, hold: Hold | None) -> Condition:
         message = "no gateway pod is ready" if in_place else Hold.GATEWAY_NOT_READY.value
         return Condition(ConditionType.STEERED, "False", Reason.GATEWAY_NOT_READY, message)
     if in_place:
-        return Condition(ConditionType.STEERED, "True", Reason.STEERED, "")
+        return _succeeded(ConditionType.STEERED)
     return Condition(
         ConditionType.STEERED,
         "False",
@@ -155,14 +155,20 @@ def _of_object(
     if not parts and acceptance.of_object:
         # A spec that cannot be read has no parts to speak for it.
         return Condition(type_, "Unknown", Reason.PENDING, "not looked at: the object is not accepted")
-    return Condition(type_, "True", _SUCCESS[type_], "")
+    return _succeeded(type_)
 
 
 _SUCCESS: Final = {
-    ConditionType.ACCEPTED: Reason.ACCEPTED,
-    ConditionType.RESOLVED_REFS: Reason.RESOLVED_REFS,
-    ConditionType.PROGRAMMED: Reason.PROGRAMMED,
+    ConditionType.ACCEPTED: (Reason.ACCEPTED, "the spec is valid and allowed"),
+    ConditionType.RESOLVED_REFS: (Reason.RESOLVED_REFS, "everything that it needs is there"),
+    ConditionType.PROGRAMMED: (Reason.PROGRAMMED, "every object is in place"),
+    ConditionType.STEERED: (Reason.STEERED, "clients are sent through the gateway"),
 }
+
+
+def _succeeded(type_: ConditionType) -> Condition:
+    reason, message = _SUCCESS[type_]
+    return Condition(type_, "True", reason, message)
 
 
 def _ready(

@@ -256,7 +256,7 @@ async def test_workers_work_only_while_leading() -> None:
     queue: WorkQueue[Key] = WorkQueue()
     workers = Workers(queue, reconcile, concurrency=2, metrics=Metrics())
     elector = LeaderElector(NoServer(), LeaseSettings(), "a")
-    leading = asyncio.create_task(work_while_leading(elector, workers, timedelta(milliseconds=5)))
+    leading = asyncio.create_task(work_while_leading(elector, workers))
     queue.add(KEY)
     await asyncio.sleep(0)
     assert started == []
@@ -269,7 +269,7 @@ async def test_workers_work_only_while_leading() -> None:
     await eventually(lambda: started == [KEY, OTHER, KEY])
     leading.cancel()
     await asyncio.gather(leading, return_exceptions=True)
-    assert not workers.alive
+    assert await workers.stop(timedelta(seconds=5))
 
 
 class NoServer:
