@@ -18,7 +18,7 @@ import pytest
 import urllib3
 
 from harness.cluster import Cluster
-from harness.controlplane import HOST, ControlPlane
+from harness.controlplane import HOST, TESTS, ControlPlane
 from harness.faultproxy import FaultProxy
 from harness.faults import WRITES, Answer, Delay, Reset, Rule
 from harness.kubeconfig import Access
@@ -178,7 +178,8 @@ class TestControlPlane:
             found = ControlPlane.load(plane.directory)
             assert found is not None
             assert found.running()
-            code = subprocess.run([*HARNESS, "cluster-down", "--directory", plane.directory], check=False).returncode
+            command = [*HARNESS, "cluster-down", "--directory", plane.directory]
+            code = subprocess.run(command, cwd=TESTS, check=False).returncode
             assert code == 0
             assert not any(process.alive() for process in plane.processes.values())
             assert ControlPlane.load(plane.directory) is None
