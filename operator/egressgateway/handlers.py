@@ -12,8 +12,10 @@ import logging
 from collections.abc import Collection, Iterator
 from typing import Any
 
+import aiohttp
 import kopf
 
+from egressgateway.cluster.pacing import WatchPace
 from egressgateway.engine.runtime import Runtime
 from egressgateway.refs import EGRESS_GATEWAY, GROUP
 
@@ -90,8 +92,9 @@ def build_registry(runtime: Runtime, stop: asyncio.Event) -> kopf.OperatorRegist
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
-    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
+        found = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+        return _paced(found) if found else None
 
     @kopf.on.startup(registry=registry)
     async def start(**_: Any) -> None:
@@ -111,3 +114,21 @@ def build_registry(runtime: Runtime, stop: asyncio.Event) -> kopf.OperatorRegist
         runtime.gateway_event(event["type"], dict(event["object"]))
 
     return registry
+
+
+def _paced(found: kopf.ConnectionInfo) -> kopf.AiohttpSession:
+    """The session that kopf would make of these credentials, with a pace for its watches; kopf closes it."""
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
+        headers=found.as_http_headers(),
+        proxy=found.proxy_url,
+        trust_env=bool(found.trust_env),
+        middlewares=(WatchPace(),),
+    )
+    return kopf.AiohttpSession(
+        aiohttp_session=session,
+        server=found.server,
+        default_namespace=found.default_namespace,
+        priority=found.priority,
+        expiration=found.expiration,
+    )

@@ -116,16 +116,18 @@ def test_leader_that_loses_its_lease_stops_writing_until_it_leads_again(
     plane: ControlPlane, gateways: Gateways, tmp_path: Path
 ) -> None:
     """Cut off from the Lease it stops before another may start; when the Lease can be had again, it goes on."""
-    with FaultProxy(plane.kubeconfig, tmp_path / "kubeconfig") as proxy:
-        with OperatorProcess(proxy.kubeconfig, tmp_path / "log") as operator:
-            eventually(lambda: operator.leads, what="a leader")
-            with proxy.injected(Rule(Answer(503), path="/leases/")):
-                eventually(lambda: not operator.leads, what="a leader that gave up")
-                gateways.apply("waits")
-                eventually(lambda: operator.metric("egressgateway_queue_depth") > 0, what="a key that waits")
-                assert not gateways.children("waits")
-            gateways.wait_ready("waits")
-            assert "Leadership lost" in operator.log.read_text()
+    with (
+        FaultProxy(plane.kubeconfig, tmp_path / "kubeconfig") as proxy,
+        OperatorProcess(proxy.kubeconfig, tmp_path / "log") as operator,
+    ):
+        eventually(lambda: operator.leads, what="a leader")
+        with proxy.injected(Rule(Answer(503), path="/leases/")):
+            eventually(lambda: not operator.leads, what="a leader that gave up")
+            gateways.apply("waits")
+            eventually(lambda: operator.metric("egressgateway_queue_depth") > 0, what="a key that waits")
+            assert not gateways.children("waits")
+        gateways.wait_ready("waits")
+        assert "Leadership lost" in operator.log.read_text()
 
 
 def test_leader_whose_lease_was_taken_stops_and_stands_again(plane: ControlPlane, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from harness.faults import WRITES, Answer, Delay, Effect, Injection, Reset, Rule, first_strike
+from harness.faults import WRITES, Answer, Delay, Effect, Empty, Injection, Reset, Rule, first_strike
 from harness.kubeconfig import Access
 from harness.watch import lines
 
@@ -196,6 +196,8 @@ class FaultProxy:
             self._started.set()
             await self._stop.wait()
             await runner.cleanup()
+        # TLS connections end a little after their session, and tell nobody (aiohttp's documentation, "Graceful Shutdown").
+        await asyncio.sleep(0.25)
 
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=64 * 2**20)
@@ -217,6 +219,8 @@ class FaultProxy:
         match effect:
             case Answer():
                 return web.json_response(effect.body(), status=effect.status, headers=effect.headers())
+            case Empty():
+                return web.Response(content_type="application/json")
             case Reset(when="before"):
                 return _reset(request)
             case Reset(when="after"):

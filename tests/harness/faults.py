@@ -69,6 +69,14 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
+class Empty:
+    """The request is not forwarded; 200 is answered, and nothing more: a watch that ends before its first event."""
+
+    def __str__(self) -> str:
+        return "empty"
+
+
+@dataclass(frozen=True, slots=True)
 class Delay:
     """The request is forwarded this much later."""
 
@@ -78,7 +86,7 @@ class Delay:
         return f"delay-{self.seconds:g}s"
 
 
-Effect = Answer | Reset | Delay
+Effect = Answer | Empty | Reset | Delay
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from egressgateway.refs import CHILD_BY_KIND, CHILD_RESOURCES, EGRESS_GATEWAY, Resource
@@ -95,8 +96,10 @@ class Gateways:
     def wait_gone(self, *names: str, timeout: float = CONVERGE) -> None:
         """Wait until the objects and all of their children are gone."""
         for name in names:
-            eventually(lambda name=name: not self.exists(name), timeout=timeout, what=f"the end of {name}")
-            eventually(lambda name=name: not self.children(name), timeout=timeout, what=f"no orphans of {name}")
+            eventually(partial(self._is_gone, name), timeout=timeout, what=f"the end of {name} without orphans")
+
+    def _is_gone(self, name: str) -> bool:
+        return not self.exists(name) and not self.children(name)
 
     def children(self, name: str, **labels: str) -> dict[ChildName, Object]:
         """Everything that carries the labels of an EgressGateway's children, and `labels` besides."""

@@ -84,17 +84,34 @@ class OperatorProcess:
     @property
     def port(self) -> int:
         """Port of its HTTP server, from its log."""
-        found = re.search(r'"port": ?(\d+)|port=(\d+)', self.log.read_text(errors="replace"))
-        if found is None:
+        found = re.findall(r'"port": ?(\d+)', self.log.read_text(errors="replace"))
+        if not found:
             raise LookupError("the operator has not said its port")
-        return int(found[1] or found[2])
+        # The last one: when kopf gives up, everything begins anew in the same process.
+        return int(found[-1])
 
     def metric(self, line: str) -> float:
         """Value of one series, named as in the text format; 0 when it is not there."""
-        for found in self.get("/metrics").splitlines():
-            if found.startswith(f"{line} "):
-                return float(found.rsplit(" ", 1)[1])
-        return 0.0
+        return self._series().get(line, 0.0)
+
+    def total(self, name: str) -> float:
+        """Sum of all series of one counter."""
+        return _sum(self._series(), name)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this replica is the one that writes."""
+        return self.metric("egressgateway_leader") == 1
+
+    def is_idle(self, reconciles: int = 0) -> bool:
+        """Whether nothing is queued, under way or due later, after at least that many reconciles."""
+        series = self._series()
+        busy = any(series[f"egressgateway_queue_{name}"] for name in ("depth", "processing", "delayed"))
+        return not busy and _sum(series, "egressgateway_reconcile_total") >= reconciles
+
+    def _series(self) -> dict[str, float]:
+        lines = (line.rsplit(" ", 1) for line in self.get("/metrics").splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, value in lines}
 
     def kill(self) -> None:
         """SIGKILL: nothing is finished, nothing is given back."""
@@ -122,3 +139,7 @@ class OperatorProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _sum(series: dict[str, float], name: str) -> float:
+    return sum(value for key, value in series.items() if key.split("{", 1)[0] == name)

@@ -27,7 +27,7 @@ ISTIO_CRDS = Path("manifests/charts/base/files/crd-all.gen.yaml")
 SERVERS = ("kube-apiserver", "kube-controller-manager")
 
 
-class ToolsMissing(Exception):  # noqa: N818 - reads as what it is
+class ToolsMissing(Exception):
     """A program is neither installed nor built, and may not or cannot be built now."""
 
 

@@ -17,9 +17,9 @@ CONVERGE: Final = 30.0
 POLL: Final = 0.05
 
 
-def eventually(check: Callable[[], T], *, timeout: float = CONVERGE, what: str = "") -> T:
+def eventually(check: Callable[[], T], *, timeout: float = CONVERGE, what: str = "", interval: float = POLL) -> T:
     """
-    The first true answer of `check`, asked again and again.
+    The first true answer of `check`, asked again and again, each `interval` seconds.
 
     `AssertionError` and `LookupError` of `check` count as "not yet", so that a check may assert.
 
@@ -36,4 +36,4 @@ def eventually(check: Callable[[], T], *, timeout: float = CONVERGE, what: str =
             last = not_yet
         if time.monotonic() > end:
             raise TimeoutError(f"{what or 'condition'} not reached in {timeout:g} s; last answer: {last!r}")
-        time.sleep(POLL)
+        time.sleep(interval)

@@ -8,9 +8,9 @@ restart, or a status change of a child, costs no write at all.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from egressgateway.diff.subset import EXACT_KINDS, has_foreign_fields, holds, merge_patch
 from egressgateway.plan.ir import Plan, Stage
@@ -88,19 +88,31 @@ class Delete:
     live: Manifest
 
 
+BESIDE_THE_WAY: Final = frozenset({"PodDisruptionBudget", "HorizontalPodAutoscaler"})
+"""Kinds without which requests go through the gateway all the same."""
+
+Compared = Mapping[ObjectRef, tuple[str, str]]
+"""Digest wanted and version found of objects that were in sync: to compare the two again would tell nothing new."""
+
+_NOTHING_COMPARED: Compared = {}
+
+
 @dataclass(frozen=True, slots=True)
 class ChangeSet:
     """
     All differences of one EgressGateway's children.
 
     `foreign` holds refs under which an object of others stands, `going` those of ours that are being deleted: they can
-    only be made anew once they are gone.
+    only be made anew once they are gone. `blocked` are the parts whose way relies on one of these, the empty one stands
+    for all. `in_sync` are those that need no write, for the next comparison.
     """
 
     writes: tuple[Write, ...] = ()
     deletes: tuple[Delete, ...] = ()
     foreign: frozenset[ObjectRef] = frozenset()
     going: frozenset[ObjectRef] = frozenset()
+    blocked: frozenset[str] = frozenset()
+    in_sync: Compared = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
@@ -121,8 +133,14 @@ Memo = Mapping[ObjectRef, Written]
 _NO_MEMO: Memo = {}
 
 
-def diff(
-    plan: Plan, desired: Iterable[Desired], live: Mapping[ObjectRef, Manifest], key: Key, memo: Memo = _NO_MEMO
+def diff(  # noqa: PLR0913  (two sides, and what is known of them)
+    plan: Plan,
+    desired: Iterable[Desired],
+    live: Mapping[ObjectRef, Manifest],
+    key: Key,
+    memo: Memo = _NO_MEMO,
+    *,
+    compared: Compared = _NOTHING_COMPARED,
 ) -> ChangeSet:
     """
     What separates `live` from `desired`.
@@ -131,13 +149,20 @@ def diff(
         live: objects that carry the labels of `key`'s children.
         memo: an object that is still at the version that our write made is not written so again, even where the
             server stores another form of a value than the one sent: at most one write too many, never a loop.
+        compared: what an earlier comparison found in sync.
     """
     wanted = {item.ref: item for item in desired}
     foreign = frozenset(ref for ref, found in live.items() if not is_child_of(found, key))
+    same = {
+        ref: state
+        for ref, item in wanted.items()
+        if ref in live
+        and (compared.get(ref) == (state := (item.digest, version_of(live[ref]))) or in_sync(item, live[ref]))
+    }
     writes = [
         write
         for item in wanted.values()
-        if item.ref not in foreign and (write := _write(item, live.get(item.ref), memo))
+        if item.ref not in foreign and item.ref not in same and (write := _write(item, live.get(item.ref), memo))
     ]
     deletes = [
         Delete(ref, stage_of(found), found)
@@ -145,7 +170,9 @@ def diff(
         if ref not in wanted and ref not in foreign and not _is_kept(plan, ref) and not is_deleting(found)
     ]
     going = frozenset(ref for ref in wanted if ref in live and ref not in foreign and is_deleting(live[ref]))
-    return ChangeSet(tuple(writes), tuple(deletes), foreign & wanted.keys(), going)
+    taken = (foreign & wanted.keys()) | going
+    blocked = frozenset(wanted[ref].part for ref in taken if ref.kind not in BESIDE_THE_WAY)
+    return ChangeSet(tuple(writes), tuple(deletes), foreign & wanted.keys(), going, blocked, same)
 
 
 def is_child_of(manifest: Manifest, key: Key) -> bool:
@@ -163,6 +190,12 @@ def is_child_of(manifest: Manifest, key: Key) -> bool:
     )
 
 
+def version_of(manifest: Manifest) -> str:
+    """Resource version of a live object."""
+    version: str = manifest["metadata"].get("resourceVersion", "")
+    return version
+
+
 def is_deleting(manifest: Manifest) -> bool:
     return "deletionTimestamp" in manifest["metadata"]
 
@@ -178,7 +211,7 @@ def in_sync(desired: Desired, live: Manifest | None) -> bool:
 def _write(desired: Desired, live: Manifest | None, memo: Memo) -> Write | None:
     if live is None:
         return Write(Mode.CREATE, desired)
-    if is_deleting(live) or in_sync(desired, live):
+    if is_deleting(live):
         # An object that is going away cannot be brought back; its deletion wakes us up.
         return None
     same_plan = (live["metadata"].get("annotations") or {}).get(ANNOTATION_DIGEST) == desired.digest
@@ -186,10 +219,10 @@ def _write(desired: Desired, live: Manifest | None, memo: Memo) -> Write | None:
     exact = same_plan and desired.ref.kind in EXACT_KINDS
     reset = exact and has_foreign_fields(desired.manifest["spec"], live.get("spec"))
     # An apply that left foreign fields is not the end: the reset comes after it.
-    if memo.get(desired.ref) == Written(desired.digest, live["metadata"].get("resourceVersion", ""), reset):
+    if memo.get(desired.ref) == Written(desired.digest, version_of(live), reset):
         return None
     return Write(Mode.RESET if reset else Mode.APPLY, desired, live, drift=same_plan)
 
 
 def _is_kept(plan: Plan, ref: ObjectRef) -> bool:
-    return plan.keep_all or ref in plan.kept
+    return ref in plan.kept

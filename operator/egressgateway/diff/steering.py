@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from egressgateway.diff.changeset import ChangeSet, Delete, Write
+from egressgateway.diff.changeset import BESIDE_THE_WAY, ChangeSet, Delete, Write
 from egressgateway.facts import Facts
 from egressgateway.plan.ir import Stage
-from egressgateway.plan.retain import hosts_of, live_clients, ways_in_use, ways_of
+from egressgateway.plan.retain import hosts_of, live_clients, part_of, ways_in_use, ways_of
 from egressgateway.refs import Manifest, ObjectRef
 
 
@@ -24,6 +24,7 @@ class Hold(StrEnum):
     """Why a change waits."""
 
     GATEWAY_NOT_READY = "no gateway pod is ready yet"
+    NAME_TAKEN = "an object that it relies on has a name that is taken"
     PUSH = "the mesh is being told of the gateway"
     DRAIN = "the mesh is being told that clients have left"
 
@@ -52,18 +53,38 @@ def plan_steps(changes: ChangeSet, facts: Facts) -> Steps:
     """Split `changes` into what may be done in this pass, and what must wait for what."""
     foundation = tuple(write for write in changes.writes if write.stage is Stage.FOUNDATION)
     gateway = tuple(write for write in changes.writes if write.stage is Stage.GATEWAY)
-    bursts, held = _clients_now(changes, facts, gateway_changes=bool(foundation or gateway))
+    bursts, held = _clients_now(changes, facts, written=parts_on_the_way((*foundation, *gateway)))
     removals, kept = _removals_now(changes, facts, bursts, held)
     return Steps(foundation, gateway, bursts, removals, {**held, **kept})
 
 
+def parts_on_the_way(writes: Iterable[Write]) -> frozenset[str]:
+    """Parts whose way through the gateway `writes` touch; the empty one stands for all."""
+    return frozenset(write.desired.part for write in writes if write.ref.kind not in BESIDE_THE_WAY)
+
+
+def relies_on(burst: Burst, parts: frozenset[str]) -> bool:
+    """Whether the way of one of the burst's parts is among `parts`."""
+    return bool(parts & {"", *parts_of(burst)})
+
+
+def is_withdrawal(burst: Burst) -> bool:
+    """Whether clients are only taken back, which needs nothing of the gateway."""
+    return all(isinstance(action, Delete) for action in burst)
+
+
+def parts_of(burst: Burst) -> frozenset[str]:
+    """Destinations that have a share in the burst."""
+    return frozenset(action.desired.part if isinstance(action, Write) else part_of(action.live) for action in burst)
+
+
 def _clients_now(
-    changes: ChangeSet, facts: Facts, *, gateway_changes: bool
+    changes: ChangeSet, facts: Facts, *, written: frozenset[str]
 ) -> tuple[tuple[Burst, ...], dict[ObjectRef, Hold]]:
     now: list[Burst] = []
     held: dict[ObjectRef, Hold] = {}
     for burst in _bursts(changes, facts.live):
-        hold = _hold_of(burst, facts, gateway_changes=gateway_changes)
+        hold = _hold_of(burst, changes, facts, written=written)
         if hold is None:
             now.append(burst)
         else:
@@ -71,12 +92,14 @@ def _clients_now(
     return tuple(now), held
 
 
-def _hold_of(burst: Burst, facts: Facts, *, gateway_changes: bool) -> Hold | None:
+def _hold_of(burst: Burst, changes: ChangeSet, facts: Facts, *, written: frozenset[str]) -> Hold | None:
+    if not is_withdrawal(burst) and relies_on(burst, changes.blocked):
+        return Hold.NAME_TAKEN
     if not _opens_a_way(burst, facts.live) or _is_leaking(burst, facts.live):
         return None
     if facts.workload.ready == 0 or not facts.workload.complete:
         return Hold.GATEWAY_NOT_READY
-    if gateway_changes or not facts.gateway_settled:
+    if relies_on(burst, written) or not facts.gateway_settled:
         return Hold.PUSH
     return None
 

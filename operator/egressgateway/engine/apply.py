@@ -14,14 +14,13 @@ import orjson
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.request import Request, apply_object, delete_object, get_object, merge_patch
 from egressgateway.diff.changeset import Delete, Mode, Write, Written, is_child_of
-from egressgateway.diff.steering import Burst, Steps
+from egressgateway.diff.steering import Burst, Steps, is_withdrawal, parts_on_the_way, relies_on
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.memory import Progress
 from egressgateway.engine.metrics import Metrics
 from egressgateway.errors import ClusterError, Conflict, NotFound
 from egressgateway.plan.names import MANAGED_BY
-from egressgateway.plan.retain import part_of
-from egressgateway.refs import CHILD_BY_KIND, Key, ObjectRef
+from egressgateway.refs import CHILD_BY_KIND, Key, Manifest, ObjectRef
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +56,11 @@ class Applier:
         broken: set[str] = set()
         for stage in (steps.foundation, steps.gateway):
             await self._write_all(key, stage, progress, failures, foreign)
-            broken |= {write.desired.part for write in stage if write.ref in failures or write.ref in foreign}
-        if steps.foundation or steps.gateway:
-            progress.gateway_written_at = _clock()
-        sound = [burst for burst in steps.bursts if _is_withdrawal(burst) or not broken & {"", *parts_of(burst)}]
+            lost = [write for write in stage if write.ref in failures or write.ref in foreign]
+            broken |= parts_on_the_way(lost)
+            if len(lost) < len(stage):
+                progress.gateway_written_at = _clock()
+        sound = [burst for burst in steps.bursts if is_withdrawal(burst) or not relies_on(burst, frozenset(broken))]
         await asyncio.gather(*(self._write_burst(key, burst, progress, failures, foreign) for burst in sound))
         if sound:
             progress.clients_written_at = _clock()
@@ -77,7 +77,7 @@ class Applier:
         foreign: set[ObjectRef],
     ) -> None:
         """
-        Routes first, then what makes their hosts known, and routes that go at the very end; a failure ends it.
+        What registers less first; then routes, what makes their hosts known, and routes that go; a failure ends it.
 
         The milliseconds between do not matter to the mesh, which waits for a quiet moment before it pushes. But a
         refusal in the middle must not leave a host that is known and not routed: it would be called directly.
@@ -164,24 +164,28 @@ def _request_of(write: Write) -> Request:
     return apply_object(resource, write.ref.namespace, write.ref.name, body, field_manager=FIELD_MANAGER)
 
 
-def _is_withdrawal(burst: Burst) -> bool:
-    """Whether clients are only taken back, which needs nothing of the gateway."""
-    return all(isinstance(action, Delete) for action in burst)
-
-
-def in_safe_order(burst: Burst) -> tuple[Burst, Burst, Burst]:
-    """Routes to write, ServiceEntries to write or delete, routes to delete."""
+def in_safe_order(burst: Burst) -> tuple[Burst, Burst, Burst, Burst]:
+    """ServiceEntries that only lose, routes to write, other ServiceEntries, routes to delete."""
     routes = tuple(action for action in burst if action.ref.kind == "VirtualService")
+    entries = tuple(action for action in burst if action.ref.kind != "VirtualService")
     return (
+        tuple(action for action in entries if _only_loses(action)),
         tuple(action for action in routes if isinstance(action, Write)),
-        tuple(action for action in burst if action.ref.kind != "VirtualService"),
+        tuple(action for action in entries if not _only_loses(action)),
         tuple(action for action in routes if isinstance(action, Delete)),
     )
 
 
-def parts_of(burst: Burst) -> frozenset[str]:
-    """Destinations that have a share in the burst."""
-    return frozenset(action.desired.part if isinstance(action, Write) else part_of(action.live) for action in burst)
+def _only_loses(action: Write | Delete) -> bool:
+    """Whether the ServiceEntry registers nothing that is not registered already."""
+    if isinstance(action, Delete):
+        return True
+    return action.live is not None and _registered(action.desired.manifest) <= _registered(action.live)
+
+
+def _registered(entry: Manifest) -> set[tuple[str, int]]:
+    spec = entry.get("spec") or {}
+    return {(host, port["number"]) for host in spec.get("hosts") or () for port in spec.get("ports") or ()}
 
 
 def _clock() -> float:

@@ -7,6 +7,7 @@ Filled by kopf (EgressGateways) and by informers (everything else); each change 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from egressgateway.cluster.store import Change, Store
 from egressgateway.plan.claims import contended_names
@@ -108,6 +109,13 @@ class Caches:
             names = {name for _, name in before | after}
             yield from self.hosts.rivals_of(key, names)
 
+    def affected_by_child(self, change: Change) -> set[Key]:
+        """Whose child it says that it is, and said before; nobody when nothing changed that a reconcile looks at."""
+        if change.old is not None and change.new is not None and _looks(change.old) == _looks(change.new):
+            return set()
+        owners = {owner_of(manifest) for manifest in (change.old, change.new) if manifest is not None}
+        return {key for key in owners if key is not None}
+
     def affected_by_class(self, change: Change) -> Iterator[Key]:
         """Objects that name the class, and all that name none when it may be the default."""
         name = change.object["metadata"]["name"]
@@ -121,6 +129,21 @@ class Caches:
             return
         for gateway in self.gateways.by_index(change.object["metadata"]["name"]):
             yield key_of(gateway)
+
+
+def _looks(child: Manifest) -> tuple[Any, ...]:
+    """
+    What a reconcile looks at: everything but the status, of which `observe` reads a Deployment's ready pods alone.
+
+    Istiod and controllers write more status than all else together.
+    """
+    metadata = child["metadata"]
+    status = child.get("status") or {}
+    return (
+        {name: metadata.get(name) for name in ("uid", "labels", "annotations", "ownerReferences", "deletionTimestamp")},
+        {name: value for name, value in child.items() if name not in ("metadata", "status")},
+        status.get("readyReplicas") if child.get("kind") == "Deployment" else None,
+    )
 
 
 def _stakes(gateway: Manifest | None) -> frozenset[tuple[str, str]]:

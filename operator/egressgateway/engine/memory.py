@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from egressgateway.diff.changeset import Written
+from egressgateway.diff.changeset import Compared, Written
 from egressgateway.refs import Key, ObjectRef
 
 
@@ -21,7 +21,7 @@ class Progress:
     clients_written_at: float
     first_ready_at: float | None = None
     written: dict[ObjectRef, Written] = field(default_factory=dict)
-    foreign: set[ObjectRef] = field(default_factory=set)
+    compared: Compared = field(default_factory=dict)
 
 
 class Memory:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from egressgateway.cluster.client import ApiClient
-from egressgateway.diff.changeset import ChangeSet, diff
+from egressgateway.diff.changeset import BESIDE_THE_WAY, ChangeSet, diff
 from egressgateway.diff.steering import Hold, Steps, plan_steps
 from egressgateway.engine.apply import Applied, Applier
 from egressgateway.engine.caches import Caches
@@ -25,12 +25,13 @@ from egressgateway.engine.metrics import Metrics
 from egressgateway.engine.observe import PATIENCE, Observer
 from egressgateway.engine.outcome import Again, Done, Outcome, Stalled, Waiting
 from egressgateway.engine.owner import OwnerWriter
-from egressgateway.errors import ClusterError, Forbidden, Invalid
+from egressgateway.engine.worker import STALLED_RETRY
+from egressgateway.errors import ClusterError, Forbidden, Invalid, Unavailable
 from egressgateway.facts import Facts
 from egressgateway.plan.accept import Acceptance, accept
 from egressgateway.plan.build import build_plan
 from egressgateway.plan.ir import Plan
-from egressgateway.refs import Key
+from egressgateway.refs import Key, ObjectRef
 from egressgateway.render.environment import Renderer
 from egressgateway.render.manifests import Desired, RenderCache
 from egressgateway.settings import Settings
@@ -49,8 +50,10 @@ def _utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """What one pass decided, and what came of it."""
+    """What one pass saw and decided, and what came of it."""
 
+    facts: Facts
+    changes: ChangeSet
     acceptance: Acceptance
     plan: Plan
     desired: tuple[Desired, ...]
@@ -106,13 +109,13 @@ class Reconciler:
     async def _converge(self, facts: Facts, progress: Progress) -> Outcome:
         acceptance = accept(facts)
         plan = build_plan(facts, acceptance)
-        desired = self._rendered.render(plan.children)
-        changes = diff(plan, desired, facts.live, facts.key, progress.written)
+        desired = self._rendered.render(facts.key, plan.children)
+        changes = _compare(plan, desired, facts, progress)
         if changes.writes:
             await self._announce(facts, acceptance, plan, changes)
         steps = plan_steps(changes, facts)
         applied = await self._applier.apply(facts.key, steps, progress)
-        done = _Pass(acceptance, plan, desired, steps, applied)
+        done = _Pass(facts, changes, acceptance, plan, desired, steps, applied)
         outcome = await self._conclude(facts.key, done, progress)
         _raise_transient(applied)
         return outcome
@@ -133,13 +136,16 @@ class Reconciler:
 
     async def _conclude(self, key: Key, done: _Pass, progress: Progress) -> Outcome:
         """Look again at what the writes left, say so in the status, and decide when to go on."""
-        facts = self._observe(key, progress)
-        if facts is None:
-            return Done()
-        left = diff(done.plan, done.desired, facts.live, key, progress.written)
+        facts, left = done.facts, done.changes
+        if done.changes.writes or done.applied.writes:
+            seen = self._observe(key, progress)
+            if seen is None:
+                return Done()
+            facts, left = seen, _compare(done.plan, done.desired, seen, progress)
         observed = Observed(
             missing=frozenset(write.ref for write in left.writes) | left.going,
             failures={ref: str(error) for ref, error in done.applied.failures.items() if _is_final(error)},
+            unanswered={ref: str(error) for ref, error in done.applied.failures.items() if _is_told(error)},
             foreign=done.applied.foreign | left.foreign,
             held=done.steps.held,
         )
@@ -153,19 +159,24 @@ class Reconciler:
         return outcome
 
     def _outcome(self, facts: Facts, done: _Pass, left: ChangeSet, observed: Observed) -> Outcome:
-        if any(_is_final(error) for error in done.applied.failures.values()):
-            return Stalled("ApplyFailed")
-        if observed.foreign:
-            return Waiting("ResourceConflict", _FOREIGN_RETRY)
-        holds = set(done.steps.held.values())
-        if holds & {Hold.PUSH, Hold.DRAIN} or (done.applied.writes and not left.empty):
+        failed = done.applied.failures.keys() | observed.foreign
+        unwritten = [write.ref for write in left.writes if write.ref not in done.steps.held]
+        pushed = [ref for ref, hold in done.steps.held.items() if hold is Hold.PUSH]
+        due = [*pushed, *(unwritten if done.applied.writes else ())]
+        # What withdrawn ways leave behind goes when the mesh knows; if something fails, with the next try of that.
+        drains = not failed and (done.plan.draining or Hold.DRAIN in done.steps.held.values())
+        if drains or any(_time_helps(done, failed, ref) for ref in due):
             return Again(self._grace)
         expiry = _until(done.acceptance.next_expiry, facts.now)
-        if Hold.GATEWAY_NOT_READY in holds:
-            return Again(PATIENCE / 5) if facts.workload.ready else Waiting("GatewayNotReady", expiry)
-        if done.plan.draining:
-            # What a withdrawn way leaves behind in shared objects goes when the mesh knows.
-            return Again(self._grace)
+        waits_for_pods = Hold.GATEWAY_NOT_READY in done.steps.held.values()
+        if waits_for_pods and facts.workload.ready:
+            return Again(PATIENCE / 5)
+        if done.applied.failures:
+            return Stalled("ApplyFailed") if expiry is None else Waiting("ApplyFailed", min(expiry, STALLED_RETRY))
+        if observed.foreign:
+            return Waiting("ResourceConflict", min(expiry or _FOREIGN_RETRY, _FOREIGN_RETRY))
+        if waits_for_pods:
+            return Waiting("GatewayNotReady", expiry)
         return Done() if expiry is None else Again(expiry)
 
     async def _withdraw(self, facts: Facts, progress: Progress) -> Outcome:
@@ -188,19 +199,40 @@ class Reconciler:
         await self._owner.remove_finalizer(facts.key)
         return Done()
 
+    def begin_term(self) -> None:
+        """This replica leads from now on; what it remembers of its last term says nothing of what others wrote."""
+        self._memory = Memory()
+
     def _observe(self, key: Key, progress: Progress) -> Facts | None:
         return self._observer.observe(key, progress, self._now(), _clock())
 
     def _forget(self, key: Key) -> None:
-        progress = self._memory.of(key, _clock())
-        self._rendered.forget(progress.written)
+        self._rendered.forget(key)
         self._memory.forget(key)
         self._metrics.forget(key)
+
+
+def _compare(plan: Plan, desired: tuple[Desired, ...], facts: Facts, progress: Progress) -> ChangeSet:
+    changes = diff(plan, desired, facts.live, facts.key, progress.written, compared=progress.compared)
+    progress.compared = changes.in_sync
+    return changes
+
+
+def _time_helps(done: _Pass, failed: Set[ObjectRef], ref: ObjectRef) -> bool:
+    """Whether `ref` is to be written, and waits for nothing of its part, or of all, that could not be written."""
+    parts = {item.ref: item.part for item in done.desired}
+    broken = {parts.get(other, "") for other in failed if other.kind not in BESIDE_THE_WAY}
+    return ref in parts and not broken & {"", parts[ref]}
 
 
 def _is_final(error: ClusterError) -> bool:
     """Whether the server refused the object itself: trying again at once is in vain."""
     return isinstance(error, Invalid | Forbidden)
+
+
+def _is_told(error: ClusterError) -> bool:
+    """Whether the server itself said that it could not: a webhook that does not answer, for one."""
+    return isinstance(error, Unavailable) and error.code is not None
 
 
 def _raise_transient(applied: Applied) -> None:

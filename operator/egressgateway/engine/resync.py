@@ -59,7 +59,9 @@ class Resync:
             try:
                 for namespace in self._settings.namespaces or (None,):
                     await self._list(namespace)
-            except ClusterError as error:
+            except Exception as error:
+                if not isinstance(error, ClusterError):
+                    log.exception("Resync failed; it lists again")
                 log.warning("EgressGateways cannot be listed", extra={"fields": {"error": str(error)}})
                 await asyncio.sleep(backoff.next(cap=30.0))
                 continue

@@ -16,7 +16,7 @@ from typing import Final
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.informer import Informer
 from egressgateway.cluster.store import Change, Store
-from egressgateway.engine.caches import Caches, key_of, owner_of
+from egressgateway.engine.caches import Caches, key_of
 from egressgateway.engine.events import EventRecorder
 from egressgateway.engine.lease import LeaderElector
 from egressgateway.engine.metrics import Metrics
@@ -50,8 +50,8 @@ class Runtime:
         self._observer = Observer(self.caches, settings)
         self._informers = self._build_informers()
         self._resync = Resync(client, settings, self.caches, self._gateway_changed, self._look_at_all)
-        self.elector = LeaderElector(client, settings.lease, settings.identity, on_change=metrics.leads)
-        reconciler = Reconciler(
+        self.elector = LeaderElector(client, settings.lease, settings.identity, on_change=self._leads)
+        self._reconciler = Reconciler(
             client=client,
             caches=self.caches,
             events=self._events,
@@ -59,7 +59,7 @@ class Runtime:
             observer=self._observer,
             settings=settings,
         )
-        self._workers = Workers(self._queue, reconciler.reconcile, concurrency=settings.workers, metrics=metrics)
+        self._workers = Workers(self._queue, self._reconciler.reconcile, concurrency=settings.workers, metrics=metrics)
         self.server = Server(
             settings.metrics_host, settings.metrics_port, healthy=self._unhealthy, ready=self._unready, metrics=metrics
         )
@@ -121,6 +121,11 @@ class Runtime:
         log.info("Caches are filled", extra={"fields": {"gateways": len(self.caches.gateways)}})
         await work_while_leading(self.elector, self._workers)
 
+    def _leads(self, leads: bool) -> None:
+        self._metrics.leads(leads)
+        if leads:
+            self._reconciler.begin_term()
+
     def _build_informers(self) -> list[Informer]:
         children = [
             self._informer(resource, self.caches.children[resource.kind], CHILD_SELECTOR)
@@ -137,7 +142,7 @@ class Runtime:
             EGRESS_GATEWAY_CLASS.kind: self.caches.affected_by_class,
             NAMESPACE.kind: self.caches.affected_by_namespace,
         }
-        affected = handlers.get(resource.kind, _owner_of_child)
+        affected = handlers.get(resource.kind, self.caches.affected_by_child)
 
         def on_change(change: Change) -> None:
             self._enqueue(affected(change), change)
@@ -175,15 +180,13 @@ class Runtime:
             self._queue.add(key, Priority.ROUTINE if change.listed else Priority.URGENT)
 
     def _unhealthy(self) -> list[str]:
-        return [] if self._preflight.obstacle else dead_informers(self._informers)
+        if self._preflight.obstacle:
+            return []
+        ended = self._leading is not None and self._leading.done()
+        return [*dead_informers(self._informers), *(["the engine has ended"] if ended else [])]
 
     def _unready(self) -> list[str]:
         if self._preflight.obstacle:
             return [self._preflight.obstacle]
         missing = missing_kinds(self._informers)
         return missing if self._resync.synced.is_set() else ["EgressGateway has not been listed yet", *missing]
-
-
-def _owner_of_child(change: Change) -> list[Key]:
-    key = owner_of(change.object)
-    return [] if key is None else [key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from egressgateway.facts import Facts
 from egressgateway.plan.accept import Acceptance
 from egressgateway.plan.ir import Plan
-from egressgateway.plan.istio import plan_dedicated
+from egressgateway.plan.istio import plan_dedicated, plan_kept
 from egressgateway.plan.retain import live_clients, part_of
 
 
@@ -18,7 +18,7 @@ def build_plan(facts: Facts, acceptance: Acceptance) -> Plan:
     if facts.gateway.deleting:
         return Plan()
     if acceptance.keep_all:
-        return Plan(keep_all=True)
+        return plan_kept(facts)
     if not acceptance.served and not acceptance.kept & _running(facts):
         return Plan()
     return plan_dedicated(facts, acceptance.served, acceptance.kept)

@@ -70,7 +70,7 @@ def contended_names(gateway: Manifest) -> frozenset[str]:
     ever. A HostConflict is no such refusal, its loser may be the next in line. Who is suspended claims nothing new.
     """
     spec = gateway.get("spec") or {}
-    if spec.get("suspend"):
+    if spec.get("suspend") or _is_refused(gateway):
         return frozenset()
     refused = _refused_parts(gateway)
     destinations = [found for found in spec.get("destinations") or () if found.get("name") not in refused]
@@ -78,6 +78,24 @@ def contended_names(gateway: Manifest) -> frozenset[str]:
         name
         for destination in destinations
         for name in (*(destination.get("hosts") or ()), *(destination.get("aliases") or ()))
+    )
+
+
+def _is_refused(gateway: Manifest) -> bool:
+    """Whether the object as a whole is refused; it then has no parts that say so, or all of them do."""
+    status = gateway.get("status") or {}
+    return (
+        status.get("observedGeneration") == gateway["metadata"].get("generation")
+        and not status.get("destinations")
+        and any(_is_refusal(condition) for condition in status.get("conditions") or ())
+    )
+
+
+def _is_refusal(condition: Mapping[str, Any]) -> bool:
+    return bool(
+        condition["type"] == ConditionType.ACCEPTED
+        and condition["status"] == "False"
+        and condition["reason"] != Reason.HOST_CONFLICT
     )
 
 
@@ -89,9 +107,7 @@ def _refused_parts(gateway: Manifest) -> frozenset[str]:
         part["name"]
         for part in status.get("destinations") or ()
         for condition in part.get("conditions") or ()
-        if condition["type"] == ConditionType.ACCEPTED
-        and condition["status"] == "False"
-        and condition["reason"] != Reason.HOST_CONFLICT
+        if _is_refusal(condition)
     )
 
 

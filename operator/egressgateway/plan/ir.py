@@ -53,12 +53,10 @@ class Plan:
     Attributes:
         kept: live children that stay as they are: their part cannot be planned (not accepted), and what already runs
             is not taken away for it.
-        keep_all: says so of every live child.
         draining: shared children carry something over until the mesh has been told; there will be another plan of the
             same spec.
     """
 
     children: tuple[Child, ...] = ()
     kept: frozenset[ObjectRef] = field(default_factory=frozenset)
-    keep_all: bool = False
     draining: bool = False

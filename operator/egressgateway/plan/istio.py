@@ -15,7 +15,7 @@ from egressgateway.facts import Facts
 from egressgateway.plan.hops import Hop, build_hops
 from egressgateway.plan.ir import Child, Plan, Stage
 from egressgateway.plan.names import LABEL_PART, part_name, workload_name
-from egressgateway.plan.retain import Retained, part_of, retain
+from egressgateway.plan.retain import Retained, part_of, retain, stage_of
 from egressgateway.plan.workload import common_values, plan_workload, stage_labels
 from egressgateway.refs import Manifest, ObjectRef
 
@@ -59,6 +59,15 @@ def plan_dedicated(facts: Facts, destinations: tuple[Destination, ...], kept: fr
         *_plan_narrowed(facts, retained.narrowed),
     )
     return Plan(children, retained.children, draining=retained.draining)
+
+
+def plan_kept(facts: Facts) -> Plan:
+    """Everything stays as it is, but for hosts that are registered with clients and not routed any more."""
+    retained = retain(facts, (), frozenset(part_of(found) for found in facts.live.values()))
+    stays = frozenset(
+        ref for ref, found in facts.live.items() if stage_of(found) is not Stage.CLIENTS or ref in retained.children
+    )
+    return Plan(tuple(_plan_narrowed(facts, retained.narrowed)), stays)
 
 
 def gateway_service(facts: Facts) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from egressgateway.errors import InvariantError
 from egressgateway.plan.ir import Child, Stage
 from egressgateway.plan.names import ANNOTATION_DIGEST
-from egressgateway.refs import Manifest, ObjectRef, ref_of
+from egressgateway.refs import Key, Manifest, ObjectRef, ref_of
 from egressgateway.render.digest import digest_of
 from egressgateway.render.environment import Renderer
 
@@ -49,19 +49,18 @@ class RenderCache:
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
-        self._last: dict[ObjectRef, tuple[Child, Desired]] = {}
+        self._last: dict[Key, dict[ObjectRef, tuple[Child, Desired]]] = {}
 
-    def render(self, children: Iterable[Child]) -> tuple[Desired, ...]:
-        return tuple(self._render(child) for child in children)
+    def render(self, key: Key, children: Iterable[Child]) -> tuple[Desired, ...]:
+        """All children of one EgressGateway; what was rendered for others of it is forgotten."""
+        last = self._last.get(key, {})
+        rendered = {child.ref: (child, self._render(child, last.get(child.ref))) for child in children}
+        self._last[key] = rendered
+        return tuple(desired for _, desired in rendered.values())
 
-    def forget(self, refs: Iterable[ObjectRef]) -> None:
-        for ref in refs:
-            self._last.pop(ref, None)
+    def forget(self, key: Key) -> None:
+        """The EgressGateway `key` is gone."""
+        self._last.pop(key, None)
 
-    def _render(self, child: Child) -> Desired:
-        last = self._last.get(child.ref)
-        if last is not None and last[0] == child:
-            return last[1]
-        desired = render_child(self._renderer, child)
-        self._last[child.ref] = (child, desired)
-        return desired
+    def _render(self, child: Child, last: tuple[Child, Desired] | None) -> Desired:
+        return last[1] if last is not None and last[0] == child else render_child(self._renderer, child)

@@ -18,8 +18,8 @@ from egressgateway.facts import Facts
 from egressgateway.plan.accept import Acceptance
 from egressgateway.plan.findings import Finding
 from egressgateway.plan.ir import Plan, Stage
-from egressgateway.plan.names import LABEL_PART, workload_name
-from egressgateway.plan.retain import live_clients
+from egressgateway.plan.names import workload_name
+from egressgateway.plan.retain import hosts_of, live_clients, part_of, ways_of
 from egressgateway.plan.workload import desired_replicas, effective_settings
 from egressgateway.refs import ObjectRef
 
@@ -46,10 +46,15 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What became of a plan: refs that are not in place, and why as far as that is known."""
+    """
+    What became of a plan: refs that are not in place, and why as far as that is known.
+
+    `failures` are the server's refusals, `unanswered` what it could not do just now; both in its words.
+    """
 
     missing: frozenset[ObjectRef] = frozenset()
     failures: Mapping[ObjectRef, str] = field(default_factory=dict)
+    unanswered: Mapping[ObjectRef, str] = field(default_factory=dict)
     foreign: frozenset[ObjectRef] = frozenset()
     held: Mapping[ObjectRef, Hold] = field(default_factory=dict)
 
@@ -78,12 +83,12 @@ def _part_conditions(
     accepted = _judged(ConditionType.ACCEPTED, findings)
     resolved = _judged(ConditionType.RESOLVED_REFS, findings)
     if findings:
-        running = _runs(facts, part) and (plan.keep_all or part in acceptance.kept)
+        running = _runs(facts, part) and (acceptance.keep_all or part in acceptance.kept)
         return accepted, resolved, _kept_programmed(running), _steered(facts, running, None)
     children = [child for child in plan.children if child.part in ("", part)]
     clients = {child.ref for child in children if child.part == part and child.stage is Stage.CLIENTS}
     hold = next((observed.held[ref] for ref in sorted(clients) if ref in observed.held), None)
-    steered = bool(clients) and not clients & observed.missing
+    steered = bool(clients) and not clients & (observed.missing | observed.foreign)
     return accepted, resolved, _programmed([child.ref for child in children], observed), _steered(facts, steered, hold)
 
 
@@ -104,7 +109,8 @@ def _programmed(refs: Iterable[ObjectRef], observed: Observed) -> Condition:
     if failed:
         return Condition(ConditionType.PROGRAMMED, "False", Reason.APPLY_FAILED, observed.failures[failed[0]])
     if any(ref in observed.missing for ref in wanted):
-        return Condition(ConditionType.PROGRAMMED, "False", Reason.PENDING, "not every object is in place yet")
+        why = next((f": {observed.unanswered[ref]}" for ref in wanted if ref in observed.unanswered), "")
+        return Condition(ConditionType.PROGRAMMED, "False", Reason.PENDING, f"not every object is in place yet{why}")
     return _succeeded(ConditionType.PROGRAMMED)
 
 
@@ -256,8 +262,11 @@ def _replicas(facts: Facts) -> int:
 
 
 def _runs(facts: Facts, part: str) -> bool:
-    found = live_clients(facts.live, "VirtualService")
-    return any((item["metadata"].get("labels") or {}).get(LABEL_PART) == part for item in found)
+    """Whether every host that clients know of by the part is sent to a hop."""
+    routes = [found for found in live_clients(facts.live, "VirtualService") if part_of(found) == part]
+    entries = [found for found in live_clients(facts.live, "ServiceEntry") if part_of(found) == part]
+    routed = {host for found in routes if any(ways_of(found)) for host in hosts_of(found)}
+    return bool(entries) and all(hosts_of(found) <= routed for found in entries)
 
 
 def _is_expired(acceptance: Acceptance, part: str) -> bool:

@@ -146,7 +146,7 @@ def test_what_is_no_longer_wanted_is_deleted_unless_it_is_kept() -> None:
     [delete] = changes(live, desired=others).deletes
     assert (delete.ref, delete.stage) == (ROUTE.ref, ROUTE.stage)
     assert changes(live, desired=others, plan=Plan(kept=frozenset({ROUTE.ref}))).empty
-    assert changes(live, desired=(), plan=Plan(keep_all=True)).empty
+    assert changes(live, desired=(), plan=Plan(kept=frozenset(live))).empty
     assert {delete.ref for delete in changes(live, desired=()).deletes} == live.keys()
 
 

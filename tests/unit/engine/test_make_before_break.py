@@ -303,3 +303,72 @@ def test_a_child_that_lingers_in_deletion_is_not_called_programmed(world: World)
     world.tamper(ref, lambda found: found["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z"))
     assert world.writes_of(world.settle) == []
     assert condition(world, "Programmed") == ("False", "Pending")
+
+
+def test_a_refused_destination_does_not_hold_back_the_others() -> None:
+    """A write that the server refuses on every pass once counted as a change of the gateway: nobody was ever steered."""
+    world = World(spec(destination("x"), destination("y", OTHER)))
+
+    def refuse(ref: ObjectRef) -> None:
+        if ref.name.startswith("partners-y-"):
+            raise Invalid("apply", "refused by policy", code=422)
+
+    world.server.before = refuse
+    world.settle()
+    assert read_routing(world.live).registered == {(HOST, 80)}
+    assert condition(world, "Ready") == ("False", "PartiallyReady")
+    world.close()
+
+
+def test_a_taken_route_keeps_the_host_unregistered() -> None:
+    """
+    An object without an owner, under the name of the clients' VirtualService, as a restored backup leaves it.
+
+    The ServiceEntry was written alone, and the host called directly.
+    """
+    world = World(spec())
+    world.settle()
+    [route] = clients(world, "VirtualService")
+    [entry] = clients(world, "ServiceEntry")
+    world.tamper(route, lambda found: found["metadata"].update(ownerReferences=[]))
+    world.remove(entry)
+    world.settle()
+    assert entry not in world.live
+    assert condition(world, "Programmed") == ("False", "ResourceConflict")
+    [part] = world.status["destinations"]
+    assert {c["type"]: c["status"] for c in part["conditions"]}["Steered"] == "False"
+    world.close()
+
+
+def test_a_port_that_goes_is_unregistered_before_its_route_goes(world: World) -> None:
+    """If the ServiceEntry cannot be written, its route stays: the port would be called directly without one."""
+    two = destination("x")
+    two["ports"].append({"port": 8080, "protocol": "HTTP"})
+    world.edit(spec(two))
+    world.settle()
+    [entry] = clients(world, "ServiceEntry")
+
+    def refuse(ref: ObjectRef) -> None:
+        if ref == entry:
+            raise Invalid("apply", "refused by policy", code=422)
+
+    world.server.before = refuse
+    world.edit(spec())
+    world.settle()
+    routing = read_routing(world.live)
+    assert (HOST, 8080) in routing.registered
+    assert (HOST, 8080) in routing.steered
+
+
+def test_a_route_that_goes_while_the_object_is_refused_unregisters_its_host() -> None:
+    """What is kept as it is must not leak either, nor be called steered."""
+    world = World(spec(destination("x", HOST, OTHER)))
+    world.settle()
+    world.edit(spec(destination("x", HOST, OTHER), telemetry={"accessLog": "Enabled"}))
+    world.settle()
+    route = next(ref for ref in clients(world, "VirtualService") if OTHER in world.live[ref]["spec"]["hosts"])
+    world.remove(route)
+    world.settle()
+    assert leaks(world.live) == set()
+    assert read_routing(world.live).registered == {(HOST, 80)}
+    world.close()

@@ -14,7 +14,7 @@ from jinja2 import DictLoader
 
 from egressgateway.errors import InvariantError, TemplateError
 from egressgateway.plan.ir import Child, Stage
-from egressgateway.refs import ObjectRef
+from egressgateway.refs import Key, ObjectRef
 from egressgateway.render.digest import digest_of
 from egressgateway.render.environment import Renderer
 from egressgateway.render.manifests import RenderCache, render_child
@@ -255,13 +255,16 @@ def test_a_template_of_another_object_is_a_bug() -> None:
 def test_the_cache_renders_again_only_what_changed() -> None:
     """An equal child costs nothing; another one under the same name is rendered, and so is one that was forgotten."""
     cache, child = RenderCache(Renderer()), CHILDREN[0]
-    [first] = cache.render([child])
-    [again] = cache.render([Child(child.ref, child.stage, child.template, dict(child.values), child.part)])
+    [first] = cache.render(Key("shop", "partners"), [child])
+    [again] = cache.render(
+        Key("shop", "partners"), [Child(child.ref, child.stage, child.template, dict(child.values), child.part)]
+    )
     assert again is first
-    [other] = cache.render([Child(child.ref, child.stage, child.template, {**child.values, "labels": {}}, child.part)])
+    changed = Child(child.ref, child.stage, child.template, {**child.values, "labels": {}}, child.part)
+    [other] = cache.render(Key("shop", "partners"), [changed])
     assert other.digest != first.digest
-    cache.forget([child.ref])
-    [anew] = cache.render([child])
+    cache.forget(Key("shop", "partners"))
+    [anew] = cache.render(Key("shop", "partners"), [child])
     assert anew == first
     assert anew is not first
 

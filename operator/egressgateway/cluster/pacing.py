@@ -1,0 +1,54 @@
+"""
+Keeps a client from asking for watches in a hot loop, from below: a middleware of its aiohttp session.
+
+For a client that asks again at once when a watch ends, as kopf's does: 1,500 times a second against a server, or a
+proxy, that ends each watch before its first event. Our own informers wait by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+
+from egressgateway.cluster.backoff import Backoff
+
+FIRST_WAIT_SECONDS = 0.25
+LONGEST_WAIT_SECONDS = 10.0
+STEADY_AFTER_SECONDS = 20.0
+"""A watch that lasted so long was healthy: the next one need not wait."""
+
+
+class WatchPace:
+    """Delays watches of a collection that follow one another too fast, ever longer. Other requests pass."""
+
+    def __init__(
+        self,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` gives seconds."""
+        self._sleep = sleep
+        self._clock = clock
+        self._backoffs: dict[str, Backoff] = {}
+        self._started: dict[str, float] = {}
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """aiohttp's protocol for middlewares."""
+        if request.url.query.get("watch") in ("true", "1"):
+            await self._wait(request.url.path)
+        return await handler(request)
+
+    async def _wait(self, path: str) -> None:
+        last = self._started.get(path)
+        backoff = self._backoffs.setdefault(path, Backoff(FIRST_WAIT_SECONDS))
+        if last is not None and self._clock() - last < STEADY_AFTER_SECONDS:
+            await self._sleep(backoff.next(LONGEST_WAIT_SECONDS))
+        else:
+            backoff.reset()
+        self._started[path] = self._clock()

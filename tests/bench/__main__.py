@@ -1,0 +1,39 @@
+"""Command line of the benchmark. Exit code 1 where a count is not what it must be."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from bench.report import counts_hold, show
+from bench.story import Story
+from harness import tools
+from harness.controlplane import ControlPlane, Options
+from harness.go import Progress
+from harness.session import definition_files
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--objects", type=int, default=200, help="how many EgressGateways (default: 200)")
+    arguments = parser.parse_args()
+    say = Console(stderr=True)
+    with TemporaryDirectory(prefix="egressgateway-bench-") as temporary:
+        plane = ControlPlane(Path(temporary) / "cluster", tools.obtain(Progress()))
+        try:
+            with say.status("starting a control plane") as status:
+                plane.start(Options(audit=True, definitions=definition_files(download=True), owner=os.getpid()))
+                figures = Story(plane, Path(temporary), arguments.objects, status.update).run()
+        finally:
+            plane.stop()
+    show(figures, Console())
+    return 0 if counts_hold(figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""Fixtures of this tier: the operator as a process, and a recorder that judges every status that it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.cluster import Cluster
+from harness.controlplane import ControlPlane
+from harness.gateways import Gateways
+from harness.operator import OperatorProcess
+from harness.recorder import ConditionsRecorder
+from harness.session import Run
+
+
+@pytest.fixture(scope="session")
+def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """
+    The operator of the run's cluster.
+
+    Each process of pytest-xdist starts a replica, and the Lease decides which of them works: every test of the shared
+    cluster is one of leader election, too. A replica ends with its process, and the other takes over.
+    """
+    log = tmp_path_factory.mktemp("operator") / "operator.log"
+    with ConditionsRecorder(cluster.kubeconfig), OperatorProcess(cluster.kubeconfig, log) as operator:
+        yield operator
+
+
+@pytest.fixture
+def gateways(operator: OperatorProcess, cluster: Cluster, namespace: str) -> Gateways:
+    """The EgressGateways of the test's namespace, served by the run's operator."""
+    return Gateways(cluster, namespace)
+
+
+@pytest.fixture(scope="module")
+def plane(run: Run) -> Iterator[ControlPlane]:
+    """A control plane of the module's own, without an operator; every status written in it is judged."""
+    with run.private(run.options(audit=True)) as plane, ConditionsRecorder(plane.kubeconfig):
+        yield plane
+
+
+@pytest.fixture
+def operator_log(tmp_path: Path) -> Path:
+    """Where an operator of the test's own logs to."""
+    return tmp_path / "operator.log"

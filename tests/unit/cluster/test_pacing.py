@@ -1,0 +1,87 @@
+"""Watches that follow one another too fast are held back, and nothing else is."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from egressgateway.cluster.pacing import LONGEST_WAIT_SECONDS, STEADY_AFTER_SECONDS, WatchPace
+
+WATCH = "/apis/egressgateway.dev/v1alpha1/egressgateways?watch=true&resourceVersion=1"
+
+
+class Clock:
+    """Time that passes while somebody sleeps in it, or by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.slept.append(seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def pace(clock: Clock) -> WatchPace:
+    return WatchPace(sleep=clock.sleep, clock=lambda: clock.now)
+
+
+async def send(pace: WatchPace, target: str) -> None:
+    """Let a request pass the middleware; the answer, which does not matter, ends at once."""
+
+    async def handler(request: aiohttp.ClientRequest) -> aiohttp.ClientResponse:
+        return cast(aiohttp.ClientResponse, request)
+
+    request = aiohttp.ClientRequest("GET", URL(f"http://127.0.0.1{target}"), loop=asyncio.get_running_loop())
+    await pace(request, handler)
+
+
+async def test_first_watch_passes_at_once(pace: WatchPace, clock: Clock) -> None:
+    """Nothing came before it."""
+    await send(pace, WATCH)
+    assert clock.slept == []
+
+
+async def test_watches_that_end_at_once_wait_ever_longer(pace: WatchPace, clock: Clock) -> None:
+    """Doubling with jitter, up to ten seconds: a hundred of them take a quarter of an hour."""
+    for _ in range(100):
+        await send(pace, WATCH)
+    assert clock.slept[0] <= 0.25
+    assert max(clock.slept) <= LONGEST_WAIT_SECONDS
+    assert sum(clock.slept) > 60 * LONGEST_WAIT_SECONDS * 0.5
+
+
+async def test_healthy_watch_begins_anew(pace: WatchPace, clock: Clock) -> None:
+    """After a watch that lasted, the next one does not wait, and the one after that only shortly."""
+    for _ in range(10):
+        await send(pace, WATCH)
+    clock.now += STEADY_AFTER_SECONDS
+    clock.slept.clear()
+    await send(pace, WATCH)
+    await send(pace, WATCH)
+    assert len(clock.slept) == 1
+    assert clock.slept[0] <= 0.25
+
+
+async def test_collections_do_not_wait_for_one_another(pace: WatchPace, clock: Clock) -> None:
+    """Each namespace has a watch of its own when the operator serves some only."""
+    for namespace in ("a", "b", "c"):
+        await send(pace, f"/apis/egressgateway.dev/v1alpha1/namespaces/{namespace}/egressgateways?watch=true")
+    assert clock.slept == []
+
+
+async def test_lists_pass(pace: WatchPace, clock: Clock) -> None:
+    """Only watches are held back."""
+    for _ in range(10):
+        await send(pace, "/apis/egressgateway.dev/v1alpha1/egressgateways?limit=500")
+    assert clock.slept == []
