@@ -82,9 +82,14 @@ class Facts:
     gateway: GatewayFacts
     class_: ClassFacts
     mesh: MeshSettings
-    namespace_labels: Mapping[str, str] = field(default_factory=dict)
+    namespace_labels: Mapping[str, str] | None = field(default_factory=dict)
+    """None while the namespace has not been seen: then nothing is concluded from its labels."""
+
     rivals: tuple[Rival, ...] = ()
     live: Mapping[ObjectRef, Manifest] = field(default_factory=dict)
+    others: Mapping[ObjectRef, Manifest] = field(default_factory=dict)
+    """Objects that carry the labels of children and have no owner, or another one: they decide nothing."""
+
     workload: WorkloadFacts = field(default_factory=WorkloadFacts)
     unserved: frozenset[str] = field(default_factory=frozenset)
     """Kinds of children that the API server does not serve: their CRD is missing."""

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import kopf
 
+from egressgateway.cluster.credentials import Credentials
 from egressgateway.cluster.pacing import WatchPace
 from egressgateway.engine.runtime import Runtime
 from egressgateway.refs import EGRESS_GATEWAY, GROUP
@@ -92,9 +93,8 @@ def build_registry(runtime: Runtime, stop: asyncio.Event) -> kopf.OperatorRegist
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
-    async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
-        found = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
-        return _paced(found) if found else None
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        return await _session(await Credentials.load())
 
     @kopf.on.startup(registry=registry)
     async def start(**_: Any) -> None:
@@ -116,19 +116,16 @@ def build_registry(runtime: Runtime, stop: asyncio.Event) -> kopf.OperatorRegist
     return registry
 
 
-def _paced(found: kopf.ConnectionInfo) -> kopf.AiohttpSession:
-    """The session that kopf would make of these credentials, with a pace for its watches; kopf closes it."""
+async def _session(credentials: Credentials) -> kopf.AiohttpSession:
+    """
+    A session for kopf by the credentials that the engine writes with: what is watched and what is written is one
+    cluster, and exec plugins work for both. With a pace for its watches; kopf closes it, and asks again after a 401.
+    """
+    endpoint, authorization = credentials.endpoint, await credentials.authorization()
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
-        headers=found.as_http_headers(),
-        proxy=found.proxy_url,
-        trust_env=bool(found.trust_env),
+        connector=aiohttp.TCPConnector(limit=0, ssl=endpoint.tls or True),
+        headers={"Authorization": authorization} if authorization else {},
+        proxy=endpoint.proxy,
         middlewares=(WatchPace(),),
     )
-    return kopf.AiohttpSession(
-        aiohttp_session=session,
-        server=found.server,
-        default_namespace=found.default_namespace,
-        priority=found.priority,
-        expiration=found.expiration,
-    )
+    return kopf.AiohttpSession(aiohttp_session=session, server=endpoint.server)

@@ -84,6 +84,7 @@ def speed_rows(figures: Figures) -> list[Row]:
     bare = count / mean(each.busy_seconds for each in figures.bare)
     own = count / made.busy_seconds
     cpu = figures.creation_usage.cpu_seconds * 1000
+    bare_cpu = figures.bare_cpu_seconds * 1000 / sum(each.writes for each in figures.bare)
     each_bare = " / ".join(f"{count / each.busy_seconds:.1f}" for each in figures.bare)
     bare_writes = mean(each.writes / each.busy_seconds for each in figures.bare)
     return [
@@ -104,6 +105,7 @@ def speed_rows(figures: Figures) -> list[Row]:
             f"≤ {MOST_CPU_MS_PER_CHILD}",
             cpu / children <= MOST_CPU_MS_PER_CHILD,
         ),
+        ("CPU ms per write, operator / bare loop", f"{cpu / made.writes:.2f} / {bare_cpu:.2f}", "", None),
         ("memory (RSS), MiB", f"{figures.creation_usage.memory_bytes / 2**20:.0f}", "", None),
         (
             "restart, CPU ms per object, start-up included",

@@ -5,6 +5,7 @@ status, an edit and a deletion by hand, and the end of all objects.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ class Figures:
     objects: int
     children_per_object: int = 0
     bare: list[Timeline] = field(default_factory=list)
+    bare_cpu_seconds: float = 0.0
     created: Timeline | None = None
     creation: Writes = field(default_factory=Writes)
     by_kind: Counter[str] = field(default_factory=Counter)
@@ -103,7 +105,9 @@ class Story:
         self._say(f"the bare loop, {when} the operator")
         keys = self._keys(f"bare-{when}")
         begin = lines(self._plane)
+        before = time.process_time()
         run_bare_loop(self._access, recording, keys)
+        self.figures.bare_cpu_seconds += time.process_time() - before
         self.figures.bare.append(measure(self._plane, (BARE_LOOP,), begin))
         self._say("deleting what it made")
         in_parallel(self._let_go, keys)

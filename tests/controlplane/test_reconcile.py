@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from egressgateway.engine.owner import FINALIZER
+from egressgateway.plan.names import FINALIZER
 from harness.cluster import Cluster
 from harness.gateways import CLIENTS, NAMESPACES, ChildName, Gateways, destination
 from harness.rest import Object

@@ -196,7 +196,7 @@ class FaultProxy:
             self._started.set()
             await self._stop.wait()
             await runner.cleanup()
-        # TLS connections end a little after their session, and tell nobody (aiohttp's documentation, "Graceful Shutdown").
+        # TLS connections end a little after their session, and tell nobody (aiohttp's pages, "Graceful Shutdown").
         await asyncio.sleep(0.25)
 
     def _application(self) -> web.Application:

@@ -68,16 +68,20 @@ def merge_patch(desired: Any, live: Any) -> Any:
 
 def _holds(desired: Any, live: Any, field: str) -> bool:
     if isinstance(desired, dict):
-        if not isinstance(live, dict):
-            return not desired and live is None
-        if field in _WHOLE_FIELDS:
-            return bool(desired == live)
-        if field in _QUANTITY_FIELDS:
-            return all(key in live and same_quantity(value, live[key]) for key, value in desired.items())
-        return all(_holds(value, live.get(key), key) for key, value in desired.items())
+        return _holds_mapping(desired, live, field)
     if isinstance(desired, (list, tuple)):
         return _holds_list(list(desired), live, field)
     return bool(desired == live) and isinstance(desired, bool) == isinstance(live, bool)
+
+
+def _holds_mapping(desired: dict[str, Any], live: Any, field: str) -> bool:
+    if not isinstance(live, dict):
+        return not desired and live is None
+    if field in _WHOLE_FIELDS:
+        return desired == live
+    if field in _QUANTITY_FIELDS:
+        return all(key in live and same_quantity(value, live[key]) for key, value in desired.items())
+    return all(_holds(value, live.get(key), key) for key, value in desired.items())
 
 
 def _holds_list(desired: list[Any], live: Any, field: str) -> bool:

@@ -11,12 +11,13 @@ from egressgateway.api.objects import DEFAULT_CLASS_ANNOTATION, GATEWAY_NAME
 from egressgateway.api.scalars import parse_instant
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.api.validation import SpecError, parse_class_spec, parse_spec
+from egressgateway.diff.changeset import is_child_of
 from egressgateway.engine.caches import Caches, key_of, names_in
 from egressgateway.engine.memory import Progress
 from egressgateway.facts import ClassFacts, Facts, GatewayFacts, Rival, WorkloadFacts
 from egressgateway.plan.claims import contended_names, read_claims
 from egressgateway.plan.ir import Stage
-from egressgateway.plan.names import workload_name
+from egressgateway.plan.names import FINALIZER, workload_name
 from egressgateway.plan.retain import stage_of
 from egressgateway.refs import Key, Manifest
 from egressgateway.settings import Settings
@@ -48,17 +49,19 @@ class Observer:
             self._specs.pop(key, None)
             return None
         gateway = self._gateway(key, manifest)
-        live = self._caches.children_of(key)
+        labelled = self._caches.children_of(key)
+        live = {ref: found for ref, found in labelled.items() if is_child_of(found, key)}
         grace = self._settings.mesh.push_grace.total_seconds()
-        namespace = self._caches.namespaces.get("", key.namespace) or {}
+        namespace = self._caches.namespaces.get("", key.namespace)
         return Facts(
             now=now,
             gateway=gateway,
             class_=self._class(manifest),
             mesh=self._settings.mesh,
-            namespace_labels=(namespace.get("metadata") or {}).get("labels") or {},
+            namespace_labels=None if namespace is None else namespace["metadata"].get("labels") or {},
             rivals=tuple(self._rival(other) for other in self._rivals(key, manifest)),
             live=live,
+            others={ref: found for ref, found in labelled.items() if ref not in live},
             workload=self._workload(key, progress, clock),
             unserved=self.unserved,
             gateway_settled=clock - progress.gateway_written_at >= grace,
@@ -108,12 +111,15 @@ class Observer:
 
     def _rivals(self, key: Key, manifest: Manifest) -> list[Manifest]:
         keys = self._caches.hosts.rivals_of(key, names_in(manifest))
-        return [found for other in keys if (found := self._caches.gateways.get(*other)) is not None]
+        found = (self._caches.gateways.get(*other) for other in keys)
+        return [rival for rival in found if rival is not None and not _has_let_go(rival)]
 
     def _rival(self, manifest: Manifest) -> Rival:
         key = key_of(manifest)
         routes = (
-            child for child in self._caches.children["VirtualService"].by_index(key) if stage_of(child) is Stage.CLIENTS
+            child
+            for child in self._caches.children["VirtualService"].by_index(key)
+            if stage_of(child) is Stage.CLIENTS and is_child_of(child, key)
         )
         return Rival(
             key=key,
@@ -134,6 +140,12 @@ class Observer:
             progress.first_ready_at = clock
         patient = clock - progress.first_ready_at < PATIENCE.total_seconds()
         return WorkloadFacts(replicas, ready, complete=ready >= replicas or not patient)
+
+
+def _has_let_go(gateway: Manifest) -> bool:
+    """Whether it is being deleted and has withdrawn its clients: only somebody else's finalizer keeps it."""
+    metadata = gateway["metadata"]
+    return "deletionTimestamp" in metadata and FINALIZER not in (metadata.get("finalizers") or ())
 
 
 def _class_facts(manifest: Manifest) -> ClassFacts:

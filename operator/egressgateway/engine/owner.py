@@ -8,7 +8,7 @@ changed meanwhile, so `Ready` is never true of a generation that nobody looked a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.request import merge_patch
@@ -18,10 +18,9 @@ from egressgateway.engine.events import EventRecorder
 from egressgateway.engine.metrics import Metrics
 from egressgateway.engine.transitions import transitions
 from egressgateway.errors import NotFound
-from egressgateway.refs import EGRESS_GATEWAY, GROUP, Key, Manifest
+from egressgateway.plan.names import FINALIZER
+from egressgateway.refs import EGRESS_GATEWAY, Key, Manifest
 from egressgateway.status.merge import status_patch
-
-FINALIZER: Final = f"{GROUP}/withdraw"
 
 
 class OwnerWriter:

@@ -35,7 +35,7 @@ from egressgateway.refs import Key, ObjectRef
 from egressgateway.render.environment import Renderer
 from egressgateway.render.manifests import Desired, RenderCache
 from egressgateway.settings import Settings
-from egressgateway.status.merge import is_cosmetic, merge_status, suspended_status
+from egressgateway.status.merge import broken_status, is_cosmetic, merge_status, suspended_status
 from egressgateway.status.summarize import Observed, summarize
 
 log = logging.getLogger(__name__)
@@ -97,12 +97,23 @@ class Reconciler:
         if facts is None:
             self._forget(key)
             return Done()
+        try:
+            return await self._step(facts, progress)
+        except ClusterError:
+            raise
+        except Exception as error:
+            # Ours to mend, and until then the status must not go on saying what was true before.
+            await self._owner.write_status(
+                key, broken_status(facts.gateway.status, facts.gateway.generation, facts.now, error)
+            )
+            raise
+
+    async def _step(self, facts: Facts, progress: Progress) -> Outcome:
         if facts.gateway.deleting:
             return await self._withdraw(facts, progress)
         if facts.gateway.spec is not None and facts.gateway.spec.suspend:
-            await self._owner.write_status(
-                key, suspended_status(facts.gateway.status, facts.gateway.generation, facts.now)
-            )
+            status = suspended_status(facts.gateway.status, facts.gateway.generation, facts.now)
+            await self._owner.write_status(facts.key, status)
             return Done()
         return await self._converge(facts, progress)
 
@@ -213,7 +224,8 @@ class Reconciler:
 
 
 def _compare(plan: Plan, desired: tuple[Desired, ...], facts: Facts, progress: Progress) -> ChangeSet:
-    changes = diff(plan, desired, facts.live, facts.key, progress.written, compared=progress.compared)
+    found = {**facts.live, **facts.others}
+    changes = diff(plan, desired, found, facts.key, progress.written, compared=progress.compared)
     progress.compared = changes.in_sync
     return changes
 

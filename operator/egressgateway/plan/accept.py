@@ -123,11 +123,14 @@ def _namespace_is_allowed(facts: Facts) -> Iterator[Finding]:
     allowed = class_spec.allowed_namespaces if class_spec else None
     if allowed is None or allowed.selector is None:
         return
+    if facts.namespace_labels is None:
+        yield Finding(_ACCEPTED, Reason.PENDING, f"namespace {facts.key.namespace} has not been seen yet")
+        return
     if not allowed.selector.matches(facts.namespace_labels):
         yield Finding(
             _ACCEPTED,
             Reason.NAMESPACE_NOT_ALLOWED,
-            f"EgressGatewayClass {facts.class_.name} does not serve namespace {facts.key.namespace}: "
+            f"spec.className: EgressGatewayClass {facts.class_.name} does not serve namespace {facts.key.namespace}: "
             "its allowedNamespaces selects others; ask the platform's admin, or name another class",
         )
 
@@ -164,7 +167,7 @@ def _gateway_settings_are_allowed(facts: Facts) -> Iterator[Finding]:
 
 
 def _injection_is_enabled(facts: Facts) -> Iterator[Finding]:
-    if facts.namespace_labels.get("istio-injection") == "disabled":
+    if (facts.namespace_labels or {}).get("istio-injection") == "disabled":
         yield Finding(
             _RESOLVED,
             Reason.INJECTION_DISABLED,
@@ -254,7 +257,7 @@ def _destination_findings(
             yield Finding(
                 _ACCEPTED,
                 Reason.HOST_NOT_ALLOWED,
-                f"{field}: EgressGatewayClass {facts.class_.name} does not allow host {host}; "
+                f"{field}.hosts: EgressGatewayClass {facts.class_.name} does not allow {host}; "
                 "ask the platform's admin, or remove it",
                 part,
             )
@@ -291,7 +294,7 @@ def _host_conflicts(facts: Facts, claims: Claims, destination: Destination, inde
             yield Finding(
                 _ACCEPTED,
                 Reason.HOST_CONFLICT,
-                f"spec.destinations[{index}]: host {host} belongs to EgressGateway {winner} in namespace "
-                f"{facts.key.namespace}, which claimed it first; remove it from one of the two",
+                f"spec.destinations[{index}].hosts: {host} belongs to EgressGateway {winner} in namespace "
+                f"{facts.key.namespace}, which has the older right to it; remove it from one of the two",
                 destination.name,
             )

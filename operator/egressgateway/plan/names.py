@@ -19,6 +19,7 @@ LABEL_STAGE: Final = f"{GROUP}/stage"
 LABEL_PART: Final = f"{GROUP}/part"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 ANNOTATION_DIGEST: Final = f"{GROUP}/digest"
+FINALIZER: Final = f"{GROUP}/withdraw"
 
 CHILD_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 """What the informers of children ask the API server for."""

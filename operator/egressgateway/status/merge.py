@@ -47,6 +47,22 @@ def suspended_status(old: Mapping[str, Any], generation: int, now: datetime) -> 
     }
 
 
+def broken_status(old: Mapping[str, Any], generation: int, now: datetime, error: Exception) -> dict[str, Any]:
+    """The status while a bug of the operator keeps it from looking at the object; what runs is not touched."""
+    message = cut(f"the operator failed and tries again, its log has the trace: {type(error).__name__}: {error}")
+    ready = Condition(ConditionType.READY, "False", Reason.INTERNAL_ERROR, message)
+    programmed = Condition(ConditionType.PROGRAMMED, "False", Reason.INTERNAL_ERROR, message)
+    reconciling = Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, message)
+    told = {condition.type for condition in (ready, programmed, reconciling)} | {ConditionType.STALLED}
+    before = old.get("conditions") or ()
+    others = [{**c, "observedGeneration": generation} for c in before if c["type"] not in told]
+    return {
+        **old,
+        "observedGeneration": generation,
+        "conditions": [*others, *_timed(before, (programmed, ready, reconciling), generation, now)],
+    }
+
+
 def status_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any] | None:
     """Merge patch that turns `old` into `new`; None when they are equal."""
     if _normal(old) == _normal(new):

@@ -306,7 +306,7 @@ def test_a_child_that_lingers_in_deletion_is_not_called_programmed(world: World)
 
 
 def test_a_refused_destination_does_not_hold_back_the_others() -> None:
-    """A write that the server refuses on every pass once counted as a change of the gateway: nobody was ever steered."""
+    """A write that is refused on every pass once counted as a change of the gateway: nobody was ever steered."""
     world = World(spec(destination("x"), destination("y", OTHER)))
 
     def refuse(ref: ObjectRef) -> None:

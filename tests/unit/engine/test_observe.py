@@ -145,6 +145,7 @@ def test_rivals_are_those_of_the_namespace_with_a_name_in_common() -> None:
             "namespace": "shop",
             "name": "r",
             "labels": child_labels(OTHER) | {"egressgateway.dev/stage": "clients"},
+            "ownerReferences": owned_by(OTHER),
         },
         "spec": {"hosts": [HOST]},
     }
@@ -155,14 +156,32 @@ def test_rivals_are_those_of_the_namespace_with_a_name_in_common() -> None:
     assert rival.claimed == {HOST: datetime(2025, 1, 1, tzinfo=UTC)}
 
 
+def test_a_namespace_that_was_not_seen_has_no_labels_to_judge_by() -> None:
+    """No labels at all would be a verdict: a class that selects namespaces would withdraw what it allows."""
+    assert facts(caches_of(gateway())).namespace_labels is None
+
+
+def test_objects_with_our_labels_and_no_owner_are_others() -> None:
+    """Anybody can set labels: such an object decides nothing, but its name is taken."""
+    caches = caches_of(gateway())
+    caches.put_child("Deployment", deployment(1))
+    assert (len(facts(caches).live), len(facts(caches).others)) == (0, 1)
+
+
 def test_children_of_another_namespace_are_not_the_objects() -> None:
     """Labels say whose child it is; an object elsewhere that carries them is none."""
     caches = caches_of(gateway())
-    caches.put_child("Deployment", deployment(1))
+    own = deployment(1)
+    own["metadata"]["ownerReferences"] = owned_by(ME)
+    caches.put_child("Deployment", own)
     stray = deployment(1)
     stray["metadata"]["namespace"] = "lab"
     caches.put_child("Deployment", stray)
     assert [ref.namespace for ref in facts(caches).live] == ["shop"]
+
+
+def owned_by(key: Key) -> list[Manifest]:
+    return [{"apiVersion": "egressgateway.dev/v1alpha1", "kind": "EgressGateway", "name": key.name, "uid": "u"}]
 
 
 def affected(caches: Caches, manifest: Manifest) -> set[Key]:
