@@ -155,6 +155,8 @@ class TestDrift:
             ("Service", {"spec": {"selector": {"app": "other"}}}),
             ("PodDisruptionBudget", {"spec": {"maxUnavailable": None, "minAvailable": 7}}),
             ("Deployment", {"metadata": {"labels": {"egressgateway.dev/stage": "clients"}}}),
+            ("Gateway", {"metadata": {"labels": {"egressgateway.dev/gateway": "other"}}}),
+            ("NetworkPolicy", {"metadata": {"labels": {"app.kubernetes.io/managed-by": "Helm"}}}),
         ],
         ids=lambda value: value if isinstance(value, str) else "-".join(next(iter(value.values()))),
     )

@@ -41,7 +41,7 @@ class TestFirstApply:
         header, row = kubectl("get", "egressgw").stdout.splitlines()
         assert header.split() == COLUMNS.split()
         assert row.split()[:-1] == ["partners", "partners-egress", "1/1", "True", "Ready"]
-        wide = kubectl("get", "egress", "-o", "wide").stdout.splitlines()
+        wide = kubectl("get", "egressgateways", "-o", "wide").stdout.splitlines()
         assert wide[0].split() == [*COLUMNS.split(), *WIDE.split()]
         assert wide[1].endswith("2/2 gateway pods ready, 1 destination routed")
         assert "httpbin.org" in wide[1].split()

@@ -12,7 +12,7 @@ from typing import Any
 from egressgateway.cluster.store import Change, Store
 from egressgateway.plan.claims import contended_names
 from egressgateway.plan.names import LABEL_GATEWAY, LABEL_NAMESPACE
-from egressgateway.refs import CHILD_RESOURCES, Key, Manifest, ObjectRef
+from egressgateway.refs import CHILD_RESOURCES, EGRESS_GATEWAY, GROUP, Key, Manifest, ObjectRef
 
 
 def key_of(gateway: Manifest) -> Key:
@@ -21,8 +21,16 @@ def key_of(gateway: Manifest) -> Key:
 
 
 def owner_of(child: Manifest) -> Key | None:
-    """EgressGateway whose child the labels say that this is."""
-    labels = child["metadata"].get("labels") or {}
+    """
+    EgressGateway whose child this is by its owner reference, else by what its labels say.
+
+    Labels alone anybody can set. A child whose label somebody changed stays ours, and is put right.
+    """
+    metadata = child["metadata"]
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("kind") == EGRESS_GATEWAY.kind and str(owner.get("apiVersion", "")).startswith(f"{GROUP}/"):
+            return Key(metadata.get("namespace", ""), owner["name"])
+    labels = metadata.get("labels") or {}
     name, namespace = labels.get(LABEL_GATEWAY), labels.get(LABEL_NAMESPACE)
     return Key(namespace, name) if name and namespace else None
 
@@ -75,7 +83,7 @@ class Caches:
         self.hosts = HostIndex()
 
     def children_of(self, key: Key) -> dict[ObjectRef, Manifest]:
-        """Live objects that carry the labels of `key`'s children, in its own namespace."""
+        """Live objects that are `key`'s by owner or by labels, in its own namespace."""
         return {
             ObjectRef(kind, found["metadata"].get("namespace", ""), found["metadata"]["name"]): found
             for kind, store in self.children.items()
