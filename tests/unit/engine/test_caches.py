@@ -1,0 +1,82 @@
+"""Which change of which object makes which key be looked at again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from egressgateway.cluster.store import Change
+from egressgateway.engine.caches import Caches, owner_of
+from egressgateway.refs import Key, Manifest
+
+KEY = Key("payments", "partners")
+
+
+def child(kind: str = "ServiceEntry", *, labels: dict[str, str] | None = None, **fields: Any) -> Manifest:
+    """A child of `KEY`, with what else is said of it."""
+    owner = {"apiVersion": "egressgateway.dev/v1alpha1", "kind": "EgressGateway", "name": KEY.name, "uid": "1"}
+    metadata = {
+        "name": "partners-egress",
+        "namespace": KEY.namespace,
+        "uid": "2",
+        "labels": {
+            "egressgateway.dev/gateway": KEY.name,
+            "egressgateway.dev/namespace": KEY.namespace,
+            **(labels or {}),
+        },
+        "ownerReferences": [owner],
+    }
+    return {"kind": kind, "metadata": metadata, "spec": {"hosts": ["api.example.com"]}, **fields}
+
+
+def changed(old: Manifest | None, new: Manifest | None) -> set[Key]:
+    """Keys that the step from `old` to `new` concerns."""
+    event = "ADDED" if old is None else "DELETED" if new is None else "MODIFIED"
+    return Caches().affected_by_child(Change(event, old, new, listed=False))  # type: ignore[arg-type]
+
+
+def test_new_and_deleted_child_concern_its_owner() -> None:
+    """One that appears may be foreign, one that vanishes must be made again."""
+    assert changed(None, child()) == {KEY}
+    assert changed(child(), None) == {KEY}
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        child(spec={"hosts": ["evil.example.com"]}),
+        child(labels={"egressgateway.dev/stage": "clients"}),
+        child(data={"extra": "field"}),
+    ],
+    ids=["spec", "labels", "other-field"],
+)
+def test_changed_child_concerns_its_owner(new: Manifest) -> None:
+    """Everything but the status may be drift."""
+    assert changed(child(), new) == {KEY}
+
+
+def test_status_of_a_child_concerns_nobody() -> None:
+    """Istiod and controllers write it all the time, and no reconcile reads it."""
+    assert changed(child(), child(status={"addresses": [{"value": "240.240.0.1"}]})) == set()
+    assert changed(child("Deployment"), child("Deployment", status={"observedGeneration": 2})) == set()
+
+
+def test_ready_pods_of_a_deployment_concern_its_owner() -> None:
+    """They decide whether clients are sent through the gateway."""
+    assert changed(child("Deployment"), child("Deployment", status={"readyReplicas": 1})) == {KEY}
+
+
+def test_owner_reference_counts_before_labels() -> None:
+    """A child whose label somebody changed is still ours; one without an owner is whose labels it has."""
+    relabelled = child(labels={"egressgateway.dev/gateway": "other"})
+    assert owner_of(relabelled) == KEY
+    del relabelled["metadata"]["ownerReferences"]
+    assert owner_of(relabelled) == Key(KEY.namespace, "other")
+
+
+def test_child_that_changes_hands_concerns_both() -> None:
+    """The one that lost it makes it again, the one that got it judges it."""
+    relabelled = child(labels={"egressgateway.dev/gateway": "other"})
+    del relabelled["metadata"]["ownerReferences"]
+    assert changed(child(), relabelled) == {KEY, Key(KEY.namespace, "other")}
