@@ -152,6 +152,9 @@ class Reconciler:
             seen = self._observe(key, progress)
             if seen is None:
                 return Done()
+            if not _is_same_object(seen, facts):
+                # Edited or deleted meanwhile: what was decided is no verdict on what stands there now.
+                return Again(timedelta(0))
             facts, left = seen, _compare(done.plan, done.desired, seen, progress)
         observed = Observed(
             missing=frozenset(write.ref for write in left.writes) | left.going,
@@ -235,6 +238,12 @@ def _time_helps(done: _Pass, failed: Set[ObjectRef], ref: ObjectRef) -> bool:
     parts = {item.ref: item.part for item in done.desired}
     broken = {parts.get(other, "") for other in failed if other.kind not in BESIDE_THE_WAY}
     return ref in parts and not broken & {"", parts[ref]}
+
+
+def _is_same_object(one: Facts, other: Facts) -> bool:
+    """Whether both saw one generation of one object."""
+    mine, others = one.gateway, other.gateway
+    return (mine.uid, mine.generation, mine.deleting) == (others.uid, others.generation, others.deleting)
 
 
 def _is_final(error: ClusterError) -> bool:

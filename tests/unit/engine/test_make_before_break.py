@@ -372,3 +372,21 @@ def test_a_route_that_goes_while_the_object_is_refused_unregisters_its_host() ->
     assert leaks(world.live) == set()
     assert read_routing(world.live).registered == {(HOST, 80)}
     world.close()
+
+
+def test_an_edit_during_a_pass_is_not_reported_as_looked_at(world: World) -> None:
+    """The pass judged and planned the spec before: its verdict once went into the status of the new generation."""
+    ref = next(ref for ref in world.live if ref.kind == "Gateway")
+    world.remove(ref)
+    seen = world.status["observedGeneration"]
+
+    def edit(_: ObjectRef) -> None:
+        world.server.before = lambda _: None
+        world.edit(spec(destination("x"), destination("y", OTHER)))
+
+    world.server.before = edit
+    world.reconcile()
+    assert world.status["observedGeneration"] == seen
+    world.settle()
+    assert world.status["observedGeneration"] == seen + 1
+    assert condition(world, "Ready") == ("True", "Ready")
