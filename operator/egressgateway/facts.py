@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.spec import EgressGatewaySpec
@@ -44,16 +44,114 @@ class ClassFacts:
     spec: EgressGatewayClassSpec | None
     errors: tuple[SpecError, ...] = ()
 
+    def __str__(self) -> str:
+        return f"EgressGatewayClass {self.name}" if self.name else "the built-in class"
+
+
+EVERY_NAMESPACE: Final = "*"
+"""Stands for every namespace of the cluster, in `exportTo` and among consumers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A claim as a status holds it. `gateway`: `namespace/name` on which a host is exposed; empty for destinations."""
+
+    host: str
+    gateway: str = ""
+
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """Another EgressGateway that wants, claims or steers a name, seen from one consumer namespace that both serve."""
+    """
+    Another EgressGateway that has a name in common, or one that a wildcard covers.
+
+    Attributes:
+        serves: by name, the consumer namespaces for which it wants the name; `*` among them stands for every one.
+        exposes: names that it wants on a gateway that it shares with others.
+        tcp_ports: by port number without a host name in the protocol, the consumer namespaces that it serves there.
+        claimed: what its status claims, and since when.
+        since: by consumer namespace (or `*`), since when its status has it.
+        steers: by name, the namespaces whose clients its live routes send to it.
+    """
 
     key: Key
     created: datetime
-    wants: frozenset[str]
-    claimed: Mapping[str, datetime]
-    steers: frozenset[str]
+    serves: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    exposes: frozenset[Claimed] = frozenset()
+    tcp_ports: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    claimed: Mapping[Claimed, datetime] = field(default_factory=dict)
+    since: Mapping[str, datetime] = field(default_factory=dict)
+    steers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRoute:
+    """
+    A VirtualService for sidecars, or a ServiceEntry, that is no child of the operator's.
+
+    `visible_in`: namespaces that it is exported to, `*` among them stands for every one.
+    """
+
+    ref: ObjectRef
+    hosts: frozenset[str]
+    visible_in: frozenset[str]
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MeshConfig:
+    """
+    What the mesh's own configuration says (ConfigMap `istio` of the root namespace, key `mesh`), as far as it was read.
+
+    Attributes:
+        outbound_policy: `ALLOW_ANY` or `REGISTRY_ONLY`; None when it is not known.
+        authorizers: external authorizers by name, and whether they see connections (`grpc`) or only requests (`http`);
+            None when they are not known.
+        dns_capture: sidecars answer DNS and give addresses of their own to hosts without one.
+        scopes_gateways: a Gateway selects pods of its own namespace only (PILOT_SCOPE_GATEWAY_TO_NAMESPACE).
+        context_propagation: the mesh can switch off trace context without switching off spans (Istio 1.30 and later).
+        normalizes_slashes: encoded slashes in paths are decoded or refused before policies look at them.
+    """
+
+    outbound_policy: str | None = None
+    authorizers: Mapping[str, str] | None = None
+    dns_capture: bool = False
+    scopes_gateways: bool = False
+    context_propagation: bool = False
+    normalizes_slashes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PodSelection:
+    """Pods that an object depends on and that are not its own: of one namespace (empty: of all), by labels."""
+
+    namespace: str
+    labels: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """One pod of a gateway that somebody else runs."""
+
+    namespace: str
+    name: str
+    service_account: str
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """
+    Objects that a spec or its class names, as last read.
+
+    `objects` holds None for what does not exist; what is absent has not been read yet. `unreadable` are those that the
+    operator may not read: nothing is known of them. A Secret's values are never here but for certificates
+    (`tls.crt`, `ca.crt` and Istio's other names of them): a private key is replaced by an empty string.
+    """
+
+    objects: Mapping[ObjectRef, Manifest | None] = field(default_factory=dict)
+    pods: Mapping[PodSelection, tuple[PodFacts, ...]] = field(default_factory=dict)
+    unreadable: frozenset[ObjectRef] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +182,14 @@ class Facts:
     mesh: MeshSettings
     namespace_labels: Mapping[str, str] | None = field(default_factory=dict)
     """None while the namespace has not been seen: then nothing is concluded from its labels."""
+
+    namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Labels of every namespace that is known, by name; without those that are being deleted."""
+
+    mesh_config: MeshConfig = field(default_factory=MeshConfig)
+    references: References = field(default_factory=References)
+    foreign_routes: tuple[ForeignRoute, ...] = ()
+    """Those for a host of the object, or for one that a wildcard of the object covers."""
 
     rivals: tuple[Rival, ...] = ()
     live: Mapping[ObjectRef, Manifest] = field(default_factory=dict)

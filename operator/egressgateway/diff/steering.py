@@ -16,7 +16,8 @@ from enum import StrEnum
 from egressgateway.diff.changeset import BESIDE_THE_WAY, ChangeSet, Delete, Write
 from egressgateway.facts import Facts
 from egressgateway.plan.ir import Stage
-from egressgateway.plan.retain import hosts_of, live_clients, part_of, ways_in_use, ways_of
+from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, ways_in_use, ways_of
+from egressgateway.plan.site import workload_of
 from egressgateway.refs import Manifest, ObjectRef
 
 
@@ -97,7 +98,8 @@ def _hold_of(burst: Burst, changes: ChangeSet, facts: Facts, *, written: frozens
         return Hold.NAME_TAKEN
     if not _opens_a_way(burst, facts.live) or _is_leaking(burst, facts.live):
         return None
-    if facts.workload.ready == 0 or not facts.workload.complete:
+    workload = workload_of(facts)
+    if workload.ready == 0 or not workload.complete:
         return Hold.GATEWAY_NOT_READY
     if relies_on(burst, written) or not facts.gateway_settled:
         return Hold.PUSH
@@ -117,7 +119,7 @@ def _is_leaking(burst: Iterable[Write | Delete], live: Mapping[ObjectRef, Manife
 
     Somebody deleted or changed the VirtualService: right now requests go direct, so its repair does not wait.
     """
-    routes = (found for found in live_clients(live, "VirtualService") if any(ways_of(found)))
+    routes = (found for found in mesh_routes(live) if any(ways_of(found)))
     steered = {host for found in routes for host in hosts_of(found)}
     registered = {host for found in live_clients(live, "ServiceEntry") for host in hosts_of(found)}
     return any(hosts_of(manifest) & (registered - steered) for manifest in map(_manifest_of, burst))

@@ -1,27 +1,53 @@
 """
 Everything that stands against an object: a chain of checks, each pure, each reporting all that it finds.
 
-A finding takes out one part or the whole object; what is left is planned. Nothing here is raised, nothing is written.
+A finding takes out one part or the whole object, or only something of a part; what is left is planned. Nothing here is
+raised, nothing is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.destination import Destination
+from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.scalars import format_instant
 from egressgateway.api.spec import EgressGatewaySpec
-from egressgateway.facts import Facts
-from egressgateway.plan.claims import Claims, read_claims, resolve_claims
-from egressgateway.plan.findings import Consequence, Finding
-from egressgateway.plan.hosts import is_allowed
-from egressgateway.plan.retain import live_clients
-from egressgateway.plan.unsupported import unsupported_in_class, unsupported_in_destination, unsupported_in_spec
+from egressgateway.facts import Claimed, Facts
+from egressgateway.plan.claims import Claims, Stakes, read_claims, resolve_claims
+from egressgateway.plan.conflicts import (
+    exposed_conflicts,
+    exposed_port_conflicts,
+    host_conflicts,
+    lost_namespaces,
+    port_conflicts,
+    route_conflicts,
+)
+from egressgateway.plan.consumers import Consumers, consumers_of, without
+from egressgateway.plan.findings import Consequence, Finding, Notice, exposed_part
+from egressgateway.plan.guards import guard_consumers, guard_destination, guard_exposed, guard_object
+from egressgateway.plan.references import gateway_ref
+from egressgateway.plan.resolve import (
+    next_certificate_end,
+    resolve_class,
+    resolve_destination,
+    resolve_exposed,
+    unchecked_references,
+)
+from egressgateway.plan.retain import mesh_routes, namespaces_of_export
+from egressgateway.plan.unsupported import (
+    too_many_consumers,
+    unsupported_in_class,
+    unsupported_in_destination,
+    unsupported_in_exposed,
+    unsupported_in_spec,
+)
+from egressgateway.refs import ObjectRef
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 _RESOLVED: Final = ConditionType.RESOLVED_REFS
@@ -32,16 +58,23 @@ class Acceptance:
     """
     What may be planned.
 
-    `served` are destinations without a finding; `kept` names those whose live children stay untouched. When a finding
-    takes out the object, `keep_all` says whether its children stay.
+    Attributes:
+        served: destinations that nothing takes out, `exposed` likewise.
+        consumers: by destination, the namespaces that it serves.
+        kept: parts that are taken out and whose live children stay untouched. When a finding takes out the object,
+            `keep_all` says whether its children stay.
+        next_look: when something expires, so that the object must be judged again.
     """
 
     findings: tuple[Finding, ...]
     served: tuple[Destination, ...]
     claims: Claims
+    exposed: tuple[ExposedHost, ...] = ()
+    consumers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
     keep_all: bool = False
-    next_expiry: datetime | None = None
+    notices: tuple[Notice, ...] = ()
+    next_look: datetime | None = None
 
     @property
     def of_object(self) -> tuple[Finding, ...]:
@@ -50,33 +83,43 @@ class Acceptance:
     def of_part(self, name: str) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.part == name)
 
+    def is_taken_out(self, part: str) -> bool:
+        """Whether a part is not planned."""
+        return any(not finding.partial for finding in (*self.of_object, *self.of_part(part)))
+
 
 def accept(facts: Facts) -> Acceptance:
-    """Judge the object as a whole, then each destination."""
+    """Judge the object as a whole, then each of its parts."""
     of_object = tuple(_object_findings(facts))
     spec, class_spec = facts.gateway.spec, facts.class_.spec
     if spec is None or class_spec is None or of_object:
         withdraw = any(finding.consequence is Consequence.WITHDRAW for finding in of_object)
-        names = () if withdraw else _names_to_keep(facts)
-        return Acceptance(of_object, (), resolve_claims(facts, names, steered_hosts(facts)), keep_all=not withdraw)
-    return _accept_destinations(facts, spec, class_spec)
+        claims = resolve_claims(facts, Stakes() if withdraw else _stakes_to_keep(facts))
+        return Acceptance(of_object, (), claims, keep_all=not withdraw)
+    return _Judge(facts, spec, class_spec).accept()
 
 
-def steered_hosts(facts: Facts) -> frozenset[str]:
-    """Names that live children of the object steer now."""
-    return frozenset(
-        host
-        for found in live_clients(facts.live, "VirtualService")
-        for host in (found.get("spec") or {}).get("hosts", ())
-    )
+def steered_names(facts: Facts) -> dict[str, frozenset[str]]:
+    """Names that live children of the object steer now, and the namespaces whose clients they steer."""
+    return {
+        host: namespaces_of_export(route, facts.key.namespace)
+        for route in mesh_routes(facts.live)
+        for host in (route.get("spec") or {}).get("hosts", ())
+    }
 
 
-def _names_to_keep(facts: Facts) -> tuple[str, ...]:
+def _stakes_to_keep(facts: Facts) -> Stakes:
     """While an object cannot be judged it keeps what it claims, asks for or steers, and takes nothing new."""
-    spec, steered = facts.gateway.spec, steered_hosts(facts)
+    spec, steered = facts.gateway.spec, steered_names(facts)
     asked = frozenset(name for destination in spec.destinations for name in destination.names) if spec else None
-    claimed = read_claims(facts.gateway.status)
-    return tuple(name for name in claimed if asked is None or name in asked or name in steered)
+    kept = [
+        claim
+        for claim in read_claims(facts.gateway.status)
+        if asked is None or claim.host in asked or claim.host in steered
+    ]
+    before = frozenset(entry.get("namespace", "") for entry in facts.gateway.status.get("consumers") or ())
+    serves = {claim.host: steered.get(claim.host) or before for claim in kept if not claim.gateway}
+    return Stakes(serves, frozenset(claim for claim in kept if claim.gateway), steered)
 
 
 def _object_findings(facts: Facts) -> Iterator[Finding]:
@@ -92,15 +135,13 @@ def _spec_is_valid(facts: Facts) -> Iterator[Finding]:
 def _class_exists(facts: Facts) -> Iterator[Finding]:
     class_, spec = facts.class_, facts.gateway.spec
     if class_.errors:
-        yield Finding(
-            _ACCEPTED, Reason.CLASS_NOT_FOUND, f"EgressGatewayClass {class_.name} is not valid: {class_.errors[0]}"
-        )
+        yield Finding(_ACCEPTED, Reason.CLASS_NOT_FOUND, f"{class_} is not valid: {class_.errors[0]}")
     elif class_.spec is None and class_.name and spec is not None and spec.class_name is None:
         yield Finding(
             _ACCEPTED,
             Reason.CLASS_NOT_FOUND,
-            f"spec.className: absent, and EgressGatewayClass {class_.name}, which served the object so far, is no "
-            "longer there as the default; name a class",
+            f"spec.className: absent, and {class_}, which served the object so far, is no longer there as the default; "
+            "name a class",
         )
     elif class_.spec is None and class_.name:
         yield Finding(
@@ -118,56 +159,33 @@ def _class_exists(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _namespace_is_allowed(facts: Facts) -> Iterator[Finding]:
-    class_spec = facts.class_.spec
-    allowed = class_spec.allowed_namespaces if class_spec else None
-    if allowed is None or allowed.selector is None:
-        return
-    if facts.namespace_labels is None:
-        yield Finding(_ACCEPTED, Reason.PENDING, f"namespace {facts.key.namespace} has not been seen yet")
-        return
-    if not allowed.selector.matches(facts.namespace_labels):
-        yield Finding(
-            _ACCEPTED,
-            Reason.NAMESPACE_NOT_ALLOWED,
-            f"spec.className: EgressGatewayClass {facts.class_.name} does not serve namespace {facts.key.namespace}: "
-            "its allowedNamespaces selects others; ask the platform's admin, or name another class",
-        )
+def _class_allows_the_object(facts: Facts) -> Iterator[Finding]:
+    if facts.gateway.spec is not None and facts.class_.spec is not None:
+        found = guard_object(facts, facts.gateway.spec, facts.class_.spec)
+        yield from (finding for finding in found if not finding.part)
 
 
-def _class_is_supported(facts: Facts) -> Iterator[Finding]:
-    if facts.class_.spec is not None:
-        for message in unsupported_in_class(facts.class_.name, facts.class_.spec):
-            yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message)
-
-
-def _spec_is_supported(facts: Facts) -> Iterator[Finding]:
-    if facts.gateway.spec is not None:
-        for message in unsupported_in_spec(facts.gateway.spec):
-            yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message)
-
-
-def _gateway_settings_are_allowed(facts: Facts) -> Iterator[Finding]:
+def _object_is_supported(facts: Facts) -> Iterator[Finding]:
     spec, class_spec = facts.gateway.spec, facts.class_.spec
-    if (
-        spec is None
-        or class_spec is None
-        or spec.gateway is None
-        or "GatewaySettings" not in (class_spec.denied_features or ())
-    ):
-        return
-    free = {"replicas", "autoscaling", "resources"}
-    for name in sorted(spec.gateway.model_fields_set - free):
-        field = type(spec.gateway).model_fields[name].alias or name
-        yield Finding(
-            _ACCEPTED,
-            Reason.FEATURE_NOT_ALLOWED,
-            f"spec.gateway.{field}: EgressGatewayClass {facts.class_.name} denies GatewaySettings; remove the field",
-        )
+    if class_spec is not None:
+        for message in unsupported_in_class(facts, class_spec):
+            yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message)
+    if spec is not None and class_spec is not None:
+        for message in unsupported_in_spec(facts, spec, class_spec):
+            yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message)
+        consumers = consumers_of(facts.key, spec, class_spec, facts.namespaces).all
+        if message := too_many_consumers(len(consumers)):
+            yield Finding(_ACCEPTED, Reason.INVALID, message)
+
+
+def _class_is_resolved(facts: Facts) -> Iterator[Finding]:
+    if facts.class_.spec is not None:
+        yield from resolve_class(facts, facts.class_.spec)
 
 
 def _injection_is_enabled(facts: Facts) -> Iterator[Finding]:
-    if (facts.namespace_labels or {}).get("istio-injection") == "disabled":
+    shared = facts.class_.spec is not None and facts.class_.spec.shared is not None
+    if not shared and (facts.namespace_labels or {}).get("istio-injection") == "disabled":
         yield Finding(
             _RESOLVED,
             Reason.INJECTION_DISABLED,
@@ -189,112 +207,151 @@ def _kinds_are_served(facts: Facts) -> Iterator[Finding]:
 _OBJECT_CHECKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _spec_is_valid,
     _class_exists,
-    _namespace_is_allowed,
-    _gateway_settings_are_allowed,
-    _class_is_supported,
-    _spec_is_supported,
+    _class_allows_the_object,
+    _object_is_supported,
+    _class_is_resolved,
     _injection_is_enabled,
     _kinds_are_served,
 )
 
 
-def _accept_destinations(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> Acceptance:
-    findings = [
-        finding
-        for index, destination in enumerate(spec.destinations)
-        for finding in _destination_findings(facts, class_spec, destination, index)
-    ]
-    refused = {finding.part for finding in findings}
-    wanted = [
-        host for destination in spec.destinations if destination.name not in refused for host in destination.names
-    ]
-    kept_names = [
-        name
-        for destination in spec.destinations
-        if _keeps(findings, destination.name)
-        for name in destination.names
-        if name in steered_hosts(facts)
-    ]
-    claims = resolve_claims(facts, [*wanted, *kept_names], steered_hosts(facts))
-    findings += [
-        finding
-        for index, destination in enumerate(spec.destinations)
-        if destination.name not in refused
-        for finding in _host_conflicts(facts, claims, destination, index)
-    ]
-    refused = {finding.part for finding in findings}
-    return Acceptance(
-        findings=tuple(findings),
-        served=tuple(destination for destination in spec.destinations if destination.name not in refused),
-        claims=claims,
-        kept=frozenset(name for name in refused if _keeps(findings, name)),
-        next_expiry=min(
-            (d.expires_at for d in spec.destinations if d.expires_at and d.expires_at > facts.now), default=None
-        ),
-    )
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Judges the parts of one object that nothing stands against as a whole."""
 
+    facts: Facts
+    spec: EgressGatewaySpec
+    class_spec: EgressGatewayClassSpec
 
-def _keeps(findings: list[Finding], part: str) -> bool:
-    own = [finding for finding in findings if finding.part == part]
-    return bool(own) and all(finding.consequence is Consequence.KEEP for finding in own)
-
-
-def _destination_findings(
-    facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, index: int
-) -> Iterator[Finding]:
-    part, field = destination.name, f"spec.destinations[{index}]"
-    if destination.expires_at is not None and destination.expires_at <= facts.now:
-        yield Finding(
-            _ACCEPTED,
-            Reason.EXPIRED,
-            f"{field}.expiresAt: {format_instant(destination.expires_at)} is over; "
-            "remove the destination, or set a later time",
-            part,
+    def accept(self) -> Acceptance:
+        consumers = consumers_of(self.facts.key, self.spec, self.class_spec, self.facts.namespaces)
+        findings = [*self._own_findings(consumers), *self._port_findings(consumers)]
+        claims = resolve_claims(self.facts, self._stakes(findings, consumers))
+        served = {
+            destination.name: without(
+                consumers.served[destination.name], lost_namespaces(claims, destination), self.facts.namespaces
+            )
+            for destination in self.spec.destinations
+        }
+        findings += self._contested(findings, claims, served)
+        out = _taken_out(findings)
+        return Acceptance(
+            findings=tuple(findings),
+            served=tuple(destination for destination in self.spec.destinations if destination.name not in out),
+            claims=claims,
+            exposed=tuple(exposed for exposed in self.spec.expose if exposed_part(exposed.name) not in out),
+            consumers=served,
+            kept=frozenset(part for part in out if _keeps(findings, part)),
+            notices=tuple(self._notices()),
+            next_look=self._next_look(),
         )
-        return
-    for host in destination.names:
-        if not is_allowed(host, _allowed_hosts(class_spec), class_spec.denied_hosts or ()):
-            yield Finding(
-                _ACCEPTED,
-                Reason.HOST_NOT_ALLOWED,
-                f"{field}.hosts: EgressGatewayClass {facts.class_.name} does not allow {host}; "
-                "ask the platform's admin, or remove it",
-                part,
+
+    def _own_findings(self, consumers: Consumers) -> Iterator[Finding]:
+        yield from (found for found in guard_object(self.facts, self.spec, self.class_spec) if found.part)
+        for index, destination in enumerate(self.spec.destinations):
+            yield from self._destination(destination, f"spec.destinations[{index}]", consumers)
+        for index, exposed in enumerate(self.spec.expose):
+            yield from self._exposed(exposed, f"spec.expose[{index}]")
+        yield from exposed_port_conflicts(self.spec)
+
+    def _destination(self, destination: Destination, where: str, consumers: Consumers) -> Iterator[Finding]:
+        expires = destination.expires_at
+        if expires is not None and expires <= self.facts.now:
+            message = (
+                f"{where}.expiresAt: {format_instant(expires)} is over; remove the destination, or set a later time"
             )
-    for feature, used_by in _features_of(destination):
-        if feature in (class_spec.denied_features or ()):
-            yield Finding(
-                _ACCEPTED,
-                Reason.FEATURE_NOT_ALLOWED,
-                f"{field}.{used_by}: EgressGatewayClass {facts.class_.name} denies {feature}; remove it",
-                part,
+            yield Finding(_ACCEPTED, Reason.EXPIRED, message, destination.name)
+            return
+        yield from guard_destination(self.facts, self.class_spec, destination, where)
+        yield from guard_consumers(self.facts, consumers, destination)
+        for message in unsupported_in_destination(self.facts, self.class_spec, destination, where):
+            yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message, destination.name)
+        yield from resolve_destination(self.facts, destination, where)
+
+    def _exposed(self, exposed: ExposedHost, where: str) -> Iterator[Finding]:
+        part = exposed_part(exposed.name)
+        yield from guard_exposed(self.facts, self.class_spec, exposed, where)
+        for message in unsupported_in_exposed(self.facts, self.class_spec, exposed, where):
+            yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message, part)
+        yield from resolve_exposed(self.facts, exposed, where)
+
+    def _port_findings(self, consumers: Consumers) -> Iterator[Finding]:
+        yield from port_conflicts(self.facts, self.spec, consumers.served)
+
+    def _stakes(self, findings: list[Finding], consumers: Consumers) -> Stakes:
+        """Names of what is served, and of what is not and still steered: nobody else may have those yet."""
+        out, steered = _taken_out(findings), steered_names(self.facts)
+        serves: dict[str, frozenset[str]] = {}
+        for destination in self.spec.destinations:
+            for name in destination.names:
+                if destination.name not in out:
+                    serves[name] = consumers.served[destination.name]
+                elif _keeps(findings, destination.name) and name in steered:
+                    serves[name] = steered[name]
+        exposes = frozenset(
+            Claimed(host, _gateway_name(reference))
+            for exposed in self.spec.expose
+            if exposed_part(exposed.name) not in out and (reference := gateway_ref(self.facts, exposed)) is not None
+            for host in exposed.hosts
+        )
+        return Stakes(serves, exposes, steered)
+
+    def _contested(
+        self, findings: list[Finding], claims: Claims, served: Mapping[str, frozenset[str]]
+    ) -> list[Finding]:
+        out = _taken_out(findings)
+        found: list[Finding] = []
+        for index, destination in enumerate(self.spec.destinations):
+            if destination.name not in out:
+                where, left = f"spec.destinations[{index}]", served[destination.name]
+                found += host_conflicts(claims, destination, where, left)
+                found += route_conflicts(self.facts, destination, where, left)
+        for index, exposed in enumerate(self.spec.expose):
+            reference = gateway_ref(self.facts, exposed)
+            if reference is not None and exposed_part(exposed.name) not in out:
+                found += exposed_conflicts(claims, exposed, _gateway_name(reference), f"spec.expose[{index}]")
+        out |= _taken_out(found)
+        for index, exposed in enumerate(self.spec.expose):
+            behind = exposed.backend.destination
+            if behind is not None and behind.name in out and exposed_part(exposed.name) not in out:
+                message = f"spec.expose[{index}].backend.destination: destination {behind.name} is not served itself"
+                found.append(Finding(_RESOLVED, Reason.PENDING, message, exposed_part(exposed.name)))
+        return found
+
+    def _notices(self) -> Iterator[Notice]:
+        for index, destination in enumerate(self.spec.destinations):
+            for number, port in enumerate(destination.ports):
+                if port.tls is not None and port.tls.insecure_skip_verify:
+                    message = (
+                        f"spec.destinations[{index}].ports[{number}].tls.insecureSkipVerify: the certificate of "
+                        f"{destination.hosts[0]} is not verified, anybody on the way can read and answer"
+                    )
+                    yield Notice(message, destination.name, Reason.INSECURE_SKIP_VERIFY)
+        yield from unchecked_references(self.facts)
+        if self.facts.mesh_config.outbound_policy == "ALLOW_ANY":
+            yield Notice("the mesh's outboundTrafficPolicy is ALLOW_ANY: ports that are not listed here leave directly")
+        limited = self.spec.access is not None and any(entry.paths for entry in self.spec.access.from_)
+        if limited and not self.facts.mesh_config.normalizes_slashes:
+            yield Notice(
+                "access.from.paths: an encoded slash (%2F) in a path is compared as it stands; set the mesh's "
+                "pathNormalization to DECODE_AND_MERGE_SLASHES"
             )
-    for message in unsupported_in_destination(destination, field):
-        yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message, part)
+
+    def _next_look(self) -> datetime | None:
+        moments = [found.expires_at for found in self.spec.destinations if found.expires_at]
+        certificate = next_certificate_end(self.facts)
+        later = [moment for moment in (*moments, certificate) if moment is not None and moment > self.facts.now]
+        return min(later, default=None)
 
 
-def _allowed_hosts(class_spec: EgressGatewayClassSpec) -> tuple[str, ...]:
-    """Absent allows every host; an empty list, written down, allows none."""
-    return ("*",) if class_spec.allowed_hosts is None else class_spec.allowed_hosts
+def _gateway_name(reference: ObjectRef) -> str:
+    return f"{reference.namespace}/{reference.name}"
 
 
-def _features_of(destination: Destination) -> Iterator[tuple[str, str]]:
-    if destination.has_tcp:
-        yield "TCP", "ports"
-    if destination.wildcard is not None:
-        yield "Wildcards", "wildcard"
-    if any(port.tls is not None and port.tls.insecure_skip_verify for port in destination.ports):
-        yield "InsecureSkipVerify", "ports"
+def _taken_out(findings: Iterable[Finding]) -> frozenset[str]:
+    return frozenset(finding.part for finding in findings if finding.part and not finding.partial)
 
 
-def _host_conflicts(facts: Facts, claims: Claims, destination: Destination, index: int) -> Iterator[Finding]:
-    for host in destination.names:
-        winner = claims.lost.get(host)
-        if winner is not None:
-            yield Finding(
-                _ACCEPTED,
-                Reason.HOST_CONFLICT,
-                f"spec.destinations[{index}].hosts: {host} belongs to EgressGateway {winner} in namespace "
-                f"{facts.key.namespace}, which has the older right to it; remove it from one of the two",
-                destination.name,
-            )
+def _keeps(findings: Iterable[Finding], part: str) -> bool:
+    own = [finding for finding in findings if finding.part == part and not finding.partial]
+    return bool(own) and all(finding.consequence is Consequence.KEEP for finding in own)

@@ -1,11 +1,11 @@
-"""From facts to a plan: which destinations are served, and by which objects."""
+"""From facts to a plan: which parts are served, and by which objects."""
 
 from __future__ import annotations
 
 from egressgateway.facts import Facts
 from egressgateway.plan.accept import Acceptance
 from egressgateway.plan.ir import Plan
-from egressgateway.plan.istio import plan_dedicated, plan_kept
+from egressgateway.plan.istio.provider import plan_istio, plan_kept
 from egressgateway.plan.retain import live_clients, part_of
 
 
@@ -13,15 +13,15 @@ def build_plan(facts: Facts, acceptance: Acceptance) -> Plan:
     """
     The children that should exist.
 
-    Without a destination to serve, and none that is kept and has clients, there is nothing to run: everything goes.
+    Without a part to serve, and none that is kept and has clients, there is nothing to run: everything goes.
     """
     if facts.gateway.deleting:
         return Plan()
     if acceptance.keep_all:
         return plan_kept(facts)
-    if not acceptance.served and not acceptance.kept & _running(facts):
+    if not acceptance.served and not acceptance.exposed and not acceptance.kept & _running(facts):
         return Plan()
-    return plan_dedicated(facts, acceptance.served, acceptance.kept)
+    return plan_istio(facts, acceptance)
 
 
 def _running(facts: Facts) -> frozenset[str]:

@@ -1,21 +1,24 @@
 """
-Who owns a host (api.md "Who wins a host").
+Who owns a name (api.md "Who wins a host").
 
-The earliest claim of a name in a consumer namespace wins, so an old object takes nothing over by adding a host. A claim
-stands in the status before the first child is written. Where claims were lost with the status, who steers the name
-now has the older right, then the older object, then namespace and name.
+Objects contend for a name in each consumer namespace that both serve. The earliest claim of the name in that namespace
+wins, so an old object takes nothing over by adding a host or a consumer. A claim stands in the status before the first
+child is written. Where claims were lost with the status, who steers the name now has the older right, then the older
+object, then namespace and name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.scalars import parse_instant
-from egressgateway.facts import Facts, Rival
+from egressgateway.facts import EVERY_NAMESPACE, Claimed, Facts, Rival
+from egressgateway.plan.consumers import overlap
+from egressgateway.plan.hosts import overlaps
 from egressgateway.refs import Key, Manifest
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -23,7 +26,7 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Standing:
-    """How good a right to a name is; the smaller wins."""
+    """How good a right to a name in a namespace is; the smaller wins."""
 
     claimed: datetime
     not_steering: bool
@@ -33,33 +36,76 @@ class _Standing:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One name that the object holds or now takes."""
+    """One name that the object holds or now takes; `gateway` as in `Claimed`."""
 
     host: str
     claimed_at: datetime
+    gateway: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """`held`: names of the object's own; `lost`: name to the object that has the better right to it."""
+    """
+    What came of the contest.
+
+    Attributes:
+        held: names of the object's own.
+        lost: by name, the consumer namespaces in which another object has the better right, and which.
+        lost_exposed: names exposed on a gateway that another object has there already.
+        since: by consumer namespace, since when the object serves it.
+    """
 
     held: tuple[Claim, ...]
-    lost: Mapping[str, Key]
+    lost: Mapping[str, Mapping[str, Key]] = field(default_factory=dict)
+    lost_exposed: Mapping[Claimed, Key] = field(default_factory=dict)
+    since: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
-    def by_host(self) -> dict[str, datetime]:
-        return {claim.host: claim.claimed_at for claim in self.held}
+    def keys(self) -> frozenset[Claimed]:
+        return frozenset(Claimed(claim.host, claim.gateway) for claim in self.held)
 
 
-def read_claims(status: Mapping[str, Any]) -> dict[str, datetime]:
+@dataclass(frozen=True, slots=True)
+class Stakes:
+    """
+    What an object wants of others' names.
+
+    Attributes:
+        serves: by name, the consumer namespaces.
+        exposes: names on gateways that it shares with others.
+        steers: by name, the namespaces whose clients its live routes send to it.
+    """
+
+    serves: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    exposes: frozenset[Claimed] = frozenset()
+    steers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+def read_claims(status: Mapping[str, Any]) -> dict[Claimed, datetime]:
     """Claims in a status; what cannot be read counts as no claim (tenants have no business writing there)."""
-    claims: dict[str, datetime] = {}
+    claims: dict[Claimed, datetime] = {}
     for entry in status.get("claims") or ():
         try:
-            claims[entry["host"]] = parse_instant(entry["claimedAt"])
-        except (KeyError, TypeError, ValueError):
+            claims[Claimed(entry["host"], entry.get("gateway") or "")] = parse_instant(entry["claimedAt"])
+        except (AttributeError, KeyError, TypeError, ValueError):
             continue
     return claims
+
+
+def read_since(status: Mapping[str, Any]) -> dict[str, datetime]:
+    """Consumer namespaces in a status, and since when they are served."""
+    since: dict[str, datetime] = {}
+    for entry in status.get("consumers") or ():
+        try:
+            since[entry["namespace"]] = parse_instant(entry["since"])
+        except (KeyError, TypeError, ValueError):
+            continue
+    return since
+
+
+def is_recorded(claims: Claims, status: Mapping[str, Any]) -> bool:
+    """Whether `status` holds every claim and every consumer: what is only in memory is lost with the process."""
+    return claims.keys <= read_claims(status).keys() and claims.since.keys() <= read_since(status).keys()
 
 
 def contended_names(gateway: Manifest) -> frozenset[str]:
@@ -67,7 +113,8 @@ def contended_names(gateway: Manifest) -> frozenset[str]:
     Names that an EgressGateway asks for and may still claim, read without judging it.
 
     What its status refuses, for this very spec, it will not claim: another object that waited for it would wait for
-    ever. A HostConflict is no such refusal, its loser may be the next in line. Who is suspended claims nothing new.
+    ever. A HostConflict is no such refusal, its loser may be the next in line; nor is a consumer that the class denies,
+    the others are served. Who is suspended claims nothing new.
     """
     spec = gateway.get("spec") or {}
     if spec.get("suspend") or _is_refused(gateway):
@@ -95,7 +142,7 @@ def _is_refusal(condition: Mapping[str, Any]) -> bool:
     return bool(
         condition["type"] == ConditionType.ACCEPTED
         and condition["status"] == "False"
-        and condition["reason"] != Reason.HOST_CONFLICT
+        and condition["reason"] not in (Reason.HOST_CONFLICT, Reason.CONSUMER_NOT_ALLOWED)
     )
 
 
@@ -111,30 +158,92 @@ def _refused_parts(gateway: Manifest) -> frozenset[str]:
     )
 
 
-def resolve_claims(facts: Facts, wanted: Iterable[str], steered: frozenset[str]) -> Claims:
-    """
-    Claims of the object on the names that it wants.
+def resolve_claims(facts: Facts, stakes: Stakes) -> Claims:
+    """Which of the names that the object wants it holds, and to whom it loses others."""
+    status = facts.gateway.status
+    claimed, before = read_claims(status), read_since(status)
+    consumers = frozenset(namespace for served in stakes.serves.values() for namespace in served)
+    since = {namespace: before.get(namespace, facts.now) for namespace in consumers}
+    held, lost = [], {}
+    for name, served in sorted(stakes.serves.items()):
+        winners = {
+            namespace: winner
+            for namespace in sorted(served)
+            for namespace, winner in _lost_in(facts, stakes, name, namespace, claimed, before)
+        }
+        if winners:
+            lost[name] = winners
+        if served - winners.keys():
+            held.append(Claim(name, claimed.get(Claimed(name), facts.now)))
+    lost_exposed = {wanted: winner for wanted in stakes.exposes if (winner := _exposed_by(facts, wanted, claimed))}
+    held += [
+        Claim(wanted.host, claimed.get(wanted, facts.now), wanted.gateway)
+        for wanted in sorted(stakes.exposes - lost_exposed.keys(), key=lambda wanted: (wanted.gateway, wanted.host))
+    ]
+    return Claims(tuple(held), lost, lost_exposed, since)
 
-    Args:
-        wanted: hosts and aliases of its accepted destinations.
-        steered: names that its live children steer now.
-    """
-    claimed = read_claims(facts.gateway.status)
-    held: list[Claim] = []
-    lost: dict[str, Key] = {}
-    for host in sorted(set(wanted)):
-        own = _Standing(claimed.get(host, _NEVER), host not in steered, facts.gateway.created, facts.key)
-        best = min((_standing_of(rival, host) for rival in facts.rivals if _contends(rival, host)), default=None)
-        if best is not None and best < own:
-            lost[host] = best.key
-        else:
-            held.append(Claim(host, claimed.get(host, facts.now)))
-    return Claims(tuple(held), lost)
+
+def _lost_in(  # noqa: PLR0913, PLR0917  (one contest: who, for what, where, by which rights)
+    facts: Facts,
+    stakes: Stakes,
+    name: str,
+    namespace: str,
+    claimed: Mapping[Claimed, datetime],
+    since: Mapping[str, datetime],
+) -> Iterator[tuple[str, Key]]:
+    """Namespaces among `namespace` (one, or every one) in which a rival has the better right to `name`."""
+    best: dict[str, _Standing] = {}
+    for rival, rival_name, common in _contests(facts, name, namespace):
+        for place in common:
+            standing = _Standing(
+                _right(rival.claimed, rival_name, rival.since, place),
+                not _steers(rival.steers, rival_name, place),
+                rival.created,
+                rival.key,
+            )
+            best[place] = min(best.get(place, standing), standing)
+    for place, standing in sorted(best.items()):
+        own = _Standing(
+            _right(claimed, name, since, place),
+            not _steers(stakes.steers, name, place),
+            facts.gateway.created,
+            facts.key,
+        )
+        if standing < own:
+            yield place, standing.key
 
 
-def _contends(rival: Rival, host: str) -> bool:
-    return host in rival.claimed or host in rival.wants
+def _contests(facts: Facts, name: str, namespace: str) -> Iterator[tuple[Rival, str, frozenset[str]]]:
+    """Rivals for `name`, the name that they contend by, and the namespaces in which they meet."""
+    for rival in facts.rivals:
+        for other in rival.serves.keys() | {claim.host for claim in rival.claimed if not claim.gateway}:
+            if other != name and (rival.key.namespace == facts.key.namespace or not overlaps(other, name)):
+                # Of one namespace the more specific name wins, which is no conflict.
+                continue
+            served = rival.serves.get(other, frozenset(rival.since))
+            common = overlap(frozenset({namespace}), served)
+            if common:
+                yield rival, other, common
 
 
-def _standing_of(rival: Rival, host: str) -> _Standing:
-    return _Standing(rival.claimed.get(host, _NEVER), host not in rival.steers, rival.created, rival.key)
+def _right(claimed: Mapping[Claimed, datetime], name: str, since: Mapping[str, datetime], namespace: str) -> datetime:
+    """When `name` was claimed in `namespace`: the later of the claim and of the namespace becoming a consumer."""
+    served = min(since.get(namespace, _NEVER), since.get(EVERY_NAMESPACE, _NEVER))
+    return max(claimed.get(Claimed(name), _NEVER), served)
+
+
+def _steers(steers: Mapping[str, frozenset[str]], name: str, namespace: str) -> bool:
+    return bool(overlap(frozenset({namespace}), steers.get(name, frozenset())))
+
+
+def _exposed_by(facts: Facts, wanted: Claimed, claimed: Mapping[Claimed, datetime]) -> Key | None:
+    """Who exposes a name on the same gateway by an older right."""
+    own = (claimed.get(wanted, _NEVER), facts.gateway.created, facts.key)
+    rights = (
+        (rival.claimed.get(other, _NEVER), rival.created, rival.key)
+        for rival in facts.rivals
+        for other in rival.exposes | {claim for claim in rival.claimed if claim.gateway}
+        if other.gateway == wanted.gateway and overlaps(other.host, wanted.host)
+    )
+    best = min(rights, default=None)
+    return best[2] if best is not None and best < own else None

@@ -36,15 +36,35 @@ class Finding:
     """
     One thing that its author, or the platform's admin, must change.
 
-    `part` is the destination or exposed host that it takes out, empty when it takes out the object. `message` names
-    field, value and the way out.
+    `part` is the destination or exposed host (`exposed_part`) that it takes out, empty when it takes out the object.
+    `message` names field, value and the way out. One that is `partial` takes out only what it names, a consumer for
+    one: the rest of the part is served all the same.
     """
 
     condition: ConditionType
     reason: Reason
     message: str
     part: str = ""
+    partial: bool = False
 
     @property
     def consequence(self) -> Consequence:
         return Consequence.WITHDRAW if self.reason in _WITHDRAWING else Consequence.KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """
+    Something that its author should know and that takes nothing out; `part` as in `Finding`.
+
+    With a `reason` it is told by a warning event, too.
+    """
+
+    message: str
+    part: str = ""
+    reason: Reason | None = None
+
+
+def exposed_part(name: str) -> str:
+    """Part of an entry in `expose`: destinations have names of their own, and no dot is in any of them."""
+    return f"expose.{name}"

@@ -12,6 +12,10 @@ def covers(pattern: str, host: str) -> bool:
     return pattern.startswith("*.") and host.endswith(pattern[1:]) and len(host) > len(pattern) - 1
 
 
+def is_wildcard(host: str) -> bool:
+    return host.startswith("*.")
+
+
 def overlaps(pattern: str, host: str) -> bool:
     """Whether some name falls under both."""
     return covers(pattern, host) or covers(host, pattern)

@@ -36,13 +36,19 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One object that should exist. `part` is the destination that it serves, empty when it serves all."""
+    """
+    One object that should exist. `part` is the destination that it serves, empty when it serves all.
+
+    `overlay` is laid over what the template gives, as Kubernetes merges strategically; what the template says of the
+    keys that identify the object, and of those that select pods, stays.
+    """
 
     ref: ObjectRef
     stage: Stage
     template: str
     values: Mapping[str, Any]
     part: str = ""
+    overlay: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

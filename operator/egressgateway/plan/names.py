@@ -8,6 +8,7 @@ meet: `a-b` + `c` and `a` + `b-c` read alike and hash differently.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import Final
 
 from egressgateway.refs import GROUP, Key
@@ -69,20 +70,21 @@ def part_name(key: Key, kind: str, part: str, *within: str) -> str:
     return f"{key.name}-{part}-{short_hash(key.namespace, key.name, kind, part, *within)}"
 
 
-def hop_name(host: str, family: str, port: int) -> str:
+def hop_name(host: str, family: str, port: int, site: str = "") -> str:
     """
     Name of the way of one (host, port) through the gateway: subset of the hop and port name at the Gateway.
 
     Stable for as long as the pair exists: an index would rename its neighbours on every edit, and Envoy drains a
     listener's filter chain when its name changes. `family` (http, tls, tcp) is part of it, so that a port that
-    changes from one to another gets a way of its own before the old one goes.
+    changes from one to another gets a way of its own before the old one goes; so is `site`, for an object that moves
+    from one gateway to another.
     """
-    digest = short_hash(host, family, str(port))
+    digest = short_hash(host, family, str(port), *_named(site))
     readable = f"{family}-{port}-{host.removeprefix('*.').replace('.', '-')}"
     return f"{readable[: _MAX_LABEL - 9].rstrip('-')}-{digest}"
 
 
-def sni_name(key: Key, host: str, family: str, port: int) -> str:
+def sni_name(key: Key, host: str, family: str, port: int, site: str = "") -> str:
     """
     Private server name of one (host, port) of one gateway: picks the filter chain at the gateway's one hop port.
 
@@ -90,8 +92,30 @@ def sni_name(key: Key, host: str, family: str, port: int) -> str:
     that would be too long for DNS holds a hash in the host's place.
     """
     way = f"{family}-{port}"
-    owner = f"{key.name}.{key.namespace}.{_SNI_SUFFIX}"
+    owner = ".".join((key.name, key.namespace, *_named(site), _SNI_SUFFIX))
     name = f"{way}.{host}.{owner}"
     if len(name) <= _MAX_HOST and not host.startswith("*."):
         return name
     return f"{way}.{hashlib.sha256(host.encode()).hexdigest()[:32]}.{owner}"
+
+
+def private_address(name: str, taken: Collection[str] = ()) -> str:
+    """
+    An address that no packet goes to, by which sidecars tell a private TCP entry from all others.
+
+    From 240.241.0.0 to 240.255.255.255: reserved (RFC 1112, class E), and beside what Istio hands out itself
+    (240.240.0.0/16). Of those `taken` the next free one.
+    """
+    span = 15 << 16
+    offset = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % span
+    while (address := _address(offset)) in taken:
+        offset = (offset + 1) % span
+    return address
+
+
+def _address(offset: int) -> str:
+    return f"240.{241 + (offset >> 16)}.{offset >> 8 & 255}.{offset & 255}"
+
+
+def _named(site: str) -> tuple[str, ...]:
+    return (site,) if site else ()

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from egressgateway.facts import Facts
+from egressgateway.facts import EVERY_NAMESPACE, Facts
 from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Stage
-from egressgateway.plan.names import LABEL_PART, LABEL_STAGE, workload_name
+from egressgateway.plan.names import LABEL_PART, LABEL_STAGE
+from egressgateway.plan.site import Site
 from egressgateway.refs import Manifest, ObjectRef
 
 
@@ -25,7 +26,8 @@ class Retained:
     Attributes:
         children: of parts that are kept, to be left as they are.
         narrowed: clients' ServiceEntries of kept parts, less the hosts that are steered no more, or by another part.
-        servers: of the Gateway, to be carried over; likewise `subsets` of the DestinationRule, and `ports` at the
+        servers: of the Gateway, to be carried over; likewise `subsets` of the DestinationRule, `rules` of the
+            AuthorizationPolicy for the ways that go, `service_ports` of the hop's Service, and `ports` at the
             destinations that the NetworkPolicy leaves open.
         draining: some of this only until the mesh has been told; a later plan of the same spec holds less.
     """
@@ -34,11 +36,13 @@ class Retained:
     narrowed: tuple[Manifest, ...] = ()
     servers: tuple[Manifest, ...] = ()
     subsets: tuple[Manifest, ...] = ()
+    rules: tuple[Manifest, ...] = ()
+    service_ports: tuple[Manifest, ...] = ()
     ports: frozenset[int] = frozenset()
     draining: bool = False
 
 
-def retain(facts: Facts, hops: Iterable[Hop], kept: frozenset[str]) -> Retained:
+def retain(facts: Facts, hops: Iterable[Hop], kept: frozenset[str], site: Site) -> Retained:
     """
     What to keep beside the children for `hops`.
 
@@ -47,10 +51,10 @@ def retain(facts: Facts, hops: Iterable[Hop], kept: frozenset[str]) -> Retained:
     """
     hops = tuple(hops)
     planned = frozenset(hop.name for hop in hops)
-    servers = _left_over(facts, planned, {_port_name(item): item for item in _live_list(facts, "Gateway", "servers")})
-    subsets = _left_over(
-        facts, planned, {item.get("name", ""): item for item in _live_list(facts, "DestinationRule", "subsets")}
-    )
+    live_servers = _live_list(facts, ObjectRef("Gateway", facts.key.namespace, site.object_name), "servers")
+    servers = _left_over(facts, planned, {_port_name(item): item for item in live_servers})
+    live_subsets = _live_list(facts, ObjectRef("DestinationRule", facts.key.namespace, site.object_name), "subsets")
+    subsets = _left_over(facts, planned, {item.get("name", ""): item for item in live_subsets})
     ports = _ports_in_use(facts)
     staying = _staying_routes(facts, frozenset(hop.host for hop in hops), kept)
     names_for_good = _all_hosts(staying)
@@ -61,6 +65,8 @@ def retain(facts: Facts, hops: Iterable[Hop], kept: frozenset[str]) -> Retained:
         narrowed=tuple(_narrowed(facts, kept, names_for_good)),
         servers=tuple(servers.values()),
         subsets=tuple(subsets.values()),
+        rules=_rules_for(facts, site, servers.values()),
+        service_ports=_service_ports(facts, site) if servers else (),
         ports=ports,
         draining=bool((servers.keys() | subsets.keys()) - ways_for_good or ports - ports_for_good),
     )
@@ -90,6 +96,21 @@ def ways_of(virtual_service: Manifest) -> Iterator[str]:
 def live_clients(live: Mapping[ObjectRef, Manifest], kind: str) -> list[Manifest]:
     """Live children of `kind` that mesh clients go by."""
     return [found for ref, found in live.items() if ref.kind == kind and stage_of(found) is Stage.CLIENTS]
+
+
+def mesh_routes(live: Mapping[ObjectRef, Manifest]) -> list[Manifest]:
+    """Live VirtualServices by which sidecars steer; those for ingress gateways left out."""
+    return [
+        found
+        for found in live_clients(live, "VirtualService")
+        if "mesh" in ((found.get("spec") or {}).get("gateways") or ("mesh",))
+    ]
+
+
+def namespaces_of_export(manifest: Manifest, own: str) -> frozenset[str]:
+    """Namespaces that a routing object is exported to; absent means every one."""
+    export_to = (manifest.get("spec") or {}).get("exportTo") or (EVERY_NAMESPACE,)
+    return frozenset(own if namespace == "." else namespace for namespace in export_to)
 
 
 def ways_in_use(live: Mapping[ObjectRef, Manifest]) -> frozenset[str]:
@@ -160,8 +181,21 @@ def _ports_of(entries: Iterable[Manifest]) -> Iterator[int]:
             yield port.get("targetPort") or port["number"]
 
 
-def _live_list(facts: Facts, kind: str, field: str) -> list[Manifest]:
-    found = facts.live.get(ObjectRef(kind, facts.key.namespace, workload_name(facts.key)), {})
+def _rules_for(facts: Facts, site: Site, servers: Iterable[Manifest]) -> tuple[Manifest, ...]:
+    """Rules of the live AuthorizationPolicy that speak of a way that is carried over."""
+    names = {host.removeprefix("./") for server in servers for host in server.get("hosts") or ()}
+    live = _live_list(facts, ObjectRef("AuthorizationPolicy", facts.key.namespace, site.object_name), "rules")
+    return tuple(
+        rule for rule in live if any(names & set(condition.get("values") or ()) for condition in rule.get("when") or ())
+    )
+
+
+def _service_ports(facts: Facts, site: Site) -> tuple[Manifest, ...]:
+    return tuple(_live_list(facts, ObjectRef("Service", facts.key.namespace, site.service), "ports"))
+
+
+def _live_list(facts: Facts, ref: ObjectRef, field: str) -> list[Manifest]:
+    found = facts.live.get(ref, {})
     items: list[Manifest] = (found.get("spec") or {}).get(field) or []
     return items
 

@@ -1,62 +1,233 @@
 """
-What this version of the operator does not do yet. Refused by name, never ignored.
+What Istio's provider cannot do, or cannot do with a given class: refused with the field's name, never ignored.
 
-Each function names the field, as its author wrote it. An entry leaves this module when the planner has learnt it.
+Each rule says what would happen if it were not one.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
-from egressgateway.api.destination import Destination, Protocol, Resolution
-from egressgateway.api.gateway_class import EgressGatewayClassSpec
+from egressgateway.api.access import MAX_CONSUMER_NAMESPACES
+from egressgateway.api.destination import Destination
+from egressgateway.api.expose import ExposedHost
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, Provider
+from egressgateway.api.server import WildcardStrategy
 from egressgateway.api.spec import EgressGatewaySpec
+from egressgateway.facts import Facts
 
-_PROTOCOLS = frozenset({Protocol.HTTP, Protocol.TLS})
+_DEFAULT_HTTP = 80
+_DEFAULT_HTTPS = 443
 
 
-def unsupported_in_class(name: str, spec: EgressGatewayClassSpec) -> Iterator[str]:
+def unsupported_in_class(facts: Facts, spec: EgressGatewayClassSpec) -> Iterator[str]:
     """Fields of the class that every object of it would need."""
-    where = f"EgressGatewayClass {name}"
-    if spec.provider is not None and spec.provider != "Istio":
-        yield f"{where}: spec.provider {spec.provider} is not supported yet; use a class with provider Istio"
-    if spec.shared is not None:
-        yield f"{where}: spec.shared is not supported yet; use a class with a dedicated gateway"
-    if spec.mtls is not None and spec.mtls != "Strict":
-        yield f"{where}: spec.mtls {spec.mtls} is not supported yet; use Strict"
-    if spec.external_authorization is not None:
-        yield f"{where}: spec.externalAuthorization is not supported yet; remove it"
-    if spec.dedicated is not None and spec.dedicated.pod_template:
-        yield f"{where}: spec.dedicated.podTemplate is not supported yet; remove it"
+    if spec.provider is Provider.APISIX:
+        yield f"{facts.class_}: spec.provider {spec.provider} is not supported yet; use a class with provider Istio"
+    if spec.shared is not None and facts.mesh_config.scopes_gateways:
+        # A Gateway in the object's namespace would select nothing, and the hop would end nowhere.
+        yield (
+            f"{facts.class_}: spec.shared: the mesh lets Gateways select pods of their own namespace only "
+            "(PILOT_SCOPE_GATEWAY_TO_NAMESPACE); use a class with a dedicated gateway"
+        )
 
 
-def unsupported_in_spec(spec: EgressGatewaySpec) -> Iterator[str]:
+def unsupported_in_spec(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> Iterator[str]:
     """Fields that concern the whole object."""
-    if spec.expose:
-        yield "spec.expose is not supported yet; remove it"
-    if spec.access is not None:
-        yield "spec.access is not supported yet; remove it: without it the own namespace may use the destinations"
-    if spec.telemetry is not None:
-        yield "spec.telemetry is not supported yet; remove it: without it nothing of the mesh leaves with a request"
-    if spec.gateway is not None and spec.gateway.service is not None:
-        yield "spec.gateway.service is for exposed ports, which are not supported yet; remove it"
+    if class_spec.shared is not None:
+        yield from _not_on_a_shared_gateway(facts, spec)
+    if class_spec.mtls is MtlsMode.DISABLED:
+        yield from _not_without_identity(facts, spec)
+    if class_spec.shared is not None and class_spec.mtls is not MtlsMode.DISABLED:
+        yield from _not_by_denial(facts, spec)
 
 
-def unsupported_in_destination(destination: Destination, field: str) -> Iterator[str]:
+def unsupported_in_destination(
+    facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str
+) -> Iterator[str]:
     """Fields of one destination; `field` is its path."""
-    for number, port in enumerate(destination.ports):
-        if port.protocol not in _PROTOCOLS:
-            yield f"{field}.ports[{number}].protocol: {port.protocol} is not supported yet; use HTTP or TLS"
-        if port.tls is not None:
-            yield f"{field}.ports[{number}].tls is not supported yet; remove it, or let clients open TLS: protocol TLS"
+    if not destination.is_http:
+        yield from _requests_without_http(destination, field)
+    if destination.request_headers is not None:
+        yield from _ambiguous_headers(destination, field)
+    if destination.wildcard is not None:
+        yield from _wildcard(facts, class_spec, destination, field)
+    if class_spec.shared is not None:
+        yield from _destination_on_a_shared_gateway(facts, class_spec, destination, field)
+    authorizer = class_spec.external_authorization
+    kind = (facts.mesh_config.authorizers or {}).get(authorizer.provider) if authorizer else None
+    if authorizer is not None and kind == "http" and not destination.is_http:
+        # Istio leaves an HTTP authorizer out of what is not HTTP, and lets everything pass there.
+        yield (
+            f"{field}.ports: the authorizer {authorizer.provider} of {facts.class_} is asked about HTTP requests "
+            "only; use ports with protocol HTTP, HTTP2 or GRPC"
+        )
+
+
+def unsupported_in_exposed(
+    facts: Facts, class_spec: EgressGatewayClassSpec, exposed: ExposedHost, field: str
+) -> Iterator[str]:
+    """Fields of one exposed host."""
+    if class_spec.shared is not None and exposed.gateway_ref is None:
+        yield f"{field}.gatewayRef: required with {facts.class_}, whose gateway is shared; name an Istio Gateway"
+
+
+def too_many_consumers(count: int) -> str:
+    """What to say of more consumer namespaces than an object may have; empty when it has few enough."""
+    if count <= MAX_CONSUMER_NAMESPACES:
+        return ""
+    return (
+        f"spec.access.from: {count} namespaces are selected, at most {MAX_CONSUMER_NAMESPACES} can be; "
+        "select fewer, or every one with namespaceSelector: {}"
+    )
+
+
+def _not_on_a_shared_gateway(facts: Facts, spec: EgressGatewaySpec) -> Iterator[str]:
+    """Its pods, its Secrets and its logs are other people's, too."""
+    if spec.gateway is not None:
+        yield f"spec.gateway: {facts.class_} has a shared gateway, which the object cannot change; remove it"
+    if spec.telemetry is not None and spec.telemetry.access_log is not None:
+        yield f"spec.telemetry.accessLog: the gateway of {facts.class_} is shared, and so is its log; remove it"
+
+
+def _not_without_identity(facts: Facts, spec: EgressGatewaySpec) -> Iterator[str]:
+    """Without mutual TLS the gateway cannot tell who calls, so it cannot grant one what it denies another."""
+    for index, entry in enumerate(spec.access.from_ if spec.access else ()):
+        for name, value in (
+            ("serviceAccounts", entry.service_accounts),
+            ("methods", entry.methods),
+            ("paths", entry.paths),
+        ):
+            if value:
+                yield (
+                    f"spec.access.from[{index}].{name}: {facts.class_} has mtls Disabled, so the gateway does not "
+                    "know who calls; remove it, or use a class with mtls Strict"
+                )
+
+
+def _not_by_denial(facts: Facts, spec: EgressGatewaySpec) -> Iterator[str]:
+    """On a shared gateway access is what is not denied; several conditions on one destination have no such opposite."""
+    entries = spec.access.from_ if spec.access else ()
+    limited = [index for index, entry in enumerate(entries) if entry.methods or entry.paths]
+    for destination in spec.destinations:
+        touching = [
+            index
+            for index in limited
+            if not entries[index].destinations or destination.name in entries[index].destinations
+        ]
+        if len(touching) > 1:
+            yield (
+                f"spec.access.from[{touching[1]}]: with the shared gateway of {facts.class_} one entry alone may have "
+                f"methods or paths for destination {destination.name}; join them"
+            )
+
+
+def _requests_without_http(destination: Destination, field: str) -> Iterator[str]:
+    """The gateway sees connections there, no requests."""
+    traffic = destination.traffic
+    if traffic is None:
+        return
+    pool = traffic.connection_pool
     for name, value in (
-        ("aliases", destination.aliases),
-        ("endpoints", destination.endpoints),
-        ("wildcard", destination.wildcard),
-        ("requestHeaders", destination.request_headers),
-        ("traffic", destination.traffic),
+        ("timeout", traffic.timeout),
+        ("retries", traffic.retries),
+        ("connectionPool.maxPendingRequests", pool.max_pending_requests if pool else None),
+        ("connectionPool.maxRequestsPerConnection", pool.max_requests_per_connection if pool else None),
     ):
-        if value:
-            yield f"{field}.{name} is not supported yet; remove it"
-    if destination.resolution not in (None, Resolution.DNS):
-        yield f"{field}.resolution: {destination.resolution} is not supported yet; use DNS"
+        if value is not None:
+            yield (
+                f"{field}.traffic.{name}: needs ports with protocol HTTP, HTTP2 or GRPC only; remove it, or make a "
+                "destination of its own for the other ports"
+            )
+
+
+def _ambiguous_headers(destination: Destination, field: str) -> Iterator[str]:
+    headers = destination.request_headers
+    if headers is None:
+        return
+    counted = Counter(header.name.lower() for header in headers.set_)
+    for name in sorted(name for name, count in counted.items() if count > 1):
+        yield f"{field}.requestHeaders.set: {name} is set more than once (case does not tell headers apart); keep one"
+    for name in sorted(counted.keys() & {name.lower() for name in headers.remove}):
+        yield f"{field}.requestHeaders.remove: {name} is also set; keep one of the two"
+
+
+def _wildcard(facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str) -> Iterator[str]:
+    numbers = [port.port for port in destination.ports if port.protocol.is_http]
+    if len(numbers) > 1:
+        # A real host may stand in one server of a gateway only; the second would be skipped without a word.
+        yield (
+            f"{field}.ports: wildcard hosts may have one port with protocol HTTP, HTTP2 or GRPC, here are "
+            f"{', '.join(map(str, numbers))}; make an object of its own for the other"
+        )
+    assert destination.wildcard is not None  # noqa: S101  (asked for wildcards only)
+    if destination.wildcard.strategy is WildcardStrategy.DYNAMIC_RESOLUTION:
+        yield from _dynamic(facts, class_spec, destination, field)
+
+
+def _dynamic(facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str) -> Iterator[str]:
+    """The name that is asked for decides where the gateway connects to, so nothing else can."""
+    if class_spec.mtls is MtlsMode.DISABLED:
+        yield (
+            f"{field}.wildcard.strategy: DynamicResolution needs mtls Strict, {facts.class_} has Disabled; use "
+            "strategy SingleServer, or another class"
+        )
+    for index, port in enumerate(destination.ports):
+        expected = _DEFAULT_HTTPS if port.tls is not None else port.port
+        if port.dialed != expected:
+            yield f"{field}.ports[{index}].targetPort: with DynamicResolution it can only be {expected}; set it to that"
+        if port.tls is not None and port.port != _DEFAULT_HTTP:
+            yield (
+                f"{field}.ports[{index}].port: with DynamicResolution and tls it can only be {_DEFAULT_HTTP}; "
+                "set it to that"
+            )
+        if port.tls is not None and (port.tls.sni or port.tls.subject_alt_names):
+            yield (
+                f"{field}.ports[{index}].tls: with DynamicResolution the name that is asked for is sent and verified; "
+                "remove sni and subjectAltNames"
+            )
+    traffic = destination.traffic
+    for name, value in (
+        ("loadBalancing", traffic.load_balancing if traffic else None),
+        ("outlierDetection", traffic.outlier_detection if traffic else None),
+    ):
+        if value is not None:
+            yield (
+                f"{field}.traffic.{name}: no choice to make with DynamicResolution, where each name has servers of "
+                "its own; remove it"
+            )
+
+
+def _destination_on_a_shared_gateway(
+    facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str
+) -> Iterator[str]:
+    for index, port in enumerate(destination.ports):
+        if port.tls is not None and port.tls.credential_name is not None:
+            # It would be looked up among the Secrets of the gateway's namespace, which are not the tenant's.
+            yield (
+                f"{field}.ports[{index}].tls.credentialName: {facts.class_} has a shared gateway, which cannot read "
+                "Secrets of this namespace; use a class with a dedicated gateway"
+            )
+    wildcard = destination.wildcard
+    if wildcard is not None and (
+        wildcard.strategy is WildcardStrategy.DYNAMIC_RESOLUTION
+        or any(port.protocol.is_http for port in destination.ports)
+    ):
+        # Its real host would stand in a server of a gateway that others configure, too.
+        yield (
+            f"{field}.wildcard: on the shared gateway of {facts.class_} only strategy SingleServer with protocol TLS "
+            "works; use a class with a dedicated gateway"
+        )
+    if class_spec.mtls is MtlsMode.DISABLED:
+        if destination.has_tcp:
+            yield (
+                f"{field}.ports: TCP needs mtls Strict on the shared gateway of {facts.class_}; use a class with a "
+                "dedicated gateway, or with mtls Strict"
+            )
+        tls_ports = [port.port for port in destination.ports if port.protocol == "TLS"]
+        if len(tls_ports) > 1:
+            yield (
+                f"{field}.ports: one TLS port only without mtls on the shared gateway of {facts.class_}; remove the "
+                "others, or use a class with mtls Strict"
+            )

@@ -6,16 +6,20 @@ Settings of the object replace those of its class, field by field (api.md `gatew
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from egressgateway.api.gateway import Autoscaling, DedicatedGateway, GatewaySettings
+from egressgateway.api.gateway import Autoscaling, DedicatedGateway, ExposedService, GatewaySettings, ServiceType
 from egressgateway.api.model import ApiModel
-from egressgateway.facts import Facts
-from egressgateway.plan.hops import HOP_PORT, LISTENER_PORT, Hop
+from egressgateway.api.spec import MeshHeadersMode
+from egressgateway.facts import EVERY_NAMESPACE, Facts
+from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Child, Stage
 from egressgateway.plan.names import LABEL_STAGE, child_labels, selector_labels, workload_name
-from egressgateway.refs import GROUP, VERSION, Key, ObjectRef
+from egressgateway.plan.site import LISTENER_PORT, Site, listen_port
+from egressgateway.refs import GROUP, VERSION, Key, Manifest, ObjectRef
 
 _DEFAULT_REPLICAS: Final = 2
 _DEFAULT_CPU_TARGET: Final = 80
@@ -25,12 +29,54 @@ _DEFAULT_RESOURCES: Final[Mapping[str, Any]] = {
     "requests": {"cpu": "100m", "memory": "128Mi"},
     "limits": {"cpu": "2", "memory": "1Gi"},
 }
-_PROXY_CONFIG: Final = (
-    # Together with the headers that the routes remove, nothing of the mesh reaches the external host (notes
-    # "istio-recipes" §8): the client's certificate and Envoy's debug headers can only be switched off here.
-    '{"gatewayTopology": {"forwardClientCertDetails": "SANITIZE"},'
-    ' "proxyHeaders": {"envoyDebugHeaders": {"disabled": true}, "requestId": {"disabled": true}}}'
-)
+_SHORTEST_DRAIN_SECONDS: Final = 5
+_LAST_SECONDS: Final = 5
+"""Of the grace period, left to Envoy to end after its connections were drained."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadNeeds:
+    """
+    What the pods must serve and may reach.
+
+    Attributes:
+        exposed_ports: with the protocol as Istio's port names begin with it.
+        consumers: namespaces that call the hop, those of ingress gateways of a chain among them.
+        reads_secrets: istiod gives the pods certificates of Secrets, for which their account must have the right.
+        backends: exposed hosts are served by Services of the own namespace.
+        retained_ports: ports at destinations that stay open although no hop asks for them; `retained_service_ports`
+            likewise of the hop's Service.
+    """
+
+    site: Site
+    hops: tuple[Hop, ...] = ()
+    exposed_ports: tuple[tuple[int, str], ...] = ()
+    consumers: frozenset[str] = frozenset()
+    reads_secrets: bool = False
+    backends: bool = False
+    retained_ports: frozenset[int] = frozenset()
+    retained_service_ports: tuple[Manifest, ...] = ()
+
+    @property
+    def hop_ports(self) -> list[dict[str, Any]]:
+        """Ports of the hop's Service."""
+        ports = {hop.hop_port: hop for hop in self.hops}
+        planned = [_hop_port(number, ports[number]) for number in sorted(ports)]
+        if self.site.strict and not planned:
+            planned = [{"name": "tls", "port": self.site.hop_port, "target_port": LISTENER_PORT}]
+        known = {port["port"] for port in planned}
+        return planned + [
+            {"name": port["name"], "port": port["port"], "target_port": port["targetPort"]}
+            for port in self.retained_service_ports
+            if port["port"] not in known
+        ]
+
+
+def _hop_port(number: int, hop: Hop) -> dict[str, Any]:
+    if hop.strict:
+        return {"name": "tls", "port": number, "target_port": LISTENER_PORT}
+    name = "http" if hop.http else hop.port_name
+    return {"name": name, "port": number, "target_port": listen_port(number)}
 
 
 def effective_settings(facts: Facts) -> DedicatedGateway:
@@ -42,7 +88,19 @@ def effective_settings(facts: Facts) -> DedicatedGateway:
     if own.replicas is not None or own.autoscaling is not None:
         merged["replicas"] = merged["autoscaling"] = None
     merged |= {name: value for name in type(own).model_fields if (value := getattr(own, name)) is not None}
+    merged["service"] = _merged_service(own.service, defaults.service)
     return DedicatedGateway.model_construct(**merged)
+
+
+def _merged_service(own: ExposedService | None, default: ExposedService | None) -> ExposedService:
+    """Each field of the object's over the class's."""
+    fields: dict[str, Any] = {}
+    for settings in (default, own):
+        for name in type(settings).model_fields if settings is not None else ():
+            value = getattr(settings, name)
+            if value is not None:
+                fields[name] = value
+    return ExposedService.model_construct(**{**dict.fromkeys(ExposedService.model_fields), **fields})
 
 
 def desired_replicas(settings: DedicatedGateway) -> int:
@@ -67,8 +125,6 @@ def common_values(key: Key, uid: str) -> dict[str, Any]:
                 "blockOwnerDeletion": True,
             }
         ],
-        "hop_port": HOP_PORT,
-        "listener_port": LISTENER_PORT,
     }
 
 
@@ -76,17 +132,23 @@ def stage_labels(key: Key, stage: Stage) -> dict[str, str]:
     return {**child_labels(key), LABEL_STAGE: stage.label}
 
 
-def plan_workload(facts: Facts, hops: tuple[Hop, ...], retained_ports: frozenset[int]) -> Iterator[Child]:
+def plan_workload(facts: Facts, needs: WorkloadNeeds) -> Iterator[Child]:
     """
-    ServiceAccount, Service, Deployment, and as wanted HorizontalPodAutoscaler, PodDisruptionBudget, NetworkPolicy.
-
-    Args:
-        retained_ports: ports at destinations that stay open although no hop asks for them.
+    ServiceAccount, Services, Deployment, and as wanted Role, HorizontalPodAutoscaler, PodDisruptionBudget and
+    NetworkPolicy.
     """
     settings = effective_settings(facts)
     yield _child(facts, "ServiceAccount", Stage.FOUNDATION, {})
-    yield _child(facts, "Service", Stage.FOUNDATION, {"traffic_distribution": settings.traffic_distribution})
-    yield _child(facts, "Deployment", Stage.GATEWAY, _deployment_values(facts, settings))
+    if needs.reads_secrets:
+        yield _child(facts, "Role", Stage.FOUNDATION, {})
+        yield _child(facts, "RoleBinding", Stage.FOUNDATION, {})
+    service = {"traffic_distribution": settings.traffic_distribution, "ports": needs.hop_ports}
+    yield _child(facts, "Service", Stage.FOUNDATION, service)
+    if needs.exposed_ports:
+        yield _exposed_service(facts, settings, needs)
+    overlay = settings.pod_template.as_json() if settings.pod_template else {}
+    deployment = _child(facts, "Deployment", Stage.GATEWAY, _deployment_values(facts, settings, needs))
+    yield replace(deployment, overlay={"spec": {"template": overlay}} if overlay else {})
     if settings.autoscaling is not None:
         yield _child(
             facts, "HorizontalPodAutoscaler", Stage.GATEWAY, _autoscaler_values(settings, settings.autoscaling)
@@ -94,7 +156,37 @@ def plan_workload(facts: Facts, hops: tuple[Hop, ...], retained_ports: frozenset
     if desired_replicas(settings) > 1:
         yield _child(facts, "PodDisruptionBudget", Stage.GATEWAY, {})
     if settings.network_policy is None or settings.network_policy.mode == "Enabled":
-        yield _child(facts, "NetworkPolicy", Stage.FOUNDATION, _network_policy_values(facts, hops, retained_ports))
+        yield _child(facts, "NetworkPolicy", Stage.FOUNDATION, _network_policy_values(facts, needs))
+
+
+def exposed_service_name(key: Key) -> str:
+    """Name of the Service of the exposed ports (api.md)."""
+    return f"{key.name}-expose"
+
+
+def _exposed_service(facts: Facts, settings: DedicatedGateway, needs: WorkloadNeeds) -> Child:
+    service = settings.service or ExposedService.model_construct()
+    type_ = service.type or ServiceType.CLUSTER_IP
+    balanced = type_ is ServiceType.LOAD_BALANCER
+    values = {
+        "type": str(type_),
+        "annotations": service.annotations or {},
+        # A class may say these for objects that ask for another type: Kubernetes would refuse them there.
+        "load_balancer_class": service.load_balancer_class if balanced else None,
+        "source_ranges": list(service.load_balancer_source_ranges or ()) if balanced else [],
+        "external_traffic_policy": None if type_ is ServiceType.CLUSTER_IP else service.external_traffic_policy,
+        "ports": [
+            {"name": f"{protocol}-{port}", "port": port, "target_port": listen_port(port)}
+            for port, protocol in needs.exposed_ports
+        ],
+    }
+    name = exposed_service_name(facts.key)
+    child = _child(facts, "Service", Stage.FOUNDATION, {**values, "name": name})
+    return replace(
+        child,
+        ref=ObjectRef("Service", facts.key.namespace, name),
+        template="workload/service-expose.yaml.j2",
+    )
 
 
 def _child(facts: Facts, kind: str, stage: Stage, values: Mapping[str, Any]) -> Child:
@@ -112,17 +204,16 @@ def _child(facts: Facts, kind: str, stage: Stage, values: Mapping[str, Any]) -> 
     )
 
 
-def _deployment_values(facts: Facts, settings: DedicatedGateway) -> dict[str, Any]:
+def _deployment_values(facts: Facts, settings: DedicatedGateway, needs: WorkloadNeeds) -> dict[str, Any]:
+    grace = settings.termination_grace_period_seconds
+    grace = _DEFAULT_TERMINATION_GRACE_SECONDS if grace is None else grace
     return {
         # With an autoscaler the count is its business: sent by us too, every scaling would be drift.
         "replicas": None if settings.autoscaling is not None else desired_replicas(settings),
         "pod_labels": _pod_labels(facts.key, settings),
-        "pod_annotations": _pod_annotations(settings),
-        "termination_grace_period_seconds": (
-            _DEFAULT_TERMINATION_GRACE_SECONDS
-            if settings.termination_grace_period_seconds is None
-            else settings.termination_grace_period_seconds
-        ),
+        "pod_annotations": _pod_annotations(facts, settings, grace),
+        "ports": _container_ports(needs),
+        "termination_grace_period_seconds": grace,
         "priority_class_name": settings.priority_class_name,
         "node_selector": plain(settings.node_selector),
         "tolerations": plain(settings.tolerations),
@@ -140,15 +231,45 @@ def _pod_labels(key: Key, settings: DedicatedGateway) -> dict[str, str]:
     return {**(settings.pod_labels or {}), **child_labels(key), **injection, "istio.io/dataplane-mode": "none"}
 
 
-def _pod_annotations(settings: DedicatedGateway) -> dict[str, str]:
+def _pod_annotations(facts: Facts, settings: DedicatedGateway, grace_seconds: int) -> dict[str, str]:
     return {
         **(settings.pod_annotations or {}),
         "inject.istio.io/templates": "gateway",
-        "proxy.istio.io/config": _PROXY_CONFIG,
+        "proxy.istio.io/config": json.dumps(_proxy_config(facts, grace_seconds), sort_keys=True),
         "prometheus.io/scrape": "true",
         "prometheus.io/port": "15020",
         "prometheus.io/path": "/stats/prometheus",
     }
+
+
+def _proxy_config(facts: Facts, grace_seconds: int) -> dict[str, Any]:
+    """
+    Istio's ProxyConfig of the pods.
+
+    Together with the headers that the routes remove, nothing of the mesh reaches the external host (notes "istio-
+    recipes" §8): the client's certificate and Envoy's debug headers can only be switched off here. A pod that ends
+    finishes its open requests, and no longer than they take (istio.io, ProxyConfig; pilot-agent's environment).
+    """
+    drain = max(grace_seconds - _LAST_SECONDS, min(grace_seconds, 1))
+    config: dict[str, Any] = {
+        "gatewayTopology": {"forwardClientCertDetails": "SANITIZE"},
+        "terminationDrainDuration": f"{drain}s",
+        "proxyMetadata": {
+            "EXIT_ON_ZERO_ACTIVE_CONNECTIONS": "true",
+            "MINIMUM_DRAIN_DURATION": f"{min(drain, _SHORTEST_DRAIN_SECONDS)}s",
+        },
+    }
+    telemetry = facts.gateway.spec.telemetry if facts.gateway.spec else None
+    if telemetry is None or telemetry.mesh_headers is not MeshHeadersMode.KEEP:
+        config["proxyHeaders"] = {"envoyDebugHeaders": {"disabled": True}, "requestId": {"disabled": True}}
+    return config
+
+
+def _container_ports(needs: WorkloadNeeds) -> list[dict[str, Any]]:
+    """Ports that the pod says it has; they are for people, Envoy listens where the Gateways say."""
+    hop = {port["target_port"]: port["name"] for port in needs.hop_ports}
+    exposed = {listen_port(port): f"expose-{port}" for port, _ in needs.exposed_ports}
+    return [{"name": name, "number": number} for number, name in sorted({**hop, **exposed}.items())]
 
 
 def _topology_spread(key: Key, settings: DedicatedGateway) -> list[dict[str, Any]]:
@@ -174,11 +295,18 @@ def _autoscaler_values(settings: DedicatedGateway, autoscaling: Autoscaling) -> 
     }
 
 
-def _network_policy_values(facts: Facts, hops: tuple[Hop, ...], retained_ports: frozenset[int]) -> dict[str, Any]:
+def _network_policy_values(facts: Facts, needs: WorkloadNeeds) -> dict[str, Any]:
+    authorizer = facts.class_.spec.external_authorization if facts.class_.spec else None
     return {
-        "consumers": [facts.key.namespace],
+        "consumers": sorted(needs.consumers or {facts.key.namespace}),
+        "everyone": EVERY_NAMESPACE in needs.consumers,
+        "hop_ports": sorted({port["target_port"] for port in needs.hop_ports}),
+        "exposed_ports": [listen_port(port) for port, _ in needs.exposed_ports],
         "control_plane_namespace": facts.mesh.root_namespace,
-        "destination_ports": sorted({hop.target_port for hop in hops} | retained_ports),
+        "destination_ports": sorted({hop.target_port for hop in needs.hops} | needs.retained_ports),
+        "backends": needs.backends,
+        # It may be anywhere in the cluster, on any port.
+        "authorizer": authorizer is not None,
     }
 
 

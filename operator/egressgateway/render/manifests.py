@@ -15,6 +15,7 @@ from egressgateway.plan.names import ANNOTATION_DIGEST
 from egressgateway.refs import Key, Manifest, ObjectRef, ref_of
 from egressgateway.render.digest import digest_of
 from egressgateway.render.environment import Renderer
+from egressgateway.render.overlay import overlaid
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ def render_child(renderer: Renderer, child: Child) -> Desired:
         TemplateError: the template does not render.
         InvariantError: the template describes another object than the plan names.
     """
-    manifest = renderer.render(child.template, dict(child.values))
+    manifest = overlaid(renderer.render(child.template, dict(child.values)), child.overlay)
     if ref_of(manifest) != child.ref:
         raise InvariantError(f"{child.template} describes {ref_of(manifest)}, the plan names {child.ref}")
     digest = digest_of(manifest)

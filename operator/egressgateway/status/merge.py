@@ -9,42 +9,51 @@ from typing import Any, Final
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.scalars import format_instant
 from egressgateway.diff.subset import merge_patch
-from egressgateway.status.summarize import Condition, Summary, cut
+from egressgateway.status.summarize import Condition, Part, Summary, cut
 
 _SUSPENDED_MESSAGE: Final = "spec.suspend is true: nothing is written but this status; traffic flows as it is"
 
 
-def merge_status(old: Mapping[str, Any], summary: Summary, generation: int, now: datetime) -> dict[str, Any]:
-    """The whole status for `summary`, at `generation`; a condition's time moves only with its status."""
-    known = {part["name"]: part.get("conditions", ()) for part in old.get("destinations") or ()}
-    parts = [
-        {"name": name, "conditions": _timed(known.get(name, ()), conditions, generation, now)}
-        for name, conditions in summary.parts
-    ]
+def merge_status(
+    old: Mapping[str, Any], summary: Summary, generation: int, now: datetime, *, handled: str = ""
+) -> dict[str, Any]:
+    """
+    The whole status for `summary`, at `generation`; a condition's time moves only with its status.
+
+    `handled`: the request for a pass that this one answers, if any.
+    """
+    lists = {"destinations": summary.parts, "expose": summary.exposed}
     status: dict[str, Any] = {
         "observedGeneration": generation,
         "conditions": _timed(old.get("conditions") or (), summary.conditions, generation, now),
         **summary.fields,
     }
-    if parts:
-        status["destinations"] = parts
-    return status
+    for name, parts in lists.items():
+        if parts:
+            status[name] = _timed_parts(old.get(name) or (), parts, generation, now)
+    answer = handled or old.get("lastHandledReconcileAt")
+    return {**status, "lastHandledReconcileAt": answer} if answer else status
 
 
 def suspended_status(old: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
-    """The status of an object that is suspended: as it was, with `Ready` saying why it does not move."""
-    conditions = [
-        {**condition, "observedGeneration": generation}
-        for condition in old.get("conditions") or ()
-        if condition["type"] != ConditionType.READY
-    ]
-    before: Mapping[str, Any] = next((c for c in old.get("conditions") or () if c["type"] == ConditionType.READY), {})
-    ready = Condition(ConditionType.READY, before.get("status", "Unknown"), Reason.SUSPENDED, _SUSPENDED_MESSAGE)
-    return {
-        **old,
-        "observedGeneration": generation,
-        "conditions": [*conditions, *_timed(old.get("conditions") or (), (ready,), generation, now)],
-    }
+    """
+    The status of an object that is suspended: as it was, with `Ready` saying why it does not move.
+
+    `Ready` alone is about `generation`: that it is suspended was seen. The others keep the generation that they judged.
+    """
+    before = old.get("conditions") or ()
+    ready: Mapping[str, Any] = next((each for each in before if each["type"] == ConditionType.READY), {})
+    suspended = Condition(ConditionType.READY, ready.get("status", "Unknown"), Reason.SUSPENDED, _SUSPENDED_MESSAGE)
+    return _with_conditions(old, (suspended,), generation, now)
+
+
+def stuck_status(old: Mapping[str, Any], generation: int, now: datetime, why: str) -> dict[str, Any]:
+    """The status of an object that cannot be let go, because the server does not let its clients be withdrawn."""
+    message = cut(f"clients cannot be withdrawn, so the object is not let go; it is tried again: {why}")
+    ready = Condition(ConditionType.READY, "False", Reason.APPLY_FAILED, message)
+    programmed = Condition(ConditionType.PROGRAMMED, "False", Reason.APPLY_FAILED, message)
+    reconciling = Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, message)
+    return _with_conditions(old, (programmed, ready, reconciling), generation, now, gone=ConditionType.STALLED)
 
 
 def broken_status(old: Mapping[str, Any], generation: int, now: datetime, error: Exception) -> dict[str, Any]:
@@ -53,13 +62,17 @@ def broken_status(old: Mapping[str, Any], generation: int, now: datetime, error:
     ready = Condition(ConditionType.READY, "False", Reason.INTERNAL_ERROR, message)
     programmed = Condition(ConditionType.PROGRAMMED, "False", Reason.INTERNAL_ERROR, message)
     reconciling = Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, message)
-    told = {condition.type for condition in (ready, programmed, reconciling)} | {ConditionType.STALLED}
-    before = old.get("conditions") or ()
-    others = [{**c, "observedGeneration": generation} for c in before if c["type"] not in told]
+    return _with_conditions(old, (programmed, ready, reconciling), generation, now, gone=ConditionType.STALLED)
+
+
+def class_status(
+    old: Mapping[str, Any], accepted: Condition, attached: int, generation: int, now: datetime
+) -> dict[str, Any]:
+    """The status of an EgressGatewayClass that `attached` objects use."""
     return {
-        **old,
         "observedGeneration": generation,
-        "conditions": [*others, *_timed(before, (programmed, ready, reconciling), generation, now)],
+        "conditions": _timed(old.get("conditions") or (), (accepted,), generation, now),
+        "attachedGateways": attached,
     }
 
 
@@ -74,6 +87,45 @@ def status_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, An
 def is_cosmetic(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether only wording and counts differ: nothing that a person or a tool decides by."""
     return _decisive(old) == _decisive(new)
+
+
+def _with_conditions(
+    old: Mapping[str, Any],
+    told: Sequence[Condition],
+    generation: int,
+    now: datetime,
+    *,
+    gone: ConditionType | None = None,
+) -> dict[str, Any]:
+    """`old` with the conditions `told` about `generation`; those that are not told stay as they are, but for `gone`."""
+    before = old.get("conditions") or ()
+    replaced = {gone, *(condition.type for condition in told)}
+    others = [condition for condition in before if condition["type"] not in replaced]
+    return {
+        **old,
+        "observedGeneration": generation,
+        "conditions": [*others, *_timed(before, told, generation, now)],
+    }
+
+
+def says(status: Mapping[str, Any], part: str, message: str) -> bool:
+    """Whether a condition of destination `part` holds `message`."""
+    return any(
+        message in condition.get("message", "")
+        for found in status.get("destinations") or ()
+        if found["name"] == part
+        for condition in found.get("conditions") or ()
+    )
+
+
+def _timed_parts(
+    old: Sequence[Mapping[str, Any]], parts: Sequence[Part], generation: int, now: datetime
+) -> list[dict[str, Any]]:
+    known = {part["name"]: part.get("conditions", ()) for part in old}
+    return [
+        {"name": name, "conditions": _timed(known.get(name, ()), conditions, generation, now)}
+        for name, conditions in parts
+    ]
 
 
 def _timed(
@@ -105,7 +157,8 @@ def _decisive(status: Mapping[str, Any]) -> tuple[Any, ...]:
     conditions = {(c["type"], c["status"]) for c in status.get("conditions") or ()}
     parts = [
         (part["name"], frozenset((c["type"], c["status"]) for c in part.get("conditions") or ()))
-        for part in status.get("destinations") or ()
+        for name in ("destinations", "expose")
+        for part in status.get(name) or ()
     ]
     return (
         status.get("observedGeneration"),
@@ -114,4 +167,7 @@ def _decisive(status: Mapping[str, Any]) -> tuple[Any, ...]:
         status.get("summary"),
         status.get("claims"),
         status.get("consumers"),
+        status.get("addresses"),
+        status.get("remoteChildren"),
+        status.get("lastHandledReconcileAt"),
     )

@@ -7,28 +7,25 @@ sent through the gateway and a pod serves them. A part that is kept although it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from egressgateway.api.conditions import ConditionType, Reason, stalls
+from egressgateway.api.expose import ExposedHost
+from egressgateway.api.gateway_class import Provider
 from egressgateway.api.scalars import format_instant
 from egressgateway.diff.steering import Hold
 from egressgateway.facts import Facts
 from egressgateway.plan.accept import Acceptance
-from egressgateway.plan.findings import Finding
+from egressgateway.plan.claims import Claim
+from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.ir import Plan, Stage
-from egressgateway.plan.names import workload_name
-from egressgateway.plan.retain import hosts_of, live_clients, part_of, ways_of
-from egressgateway.plan.workload import desired_replicas, effective_settings
-from egressgateway.refs import ObjectRef
+from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, ways_of
+from egressgateway.plan.site import site_of, workload_of
+from egressgateway.plan.workload import desired_replicas, effective_settings, exposed_service_name
+from egressgateway.refs import CHILD_BY_KIND, Manifest, ObjectRef
 
-_PART_TYPES: Final = (
-    ConditionType.ACCEPTED,
-    ConditionType.RESOLVED_REFS,
-    ConditionType.PROGRAMMED,
-    ConditionType.STEERED,
-)
 _OBJECT_TYPES: Final = (ConditionType.ACCEPTED, ConditionType.RESOLVED_REFS, ConditionType.PROGRAMMED)
 _MAX_MESSAGE: Final = 512
 _MAX_HOSTS: Final = 256
@@ -59,37 +56,91 @@ class Observed:
     held: Mapping[ObjectRef, Hold] = field(default_factory=dict)
 
 
+Part = tuple[str, tuple[Condition, ...]]
+"""A destination or exposed host by its name, and its conditions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Everything that the status says, without times of transition."""
+    """Everything that the status says, without times of transition. `parts` are destinations."""
 
     conditions: tuple[Condition, ...]
-    parts: tuple[tuple[str, tuple[Condition, ...]], ...]
+    parts: tuple[Part, ...]
     fields: Mapping[str, Any]
+    exposed: tuple[Part, ...] = ()
 
 
 def summarize(facts: Facts, acceptance: Acceptance, plan: Plan, observed: Observed) -> Summary:
     """The status of one object at this moment."""
-    names = [destination.name for destination in facts.gateway.spec.destinations] if facts.gateway.spec else []
-    parts = tuple((name, _part_conditions(facts, acceptance, plan, observed, name)) for name in names)
-    conditions = _object_conditions(facts, acceptance, parts)
-    return Summary(conditions, parts, _fields(facts, acceptance, parts))
+    spec = facts.gateway.spec
+    view = _View(facts, acceptance, plan, observed)
+    parts = tuple((found.name, view.destination(found.name)) for found in (spec.destinations if spec else ()))
+    exposed = tuple((found.name, view.exposed(found)) for found in (spec.expose if spec else ()))
+    counted = (
+        *((name, conditions) for name, conditions in parts if not _is_expired(acceptance, name)),
+        *((exposed_part(name), conditions) for name, conditions in exposed),
+    )
+    conditions = _object_conditions(facts, acceptance, counted)
+    return Summary(conditions, parts, _fields(facts, acceptance, plan, parts), exposed)
 
 
-def _part_conditions(
-    facts: Facts, acceptance: Acceptance, plan: Plan, observed: Observed, part: str
-) -> tuple[Condition, ...]:
-    findings = (*acceptance.of_object, *acceptance.of_part(part))
-    accepted = _judged(ConditionType.ACCEPTED, findings)
-    resolved = _judged(ConditionType.RESOLVED_REFS, findings)
-    if findings:
-        running = _runs(facts, part) and (acceptance.keep_all or part in acceptance.kept)
-        return accepted, resolved, _kept_programmed(running), _steered(facts, running, None)
-    children = [child for child in plan.children if child.part in ("", part)]
-    clients = {child.ref for child in children if child.part == part and child.stage is Stage.CLIENTS}
-    hold = next((observed.held[ref] for ref in sorted(clients) if ref in observed.held), None)
-    steered = bool(clients) and not clients & (observed.missing | observed.foreign)
-    return accepted, resolved, _programmed([child.ref for child in children], observed), _steered(facts, steered, hold)
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What is known of one object's parts."""
+
+    facts: Facts
+    acceptance: Acceptance
+    plan: Plan
+    observed: Observed
+
+    def destination(self, part: str) -> tuple[Condition, ...]:
+        if self.acceptance.is_taken_out(part):
+            return self._taken_out(part, _runs(self.facts, part))
+        children = [child for child in self.plan.children if child.part in ("", part)]
+        clients = {child.ref for child in children if child.part == part and child.stage is Stage.CLIENTS}
+        return (
+            *self._judged(part),
+            _programmed([child.ref for child in children], self.observed),
+            self._conflicting(part) or _steered(self.facts, self._stands(clients), self._hold(clients)),
+        )
+
+    def exposed(self, entry: ExposedHost) -> tuple[Condition, ...]:
+        part = exposed_part(entry.name)
+        if self.acceptance.is_taken_out(part):
+            running = any(part_of(found) == part for found in self.facts.live.values())
+            return self._taken_out(part, running)
+        own = {child.ref for child in self.plan.children if child.part == part}
+        shared = {child.ref for child in self.plan.children if not child.part}
+        stands, hold = self._stands(own), self._hold(own)
+        needs_pods = entry.gateway_ref is None or entry.backend.destination is not None
+        return (
+            *self._judged(part),
+            _programmed(own | (shared if needs_pods else set()), self.observed),
+            _steered(self.facts, stands, hold) if needs_pods or not stands else _succeeded(ConditionType.STEERED),
+        )
+
+    def _judged(self, part: str) -> tuple[Condition, Condition]:
+        findings = (*self.acceptance.of_object, *self.acceptance.of_part(part))
+        notices = [notice.message for notice in self.acceptance.notices if notice.part == part]
+        accepted = _judged(ConditionType.ACCEPTED, findings)
+        if accepted.status == "True" and notices:
+            accepted = replace(accepted, message=_joined((accepted.message, *notices)))
+        return accepted, _judged(ConditionType.RESOLVED_REFS, findings)
+
+    def _taken_out(self, part: str, running: bool) -> tuple[Condition, ...]:
+        running = running and (self.acceptance.keep_all or part in self.acceptance.kept)
+        return (*self._judged(part), _kept_programmed(running), _steered(self.facts, running, None))
+
+    def _conflicting(self, part: str) -> Condition | None:
+        """Somebody else's route in the way: whatever stands of ours, clients may go by that one."""
+        found = [item for item in self.acceptance.of_part(part) if item.condition is ConditionType.STEERED]
+        return _judged(ConditionType.STEERED, found) if found else None
+
+    def _stands(self, refs: Set[ObjectRef]) -> bool:
+        return bool(refs) and not refs & (self.observed.missing | self.observed.foreign)
+
+    def _hold(self, refs: Set[ObjectRef]) -> Hold | None:
+        return next((self.observed.held[ref] for ref in sorted(refs) if ref in self.observed.held), None)
 
 
 def _judged(type_: ConditionType, findings: Sequence[Finding]) -> Condition:
@@ -125,7 +176,7 @@ def _kept_programmed(running: bool) -> Condition:
 
 
 def _steered(facts: Facts, in_place: bool, hold: Hold | None) -> Condition:
-    if facts.workload.ready == 0:
+    if workload_of(facts).ready == 0:
         message = "no gateway pod is ready" if in_place else Hold.GATEWAY_NOT_READY.value
         return Condition(ConditionType.STEERED, "False", Reason.GATEWAY_NOT_READY, message)
     if in_place:
@@ -138,18 +189,13 @@ def _steered(facts: Facts, in_place: bool, hold: Hold | None) -> Condition:
     )
 
 
-def _object_conditions(
-    facts: Facts, acceptance: Acceptance, parts: tuple[tuple[str, tuple[Condition, ...]], ...]
-) -> tuple[Condition, ...]:
-    counted = [(name, conditions) for name, conditions in parts if not _is_expired(acceptance, name)]
+def _object_conditions(facts: Facts, acceptance: Acceptance, counted: Sequence[Part]) -> tuple[Condition, ...]:
     own = tuple(_of_object(type_, acceptance, counted) for type_ in _OBJECT_TYPES)
     ready = _ready(facts, acceptance, own, counted)
     return (*own, ready, *_abnormal(acceptance, ready))
 
 
-def _of_object(
-    type_: ConditionType, acceptance: Acceptance, parts: Sequence[tuple[str, tuple[Condition, ...]]]
-) -> Condition:
+def _of_object(type_: ConditionType, acceptance: Acceptance, parts: Sequence[Part]) -> Condition:
     """True when it is true of every part; else the first reason, with the parts' names."""
     findings = [finding for finding in acceptance.of_object if finding.condition is type_]
     if findings:
@@ -181,17 +227,15 @@ def _ready(
     facts: Facts,
     acceptance: Acceptance,
     own: Sequence[Condition],
-    parts: Sequence[tuple[str, tuple[Condition, ...]]],
+    parts: Sequence[Part],
 ) -> Condition:
     bad = [condition for condition in own if condition.status != "True"]
     unsteered = [c for _, conditions in parts for c in conditions if _is_bad(c, ConditionType.STEERED)]
     if not bad and not unsteered:
-        return Condition(ConditionType.READY, "True", Reason.READY, _ready_message(facts, acceptance, len(parts)))
+        return Condition(ConditionType.READY, "True", Reason.READY, _ready_message(facts, acceptance))
     serving = sum(_serves(conditions) for _, conditions in parts)
-    if serving:
-        message = f"{serving}/{len(parts)} destinations serve; " + _joined(
-            f"{c.type}: {c.message}" for c in bad or unsteered
-        )
+    if any(_serves_somebody(conditions) for _, conditions in parts):
+        message = f"{serving}/{len(parts)} parts serve; " + _joined(f"{c.type}: {c.message}" for c in bad or unsteered)
         return Condition(ConditionType.READY, "False", Reason.PARTIALLY_READY, message)
     # While nothing serves, pods that are not ready say more than objects that wait for them.
     waiting = [c for c in unsteered if c.reason is Reason.GATEWAY_NOT_READY]
@@ -199,11 +243,28 @@ def _ready(
     return Condition(ConditionType.READY, "False", first.reason, first.message)
 
 
-def _ready_message(facts: Facts, acceptance: Acceptance, parts: int) -> str:
-    if not acceptance.served:
+def _ready_message(facts: Facts, acceptance: Acceptance) -> str:
+    if not acceptance.served and not acceptance.exposed:
         return "no destination is left to serve"
-    routed = f"{parts} destination{'' if parts == 1 else 's'} routed"
-    return f"{facts.workload.ready}/{_replicas(facts)} gateway pods ready, {routed}"
+    counts = [
+        f"{workload_of(facts).ready}/{_replicas(facts)} gateway pods ready" if _has_gateway(acceptance) else "",
+        _counted(len(acceptance.served), "destination", "routed"),
+        _counted(len(acceptance.exposed), "host entry", "exposed"),
+    ]
+    notices = (notice.message for notice in acceptance.notices if not notice.part)
+    return _joined((", ".join(filter(None, counts)), *notices))
+
+
+def _counted(number: int, noun: str, verb: str) -> str:
+    if not number:
+        return ""
+    plural = {"destination": "destinations", "host entry": "host entries"}
+    return f"{number} {noun if number == 1 else plural[noun]} {verb}"
+
+
+def _has_gateway(acceptance: Acceptance) -> bool:
+    """Whether some part goes through a gateway of the class; hosts on other people's Gateways need none."""
+    return bool(acceptance.served) or any(entry.gateway_ref is None for entry in acceptance.exposed)
 
 
 def _abnormal(acceptance: Acceptance, ready: Condition) -> tuple[Condition, ...]:
@@ -218,52 +279,94 @@ def _abnormal(acceptance: Acceptance, ready: Condition) -> tuple[Condition, ...]
     return (Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, ready.message),)
 
 
-def _fields(
-    facts: Facts, acceptance: Acceptance, parts: tuple[tuple[str, tuple[Condition, ...]], ...]
-) -> dict[str, Any]:
+def _fields(facts: Facts, acceptance: Acceptance, plan: Plan, parts: Sequence[Part]) -> dict[str, Any]:
     counted = [conditions for name, conditions in parts if not _is_expired(acceptance, name)]
     serving = sum(_serves(conditions) for conditions in counted)
-    hosts = sorted({host for d in (facts.gateway.spec.destinations if facts.gateway.spec else ()) for host in d.hosts})
+    spec = facts.gateway.spec
+    hosts = sorted({host for found in (spec.destinations if spec else ()) for host in found.hosts})
+    hosts = hosts or sorted({host for found in (spec.expose if spec else ()) for host in found.hosts})
     fields: dict[str, Any] = {
         "className": facts.class_.name or None,
-        "provider": "Istio" if facts.class_.spec is not None else None,
+        "provider": str(facts.class_.spec.provider or Provider.ISTIO) if facts.class_.spec is not None else None,
         "summary": {"destinations": f"{serving}/{len(counted)}", "hosts": _shortened(hosts)},
-        "claims": [
-            {"host": claim.host, "claimedAt": format_instant(claim.claimed_at)} for claim in acceptance.claims.held
-        ],
-        "consumers": _consumers(facts, acceptance),
+        "claims": [_claim(claim) for claim in acceptance.claims.held],
+        "consumers": _consumers(acceptance),
         "gateway": _gateway(facts, acceptance),
+        "addresses": _addresses(facts, acceptance),
+        "remoteChildren": remote_children(facts, plan),
     }
     return {name: value for name, value in fields.items() if value not in (None, [], {})}
 
 
+def remote_children(facts: Facts, plan: Plan) -> list[dict[str, str]]:
+    """Children outside the own namespace, those that are about to be written among them."""
+    refs = {child.ref for child in plan.children} | facts.live.keys()
+    return [
+        {
+            "apiVersion": CHILD_BY_KIND[ref.kind].api_version,
+            "kind": ref.kind,
+            "namespace": ref.namespace,
+            "name": ref.name,
+        }
+        for ref in sorted(refs)
+        if ref.namespace != facts.key.namespace
+    ]
+
+
+def _claim(claim: Claim) -> dict[str, str]:
+    fields = {"host": claim.host, "claimedAt": format_instant(claim.claimed_at)}
+    return {**fields, "gateway": claim.gateway} if claim.gateway else fields
+
+
 def _gateway(facts: Facts, acceptance: Acceptance) -> dict[str, Any] | None:
-    if not acceptance.served and not facts.live:
+    if not _has_gateway(acceptance) and not facts.live:
         return None
+    site, workload = site_of(facts), workload_of(facts)
     return {
-        "namespace": facts.key.namespace,
-        "service": workload_name(facts.key),
+        "namespace": site.namespace,
+        "service": site.service,
         "replicas": _replicas(facts),
-        "readyReplicas": facts.workload.ready,
+        "readyReplicas": workload.ready,
     }
 
 
-def _consumers(facts: Facts, acceptance: Acceptance) -> list[dict[str, str]]:
+def _addresses(facts: Facts, acceptance: Acceptance) -> list[dict[str, str]]:
+    """Where the exposed ports are reached: at the load balancer, else inside of the cluster."""
+    if not any(entry.gateway_ref is None for entry in acceptance.exposed):
+        return []
+    ref = ObjectRef("Service", facts.key.namespace, exposed_service_name(facts.key))
+    service: Manifest = facts.live.get(ref, {})
+    spec, status = service.get("spec") or {}, service.get("status") or {}
+    balanced = (status.get("loadBalancer") or {}).get("ingress") or ()
+    if spec.get("type") == "LoadBalancer":
+        return [_address(entry) for entry in balanced if entry.get("ip") or entry.get("hostname")]
+    return [_address({"ip": spec["clusterIP"]})] if spec.get("clusterIP") not in (None, "", "None") else []
+
+
+def _address(entry: Mapping[str, Any]) -> dict[str, str]:
+    if entry.get("ip"):
+        return {"type": "IPAddress", "value": entry["ip"]}
+    return {"type": "Hostname", "value": entry["hostname"]}
+
+
+def _consumers(acceptance: Acceptance) -> list[dict[str, str]]:
     """Namespaces that are served, and since when; who loses the last claim serves nobody."""
     if not acceptance.claims.held:
         return []
-    since = {entry.get("namespace"): entry.get("since") for entry in facts.gateway.status.get("consumers") or ()}
-    own = facts.key.namespace
-    return [{"namespace": own, "since": since.get(own) or format_instant(facts.now)}]
+    return [
+        {"namespace": namespace, "since": format_instant(since)}
+        for namespace, since in sorted(acceptance.claims.since.items())
+    ]
 
 
 def _replicas(facts: Facts) -> int:
-    return facts.workload.replicas or desired_replicas(effective_settings(facts))
+    workload = workload_of(facts)
+    return workload.replicas or (desired_replicas(effective_settings(facts)) if site_of(facts).dedicated else 0)
 
 
 def _runs(facts: Facts, part: str) -> bool:
     """Whether every host that clients know of by the part is sent to a hop."""
-    routes = [found for found in live_clients(facts.live, "VirtualService") if part_of(found) == part]
+    routes = [found for found in mesh_routes(facts.live) if part_of(found) == part]
     entries = [found for found in live_clients(facts.live, "ServiceEntry") if part_of(found) == part]
     routed = {host for found in routes if any(ways_of(found)) for host in hosts_of(found)}
     return bool(entries) and all(hosts_of(found) <= routed for found in entries)
@@ -279,6 +382,15 @@ def _is_bad(condition: Condition, type_: ConditionType) -> bool:
 
 def _serves(conditions: Sequence[Condition]) -> bool:
     return all(condition.status == "True" for condition in conditions)
+
+
+def _serves_somebody(conditions: Sequence[Condition]) -> bool:
+    """Whether requests go through the gateway, be it of some consumers only."""
+    return all(
+        condition.status == "True"
+        for condition in conditions
+        if condition.type in (ConditionType.PROGRAMMED, ConditionType.STEERED)
+    )
 
 
 def _joined(messages: Iterable[str]) -> str:

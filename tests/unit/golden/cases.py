@@ -18,7 +18,19 @@ from egressgateway.api.scalars import parse_instant
 from egressgateway.api.validation import parse_class_spec, parse_spec
 from egressgateway.diff.changeset import ChangeSet, Delete, Write, diff
 from egressgateway.diff.steering import Steps, plan_steps
-from egressgateway.facts import ClassFacts, Facts, GatewayFacts, Rival, WorkloadFacts
+from egressgateway.facts import (
+    Claimed,
+    ClassFacts,
+    Facts,
+    ForeignRoute,
+    GatewayFacts,
+    MeshConfig,
+    PodFacts,
+    PodSelection,
+    References,
+    Rival,
+    WorkloadFacts,
+)
 from egressgateway.plan.accept import Acceptance, accept
 from egressgateway.plan.build import build_plan
 from egressgateway.plan.ir import Plan
@@ -61,7 +73,11 @@ class Case:
 
     gateway: Manifest
     class_: Manifest | None = None
-    namespace_labels: dict[str, str] = field(default_factory=dict)
+    namespaces: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Labels of namespaces; the object's own is always there."""
+    references: References = References()
+    foreign_routes: tuple[ForeignRoute, ...] = ()
+    mesh: MeshConfig = MeshConfig()
     rivals: tuple[Rival, ...] = ()
     live: Live | None = None
     workload: WorkloadFacts = SERVING
@@ -103,12 +119,14 @@ def parse_case(text: str) -> Case:
         ValueError: a key is unknown.
     """
     raw = yaml.safe_load(text)
-    known = {"gateway", "class", "namespaceLabels", "rivals", "live", "workload", "settled", "now", "show"}
-    _no_others(raw, known)
+    _no_others(raw, _KEYS)
     return Case(
         gateway=raw["gateway"],
         class_=raw.get("class"),
-        namespace_labels=raw.get("namespaceLabels", {}),
+        namespaces=raw.get("namespaces", {}),
+        references=_references(raw.get("references", {})),
+        foreign_routes=tuple(_foreign(entry) for entry in raw.get("foreign", ())),
+        mesh=MeshConfig(**raw.get("mesh", {})),
         rivals=tuple(_rival(entry) for entry in raw.get("rivals", ())),
         live=_live(raw["live"]) if "live" in raw else None,
         workload=WorkloadFacts(**raw["workload"]) if "workload" in raw else SERVING,
@@ -116,6 +134,22 @@ def parse_case(text: str) -> Case:
         now=parse_instant(raw.get("now", "2026-01-01T00:00:00Z")),
         shown=tuple(raw["show"]) if "show" in raw else None,
     )
+
+
+_KEYS = {
+    "gateway",
+    "class",
+    "namespaces",
+    "references",
+    "foreign",
+    "mesh",
+    "rivals",
+    "live",
+    "workload",
+    "settled",
+    "now",
+    "show",
+}
 
 
 def run(case: Case) -> Result:
@@ -153,6 +187,7 @@ def as_text(case: Case, result: Result) -> str:
         "conditions": {
             "object": _conditions(result.status["conditions"]),
             **{part["name"]: _conditions(part["conditions"]) for part in result.status.get("destinations", ())},
+            **{f"expose {part['name']}": _conditions(part["conditions"]) for part in result.status.get("expose", ())},
         },
         "steps": _steps(result.steps),
         "objects": shown,
@@ -162,6 +197,7 @@ def as_text(case: Case, result: Result) -> str:
 
 def _facts(case: Case) -> Facts:
     metadata = case.gateway["metadata"]
+    namespaces = {metadata["namespace"]: {}, **case.namespaces}
     spec = parse_spec(case.gateway.get("spec"))
     errors = spec if isinstance(spec, tuple) else ()
     return Facts(
@@ -177,7 +213,11 @@ def _facts(case: Case) -> Facts:
         ),
         class_=_class(case),
         mesh=MeshSettings(),
-        namespace_labels=case.namespace_labels,
+        namespace_labels=namespaces[metadata["namespace"]],
+        namespaces=namespaces,
+        references=case.references,
+        foreign_routes=case.foreign_routes,
+        mesh_config=case.mesh,
         rivals=case.rivals,
         live=_live_objects(case.live) if case.live else {},
         workload=case.workload,
@@ -196,13 +236,48 @@ def _class(case: Case) -> ClassFacts:
 
 
 def _rival(raw: Manifest) -> Rival:
-    _no_others(raw, {"name", "namespace", "wants", "claimed", "steers"})
+    """`wants` and `steers` are names in the namespaces of `consumers`, by default the rival's own."""
+    _no_others(raw, {"name", "namespace", "consumers", "wants", "claimed", "since", "steers", "tcpPorts", "exposes"})
+    consumers = frozenset(raw.get("consumers", [raw["namespace"]]))
+    claimed = {Claimed(host): parse_instant(at) for host, at in raw.get("claimed", {}).items()}
+    since = {name: parse_instant(at) for name, at in raw.get("since", {}).items()}
     return Rival(
         key=Key(raw["namespace"], raw["name"]),
         created=CREATED,
-        wants=frozenset(raw.get("wants", ())),
-        claimed={host: parse_instant(at) for host, at in raw.get("claimed", {}).items()},
-        steers=frozenset(raw.get("steers", ())),
+        serves=dict.fromkeys(raw.get("wants", ()), consumers),
+        exposes=frozenset(Claimed(**entry) for entry in raw.get("exposes", ())),
+        tcp_ports=dict.fromkeys(raw.get("tcpPorts", ()), consumers),
+        claimed=claimed,
+        since=since or (dict.fromkeys(consumers, min(claimed.values())) if claimed else {}),
+        steers=dict.fromkeys(raw.get("steers", ()), consumers),
+    )
+
+
+def _references(raw: Manifest) -> References:
+    """`found` are objects, `absent` are `Kind namespace/name`, `pods` are those of gateways that others run."""
+    _no_others(raw, {"found", "absent", "unreadable", "pods"})
+    objects: dict[ObjectRef, Manifest | None] = {ref_of(found): found for found in raw.get("found", ())}
+    return References(
+        objects={**objects, **dict.fromkeys(map(_ref, raw.get("absent", ())))},
+        pods={
+            PodSelection(entry["namespace"], tuple(sorted(entry["labels"].items()))): tuple(
+                PodFacts(**pod) for pod in entry["pods"]
+            )
+            for entry in raw.get("pods", ())
+        },
+        unreadable=frozenset(map(_ref, raw.get("unreadable", ()))),
+    )
+
+
+def _ref(text: str) -> ObjectRef:
+    kind, _, name = text.partition(" ")
+    return ObjectRef(kind, *name.split("/"))
+
+
+def _foreign(raw: Manifest) -> ForeignRoute:
+    _no_others(raw, {"ref", "hosts", "visibleIn", "created"})
+    return ForeignRoute(
+        _ref(raw["ref"]), frozenset(raw["hosts"]), frozenset(raw["visibleIn"]), parse_instant(raw["created"])
     )
 
 

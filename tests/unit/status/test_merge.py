@@ -10,7 +10,14 @@ import pytest
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.status import EgressGatewayStatus
 from egressgateway.engine.transitions import transitions
-from egressgateway.status.merge import is_cosmetic, merge_status, status_patch, suspended_status
+from egressgateway.status.merge import (
+    class_status,
+    is_cosmetic,
+    merge_status,
+    status_patch,
+    stuck_status,
+    suspended_status,
+)
 from egressgateway.status.summarize import Condition, Summary, _shortened, cut
 from harness.conditions import transition_violations, violations
 from unit.engine.simulation import merge
@@ -121,3 +128,56 @@ def _ready(status: str, reason: str, *more: str) -> dict[str, Any]:
 def test_transitions_tell_what_is_news(old: dict[str, Any], new: dict[str, Any], told: tuple[str, str] | None) -> None:
     """Becoming Ready, failing for a new reason; not what is on its way."""
     assert [(each.type, each.reason) for each in transitions(old, new)] == ([told] if told else [])
+
+
+def test_a_suspended_object_says_of_each_condition_what_it_is_about() -> None:
+    """
+    Only Ready speaks of the new spec; what nobody judged anew keeps the generation that it was judged for.
+
+    All conditions claimed to be about a spec that nobody had looked at.
+    """
+    accepted = Condition(ConditionType.ACCEPTED, "True", Reason.ACCEPTED, "")
+    ready = Condition(ConditionType.READY, "True", Reason.READY, "")
+    old = merge_status({}, Summary((accepted, ready), (), {}), 1, NOW)
+    new = suspended_status(old, 2, LATER)
+    assert {each["type"]: each["observedGeneration"] for each in new["conditions"]} == {"Accepted": 1, "Ready": 2}
+    assert new["observedGeneration"] == 2
+
+
+def test_an_object_that_cannot_be_let_go_says_why() -> None:
+    """With the server's words; what was seen of its parts stays, and waiting may help."""
+    old = merge_status({}, summary(), 1, NOW)
+    new = stuck_status(old, 2, LATER, "delete VirtualService a/b: no")
+    after = {each["type"]: each for each in new["conditions"]}
+    assert {type_: (each["status"], each["reason"]) for type_, each in after.items()} == {
+        "Programmed": ("False", "ApplyFailed"),
+        "Ready": ("False", "ApplyFailed"),
+        "Reconciling": ("True", "Progressing"),
+    }
+    assert "delete VirtualService a/b: no" in after["Ready"]["message"]
+    assert new["destinations"] == old["destinations"]
+    assert [each.type for each in transitions(old, new)] == ["Warning"]
+
+
+def test_an_answer_to_a_request_is_kept_until_the_next() -> None:
+    """It is part of what decides: whoever waits for it must not wait for other news."""
+    first = merge_status({}, summary(), 1, NOW, handled="a")
+    second = merge_status(first, summary(), 1, LATER)
+    third = merge_status(second, summary(), 1, LATER, handled="b")
+    assert [each["lastHandledReconcileAt"] for each in (first, second, third)] == ["a", "a", "b"]
+    assert is_cosmetic(first, second)
+    assert not is_cosmetic(second, third)
+    assert "lastHandledReconcileAt" not in merge_status({}, summary(), 1, NOW)
+
+
+def test_a_class_keeps_its_time_until_its_verdict_changes() -> None:
+    """As an object's conditions do."""
+    good = Condition(ConditionType.ACCEPTED, "True", Reason.ACCEPTED, "the spec is valid")
+    bad = Condition(ConditionType.ACCEPTED, "False", Reason.INVALID, "spec.mtls: no")
+    first = class_status({}, good, 1, 1, NOW)
+    more = class_status(first, good, 7, 2, LATER)
+    broken = class_status(more, bad, 7, 3, LATER)
+    times = [each["conditions"][0]["lastTransitionTime"] for each in (first, more, broken)]
+    assert times == ["2026-01-01T12:00:00Z", "2026-01-01T12:00:00Z", "2026-01-01T13:00:00Z"]
+    assert more["attachedGateways"] == 7
+    assert more["observedGeneration"] == more["conditions"][0]["observedGeneration"] == 2

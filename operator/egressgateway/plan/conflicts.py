@@ -1,0 +1,229 @@
+"""Where two want the same: a name, a TCP port, a route."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.api.destination import Destination, Protocol
+from egressgateway.api.expose import ExposedHost
+from egressgateway.api.spec import EgressGatewaySpec
+from egressgateway.facts import EVERY_NAMESPACE, Claimed, Facts, ForeignRoute
+from egressgateway.plan.claims import Claims, read_claims
+from egressgateway.plan.consumers import overlap
+from egressgateway.plan.findings import Finding, exposed_part
+from egressgateway.plan.hosts import covers, is_wildcard
+from egressgateway.plan.retain import live_clients
+from egressgateway.plan.site import LISTENER_PORT, PLAIN_PORT, listen_port, site_of
+from egressgateway.refs import Key
+
+_ACCEPTED: Final = ConditionType.ACCEPTED
+_SHOWN: Final = 5
+_LATE: Final = "9999"
+
+
+def lost_namespaces(claims: Claims, destination: Destination) -> frozenset[str]:
+    """Consumer namespaces in which one of the destination's names belongs to another object."""
+    return frozenset(namespace for name in destination.names for namespace in claims.lost.get(name, ()))
+
+
+def host_conflicts(claims: Claims, destination: Destination, field: str, served: frozenset[str]) -> Iterator[Finding]:
+    """Names that another object has the older right to; `served` are the consumers that are left."""
+    for name in destination.names:
+        by_winner: dict[Key, list[str]] = {}
+        for namespace, winner in claims.lost.get(name, {}).items():
+            by_winner.setdefault(winner, []).append(namespace)
+        for winner, namespaces in sorted(by_winner.items()):
+            yield Finding(
+                _ACCEPTED,
+                Reason.HOST_CONFLICT,
+                f"{field}.hosts: {name} belongs to EgressGateway {winner} in {_in_words(namespaces)}, "
+                "by the older claim; remove it from one of the two",
+                destination.name,
+                partial=bool(served),
+            )
+
+
+def exposed_conflicts(claims: Claims, exposed: ExposedHost, gateway: str, field: str) -> Iterator[Finding]:
+    """Names that another object has exposed on the same gateway before."""
+    for host in exposed.hosts:
+        winner = claims.lost_exposed.get(Claimed(host, gateway))
+        if winner is not None:
+            yield Finding(
+                _ACCEPTED,
+                Reason.HOST_CONFLICT,
+                f"{field}.hosts: {host} on gateway {gateway} belongs to EgressGateway {winner}, by the older claim; "
+                "remove it from one of the two",
+                exposed_part(exposed.name),
+            )
+
+
+def port_conflicts(facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]) -> Iterator[Finding]:
+    """
+    TCP ports that would take what is meant for another host.
+
+    TCP names no host, so a sidecar listens for it on every address (notes "istio-recipes" §12): a second host on that
+    port would end at the first one's server. Unless the sidecars answer DNS: then each host has an address of its own.
+    """
+    if not facts.mesh_config.dns_capture:
+        yield from _within_the_object(facts, spec, consumers)
+        yield from _with_other_objects(facts, spec, consumers)
+    if not site_of(facts).strict and site_of(facts).dedicated:
+        yield from _on_the_gateway(spec)
+
+
+def exposed_port_conflicts(spec: EgressGatewaySpec) -> Iterator[Finding]:
+    """Entries on the own gateway that cannot share a port, or a host on it; the first one listed has it."""
+    protocols: dict[int, tuple[str, str]] = {}
+    listeners: dict[int, int] = {}
+    hosts: dict[tuple[int, str], str] = {}
+    for index, exposed in enumerate(spec.expose):
+        if exposed.gateway_ref is not None:
+            continue
+        part, field = exposed_part(exposed.name), f"spec.expose[{index}]"
+        for port, protocol in _ports_of(exposed):
+            known, owner = protocols.setdefault(port, (protocol, exposed.name))
+            if known != protocol:
+                message = f"{field}.port: {port} serves {known} for {owner} already, not also {protocol}; use another"
+                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, part)
+            inside = listen_port(port)
+            taken = listeners.setdefault(inside, port)
+            if taken != port or inside in (LISTENER_PORT, PLAIN_PORT):
+                message = f"{field}.port: {port} is taken inside the gateway's pods; use another"
+                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, part)
+        for host in exposed.hosts:
+            owner = hosts.setdefault((exposed.listens_on, host), exposed.name)
+            if owner != exposed.name:
+                message = f"{field}.hosts: {host} is exposed on port {exposed.listens_on} by {owner} already; remove it"
+                yield Finding(_ACCEPTED, Reason.HOST_CONFLICT, message, part)
+
+
+def route_conflicts(facts: Facts, destination: Destination, field: str, served: frozenset[str]) -> Iterator[Finding]:
+    """Somebody else's route for one of the names, that a consumer sees: clients may go by that one."""
+    for route in sorted(facts.foreign_routes, key=lambda route: route.ref):
+        common = overlap(served, route.visible_in)
+        names = [name for name in destination.names if any(_takes(host, name) for host in route.hosts)]
+        if names and common and _prevails(facts, route, common):
+            yield Finding(
+                ConditionType.STEERED,
+                Reason.ROUTE_CONFLICT,
+                f"{field}.hosts: {route.ref} also routes {names[0]} for {_in_words(sorted(common))}; "
+                "delete it, or hide it from them by its exportTo",
+                destination.name,
+                partial=True,
+            )
+
+
+def _takes(host: str, name: str) -> bool:
+    """Whether a route for `host` takes calls that are meant for `name`: the same, or a more specific one."""
+    return host == name or (is_wildcard(name) and covers(name, host))
+
+
+def _prevails(facts: Facts, route: ForeignRoute, common: frozenset[str]) -> bool:
+    """
+    A consumer's own VirtualService goes before ours, of others the older one (notes "istio-recipes" §7).
+
+    A ServiceEntry is in the way whatever its age: the ports that it registers beside ours are not steered.
+    """
+    own_of_consumer = route.ref.namespace in common or EVERY_NAMESPACE in common
+    return route.ref.kind == "ServiceEntry" or own_of_consumer or route.created < facts.gateway.created
+
+
+def _within_the_object(
+    facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]
+) -> Iterator[Finding]:
+    taken: dict[int, list[Destination]] = {}
+    for destination in sorted(spec.destinations, key=lambda found: _seniority(facts, found)):
+        index = spec.destinations.index(destination)
+        mine = consumers.get(destination.name, frozenset())
+        for number, port in enumerate(destination.ports):
+            for other in taken.get(port.port, ()):
+                with_tcp = port.protocol is Protocol.TCP or _speaks_tcp(other, port.port)
+                if with_tcp and overlap(mine, consumers.get(other.name, frozenset())):
+                    yield Finding(
+                        _ACCEPTED,
+                        Reason.PORT_CONFLICT,
+                        f"spec.destinations[{index}].ports[{number}]: port {port.port} is destination "
+                        f"{other.name}'s, and TCP cannot tell two hosts apart; use another port, or let the mesh "
+                        "give hosts addresses (ISTIO_META_DNS_CAPTURE)",
+                        destination.name,
+                    )
+        for port in destination.ports:
+            taken.setdefault(port.port, []).append(destination)
+
+
+def _with_other_objects(
+    facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]
+) -> Iterator[Finding]:
+    for index, destination in enumerate(spec.destinations):
+        for number, port in enumerate(destination.ports):
+            if port.protocol is not Protocol.TCP or _is_live(facts, destination, port.port):
+                continue
+            for rival in facts.rivals:
+                common = overlap(
+                    consumers.get(destination.name, frozenset()), rival.tcp_ports.get(port.port, frozenset())
+                )
+                older = bool(rival.claimed) or (rival.created, rival.key) < (facts.gateway.created, facts.key)
+                if common and older:
+                    yield Finding(
+                        _ACCEPTED,
+                        Reason.PORT_CONFLICT,
+                        f"spec.destinations[{index}].ports[{number}]: TCP port {port.port} is EgressGateway "
+                        f"{rival.key}'s in {_in_words(sorted(common))}, and TCP tells no two hosts apart; use another",
+                        destination.name,
+                    )
+
+
+def _on_the_gateway(spec: EgressGatewaySpec) -> Iterator[Finding]:
+    """Without mutual TLS the gateway listens on the clients' own port numbers, one protocol each."""
+    taken: dict[int, tuple[str, str]] = {}
+    for index, destination in enumerate(spec.destinations):
+        for number, port in enumerate(destination.ports):
+            if port.protocol.is_http:
+                continue
+            protocol, owner = taken.setdefault(port.port, (str(port.protocol), destination.name))
+            if protocol != port.protocol:
+                yield Finding(
+                    _ACCEPTED,
+                    Reason.PORT_CONFLICT,
+                    f"spec.destinations[{index}].ports[{number}]: without mtls port {port.port} is {protocol} for "
+                    f"destination {owner}, not also {port.protocol}; use another",
+                    destination.name,
+                )
+
+
+def _seniority(facts: Facts, destination: Destination) -> str:
+    """Who claimed its hosts first has the port; in one spec `sorted` keeps the order of the list."""
+    claims = read_claims(facts.gateway.status)
+    times = [claims[Claimed(host)].isoformat() for host in destination.hosts if Claimed(host) in claims]
+    return min(times, default=_LATE)
+
+
+def _speaks_tcp(destination: Destination, number: int) -> bool:
+    return any(port.port == number and port.protocol is Protocol.TCP for port in destination.ports)
+
+
+def _is_live(facts: Facts, destination: Destination, number: int) -> bool:
+    """Whether clients are sent there already: who has the port keeps it."""
+    return any(
+        set(destination.hosts) & set((found.get("spec") or {}).get("hosts") or ())
+        and any(port["number"] == number for port in (found.get("spec") or {}).get("ports") or ())
+        for found in live_clients(facts.live, "ServiceEntry")
+    )
+
+
+def _ports_of(exposed: ExposedHost) -> Iterator[tuple[int, str]]:
+    if exposed.tls is None:
+        yield exposed.listens_on, "HTTP"
+        return
+    yield exposed.listens_on, "HTTPS"
+    if exposed.tls.https_redirect:
+        yield 80, "HTTP"
+
+
+def _in_words(namespaces: list[str]) -> str:
+    if EVERY_NAMESPACE in namespaces:
+        return "every namespace"
+    more = f" and {len(namespaces) - _SHOWN} more" if len(namespaces) > _SHOWN else ""
+    return f"namespace {', '.join(namespaces[:_SHOWN])}{more}"

@@ -1,0 +1,150 @@
+"""
+Whom an object serves: namespaces of clients, for each destination.
+
+`access` lists them, the class consents (api.md `access.from[]`, `allowedConsumers`). The own namespace needs no
+consent; one that the class does not allow is left out and reported, the others are served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from egressgateway.api.access import AccessEntry
+from egressgateway.api.destination import Protocol
+from egressgateway.api.gateway_class import ConsumersFrom, EgressGatewayClassSpec
+from egressgateway.api.spec import EgressGatewaySpec
+from egressgateway.facts import EVERY_NAMESPACE
+from egressgateway.refs import Key
+
+Namespaces = Mapping[str, Mapping[str, str]]
+"""Labels of namespaces, by name."""
+
+EVERYONE = frozenset({EVERY_NAMESPACE})
+
+
+@dataclass(frozen=True, slots=True)
+class Consumers:
+    """
+    Namespaces by destination. `EVERY_NAMESPACE` stands for all, and then alone.
+
+    `denied` are namespaces that are asked for and that the class does not allow.
+    """
+
+    served: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    denied: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def all(self) -> frozenset[str]:
+        """Every namespace that some destination serves."""
+        return union(self.served.values())
+
+
+def consumers_of(
+    key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces
+) -> Consumers:
+    """Whom each destination of `spec` serves, and whom it may not."""
+    consent = _Consent(key, class_spec, namespaces)
+    served, denied = {}, {}
+    for destination in spec.destinations:
+        asked = union(_asked_by(key, entry, namespaces) for entry in entries_of(spec, destination.name))
+        served[destination.name], denied[destination.name] = consent.divide(asked)
+    return Consumers(served, denied)
+
+
+def entries_of(spec: EgressGatewaySpec, destination: str) -> Iterator[AccessEntry]:
+    """Entries of `access` that grant `destination`; without `access` one that grants the own namespace everything."""
+    for entry in spec.access.from_ if spec.access else (AccessEntry(),):
+        if not entry.destinations or destination in entry.destinations:
+            yield entry
+
+
+def namespaces_of(
+    key: Key, entry: AccessEntry, class_spec: EgressGatewayClassSpec, namespaces: Namespaces
+) -> frozenset[str]:
+    """Namespaces that one entry of `access` grants, as far as the class allows them."""
+    return _Consent(key, class_spec, namespaces).divide(_asked_by(key, entry, namespaces))[0]
+
+
+def served_names(
+    key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces
+) -> dict[str, frozenset[str]]:
+    """Consumer namespaces by host and alias."""
+    served = consumers_of(key, spec, class_spec, namespaces).served
+    return {name: served[destination.name] for destination in spec.destinations for name in destination.names}
+
+
+def tcp_ports(
+    key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces
+) -> dict[int, frozenset[str]]:
+    """Consumer namespaces by port number on which clients speak TCP, which names no host."""
+    served = consumers_of(key, spec, class_spec, namespaces).served
+    found: dict[int, frozenset[str]] = {}
+    for destination in spec.destinations:
+        for port in destination.ports:
+            if port.protocol is Protocol.TCP:
+                found[port.port] = union((found.get(port.port, frozenset()), served[destination.name]))
+    return found
+
+
+def overlap(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
+    """Namespaces in both, where `EVERY_NAMESPACE` holds each of them."""
+    if EVERY_NAMESPACE in one:
+        return other
+    return one if EVERY_NAMESPACE in other else one & other
+
+
+def without(served: frozenset[str], lost: Iterable[str], namespaces: Namespaces) -> frozenset[str]:
+    """`served` less `lost`; every namespace less some is spelled out."""
+    lost = frozenset(lost)
+    if EVERY_NAMESPACE in lost:
+        return frozenset()
+    return (frozenset(namespaces) if lost and EVERY_NAMESPACE in served else served) - lost
+
+
+def union(sets: Iterable[frozenset[str]]) -> frozenset[str]:
+    """All of `sets` together; one that holds everybody makes the rest superfluous."""
+    joined = frozenset[str]().union(*sets)
+    return EVERYONE if EVERY_NAMESPACE in joined else joined
+
+
+def export_to(served: frozenset[str], own: str) -> list[str]:
+    """`served` as Istio's `exportTo`, in a stable order."""
+    return sorted("." if namespace == own else namespace for namespace in served)
+
+
+def _asked_by(key: Key, entry: AccessEntry, namespaces: Namespaces) -> frozenset[str]:
+    selector = entry.namespace_selector
+    if selector is None:
+        return frozenset(entry.namespaces or (key.namespace,))
+    if not selector.match_labels and not selector.match_expressions:
+        return EVERYONE
+    return frozenset(name for name, labels in namespaces.items() if selector.matches(labels))
+
+
+@dataclass(frozen=True, slots=True)
+class _Consent:
+    """Which of the namespaces that are asked for the class allows."""
+
+    key: Key
+    class_spec: EgressGatewayClassSpec
+    namespaces: Namespaces
+
+    def divide(self, asked: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
+        """Those allowed, and those denied."""
+        allowed = self.class_spec.allowed_consumers
+        if allowed is not None and allowed.from_ is ConsumersFrom.ALL:
+            return asked, frozenset()
+        named = frozenset(self.namespaces) | {self.key.namespace} if EVERY_NAMESPACE in asked else asked
+        served = frozenset(name for name in named if self._allows(name))
+        denied = named - served
+        return served, EVERYONE if denied and EVERY_NAMESPACE in asked else denied
+
+    def _allows(self, namespace: str) -> bool:
+        if namespace == self.key.namespace:
+            return True
+        allowed = self.class_spec.allowed_consumers
+        if allowed is None or allowed.selector is None:
+            return False
+        labels = self.namespaces.get(namespace)
+        return labels is not None and allowed.selector.matches(labels)

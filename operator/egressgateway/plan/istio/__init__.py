@@ -1,0 +1,1 @@
+"""Provider Istio: destinations and exposed hosts become workload and routing."""

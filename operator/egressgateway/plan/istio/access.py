@@ -1,0 +1,181 @@
+"""
+Who may use the gateway: identities by `principals`, destinations by the hop's server name (notes "istio-recipes" §6).
+
+Principals, not namespaces: only they tell the trust domain. `connection.sni` picks the filter chain, so it cannot be
+dodged, and holds for HTTP, TLS and TCP alike. The order of rules is that of the spec: a policy is never rewritten
+without need, as each rewrite ends open connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from egressgateway.api.access import AccessEntry
+from egressgateway.api.gateway_class import EgressGatewayClassSpec
+from egressgateway.facts import EVERY_NAMESPACE, Facts
+from egressgateway.plan.consumers import namespaces_of, union
+from egressgateway.plan.hops import Hop
+from egressgateway.plan.ir import Child, Stage
+from egressgateway.plan.istio.children import remote_child, shared_child
+from egressgateway.plan.retain import Retained
+from egressgateway.plan.site import Site, listen_port
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Somebody besides the consumers who may use a hop: the ingress gateway of a chain."""
+
+    principals: tuple[str, ...]
+    sni: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Grant:
+    """One entry of `access`, compiled: who, to which server names (none: to all), how."""
+
+    principals: list[str]
+    names: list[str] = field(default_factory=list)
+    methods: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+
+
+def plan_access(  # noqa: PLR0913, PLR0917  (what the policies speak of)
+    facts: Facts,
+    site: Site,
+    hops: Sequence[Hop],
+    visitors: Sequence[Visitor],
+    exposed_ports: Sequence[int],
+    retained: Retained,
+) -> Iterator[Child]:
+    """The policies of the gateway's pods."""
+    if site.strict and site.dedicated:
+        values = {
+            "site": site,
+            "rules": [*_allow_rules(facts, hops, visitors, exposed_ports), *_plain_rules(retained, site)],
+            "retained_rules": retained.rules,
+        }
+        yield shared_child(facts, site.object_name, "AuthorizationPolicy", Stage.FOUNDATION, values)
+    elif site.strict and hops:
+        values = {"site": site, "rules": _deny_rules(facts, site, hops, visitors)}
+        yield remote_child(
+            facts,
+            site.namespace,
+            "AuthorizationPolicy",
+            f"access-{site.id}",
+            Stage.FOUNDATION,
+            values,
+            "authorizationpolicy-deny",
+        )
+    yield from _authorizer(facts, site, hops)
+
+
+def _allow_rules(
+    facts: Facts, hops: Sequence[Hop], visitors: Sequence[Visitor], exposed_ports: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    for grant in _grants(facts, hops):
+        yield {
+            "principals": grant.principals,
+            "names": grant.names,
+            "methods": grant.methods,
+            "paths": grant.paths,
+            "ports": [],
+        }
+    for visitor in visitors:
+        yield _rule(principals=list(visitor.principals), names=[visitor.sni])
+    if exposed_ports:
+        yield _rule(ports=[str(listen_port(port)) for port in exposed_ports])
+
+
+def _plain_rules(retained: Retained, site: Site) -> Iterator[dict[str, Any]]:
+    """Ways without mutual TLS that clients are leaving: nobody can be told apart there."""
+    ports: set[int] = {server["port"]["number"] for server in retained.servers} - {site.hop_port}
+    if ports:
+        yield _rule(ports=[str(listen_port(port)) for port in sorted(ports)])
+
+
+def _deny_rules(facts: Facts, site: Site, hops: Sequence[Hop], visitors: Sequence[Visitor]) -> list[dict[str, Any]]:
+    """
+    The opposite of what is granted, for the object's own server names alone: the gateway is others', too.
+
+    Each rule denies on its own: to all but those who have any grant, and to those with conditions what they do not
+    fulfil. (`unsupported` has made sure that a destination has one entry with conditions at most.)
+    """
+    rules = []
+    for hop in hops:
+        grants = [grant for grant in _grants(facts, hops) if not grant.names or hop.sni in grant.names]
+        known = [principal for grant in grants for principal in grant.principals]
+        known += [principal for visitor in visitors if visitor.sni == hop.sni for principal in visitor.principals]
+        rules.append({"not_principals": sorted(set(known)), "principals": [], "names": [hop.sni]})
+        free = {p for grant in grants if not (grant.methods or grant.paths) for p in grant.principals}
+        for grant in grants:
+            bound = [principal for principal in grant.principals if principal not in free]
+            for condition, values in (("not_methods", grant.methods), ("not_paths", grant.paths)):
+                if values and bound:
+                    rules.append({"principals": bound, "not_principals": [], condition: values, "names": [hop.sni]})
+    # Without a port a rule by method or path also means every connection ("istio-recipes" §6), whatever its name.
+    ports = [str(site.listen_port)] if site.listen_port else []
+    return [{"not_methods": [], "not_paths": [], "ports": ports, **rule} for rule in rules]
+
+
+def _grants(facts: Facts, hops: Sequence[Hop]) -> Iterator[_Grant]:
+    spec, class_spec = facts.gateway.spec, facts.class_.spec or EgressGatewayClassSpec()
+    entries = spec.access.from_ if spec is not None and spec.access is not None else (AccessEntry(),)
+    for entry in entries:
+        served = namespaces_of(facts.key, entry, class_spec, facts.namespaces)
+        names = [hop.sni for hop in hops if hop.destination in entry.destinations]
+        if not served or (entry.destinations and not names):
+            continue
+        yield _Grant(
+            principals=[
+                principal
+                for namespace in sorted(union([served]))
+                for principal in _principals(facts, namespace, entry.service_accounts)
+            ],
+            names=names,
+            methods=list(entry.methods),
+            paths=list(entry.paths),
+        )
+
+
+def _principals(facts: Facts, namespace: str, service_accounts: Sequence[str]) -> Iterator[str]:
+    """Identities without their scheme, as policies write them; a star stands at an end only."""
+    domain = facts.mesh.trust_domain
+    if namespace == EVERY_NAMESPACE:
+        if not service_accounts:
+            yield f"{domain}/*"
+        for account in service_accounts:
+            for known in sorted(facts.namespaces):
+                yield f"{domain}/ns/{known}/sa/{account}"
+        return
+    if not service_accounts:
+        yield f"{domain}/ns/{namespace}/*"
+    for account in service_accounts:
+        yield f"{domain}/ns/{namespace}/sa/{account}"
+
+
+def _authorizer(facts: Facts, site: Site, hops: Sequence[Hop]) -> Iterator[Child]:
+    """The class's external authorizer, asked about every request of the object."""
+    authorizer = facts.class_.spec.external_authorization if facts.class_.spec else None
+    if authorizer is None:
+        return
+    names = [] if site.dedicated else [hop.sni for hop in hops]
+    values = {"site": site, "provider": authorizer.provider, "names": names}
+    if site.dedicated:
+        name = f"{site.object_name}-authorizer"
+        yield shared_child(facts, name, "AuthorizationPolicy", Stage.FOUNDATION, values, "authorizationpolicy-custom")
+    elif hops:
+        yield remote_child(
+            facts,
+            site.namespace,
+            "AuthorizationPolicy",
+            f"authorizer-{site.id}",
+            Stage.FOUNDATION,
+            values,
+            "authorizationpolicy-custom",
+        )
+
+
+def _rule(principals: Sequence[str] = (), names: Sequence[str] = (), ports: Sequence[str] = ()) -> dict[str, Any]:
+    return {"principals": list(principals), "names": list(names), "methods": [], "paths": [], "ports": list(ports)}

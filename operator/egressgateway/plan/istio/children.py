@@ -1,0 +1,67 @@
+"""Children of the Istio provider: how they are named, labelled and owned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from egressgateway.facts import Facts
+from egressgateway.plan.ir import Child, Stage
+from egressgateway.plan.names import LABEL_PART, part_name, short_hash
+from egressgateway.plan.workload import common_values, stage_labels
+from egressgateway.refs import ObjectRef
+
+DESTINATIONS: Final = "destinations"
+EXPOSE: Final = "expose"
+
+
+def shared_child(  # noqa: PLR0913, PLR0917  (what tells a child from others, and its values)
+    facts: Facts, name: str, kind: str, stage: Stage, values: Mapping[str, Any], template: str | None = None
+) -> Child:
+    """A child that serves every part."""
+    return _child(facts, ObjectRef(kind, facts.key.namespace, name), stage, "", values, template or kind.lower())
+
+
+def remote_child(  # noqa: PLR0913, PLR0917  (likewise)
+    facts: Facts, namespace: str, kind: str, what: str, stage: Stage, values: Mapping[str, Any], template: str
+) -> Child:
+    """A child in another namespace, where an owner reference cannot reach: its labels say whose it is."""
+    name = f"{facts.key.name}-{what}-{short_hash(facts.key.namespace, facts.key.name, what)}"
+    return _child(facts, ObjectRef(kind, namespace, name), stage, "", values, template)
+
+
+def part_child(  # noqa: PLR0913, PLR0917  (what tells a child from others, and its values)
+    facts: Facts,
+    kind: str,
+    stage: Stage,
+    part: str,
+    within: tuple[str, ...],
+    values: Mapping[str, Any],
+    template: str,
+) -> Child:
+    """A child that belongs to one destination or exposed host."""
+    list_, _, name = part.rpartition(".")
+    child_name = part_name(facts.key, list_ or DESTINATIONS, name, *within)
+    return _child(facts, ObjectRef(kind, facts.key.namespace, child_name), stage, part, values, template)
+
+
+def _child(  # noqa: PLR0913, PLR0917  (likewise)
+    facts: Facts, ref: ObjectRef, stage: Stage, part: str, values: Mapping[str, Any], template: str
+) -> Child:
+    common = common_values(facts.key, facts.gateway.uid)
+    owned: dict[str, Any] = {} if ref.namespace == facts.key.namespace else {"owner_references": []}
+    labels = stage_labels(facts.key, stage)
+    return Child(
+        ref=ref,
+        stage=stage,
+        part=part,
+        template=f"istio/{template}.yaml.j2",
+        values={
+            **common,
+            **owned,
+            "namespace": ref.namespace,
+            "name": ref.name,
+            "labels": {**labels, LABEL_PART: part} if part else labels,
+            **values,
+        },
+    )

@@ -1,0 +1,123 @@
+"""
+The clients' leg: what sends consumers' calls through the gateway.
+
+ServiceEntry, VirtualService and the hop's DestinationRule go to one set of namespaces: a narrower DestinationRule is a
+503, a narrower VirtualService a silent bypass (notes "istio-recipes" §7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from egressgateway.api.destination import Destination
+from egressgateway.facts import EVERY_NAMESPACE, Facts
+from egressgateway.plan.consumers import export_to, union
+from egressgateway.plan.hops import Hop
+from egressgateway.plan.ir import Child, Stage
+from egressgateway.plan.istio.children import part_child, remote_child, shared_child
+from egressgateway.plan.retain import Retained, part_of
+from egressgateway.plan.site import Site
+from egressgateway.refs import Manifest
+
+Served = Mapping[str, frozenset[str]]
+"""Consumer namespaces by destination."""
+
+
+def plan_hop(
+    facts: Facts, site: Site, hops: Sequence[Hop], consumers: frozenset[str], retained: Retained
+) -> Iterator[Child]:
+    """
+    The DestinationRule by which clients find and trust the gateway, wherever their proxies look for it.
+
+    That is the client's own namespace, then the one of the gateway's Service. Beside a shared gateway other objects
+    have rules of their own, which Istio joins only where all are exported alike: so a copy goes to each consumer.
+    """
+    if not hops and not retained.subsets:
+        return
+    values = {"hops": hops, "site": site, "retained_subsets": retained.subsets}
+    own = facts.key.namespace
+    everyone = EVERY_NAMESPACE in consumers
+    exported = ["."] if not site.dedicated else export_to(consumers or frozenset({own}), own)
+    yield shared_child(
+        facts,
+        site.object_name,
+        "DestinationRule",
+        Stage.FOUNDATION,
+        {**values, "export_to": exported},
+        "destinationrule-hop",
+    )
+    if site.dedicated:
+        return
+    for namespace in [site.namespace] if everyone else sorted(consumers - {own}):
+        exported = ["*"] if everyone else ["."]
+        yield remote_child(
+            facts,
+            namespace,
+            "DestinationRule",
+            f"hop-{site.id}",
+            Stage.FOUNDATION,
+            {**values, "export_to": exported},
+            "destinationrule-hop",
+        )
+
+
+def plan_clients(
+    facts: Facts, site: Site, destinations: Sequence[Destination], hops: Sequence[Hop], served: Served
+) -> Iterator[Child]:
+    """For each destination what registers its names, and for each host what routes it."""
+    for destination in destinations:
+        consumers = served.get(destination.name, frozenset())
+        if not consumers:
+            continue
+        own = [hop for hop in hops if hop.destination == destination.name]
+        exported = export_to(consumers, facts.key.namespace)
+        yield _entry(facts, site, destination, own, exported)
+        for host in sorted(destination.hosts):
+            yield _route(facts, site, [hop for hop in own if hop.host == host], exported)
+
+
+def plan_narrowed(facts: Facts, entries: Sequence[Manifest]) -> Iterator[Child]:
+    """Clients' ServiceEntries of parts that cannot be planned, with fewer hosts; all else of them stays as it is."""
+    for entry in entries:
+        values = {"spec": entry["spec"]}
+        yield part_child(
+            facts, "ServiceEntry", Stage.CLIENTS, part_of(entry), ("clients",), values, "serviceentry-narrowed"
+        )
+
+
+def all_consumers(served: Served) -> frozenset[str]:
+    return union(served.values())
+
+
+def _entry(facts: Facts, site: Site, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
+    ports = {hop.port: hop for hop in hops}
+    values = {
+        "hosts": sorted(destination.names),
+        "ports": [ports[number] for number in sorted(ports)],
+        "gateway_service": site.service_host,
+        "export_to": exported,
+    }
+    return part_child(
+        facts, "ServiceEntry", Stage.CLIENTS, destination.name, ("clients",), values, "serviceentry-clients"
+    )
+
+
+def _route(facts: Facts, site: Site, hops: Sequence[Hop], exported: list[str]) -> Child:
+    values = {
+        # The private names stand here, too: clients of the gateway's own namespace see its entries.
+        "hosts": [*hops[0].names, *(hop.upstream for hop in hops)],
+        "http_hops": [hop for hop in hops if hop.http],
+        "tls_hops": [hop for hop in hops if hop.tls],
+        "tcp_hops": [hop for hop in hops if not hop.http and not hop.tls],
+        "gateway_service": site.service_host,
+        "export_to": exported,
+    }
+    return part_child(
+        facts,
+        "VirtualService",
+        Stage.CLIENTS,
+        hops[0].destination,
+        ("clients", hops[0].host),
+        values,
+        "virtualservice-clients",
+    )

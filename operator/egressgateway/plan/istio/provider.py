@@ -1,0 +1,89 @@
+"""
+Provider Istio as a whole: which children there are, in which order they are planned.
+
+Two audiences, two legs (notes "istio-recipes" §1b): the gateway's leg, under private names, is complete before any
+client hears of a host; the clients' leg appears and disappears in one burst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from egressgateway.facts import Facts
+from egressgateway.plan.accept import Acceptance
+from egressgateway.plan.hops import Hop, build_hops
+from egressgateway.plan.ir import Child, Plan, Stage
+from egressgateway.plan.istio.access import plan_access
+from egressgateway.plan.istio.clients import all_consumers, plan_clients, plan_hop, plan_narrowed
+from egressgateway.plan.istio.exposing import exposed_ports, plan_exposed, visiting_namespaces, visitors_of
+from egressgateway.plan.istio.observing import plan_original_host, plan_telemetry
+from egressgateway.plan.istio.routes import plan_gateway
+from egressgateway.plan.istio.upstream import plan_upstreams, upstreams_of
+from egressgateway.plan.retain import Retained, part_of, retain, stage_of
+from egressgateway.plan.site import Site, site_of
+from egressgateway.plan.workload import WorkloadNeeds, plan_workload
+
+
+def plan_istio(facts: Facts, acceptance: Acceptance) -> Plan:
+    """Every child for what is accepted; parts that are kept stay as they are."""
+    site = site_of(facts)
+    hops = build_hops(facts.key, acceptance.served, site)
+    retained = retain(facts, hops, acceptance.kept, site)
+    children = (
+        *_plan_pods(facts, acceptance, site, hops, retained),
+        *_plan_routing(facts, acceptance, site, hops, retained),
+        *plan_narrowed(facts, retained.narrowed),
+    )
+    return Plan(children, retained.children, draining=retained.draining)
+
+
+def plan_kept(facts: Facts) -> Plan:
+    """Everything stays as it is, but for hosts that are registered with clients and not routed any more."""
+    retained = retain(facts, (), frozenset(part_of(found) for found in facts.live.values()), site_of(facts))
+    stays = frozenset(
+        ref for ref, found in facts.live.items() if stage_of(found) is not Stage.CLIENTS or ref in retained.children
+    )
+    return Plan(tuple(plan_narrowed(facts, retained.narrowed)), stays)
+
+
+def _plan_pods(
+    facts: Facts, acceptance: Acceptance, site: Site, hops: tuple[Hop, ...], retained: Retained
+) -> Iterator[Child]:
+    ports = exposed_ports(acceptance.exposed)
+    if not site.dedicated or not (acceptance.served or acceptance.kept or ports):
+        return
+    needs = WorkloadNeeds(
+        site=site,
+        hops=hops,
+        exposed_ports=ports,
+        consumers=all_consumers(acceptance.consumers) | visiting_namespaces(facts, acceptance.exposed),
+        reads_secrets=_reads_secrets(acceptance),
+        backends=any(exposed.backend.service for exposed in acceptance.exposed if exposed.gateway_ref is None),
+        retained_ports=retained.ports,
+        retained_service_ports=retained.service_ports,
+    )
+    yield from plan_workload(facts, needs)
+
+
+def _plan_routing(
+    facts: Facts, acceptance: Acceptance, site: Site, hops: tuple[Hop, ...], retained: Retained
+) -> Iterator[Child]:
+    upstreams = upstreams_of(hops, acceptance.served)
+    visitors = tuple(visitors_of(facts, acceptance.exposed, hops))
+    ports = [port for port, _ in exposed_ports(acceptance.exposed)]
+    if hops or ports or retained.servers:
+        yield from plan_access(facts, site, hops, visitors, ports, retained)
+        yield from plan_telemetry(facts, site)
+    visiting = visiting_namespaces(facts, acceptance.exposed)
+    yield from plan_hop(facts, site, hops, all_consumers(acceptance.consumers) | visiting, retained)
+    yield from plan_upstreams(facts, site, upstreams)
+    yield from plan_original_host(facts, site, hops)
+    yield from plan_gateway(facts, site, upstreams, retained)
+    yield from plan_exposed(facts, site, acceptance.exposed, upstreams)
+    yield from plan_clients(facts, site, acceptance.served, hops, acceptance.consumers)
+
+
+def _reads_secrets(acceptance: Acceptance) -> bool:
+    return any(
+        port.tls is not None and port.tls.credential_name for found in acceptance.served for port in found.ports
+    ) or any(exposed.tls is not None for exposed in acceptance.exposed)

@@ -1,0 +1,129 @@
+"""The gateway's leg: from the private server name to the real host, and nothing of the mesh goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from egressgateway.api.scalars import format_duration
+from egressgateway.api.spec import MeshHeadersMode, Telemetry, TracingMode
+from egressgateway.api.traffic import Retries, Traffic
+from egressgateway.facts import Facts
+from egressgateway.plan.ir import Child, Stage
+from egressgateway.plan.istio.children import part_child, shared_child
+from egressgateway.plan.istio.upstream import Upstream
+from egressgateway.plan.retain import Retained
+from egressgateway.plan.site import Site
+
+# What a mesh adds to a request, by sidecar, gateway or tracer; measured at an external server ("istio-recipes" §8).
+_NEVER_LEAVES: Final = ("x-forwarded-client-cert",)
+_MESH_HEADERS: Final = (
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-envoy-external-address",
+    "x-envoy-attempt-count",
+    "x-envoy-decorator-operation",
+    "x-envoy-original-path",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-peer-metadata",
+    "x-envoy-peer-metadata-id",
+    "x-request-id",
+    "x-istio-attributes",
+)
+_TRACE_HEADERS: Final = (
+    "traceparent",
+    "tracestate",
+    "baggage",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+)
+_DEFAULT_ATTEMPTS: Final = 2
+
+
+def plan_gateway(facts: Facts, site: Site, upstreams: Sequence[Upstream], retained: Retained) -> Iterator[Child]:
+    """
+    The Gateway, and a VirtualService for each hop.
+
+    Each its own, so that one goes without a change of the others, after its clients have left. Several in one would
+    also mislead istiod: it takes the first `tcp` route for every TLS server that the hosts meet.
+    """
+    if upstreams or retained.servers:
+        servers = [upstream.hop for upstream in upstreams]
+        values = {"hops": servers, "site": site, "retained_servers": retained.servers}
+        yield shared_child(facts, site.object_name, "Gateway", Stage.GATEWAY, values)
+    for upstream in upstreams:
+        yield _route(facts, site, upstream)
+
+
+def strips_trace_context(facts: Facts) -> bool:
+    """Whether external hosts may not see which trace a request belongs to."""
+    return _telemetry(facts).tracing is not TracingMode.PROPAGATE
+
+
+def strips_mesh_headers(facts: Facts) -> bool:
+    """Whether external hosts may not see what the mesh adds to requests."""
+    return _telemetry(facts).mesh_headers is not MeshHeadersMode.KEEP
+
+
+def request_headers(facts: Facts, upstream: Upstream) -> dict[str, Any]:
+    """Headers that the gateway's route sets and removes, as a VirtualService has them."""
+    own = upstream.destination.request_headers
+    # Envoy reads `%` as the start of a variable of its own.
+    set_ = {header.name: header.value.replace("%", "%%") for header in own.set_} if own else {}
+    kept = {name.lower() for name in set_}
+    removed = [name for name in _stripped(facts) if name not in kept]
+    removed += [name for name in (own.remove if own else ()) if name.lower() not in removed]
+    return {"set": set_, "remove": removed}
+
+
+def http_options(upstream: Upstream | None) -> dict[str, Any]:
+    """Time-out and retries: at the gateway alone. None where the mesh's apply."""
+    traffic = (upstream.destination.traffic if upstream else None) or Traffic()
+    return {
+        "timeout": None if traffic.timeout is None else format_duration(traffic.timeout),
+        "retries": _retries(traffic.retries) if traffic.retries else None,
+    }
+
+
+def _route(facts: Facts, site: Site, upstream: Upstream) -> Child:
+    hop = upstream.hop
+    values = {
+        "hop": hop,
+        "gateway": site.object_name,
+        "hosts": [host.removeprefix("./") for host in hop.server_hosts if host != "./*"] or [hop.sni],
+        "headers": request_headers(facts, upstream),
+        "options": http_options(upstream),
+        "subset": upstream.subset,
+        "export_to": site.export_to,
+    }
+    within = ("gateway", hop.host, hop.name)
+    return part_child(facts, "VirtualService", Stage.GATEWAY, hop.destination, within, values, "virtualservice-gateway")
+
+
+def _stripped(facts: Facts) -> Iterator[str]:
+    yield from _NEVER_LEAVES
+    if strips_mesh_headers(facts):
+        yield from _MESH_HEADERS
+    if strips_trace_context(facts):
+        yield from _TRACE_HEADERS
+
+
+def _telemetry(facts: Facts) -> Telemetry:
+    spec = facts.gateway.spec
+    return (spec.telemetry if spec else None) or Telemetry()
+
+
+def _retries(retries: Retries) -> dict[str, Any]:
+    attempts = _DEFAULT_ATTEMPTS if retries.attempts is None else retries.attempts
+    fields: dict[str, Any] = {"attempts": attempts}
+    # Istio refuses further settings of retries that are switched off.
+    if attempts and retries.per_try_timeout is not None:
+        fields["perTryTimeout"] = format_duration(retries.per_try_timeout)
+    if attempts and retries.retry_on:
+        fields["retryOn"] = ",".join(retries.retry_on)
+    return fields

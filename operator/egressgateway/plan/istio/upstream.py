@@ -1,0 +1,232 @@
+"""The gateway's way out to one (host, port), under its private name: where it is, and how to speak to it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from egressgateway.api.destination import Destination, DestinationPort, Resolution
+from egressgateway.api.tls import PortTls, TlsMode
+from egressgateway.api.traffic import LoadBalancingAlgorithm, OutlierDetection, Traffic
+from egressgateway.facts import Facts
+from egressgateway.plan.hops import Hop
+from egressgateway.plan.ir import Child, Stage
+from egressgateway.plan.istio.children import part_child
+from egressgateway.plan.names import private_address
+from egressgateway.plan.site import Site
+
+SUBSET: Final = "tls"
+"""
+Subset of the upstream's DestinationRule. `istioctl analyze` asks for `caCertificates` outside of subsets, also where
+a Secret holds the CA, and Istio refuses the two together (notes "istio-recipes" §10).
+"""
+
+_ALGORITHMS: Final = {
+    LoadBalancingAlgorithm.ROUND_ROBIN: "ROUND_ROBIN",
+    LoadBalancingAlgorithm.LEAST_REQUEST: "LEAST_REQUEST",
+    LoadBalancingAlgorithm.RANDOM: "RANDOM",
+}
+_DEFAULT_FAILOVER_ERRORS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One hop with what its destination says of it."""
+
+    hop: Hop
+    destination: Destination
+    port: DestinationPort
+
+    @property
+    def subset(self) -> str:
+        """Subset that the gateway's route names; empty without one."""
+        tls = self.port.tls
+        return SUBSET if tls is not None and (tls.credential_name or tls.insecure_skip_verify) else ""
+
+
+def upstreams_of(hops: Sequence[Hop], destinations: Sequence[Destination]) -> tuple[Upstream, ...]:
+    by_name = {destination.name: destination for destination in destinations}
+    return tuple(
+        Upstream(hop, by_name[hop.destination], port)
+        for hop in hops
+        for port in by_name[hop.destination].ports
+        if port.port == hop.port
+    )
+
+
+def plan_upstreams(facts: Facts, site: Site, upstreams: Sequence[Upstream]) -> Iterator[Child]:
+    """ServiceEntry, and as needed DestinationRule and EnvoyFilter, of each way out."""
+    addresses = _private_addresses(upstreams)
+    for upstream in upstreams:
+        if _has_policy(upstream):
+            yield _policy(facts, site, upstream)
+        yield _entry(facts, site, upstream, addresses.get(upstream.hop.sni))
+        if upstream.hop.dynamic:
+            yield _dynamic(facts, upstream.hop)
+
+
+def _private_addresses(upstreams: Sequence[Upstream]) -> dict[str, str]:
+    """Of TCP entries: without an address a sidecar of the own namespace would take theirs for everybody's port."""
+    taken: dict[str, str] = {}
+    for upstream in upstreams:
+        if upstream.hop.protocol == "TCP":
+            taken[upstream.hop.sni] = private_address(upstream.hop.sni, taken.values())
+    return taken
+
+
+def _entry(facts: Facts, site: Site, upstream: Upstream, address: str | None) -> Child:
+    hop = upstream.hop
+    values = {
+        "hop": hop,
+        "address": address,
+        "endpoints": _endpoints(upstream),
+        "resolution": _resolution(upstream),
+        "export_to": site.export_to,
+    }
+    return _part(facts, "ServiceEntry", hop, "upstream", values, "serviceentry-upstream")
+
+
+def _endpoints(upstream: Upstream) -> list[dict[str, Any]]:
+    if upstream.hop.dynamic:
+        return []
+    if not upstream.destination.endpoints:
+        return [{"address": upstream.hop.server}]
+    return [endpoint.as_json() for endpoint in upstream.destination.endpoints]
+
+
+def _resolution(upstream: Upstream) -> str:
+    if upstream.hop.dynamic:
+        return "DYNAMIC_DNS"
+    if upstream.destination.resolution is Resolution.DNS_ROUND_ROBIN:
+        return "DNS_ROUND_ROBIN"
+    endpoints = upstream.destination.endpoints
+    return "STATIC" if endpoints and all(_is_address(endpoint.address) for endpoint in endpoints) else "DNS"
+
+
+def _has_policy(upstream: Upstream) -> bool:
+    return upstream.port.tls is not None or bool(_traffic_policy(upstream))
+
+
+def _policy(facts: Facts, site: Site, upstream: Upstream) -> Child:
+    policy = _traffic_policy(upstream)
+    if upstream.port.tls is not None:
+        policy["tls"] = _tls(upstream, upstream.port.tls)
+    values = {
+        "hop": upstream.hop,
+        "subset": upstream.subset,
+        "policy": policy,
+        "export_to": site.export_to,
+    }
+    return _part(facts, "DestinationRule", upstream.hop, "upstream", values, "destinationrule-upstream")
+
+
+def _tls(upstream: Upstream, tls: PortTls) -> dict[str, Any]:
+    """
+    Server name and names to verify always go together: either alone switches the verification of names off ("istio-
+    recipes" §2). With a dynamic wildcard Envoy sends and verifies the name that was asked for, if neither is given.
+    """
+    settings: dict[str, Any] = {"mode": "MUTUAL" if tls.mode is TlsMode.MUTUAL else "SIMPLE"}
+    if not upstream.hop.dynamic:
+        settings["sni"] = tls.sni or upstream.hop.server
+    if tls.insecure_skip_verify:
+        settings["insecureSkipVerify"] = True
+    elif not upstream.hop.dynamic:
+        settings["subjectAltNames"] = list(tls.subject_alt_names) or [upstream.hop.server]
+    if tls.credential_name:
+        settings["credentialName"] = tls.credential_name
+    elif not tls.insecure_skip_verify:
+        settings["caCertificates"] = "system"
+    return settings
+
+
+def _traffic_policy(upstream: Upstream) -> dict[str, Any]:
+    traffic = upstream.destination.traffic or Traffic()
+    fails_over = len({endpoint.locality for endpoint in upstream.destination.endpoints if endpoint.locality}) > 1
+    policy: dict[str, Any] = {
+        "connectionPool": _connection_pool(traffic, http=upstream.hop.http),
+        "loadBalancer": _load_balancer(traffic, fails_over=fails_over),
+        "outlierDetection": _outlier_detection(traffic.outlier_detection, fails_over=fails_over),
+    }
+    return {name: value for name, value in policy.items() if value}
+
+
+def _connection_pool(traffic: Traffic, *, http: bool) -> dict[str, Any]:
+    pool = traffic.connection_pool
+    if pool is None:
+        return {}
+    settings = pool.as_json()
+    idle = settings.get("idleTimeout")
+    tcp = {
+        "maxConnections": pool.max_connections,
+        "connectTimeout": settings.get("connectTimeout"),
+        "tcpKeepalive": settings.get("tcpKeepalive"),
+        "idleTimeout": None if http else idle,
+    }
+    requests = {
+        "http1MaxPendingRequests": pool.max_pending_requests,
+        "maxRequestsPerConnection": pool.max_requests_per_connection,
+        "idleTimeout": idle if http else None,
+    }
+    return _present({"tcp": _present(tcp), "http": _present(requests)})
+
+
+def _load_balancer(traffic: Traffic, *, fails_over: bool) -> dict[str, Any]:
+    algorithm = traffic.load_balancing.algorithm if traffic.load_balancing else None
+    chosen = _ALGORITHMS[algorithm] if algorithm is not None else None
+    return _present({"simple": chosen, "localityLbSetting": {"enabled": True} if fails_over else None})
+
+
+def _outlier_detection(detection: OutlierDetection | None, *, fails_over: bool) -> dict[str, Any]:
+    """Istio fails over between localities only where endpoints are left out, and then all of one may have to be."""
+    settings = detection.as_json() if detection else {}
+    if fails_over:
+        settings = {"consecutive5xxErrors": _DEFAULT_FAILOVER_ERRORS, "maxEjectionPercent": 100, **settings}
+    return settings
+
+
+def _dynamic(facts: Facts, hop: Hop) -> Child:
+    template = "envoyfilter-dynamic-http" if hop.http else "envoyfilter-dynamic-tls"
+    values = {
+        "hop": hop,
+        "refused": [{"address": address, "length": length} for address, length in INNER_NETWORKS],
+        # The cache that istiod names after the entry, shared so that what is looked up is what is checked.
+        "dns_cache": f"{hop.upstream}_dfp_dns_cache",
+        "inner": f"{hop.name}-inner",
+        "inner_listener": f"{hop.name}-sni",
+        "outer": f"{hop.name}-outer",
+    }
+    return _part(facts, "EnvoyFilter", hop, "dynamic", values, template)
+
+
+INNER_NETWORKS: Final = (
+    # What no name outside of the cluster should lead to: this host, private networks with the cluster's own among
+    # them, link-local addresses where clouds serve credentials, multicast (IANA special-purpose address registry).
+    ("0.0.0.0", 8),  # noqa: S104  (a network, nothing is bound)
+    ("10.0.0.0", 8),
+    ("100.64.0.0", 10),
+    ("127.0.0.0", 8),
+    ("169.254.0.0", 16),
+    ("172.16.0.0", 12),
+    ("192.168.0.0", 16),
+    ("224.0.0.0", 3),
+)
+
+
+def _part(  # noqa: PLR0913, PLR0917  (what tells a child from others, and its values)
+    facts: Facts, kind: str, hop: Hop, leg: str, values: dict[str, Any], template: str
+) -> Child:
+    return part_child(facts, kind, Stage.FOUNDATION, hop.destination, (leg, hop.host, hop.name), values, template)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value not in (None, {})}

@@ -1,0 +1,81 @@
+"""Objects that a spec or its class names and that are not the object's own: what the engine must read for a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from egressgateway.api.expose import ExposedHost
+from egressgateway.facts import Facts, PodSelection
+from egressgateway.refs import Manifest, ObjectRef
+
+CA_SUFFIX = "-cacert"
+"""Istio also looks for a CA in a Secret of this name beside the one that `credentialName` says."""
+
+
+def wanted_references(facts: Facts) -> frozenset[ObjectRef]:
+    """Secrets, Services and Gateways that decide whether the object can be served."""
+    return frozenset(_wanted(facts))
+
+
+def wanted_pods(facts: Facts) -> frozenset[PodSelection]:
+    """Pods of gateways that somebody else runs: their readiness and their identity matter."""
+    return frozenset(_wanted_pods(facts))
+
+
+def gateway_ref(facts: Facts, exposed: ExposedHost) -> ObjectRef | None:
+    """The Istio Gateway that an exposed host is attached to; None for the object's own."""
+    if exposed.gateway_ref is None:
+        return None
+    return ObjectRef("Gateway", exposed.gateway_ref.namespace or facts.key.namespace, exposed.gateway_ref.name)
+
+
+def shared_service(facts: Facts) -> ObjectRef | None:
+    """The Service of the class's shared gateway."""
+    shared = facts.class_.spec.shared if facts.class_.spec else None
+    return ObjectRef("Service", shared.namespace, shared.service) if shared else None
+
+
+def shared_pods(facts: Facts) -> PodSelection | None:
+    """The pods of the class's shared gateway."""
+    shared = facts.class_.spec.shared if facts.class_.spec else None
+    return PodSelection(shared.namespace, tuple(sorted(shared.selector.items()))) if shared else None
+
+
+def ingress_pods(gateway: Manifest) -> PodSelection | None:
+    """Pods that an Istio Gateway configures: by its selector, in every namespace (Istio's default)."""
+    selector = (gateway.get("spec") or {}).get("selector") or {}
+    return PodSelection("", tuple(sorted(selector.items()))) if selector else None
+
+
+def _wanted(facts: Facts) -> Iterator[ObjectRef]:
+    spec, namespace = facts.gateway.spec, facts.key.namespace
+    shared = shared_service(facts)
+    if shared is not None:
+        yield shared
+    if spec is None:
+        return
+    for destination in spec.destinations if shared is None else ():
+        for port in destination.ports:
+            if port.tls is not None and port.tls.credential_name is not None:
+                yield ObjectRef("Secret", namespace, port.tls.credential_name)
+                yield ObjectRef("Secret", namespace, port.tls.credential_name + CA_SUFFIX)
+    for exposed in spec.expose:
+        gateway = gateway_ref(facts, exposed)
+        if gateway is not None:
+            yield gateway
+        if exposed.tls is not None and shared is None:
+            yield ObjectRef("Secret", namespace, exposed.tls.credential_name)
+        if exposed.backend.service is not None:
+            yield ObjectRef("Service", namespace, exposed.backend.service.name)
+
+
+def _wanted_pods(facts: Facts) -> Iterator[PodSelection]:
+    shared = shared_pods(facts)
+    if shared is not None:
+        yield shared
+    for exposed in facts.gateway.spec.expose if facts.gateway.spec else ():
+        ref = gateway_ref(facts, exposed)
+        gateway = facts.references.objects.get(ref) if ref else None
+        selection = ingress_pods(gateway) if gateway else None
+        if selection is not None:
+            yield selection

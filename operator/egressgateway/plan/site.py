@@ -1,0 +1,145 @@
+"""
+Where the gateway of an object is: its own pods, or a shared gateway that the platform runs.
+
+Everything that differs between the two, and between a hop with and without mutual TLS, is decided here once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, SharedGateway
+from egressgateway.facts import Facts, PodFacts, WorkloadFacts
+from egressgateway.plan.names import selector_labels, short_hash, workload_name
+from egressgateway.plan.references import shared_pods, shared_service
+
+LISTENER_PORT: Final = 15443
+"""
+Port of the hop's Service and of the gateway's Envoy, for everything under mutual TLS. It never changes when
+destinations do, and leaves 80 and 443 to exposed hosts.
+"""
+
+PLAIN_PORT: Final = 15080
+"""The same for requests without mutual TLS."""
+
+_FIRST_UNPRIVILEGED: Final = 1024
+_PRIVILEGED_OFFSET: Final = 18000
+_DEFAULT_HTTP: Final = 80
+_DEFAULT_TLS: Final = 443
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """
+    The gateway as clients and routes see it.
+
+    Attributes:
+        id: tells ways through different gateways of one object apart, while its class changes; empty for the own one.
+        object_name: of the Gateway, the hop's DestinationRule and whatever there is one of.
+        identities: SPIFFE identities that the gateway's pods may have.
+        strict: the hop is under mutual TLS.
+        hop_port: of the Service, for everything under mutual TLS; `listen_port` the one in the pod behind it, None
+            where a Service names it.
+        plain_port: of the Service, for requests without.
+    """
+
+    id: str
+    namespace: str
+    service: str
+    service_host: str
+    object_name: str
+    selector: Mapping[str, str]
+    identities: tuple[str, ...]
+    dedicated: bool
+    strict: bool
+    hop_port: int = LISTENER_PORT
+    plain_port: int = PLAIN_PORT
+    listen_port: int | None = LISTENER_PORT
+
+    @property
+    def export_to(self) -> list[str]:
+        """`exportTo` of what only the gateway needs."""
+        return ["."] if self.dedicated else [self.namespace]
+
+
+def site_of(facts: Facts) -> Site:
+    """The gateway that the object's class gives it."""
+    class_spec = facts.class_.spec or EgressGatewayClassSpec()
+    strict = class_spec.mtls is not MtlsMode.DISABLED
+    if class_spec.shared is not None:
+        return _shared(facts, class_spec.shared, strict=strict)
+    service = workload_name(facts.key)
+    return Site(
+        id="" if strict else "plain",
+        namespace=facts.key.namespace,
+        service=service,
+        service_host=_service_host(facts, facts.key.namespace, service),
+        object_name=service,
+        selector=selector_labels(facts.key),
+        identities=(_identity(facts, facts.key.namespace, service),),
+        dedicated=True,
+        strict=strict,
+    )
+
+
+def workload_of(facts: Facts) -> WorkloadFacts:
+    """Pods of the gateway that the object's class gives it."""
+    selection = shared_pods(facts)
+    if selection is None:
+        return facts.workload
+    pods = facts.references.pods.get(selection, ())
+    ready = sum(pod.ready for pod in pods)
+    return WorkloadFacts(len(pods), ready, complete=ready > 0)
+
+
+def listen_port(service_port: int) -> int:
+    """Port in the pod for a port of a Service: processes of the gateway may not bind those below 1024."""
+    return service_port if service_port >= _FIRST_UNPRIVILEGED else service_port + _PRIVILEGED_OFFSET
+
+
+def identities_of(facts: Facts, pods: Iterable[PodFacts]) -> tuple[str, ...]:
+    """SPIFFE identities of `pods`, in a stable order."""
+    return tuple(sorted({_identity(facts, pod.namespace, pod.service_account) for pod in pods}))
+
+
+def _shared(facts: Facts, shared: SharedGateway, *, strict: bool) -> Site:
+    selection = shared_pods(facts)
+    pods = facts.references.pods.get(selection, ()) if selection else ()
+    id_ = short_hash(shared.namespace, shared.service, "strict" if strict else "plain")
+    ports = shared.ports
+    tls_port = (ports.tls if ports else None) or _DEFAULT_TLS
+    return Site(
+        id=id_,
+        namespace=shared.namespace,
+        service=shared.service,
+        service_host=_service_host(facts, shared.namespace, shared.service),
+        object_name=f"{facts.key.name}-shared-{id_}",
+        selector=shared.selector,
+        identities=identities_of(facts, pods),
+        dedicated=False,
+        strict=strict,
+        hop_port=tls_port,
+        plain_port=(ports.http if ports else None) or _DEFAULT_HTTP,
+        listen_port=_target_port(facts, tls_port),
+    )
+
+
+def _target_port(facts: Facts, number: int) -> int | None:
+    """Port in the pods behind a port of the shared Service."""
+    ref = shared_service(facts)
+    service = (facts.references.objects.get(ref) if ref else None) or {}
+    for port in (service.get("spec") or {}).get("ports") or ():
+        if port["port"] == number:
+            target = port.get("targetPort", number)
+            return target if isinstance(target, int) else None
+    return None
+
+
+def _service_host(facts: Facts, namespace: str, service: str) -> str:
+    return f"{service}.{namespace}.svc.{facts.mesh.cluster_domain}"
+
+
+def _identity(facts: Facts, namespace: str, service_account: str) -> str:
+    return f"spiffe://{facts.mesh.trust_domain}/ns/{namespace}/sa/{service_account}"

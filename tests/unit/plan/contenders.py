@@ -1,0 +1,92 @@
+"""Objects that contend for names, as each of them sees the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from egressgateway.api.gateway_class import EgressGatewayClassSpec
+from egressgateway.api.scalars import format_instant
+from egressgateway.facts import Claimed, ClassFacts, Facts, GatewayFacts, Rival
+from egressgateway.plan.claims import Claims, Stakes, resolve_claims
+from egressgateway.plan.consumers import without
+from egressgateway.refs import Key
+from egressgateway.settings import MeshSettings
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+HOST = "a.example.com"
+NAMESPACES: Mapping[str, Mapping[str, str]] = {"shop": {}, "lab": {}, "bank": {}}
+
+
+def days(count: int) -> datetime:
+    """So many days ago."""
+    return NOW - timedelta(days=count)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One object: what it wants, and what its status says. `serves` and `steers` are namespaces by name."""
+
+    name: str = "me"
+    namespace: str = "shop"
+    created: datetime = NOW
+    serves: Mapping[str, frozenset[str]] = field(default_factory=lambda: {HOST: frozenset({"shop"})})
+    claimed: Mapping[str, datetime] = field(default_factory=dict)
+    since: Mapping[str, datetime] = field(default_factory=dict)
+    steers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    exposes: Mapping[Claimed, datetime | None] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        return Key(self.namespace, self.name)
+
+    def as_rival(self) -> Rival:
+        """The object as another one's facts hold it."""
+        claimed = {Claimed(host): at for host, at in self.claimed.items()}
+        exposed = {claim: at for claim, at in self.exposes.items() if at is not None}
+        return Rival(
+            key=self.key,
+            created=self.created,
+            serves=self.serves,
+            exposes=frozenset(self.exposes),
+            claimed={**claimed, **exposed},
+            since=self.since,
+            steers=self.steers,
+        )
+
+    def contend(self, others: Iterable[Contender]) -> Claims:
+        """What the object comes to, judging by itself."""
+        facts = Facts(
+            now=NOW,
+            gateway=GatewayFacts(self.key, "u", 1, self.created, None, status=self._status()),
+            class_=ClassFacts("", EgressGatewayClassSpec()),
+            mesh=MeshSettings(),
+            namespaces=NAMESPACES,
+            rivals=tuple(other.as_rival() for other in others if other.key != self.key),
+        )
+        return resolve_claims(facts, Stakes(self.serves, frozenset(self.exposes), self.steers))
+
+    def holds(self, others: Iterable[Contender]) -> set[tuple[str, str]]:
+        """(Name, consumer namespace) that are the object's."""
+        lost = self.contend(others).lost
+        return {
+            (name, namespace)
+            for name, served in self.serves.items()
+            for namespace in without(_spelled(served), lost.get(name, ()), NAMESPACES)
+        }
+
+    def _status(self) -> dict[str, Any]:
+        exposed = {claim: at for claim, at in self.exposes.items() if at is not None}
+        claims = [{"host": host, "claimedAt": format_instant(at)} for host, at in self.claimed.items()]
+        claims += [
+            {"host": claim.host, "gateway": claim.gateway, "claimedAt": format_instant(at)}
+            for claim, at in exposed.items()
+        ]
+        consumers = [{"namespace": name, "since": format_instant(at)} for name, at in self.since.items()]
+        return {"claims": claims, "consumers": consumers}
+
+
+def _spelled(served: frozenset[str]) -> frozenset[str]:
+    return frozenset(NAMESPACES) if "*" in served else served

@@ -1,0 +1,195 @@
+"""Where two want the same: TCP ports, ports and hosts of the own gateway, routes of others."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.facts import Claimed, Facts, ForeignRoute, MeshConfig, Rival
+from egressgateway.plan.accept import accept
+from egressgateway.plan.retain import LABEL_STAGE
+from egressgateway.refs import Key, ObjectRef
+from unit.plan.world import NOW, class_of, destination, facts_of, spec_of
+
+DAY = timedelta(days=1)
+SHOP, LAB = frozenset({"shop"}), frozenset({"lab"})
+
+
+def tcp(name: str, port: int = 5432, protocol: str = "TCP") -> dict[str, Any]:
+    return destination(name, f"{name}.example.com", ports=[{"port": port, "protocol": protocol}])
+
+
+def conflicts(facts: Facts, reason: Reason = Reason.PORT_CONFLICT) -> list[str]:
+    """Parts that are taken out, in order; there is nothing else to find."""
+    findings = accept(facts).findings
+    assert {finding.reason for finding in findings} <= {reason}
+    return [finding.part for finding in findings]
+
+
+@pytest.mark.parametrize(
+    ("destinations", "losers"),
+    [
+        ([tcp("a"), tcp("b")], ["b"]),
+        ([tcp("b"), tcp("a")], ["a"]),
+        ([tcp("a"), tcp("b", 5433)], []),
+        ([tcp("a"), tcp("b", protocol="TLS")], ["b"]),
+        ([tcp("a", protocol="HTTP"), tcp("b")], ["b"]),
+        ([tcp("a", protocol="TLS"), tcp("b", protocol="TLS")], []),
+    ],
+)
+def test_tcp_shares_its_port_with_no_other_host(destinations: list[dict[str, Any]], losers: list[str]) -> None:
+    """It names none; the first in the list has the port (api.md `ports[]`)."""
+    assert conflicts(facts_of(spec_of(*destinations))) == losers
+
+
+def test_who_claimed_first_has_the_port_whatever_the_order_of_the_list() -> None:
+    """Putting a destination in front of another takes nothing from that one."""
+    claims = {"claims": [{"host": "old.example.com", "claimedAt": "2025-01-01T00:00:00Z"}]}
+    spec = spec_of(tcp("new"), tcp("old"))
+    assert conflicts(facts_of(spec, status=claims)) == ["new"]
+    assert conflicts(facts_of(spec)) == ["old"]
+
+
+def test_tcp_ports_of_different_consumers_do_not_meet() -> None:
+    """Each sidecar hears of one host only."""
+    access = {"from": [{"destinations": ["a"]}, {"namespaces": ["lab"], "destinations": ["b"]}]}
+    spec, allowed = spec_of(tcp("a"), tcp("b"), access=access), class_of(allowedConsumers={"from": "All"})
+    assert conflicts(facts_of(spec, allowed)) == []
+
+
+def test_sidecars_that_answer_dns_tell_hosts_apart() -> None:
+    """Each host has an address of its own then."""
+    facts = facts_of(spec_of(tcp("a"), tcp("b")), mesh_config=MeshConfig(dns_capture=True), rivals=(rival(),))
+    assert conflicts(facts) == []
+
+
+def rival(created: Any = NOW - DAY, *, claimed: bool = True, **more: Any) -> Rival:
+    claims = {Claimed("x.example.com"): NOW - DAY} if claimed else {}
+    return Rival(Key("lab", "db"), created, **{"tcp_ports": {5432: SHOP}, "claimed": claims, **more})
+
+
+@pytest.mark.parametrize(
+    ("other", "losers"),
+    [
+        (rival(), ["a"]),
+        (rival(NOW + DAY), ["a"]),
+        (rival(claimed=False), ["a"]),
+        (rival(NOW + DAY, claimed=False), []),
+        (rival(tcp_ports={5432: LAB}), []),
+        (rival(tcp_ports={5432: frozenset("*")}), ["a"]),
+        (rival(tcp_ports={5433: SHOP}), []),
+    ],
+)
+def test_a_tcp_port_of_another_object_is_taken(other: Rival, losers: list[str]) -> None:
+    """Where both serve a namespace; without claims the older object has it."""
+    assert conflicts(facts_of(spec_of(tcp("a")), rivals=(other,))) == losers
+
+
+def test_a_tcp_port_that_clients_are_sent_to_already_is_kept() -> None:
+    """Who has it keeps it, whatever another object's status says."""
+    entry = {
+        "kind": "ServiceEntry",
+        "metadata": {"name": "e", "namespace": "shop", "labels": {LABEL_STAGE: "clients"}},
+        "spec": {"hosts": ["a.example.com"], "ports": [{"number": 5432}]},
+    }
+    live = {ObjectRef("ServiceEntry", "shop", "e"): entry}
+    assert conflicts(facts_of(spec_of(tcp("a")), rivals=(rival(),), live=live)) == []
+
+
+@pytest.mark.parametrize(
+    ("destinations", "losers"),
+    [
+        ([tcp("a", 443, "TLS"), tcp("b", 443, "TCP")], {"b"}),
+        ([tcp("a", 443, "TLS"), tcp("b", 443, "TLS")], set()),
+        ([tcp("a", 443, "TLS"), tcp("b", 443, "HTTP")], set()),
+    ],
+)
+def test_without_mutual_tls_a_port_of_the_gateway_has_one_protocol(
+    destinations: list[dict[str, Any]], losers: set[str]
+) -> None:
+    """It listens on the clients' own numbers then; requests have a port of their own."""
+    facts = facts_of(spec_of(*destinations), class_of(mtls="Disabled"), mesh_config=MeshConfig(dns_capture=True))
+    assert set(conflicts(facts)) == losers
+
+
+BACKEND = {"service": {"name": "web", "port": 80}}
+
+
+def exposed(name: str, host: str | None = None, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "hosts": [host or f"{name}.example.com"], "backend": BACKEND, **fields}
+
+
+def secured(redirect: bool = False) -> dict[str, Any]:
+    return {"tls": {"credentialName": "c", "httpsRedirect": redirect}}
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ([exposed("a"), exposed("b")], []),
+        ([exposed("a", port=8000), exposed("b", port=8000)], []),
+        ([exposed("a"), exposed("b", port=80, **secured())], [("b", Reason.PORT_CONFLICT)]),
+        ([exposed("a"), exposed("b", **secured())], []),
+        ([exposed("a"), exposed("b", **secured(redirect=True))], []),
+        ([exposed("a", port=443), exposed("b", **secured())], [("b", Reason.PORT_CONFLICT)]),
+        ([exposed("a", port=80), exposed("b", port=18080)], [("b", Reason.PORT_CONFLICT)]),
+        ([exposed("a", "x.example.com"), exposed("b", "x.example.com")], [("b", Reason.HOST_CONFLICT)]),
+        ([exposed("a", "x.example.com"), exposed("b", "x.example.com", port=81)], []),
+        ([exposed("a"), exposed("b", "a.example.com", gatewayRef={"name": "front"})], []),
+    ],
+)
+def test_exposed_hosts_share_a_port_of_the_own_gateway_only_in_one_protocol(
+    entries: list[dict[str, Any]], expected: list[tuple[str, Reason]]
+) -> None:
+    """The first one listed has it; ports below 1024 move by 18000 inside the pod, where they may meet others."""
+    findings = [found for found in accept(facts_of(spec_of(expose=entries))).findings if found.condition == "Accepted"]
+    assert [(found.part.removeprefix("expose."), found.reason) for found in findings] == expected
+
+
+OURS = destination(host="api.example.com")
+
+
+def route(kind: str = "VirtualService", namespace: str = "tools", **more: Any) -> ForeignRoute:
+    fields = {"hosts": frozenset({"api.example.com"}), "visible_in": SHOP, "created": NOW - DAY, **more}
+    return ForeignRoute(ObjectRef(kind, namespace, "theirs"), **fields)
+
+
+@pytest.mark.parametrize(
+    ("found", "conflict"),
+    [
+        (route(), True),
+        (route(created=NOW + DAY), False),
+        (route(namespace="shop", created=NOW + DAY), True),
+        (route(namespace="lab", created=NOW + DAY), False),
+        (route("ServiceEntry", created=NOW + DAY), True),
+        (route(visible_in=LAB), False),
+        (route(visible_in=frozenset("*")), True),
+        (route(hosts=frozenset({"other.example.com"})), False),
+        (route(hosts=frozenset({"other.example.com", "api.example.com"})), True),
+        (route(hosts=frozenset({"*.example.com"})), False),
+    ],
+)
+def test_a_route_of_others_in_the_way_is_reported(found: ForeignRoute, *, conflict: bool) -> None:
+    """A consumer's own goes first, then the older one; a ServiceEntry is in the way whatever its age."""
+    findings = accept(facts_of(spec_of(OURS), foreign_routes=(found,))).findings
+    assert [finding.reason for finding in findings] == [Reason.ROUTE_CONFLICT] * conflict
+    assert {finding.condition for finding in findings} <= {ConditionType.STEERED}
+    assert not conflict or (str(found.ref) in findings[0].message and findings[0].partial)
+
+
+def test_a_route_for_a_name_under_our_wildcard_is_in_the_way() -> None:
+    """The more specific one takes the calls for that name."""
+    wild = destination(host="*.example.com", wildcard={"strategy": "DynamicResolution"})
+    [finding] = accept(facts_of(spec_of(wild), foreign_routes=(route(),))).findings
+    assert finding.reason is Reason.ROUTE_CONFLICT
+
+
+def test_a_route_that_everybody_sees_is_in_the_way_of_everybody() -> None:
+    """Among all namespaces is its own, where it goes first."""
+    everybody = spec_of(OURS, access={"from": [{"namespaceSelector": {}}]})
+    found = route(created=NOW + DAY, visible_in=frozenset("*"))
+    facts = facts_of(everybody, class_of(allowedConsumers={"from": "All"}), foreign_routes=(found,))
+    assert [finding.reason for finding in accept(facts).findings] == [Reason.ROUTE_CONFLICT]

@@ -1,0 +1,238 @@
+"""Whether what a spec refers to can be used: each flaw has its reason and its words, and heals by itself."""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from egressgateway.api.conditions import Reason
+from egressgateway.facts import Facts, MeshConfig, PodFacts, PodSelection, References
+from egressgateway.plan.accept import accept
+from egressgateway.plan.resolve import next_certificate_end, unread_references
+from egressgateway.refs import Manifest, ObjectRef
+from unit.plan.world import NOW, class_of, destination, facts_of, spec_of
+
+YEAR = timedelta(days=365)
+CLIENT = ObjectRef("Secret", "shop", "client")
+CA = ObjectRef("Secret", "shop", "client-cacert")
+
+
+@cache
+def certificate(end: datetime = NOW + YEAR) -> bytes:
+    """A certificate of its own making, in PEM, that is good until `end`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(end - 2 * YEAR)
+        .not_valid_after(end)
+        .sign(key, hashes.SHA256())
+    )
+    return built.public_bytes(Encoding.PEM)
+
+
+def secret(ref: ObjectRef = CLIENT, **data: bytes) -> Manifest:
+    """A Secret as the engine hands it over; `_` in a key stands for its dot."""
+    encoded = {key.replace("_", "."): base64.b64encode(value).decode() for key, value in data.items()}
+    return {"kind": "Secret", "metadata": {"name": ref.name, "namespace": ref.namespace}, "data": encoded}
+
+
+def originating(mode: str, *, unreadable: tuple[ObjectRef, ...] = (), **found: Manifest | None) -> Facts:
+    """A destination with a credential, beside which Secrets `client` and `cacert` stand, or do not."""
+    tls = {"mode": mode, "credentialName": "client"}
+    port = {"port": 80, "protocol": "HTTP", "targetPort": 443, "tls": tls}
+    objects = {CLIENT: found.get("client"), CA: found.get("cacert")}
+    read = {ref: value for ref, value in objects.items() if ref not in unreadable}
+    references = References(objects=read, unreadable=frozenset(unreadable))
+    return facts_of(spec_of(destination(ports=[port])), references=references)
+
+
+def flaw(facts: Facts) -> tuple[Reason, str] | None:
+    findings = accept(facts).findings
+    assert len(findings) <= 1
+    return (findings[0].reason, findings[0].message.partition(": ")[2]) if findings else None
+
+
+def pair(**more: bytes) -> dict[str, bytes]:
+    return {"tls_crt": certificate(), "tls_key": b"", **more}
+
+
+@pytest.mark.parametrize(
+    ("mode", "found"),
+    [
+        ("Mutual", {"client": secret(**pair(ca_crt=certificate()))}),
+        ("Mutual", {"client": secret(cert=certificate(), key=b"", cacert=certificate())}),
+        ("Mutual", {"client": secret(**pair()), "cacert": secret(CA, ca_crt=certificate())}),
+        ("Mutual", {"client": secret(**pair()), "cacert": secret(CA, cacert=certificate())}),
+        ("Simple", {"client": secret(ca_crt=certificate())}),
+        ("Simple", {"client": secret(cacert=certificate())}),
+        ("Simple", {"cacert": secret(CA, ca_crt=certificate())}),
+        ("Simple", {"client": secret(ca_crt=certificate() + certificate(NOW + 2 * YEAR))}),
+    ],
+)
+def test_a_secret_in_any_form_that_istio_reads_is_right(mode: str, found: dict[str, Manifest]) -> None:
+    """Kubernetes' keys or Istio's, the CA beside the pair or in a Secret of its own."""
+    assert flaw(originating(mode, **found)) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "found", "reason", "words"),
+    [
+        ("Mutual", {}, Reason.SECRET_NOT_FOUND, "there is no Secret client in namespace shop"),
+        ("Simple", {}, Reason.SECRET_NOT_FOUND, "there is no Secret client in namespace shop"),
+        ("Mutual", {"cacert": secret(CA, ca_crt=certificate())}, Reason.SECRET_NOT_FOUND, "there is no Secret client"),
+        ("Mutual", {"client": secret()}, Reason.SECRET_INVALID, "Secret client lacks tls.crt and tls.key"),
+        ("Mutual", {"client": {**secret(), "data": None}}, Reason.SECRET_INVALID, "lacks tls.crt and tls.key"),
+        ("Mutual", {"client": secret(tls_crt=certificate())}, Reason.SECRET_INVALID, "Secret client lacks tls.key"),
+        ("Mutual", {"client": secret(tls_crt=certificate(), key=b"")}, Reason.SECRET_INVALID, "lacks tls.key"),
+        ("Mutual", {"client": secret(**pair(tls_crt=b"x"))}, Reason.SECRET_INVALID, "tls.crt of Secret client is not"),
+        ("Mutual", {"client": secret(**pair(tls_crt=b""))}, Reason.SECRET_INVALID, "is not a PEM certificate"),
+        ("Mutual", {"client": secret(**pair())}, Reason.SECRET_INVALID, "Secret client has no CA"),
+        ("Simple", {"client": secret()}, Reason.SECRET_INVALID, "Secret client has no CA"),
+        ("Simple", {"client": secret(ca_crt=b"no")}, Reason.SECRET_INVALID, "the CA of Secret client is not a PEM"),
+        (
+            "Mutual",
+            {"client": secret(**pair()), "cacert": secret(CA, ca_crt=b"no")},
+            Reason.SECRET_INVALID,
+            "the CA of Secret client is not a PEM",
+        ),
+        (
+            "Mutual",
+            {"client": secret(**pair(tls_crt=certificate(NOW)))},
+            Reason.SECRET_INVALID,
+            "the certificate of Secret client expired at 2026-01-01T00:00:00Z; renew it",
+        ),
+    ],
+)
+def test_a_secret_that_cannot_be_used_is_reported(
+    mode: str, found: dict[str, Manifest | None], reason: Reason, words: str
+) -> None:
+    """The exact reason, before a gateway waits for a certificate that never comes."""
+    result = flaw(originating(mode, **found))
+    assert result is not None
+    assert result[0] is reason
+    assert words in result[1]
+
+
+def test_a_value_that_is_no_base64_is_no_certificate() -> None:
+    """A Secret that a webhook or a hand has mangled is reported, and is no crash."""
+    mangled = {**secret(), "data": {"tls.crt": "%%%", "tls.key": "", "ca.crt": None}}
+    assert flaw(originating("Mutual", client=mangled)) is not None
+
+
+def test_what_may_not_be_read_is_not_judged_but_said() -> None:
+    """Nothing is known of it: served, with a notice."""
+    unread = originating("Mutual", unreadable=(CLIENT, CA))
+    assert flaw(unread) is None
+    assert [notice.message for notice in accept(unread).notices] == [
+        "Secret shop/client is not checked: the operator may not read it"
+    ]
+    assert flaw(originating("Simple", client=secret(), unreadable=(CA,))) is None
+
+
+def test_a_certificate_that_will_end_is_when_to_look_again() -> None:
+    """The first of those still good; one that is over needs a change of the Secret, which wakes us up."""
+    soon = originating("Mutual", client=secret(**pair(tls_crt=certificate(NOW + timedelta(days=1)))))
+    assert next_certificate_end(soon) == NOW + timedelta(days=1)
+    assert accept(soon).next_look == NOW + timedelta(days=1)
+    over = originating("Mutual", client=secret(**pair(tls_crt=certificate(NOW))))
+    assert next_certificate_end(over) is None
+
+
+def test_what_has_not_been_read_is_wanted() -> None:
+    """Before the first answer nothing is judged: a Secret that is being asked for is not missing."""
+    facts = originating("Mutual")
+    assert unread_references(facts) == frozenset()
+    assert unread_references(facts_of(facts.gateway.spec)) == {CLIENT, CA}  # type: ignore[arg-type]
+    assert unread_references(originating("Mutual", unreadable=(CLIENT, CA))) == frozenset()
+
+
+WEB = ObjectRef("Service", "shop", "web")
+FRONT = ObjectRef("Gateway", "shop", "front")
+SERVICE: Manifest = {"kind": "Service", "metadata": {"name": "web", "namespace": "shop"}, "spec": {"ports": [{"port": 80}]}}
+GATEWAY: Manifest = {"kind": "Gateway", "metadata": {"name": "front", "namespace": "shop"}, "spec": {"selector": {"a": "b"}}}
+PODS = {PodSelection("", (("a", "b"),)): (PodFacts("edge", "p", "front", ready=True),)}
+
+
+def exposed(objects: dict[ObjectRef, Any], pods: Any = PODS, port: int = 80, **fields: Any) -> tuple[Reason, str] | None:
+    entry = {"name": "web", "hosts": ["web.example.com"], "backend": {"service": {"name": "web", "port": port}}, **fields}
+    return flaw(facts_of(spec_of(expose=[entry]), references=References(objects, pods)))
+
+
+REF = {"gatewayRef": {"name": "front"}}
+
+
+@pytest.mark.parametrize(
+    ("objects", "pods", "fields", "reason"),
+    [
+        ({WEB: SERVICE}, {}, {}, None),
+        ({WEB: None}, {}, {}, Reason.SERVICE_NOT_FOUND),
+        ({WEB: SERVICE}, {}, {"port": 81}, Reason.SERVICE_NOT_FOUND),
+        ({WEB: {**SERVICE, "spec": {}}}, {}, {}, Reason.SERVICE_NOT_FOUND),
+        ({WEB: SERVICE, FRONT: GATEWAY}, PODS, REF, None),
+        ({WEB: SERVICE, FRONT: None}, PODS, REF, Reason.GATEWAY_NOT_FOUND),
+        ({WEB: SERVICE, FRONT: GATEWAY}, {}, REF, Reason.GATEWAY_NOT_FOUND),
+        ({WEB: SERVICE, FRONT: {**GATEWAY, "spec": {}}}, PODS, REF, Reason.GATEWAY_NOT_FOUND),
+    ],
+)
+def test_what_an_exposed_host_refers_to_must_be_there(
+    objects: dict[ObjectRef, Any], pods: Any, fields: dict[str, Any], reason: Reason | None
+) -> None:
+    """A Service with that port; a Gateway that some pod serves."""
+    found = exposed(objects, pods, **fields)
+    assert (found and found[0]) == reason
+
+
+@pytest.mark.parametrize("held", [pair(), {"cert": certificate(), "key": b""}])
+def test_an_exposed_host_needs_a_pair_and_no_authority(held: dict[str, bytes]) -> None:
+    """The gateway shows a certificate there, it verifies none."""
+    ref = ObjectRef("Secret", "shop", "web-cert")
+    tls = {"tls": {"credentialName": "web-cert"}}
+    assert exposed({WEB: SERVICE, ref: secret(ref, **held)}, **tls) is None
+    missing, lacking = exposed({WEB: SERVICE, ref: None}, **tls), exposed({WEB: SERVICE, ref: secret(ref)}, **tls)
+    assert [found and found[0] for found in (missing, lacking)] == [Reason.SECRET_NOT_FOUND, Reason.SECRET_INVALID]
+
+
+SHARED = {"shared": {"namespace": "edge", "service": "egress", "selector": {"istio": "egress"}}}
+
+
+@pytest.mark.parametrize(
+    ("class_", "ports", "reasons"),
+    [
+        (SHARED, [443], []),
+        (SHARED, [80], [Reason.GATEWAY_NOT_FOUND]),
+        (SHARED, None, [Reason.GATEWAY_NOT_FOUND]),
+        ({**SHARED, "mtls": "Disabled"}, [443], [Reason.GATEWAY_NOT_FOUND]),
+        ({**SHARED, "mtls": "Disabled"}, [80, 443], []),
+        ({"shared": {**SHARED["shared"], "ports": {"tls": 8443}}}, [8443], []),
+    ],
+)
+def test_a_shared_gateway_must_have_the_ports_that_are_used(
+    class_: dict[str, Any], ports: list[int] | None, reasons: list[Reason]
+) -> None:
+    """With mutual TLS one port serves everything (api.md `shared.ports`)."""
+    service = None if ports is None else {"spec": {"ports": [{"port": number} for number in ports]}}
+    references = References({ObjectRef("Service", "edge", "egress"): service})
+    facts = facts_of(spec_of(), class_of(**class_), references=references)
+    assert [finding.reason for finding in accept(facts).findings] == reasons
+
+
+@pytest.mark.parametrize(("known", "found"), [(None, 0), ({"opa": "grpc"}, 0), ({}, 1), ({"other": "http"}, 1)])
+def test_an_authorizer_must_be_one_of_the_mesh(known: dict[str, str] | None, found: int) -> None:
+    """Where the mesh's configuration is not known nothing is said against it."""
+    class_spec = class_of(externalAuthorization={"provider": "opa"})
+    findings = accept(facts_of(spec_of(), class_spec, mesh_config=MeshConfig(authorizers=known))).findings
+    assert [finding.reason for finding in findings] == [Reason.AUTHORIZER_NOT_FOUND] * found

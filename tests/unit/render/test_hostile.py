@@ -1,0 +1,235 @@
+"""Hostile texts in every place of every golden case: refused, or a text in the document and nothing more."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import pytest
+import yaml
+
+from egressgateway.api.spec import EgressGatewaySpec
+from egressgateway.api.validation import parse_spec
+from egressgateway.facts import Facts
+from egressgateway.plan.accept import accept
+from egressgateway.plan.build import build_plan
+from egressgateway.plan.names import ANNOTATION_DIGEST
+from egressgateway.refs import Manifest
+from egressgateway.render.manifests import render_child
+from harness.golden import ROOT
+from unit.golden.cases import RENDERER, case_names, run_named
+from unit.render.attacks import ATTACKS, HEADERS, LABELS
+
+EXAMPLES = 24_000
+SHARES = 8
+SEED = 5
+COMPOSED = re.compile(r"[A-Za-z0-9.*:/_-]*")
+"""Names that the planner composes of hosts, parts and namespaces: nothing in them means anything to YAML or Envoy."""
+
+FREE_MAPS = frozenset({"podLabels", "podAnnotations", "nodeSelector", "annotations", "matchLabels"})
+"""Fields whose keys are an author's, too."""
+
+Way = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a text of a spec stands; with `is_key` the last step itself is the text."""
+
+    way: Way
+    is_key: bool = False
+
+
+def places(node: Any, way: Way = ()) -> Iterator[Place]:
+    """Every text of a spec."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if way and way[-1] in FREE_MAPS:
+                yield Place((*way, key), is_key=True)
+            yield from places(value, (*way, key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from places(value, (*way, index))
+    elif isinstance(node, str):
+        yield Place(way)
+
+
+def changed(spec: Manifest, place: Place, change: Callable[[str], str]) -> tuple[Manifest, str, str]:
+    """`spec` with another text at `place`, the text before and the one now."""
+    other: Any = deepcopy(spec)
+    node = other
+    for step in place.way[:-1]:
+        node = node[step]
+    last: Any = place.way[-1]
+    old = last if place.is_key else node[last]
+    new = change(old)
+    if place.is_key:
+        node[new] = node.pop(last)
+    else:
+        node[last] = new
+    return other, old, new
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One golden case as an author would apply it afresh, and what it is rendered as."""
+
+    spec: Manifest
+    facts: Facts
+    places: tuple[Place, ...]
+    documents: tuple[Manifest, ...]
+    findings: Counter[Any]
+
+
+@cache
+def subjects() -> tuple[Subject, ...]:
+    """Every case with a spec that the models take."""
+    found = []
+    for name in case_names():
+        raw = yaml.safe_load((ROOT / name / "in.yaml").read_text())["gateway"].get("spec")
+        facts = run_named(name).facts
+        if facts.gateway.spec is not None:
+            gateway = replace(facts.gateway, status={})
+            fresh = replace(facts, gateway=gateway, live={}, rivals=(), foreign_routes=())
+            documents, findings = judged(fresh, facts.gateway.spec)
+            found.append(Subject(raw, fresh, tuple(places(raw)), documents, findings))
+    return tuple(found)
+
+
+def judged(facts: Facts, spec: EgressGatewaySpec) -> tuple[tuple[Manifest, ...], Counter[Any]]:
+    """What is rendered for a spec, and what stands against it."""
+    facts = replace(facts, gateway=replace(facts.gateway, spec=spec))
+    acceptance = accept(facts)
+    children = build_plan(facts, acceptance).children
+    findings = Counter((found.condition, found.reason) for found in acceptance.findings)
+    return tuple(render_child(RENDERER, child).manifest for child in children), findings
+
+
+def hostile(dice: random.Random) -> Callable[[str], str]:
+    """Replaces a text by an attack, or hides an attack in it."""
+    attack = dice.choice(ATTACKS)
+    return dice.choice(
+        (
+            lambda old: attack,
+            lambda old: attack,
+            lambda old: old + attack,
+            lambda old: attack + old,
+            lambda old: f"{old[: len(old) // 2]}{attack}{old[len(old) // 2 :]}",
+        )
+    )
+
+
+def shape(node: Any, texts: frozenset[str]) -> Any:
+    """Keys and types of a document, without the order of lists; keys among `texts` are alike."""
+    if isinstance(node, Mapping):
+        return "map", frozenset(("‹›" if key in texts else key, shape(value, texts)) for key, value in node.items())
+    if isinstance(node, (list, tuple)):
+        return "list", frozenset(Counter(shape(item, texts) for item in node).items())
+    return "text" if isinstance(node, str) else type(node).__name__
+
+
+def texts_of(node: Any) -> Iterator[str]:
+    """Every text of a document, keys among them, but for our own digest."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key != ANNOTATION_DIGEST:
+                yield str(key)
+                yield from texts_of(value)
+    elif isinstance(node, (list, tuple)):
+        for item in node:
+            yield from texts_of(item)
+    elif isinstance(node, str):
+        yield str(node)
+
+
+def forms_of(text: str) -> set[str]:
+    """As what a text may stand in a document: whole, as a prefix of a path, or with Envoy's variables escaped."""
+    return {text, text.removesuffix("*"), text.replace("%", "%%")}
+
+
+def offences(subject: Subject, documents: tuple[Manifest, ...], old: str, new: str) -> list[str]:
+    """What of the documents is more than the text in its place."""
+    texts = frozenset({old, new})
+    found = []
+    before, after = (Counter(shape(each, texts) for each in group) for group in (subject.documents, documents))
+    if before != after:
+        found.append("another structure")
+    known = {text for document in subject.documents for text in texts_of(document)} | forms_of(new)
+    strange = {text for document in documents for text in texts_of(document)} - known
+    return found + sorted(text for text in strange if not COMPOSED.fullmatch(text))
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_hostile_text_is_refused_or_stays_a_text(share: int) -> None:
+    """
+    24,000 in all, each in one place of one case: the models or a finding refuse it, or the documents are the same but
+    for that text, whole, where the old one was.
+    """
+    dice = random.Random(SEED + share)
+    outcome: Counter[str] = Counter()
+    for _ in range(EXAMPLES // SHARES):
+        subject = dice.choice(subjects())
+        spec, old, new = changed(subject.spec, dice.choice(subject.places), hostile(dice))
+        parsed = parse_spec(spec)
+        if isinstance(parsed, tuple):
+            outcome["refused by the models"] += 1
+            continue
+        documents, findings = judged(subject.facts, parsed)
+        if findings != subject.findings:
+            outcome["refused by a finding"] += 1
+            continue
+        outcome["rendered"] += 1
+        assert offences(subject, documents, old, new) == [], (old, new, spec)
+    assert outcome["refused by the models"] > EXAMPLES / SHARES / 2
+    assert outcome["rendered"] > EXAMPLES / SHARES / 50
+
+
+def test_the_test_sees_what_it_looks_for() -> None:
+    """A field more, an entry less, another type, a text within another: each is an offence."""
+    subject = next(subject for subject in subjects() if subject.documents)
+    first, *rest = subject.documents
+    name = first["metadata"]["name"]
+
+    def seen(**changes: Any) -> list[str]:
+        return offences(subject, ({**first, "metadata": {**first["metadata"], **changes}}, *rest), "old", "evil\ntext")
+
+    assert seen() == []
+    assert seen(more="evil\ntext") == ["another structure"]
+    assert seen(name=7) == ["another structure"]
+    assert seen(labels=dict(list(first["metadata"]["labels"].items())[1:])) == ["another structure"]
+    assert seen(name=f"{name} evil\ntext") == [f"{name} evil\ntext"]
+    assert seen(name="evil\ntext") == []
+
+
+@pytest.mark.parametrize("field", ["podLabels", "podAnnotations"])
+@pytest.mark.parametrize("key", [key for key in LABELS if "." in key or key == "istio"])
+def test_labels_of_tools_and_meshes_are_refused_or_go_to_the_pods_alone(field: str, key: str) -> None:
+    """What makes another tool take a child for its own never stands on a child (Argo CD would prune it)."""
+    subject = next(found for found in subjects() if found.documents and "gateway" not in found.spec)
+    parsed = parse_spec({**subject.spec, "gateway": {field: {key: "x"}}})
+    documents = () if isinstance(parsed, tuple) else judged(subject.facts, parsed)[0]
+    assert [each for each in documents for kind in ("labels", "annotations") if key in each["metadata"].get(kind, {})] == [
+        each for each in subject.documents for kind in ("labels", "annotations") if key in each["metadata"].get(kind, {})
+    ] * bool(documents)
+
+
+@pytest.mark.parametrize("value", HEADERS)
+def test_a_header_value_is_never_a_variable_of_envoy(value: str) -> None:
+    """Every `%` comes out twice, which Envoy reads as one; line breaks are refused."""
+    subject = next(found for found in subjects() if "requestHeaders" in str(found.spec))
+    spec = deepcopy(subject.spec)
+    owner = next(found for found in spec["destinations"] if "requestHeaders" in found)
+    owner["requestHeaders"] = {"set": [{"name": "x-a", "value": value}]}
+    parsed = parse_spec(spec)
+    if isinstance(parsed, tuple):
+        assert "\n" in value
+        return
+    texts = [text for document in judged(subject.facts, parsed)[0] for text in texts_of(document)]
+    assert value.replace("%", "%%") in texts
+    assert "%" not in value or value not in [text for text in texts if text != value.replace("%", "%%")]
