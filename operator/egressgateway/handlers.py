@@ -17,6 +17,7 @@ import kopf
 
 from egressgateway.cluster.credentials import Credentials
 from egressgateway.cluster.pacing import WatchPace
+from egressgateway.cluster.servername import ServerName
 from egressgateway.engine.runtime import Runtime
 from egressgateway.refs import EGRESS_GATEWAY, GROUP
 
@@ -122,10 +123,11 @@ async def _session(credentials: Credentials) -> kopf.AiohttpSession:
     cluster, and exec plugins work for both. With a pace for its watches; kopf closes it, and asks again after a 401.
     """
     endpoint, authorization = credentials.endpoint, await credentials.authorization()
+    name = (ServerName(endpoint.tls_server_name),) if endpoint.tls_server_name else ()
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=endpoint.tls or True),
         headers={"Authorization": authorization} if authorization else {},
         proxy=endpoint.proxy,
-        middlewares=(WatchPace(),),
+        middlewares=(*name, WatchPace()),
     )
     return kopf.AiohttpSession(aiohttp_session=session, server=endpoint.server)

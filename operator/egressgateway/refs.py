@@ -63,6 +63,9 @@ EGRESS_GATEWAY_CLASS = Resource(GROUP, VERSION, "EgressGatewayClass", "egressgat
 NAMESPACE = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
 EVENT = Resource("events.k8s.io", "v1", "Event", "events")
 LEASE = Resource("coordination.k8s.io", "v1", "Lease", "leases")
+CONFIG_MAP = Resource("", "v1", "ConfigMap", "configmaps")
+POD = Resource("", "v1", "Pod", "pods")
+SECRET = Resource("", "v1", "Secret", "secrets")
 
 CHILD_RESOURCES: tuple[Resource, ...] = (
     Resource("", "v1", "ServiceAccount", "serviceaccounts"),
@@ -76,10 +79,26 @@ CHILD_RESOURCES: tuple[Resource, ...] = (
     Resource("networking.istio.io", "v1", "DestinationRule", "destinationrules"),
     Resource("networking.istio.io", "v1", "VirtualService", "virtualservices"),
     Resource("security.istio.io", "v1", "AuthorizationPolicy", "authorizationpolicies"),
+    Resource("rbac.authorization.k8s.io", "v1", "Role", "roles"),
+    Resource("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings"),
+    Resource("networking.istio.io", "v1alpha3", "EnvoyFilter", "envoyfilters"),
+    Resource("telemetry.istio.io", "v1", "Telemetry", "telemetries"),
 )
 """Every kind of child that the operator writes, watches and prunes."""
 
 CHILD_BY_KIND: dict[str, Resource] = {resource.kind: resource for resource in CHILD_RESOURCES}
+
+REFERENCE_BY_KIND: dict[str, Resource] = {
+    resource.kind: resource
+    for resource in (
+        SECRET,
+        CONFIG_MAP,
+        CHILD_BY_KIND["Service"],
+        CHILD_BY_KIND["Gateway"],
+        CHILD_BY_KIND["Deployment"],
+    )
+}
+"""Kinds of objects that a spec or a class may name and that are not the operator's."""
 
 
 def ref_of(manifest: Manifest) -> ObjectRef:

@@ -32,6 +32,9 @@ class MeshSettings:
     push_grace: timedelta = timedelta(seconds=2)
     """How long istiod may take to push a change to every proxy (its debounce is 0.1 s, at most 10 s under load)."""
 
+    fixed: frozenset[str] = frozenset()
+    """Fields that somebody set on purpose: what the mesh says of itself does not replace them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -87,6 +87,8 @@ class Reason(StrEnum):
     PROGRESSING = "Progressing"
     INTERNAL_ERROR = "InternalError"
     EXPIRES_SOON = "ExpiresSoon"
+    INSECURE_SKIP_VERIFY = "InsecureSkipVerify"
+    REPAIR_BACK_OFF = "RepairBackOff"
 
 
 class Actor(StrEnum):
@@ -246,8 +248,14 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             Actor.OPERATOR,
             "Report it with the operator's log, which has the trace; the operator tries again.",
         ),
+        Reason.INSECURE_SKIP_VERIFY: ReasonEntry(
+            (), None, Actor.AUTHOR, "Name the CA of the destination in credentialName, and remove insecureSkipVerify."
+        ),
         Reason.EXPIRES_SOON: ReasonEntry(
             (), None, Actor.AUTHOR, "Set a later expiresAt if the destination is still needed."
+        ),
+        Reason.REPAIR_BACK_OFF: ReasonEntry(
+            (), None, Actor.ADMIN, "Keep the controller that the message names from changing the operator's objects."
         ),
     }
 )

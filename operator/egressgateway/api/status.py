@@ -20,6 +20,9 @@ from egressgateway.api.scalars import Integer, Text, Timestamp
 MESSAGE_LIMIT = 512
 """Characters to which the operator cuts a condition's message."""
 
+REQUEST_LIMIT = 128
+"""Characters of a request for a pass that the operator repeats in its answer."""
+
 Generation = Annotated[Integer, Field(ge=-1, json_schema_extra={"format": "int64"})]
 Count = Annotated[Integer, Field(ge=0, le=100_000)]
 Name = Annotated[Text, Field(max_length=253)]
@@ -158,6 +161,9 @@ class EgressGatewayStatus(StatusModel):
 
     conditions: Conditions = ()
     """`Accepted`, `ResolvedRefs`, `Programmed` and `Ready`; `Reconciling` and `Stalled` only while they hold."""
+
+    last_handled_reconcile_at: Annotated[Text, Field(max_length=REQUEST_LIMIT)] | None = None
+    """The value of the annotation `egressgateway.dev/reconcile-requested-at` that was obeyed last."""
 
     class_name: Name | None = None
     """The class that serves the object; empty for the built-in one."""

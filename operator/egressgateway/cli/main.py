@@ -64,9 +64,16 @@ def run(  # noqa: PLR0913  (one parameter a flag)
     built_in_class: Annotated[
         bool, typer.Option(help="Serve objects without a class while the cluster has no default class.")
     ] = True,
-    trust_domain: Annotated[str, typer.Option(help="The mesh's trust domain.")] = "cluster.local",
+    trust_domain: Annotated[
+        str | None, typer.Option(help="The mesh's trust domain. Default: what the mesh says, else cluster.local.")
+    ] = None,
     cluster_domain: Annotated[str, typer.Option(help="The cluster's DNS domain.")] = "cluster.local",
-    mesh_namespace: Annotated[str, typer.Option(help="The mesh's root namespace, where istiod runs.")] = "istio-system",
+    mesh_namespace: Annotated[
+        str | None,
+        typer.Option(
+            help="The mesh's root namespace, where istiod runs. Default: what the mesh says, else istio-system."
+        ),
+    ] = None,
     push_grace_seconds: Annotated[
         float, typer.Option(min=0.0, help="How long istiod may take to push a change to every proxy.")
     ] = 2.0,
@@ -95,7 +102,7 @@ def run(  # noqa: PLR0913  (one parameter a flag)
         log_format=log_format.value,
         log_level=log_level.value,
         lease=lease_of(leader_elect, lease_namespace, lease_seconds),
-        mesh=MeshSettings(trust_domain, cluster_domain, mesh_namespace, timedelta(seconds=push_grace_seconds)),
+        mesh=mesh_of(trust_domain, cluster_domain, mesh_namespace, push_grace_seconds),
     )
     raise typer.Exit(run_operator(settings))
 
@@ -108,6 +115,21 @@ def lease_of(enabled: bool, namespace: str, seconds: float) -> LeaseSettings:
         duration=timedelta(seconds=seconds),
         renew_deadline=timedelta(seconds=seconds * 10 / 15),
         retry_period=timedelta(seconds=seconds * 2 / 15),
+    )
+
+
+def mesh_of(
+    trust_domain: str | None, cluster_domain: str, root_namespace: str | None, push_grace_seconds: float
+) -> MeshSettings:
+    """Settings of the mesh; what no flag says (None) the mesh may say itself."""
+    default = MeshSettings()
+    given = {"trust_domain": trust_domain, "root_namespace": root_namespace}
+    return MeshSettings(
+        trust_domain=trust_domain or default.trust_domain,
+        cluster_domain=cluster_domain,
+        root_namespace=root_namespace or default.root_namespace,
+        push_grace=timedelta(seconds=push_grace_seconds),
+        fixed=frozenset(name for name, value in given.items() if value),
     )
 
 

@@ -28,12 +28,13 @@ from egressgateway.refs import Manifest
 
 TIMEOUT = "Timeout"
 CONNECTION = "ConnectionFailed"
+UNAUTHORIZED = 401
 DEFAULT_RETRY_AFTER_SECONDS = 1.0
 LONGEST_MESSAGE = 1024
 
 _SIMPLE: dict[int, type[Conflict | NotFound | Invalid | Forbidden | Expired]] = {
     400: Invalid,
-    401: Forbidden,
+    UNAUTHORIZED: Forbidden,
     403: Forbidden,
     404: NotFound,
     409: Conflict,

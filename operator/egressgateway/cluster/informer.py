@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from egressgateway.cluster.client import ApiClient
-from egressgateway.cluster.reflector import Reflector, Restart, Timing
+from egressgateway.cluster.reflector import Reflector, Restart, Scope, Timing
 from egressgateway.cluster.store import Change, Store
 from egressgateway.refs import Resource
 
@@ -57,6 +57,7 @@ class Informer:
         *,
         namespaces: tuple[str, ...] = (),
         label_selector: str | None = None,
+        field_selector: str | None = None,
         on_change: OnChange | None = None,
         on_restart: OnRestart | None = None,
         on_served: Callable[[], None] | None = None,
@@ -79,8 +80,7 @@ class Informer:
                 client,
                 resource,
                 store,
-                namespace=namespace,
-                label_selector=label_selector,
+                Scope(namespace, label_selector, field_selector),
                 timing=timing or Timing(),
                 on_change=on_change or _ignore,
                 on_settled=self._settled,

@@ -52,3 +52,37 @@ class WatchPace:
         else:
             backoff.reset()
         self._started[path] = self._clock()
+
+
+class Turnstile:
+    """
+    Lets many that do the same thing through one at a time, and slowly while what they try fails.
+
+    For reflectors by the hundred: each has a backoff of its own, but their number would be a storm all the same.
+    """
+
+    def __init__(
+        self,
+        *,
+        spacing_seconds: float = 0.01,
+        slowest: int = 7,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """One each `spacing_seconds`; while everything fails one each 2**`slowest` times as long."""
+        self._spacing_seconds = spacing_seconds
+        self._slowest = slowest
+        self._sleep = sleep
+        self._slowness = 0
+        self._gate = asyncio.Lock()
+
+    async def admit(self) -> None:
+        """Return when it is the caller's turn; turns are given in the order in which they were asked for."""
+        async with self._gate:
+            # How long is decided at the gate, not in the queue: after an outage nobody waits for what is over.
+            await self._sleep(self._spacing_seconds * 2**self._slowness)
+            # Only failures are reported. Whoever is let through is taken for a success until then.
+            self._slowness = max(0, self._slowness - 1)
+
+    def failed(self) -> None:
+        """What somebody was let through for did not work."""
+        self._slowness = min(self._slowest, self._slowness + 2)

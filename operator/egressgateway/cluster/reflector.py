@@ -7,7 +7,7 @@ What goes wrong and what happens then:
   row, it is listed again;
 - 410, in the status or in the stream: list again; what vanished in between becomes DELETED changes;
 - 404: the kind is not served (its CRD is missing). Nothing exists; ask again until it is installed;
-- 403: ask again, slowly, and say so in `state.error`;
+- 403: ask again, slowly, and say so in `state.error`; when the right is back, list again;
 - anything unexpected: logged with its trace, list again. A reflector ends only by being cancelled.
 
 Every round waits for its backoff, a watch that is answered and ends at once included: no failure makes a hot loop.
@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +26,7 @@ from typing import Literal
 from egressgateway.cluster import request
 from egressgateway.cluster.backoff import Backoff
 from egressgateway.cluster.client import ApiClient
-from egressgateway.cluster.errors import TIMEOUT, error_of_status
+from egressgateway.cluster.errors import TIMEOUT, UNAUTHORIZED, error_of_status
 from egressgateway.cluster.store import Change, Store
 from egressgateway.errors import (
     ClusterError,
@@ -97,28 +97,38 @@ class ReflectorState:
         return self.listed or not self.served
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What of a kind is listed and watched: one namespace (None: all), by labels, by fields."""
+
+    namespace: str | None = None
+    label_selector: str | None = None
+    field_selector: str | None = None
+
+
 class Reflector:
     """List and watch of one scope; `run` it as a task."""
 
-    def __init__(  # noqa: PLR0913  (one place builds it: the informer)
+    def __init__(  # noqa: PLR0913  (what to watch, where to keep it, whom to tell)
         self,
         client: ApiClient,
         resource: Resource,
         store: Store,
+        scope: Scope,
         *,
-        namespace: str | None,
-        label_selector: str | None,
         timing: Timing,
         on_change: Callable[[Change], None],
         on_settled: Callable[[], None],
         on_restart: Callable[[Restart], None],
+        admission: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`admission` is awaited before each round, by reflectors so many that they must not all come at once."""
         self.state = ReflectorState()
         self._client = client
         self._resource = resource
         self._store = store
-        self._namespace = namespace
-        self._label_selector = label_selector
+        self._scope = scope
+        self._admission = admission
         self._timing = timing
         self._on_change = on_change
         self._on_settled = on_settled
@@ -132,6 +142,8 @@ class Reflector:
         """Work until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
+            if self._admission is not None:
+                await self._admission()
             started = loop.time()
             delay, restart = await self._round()
             if loop.time() - started >= self._timing.steady_after:
@@ -169,7 +181,9 @@ class Reflector:
             self._not_served(error)
             return 0.0, "notserved"
         self._remember(error)
-        if isinstance(error, Forbidden):
+        if isinstance(error, Forbidden) and error.code != UNAUTHORIZED:
+            # Once the right is back, only a list tells its owner that it is.
+            self._version = None
             return 0.0, "forbidden"
         if isinstance(error, Invalid):
             # The server does not take our version (another cluster behind the same name, for one).
@@ -185,9 +199,9 @@ class Reflector:
         return wait or 0.0, "failed"
 
     async def _list(self) -> None:
-        self._store.begin_list(self._namespace)
+        self._store.begin_list(self._scope.namespace)
         items, version = await self._pages(self._timing.page_size)
-        changes = self._store.replace(items, self._namespace)
+        changes = self._store.replace(items, self._scope.namespace)
         self._version = version
         self._heard()
         self._absences = 0
@@ -201,8 +215,9 @@ class Reflector:
         while True:
             call = request.list_objects(
                 self._resource,
-                self._namespace,
-                label_selector=self._label_selector,
+                self._scope.namespace,
+                label_selector=self._scope.label_selector,
+                field_selector=self._scope.field_selector,
                 limit=limit,
                 continue_=continue_,
             )
@@ -214,7 +229,7 @@ class Reflector:
                 # The pages took longer than etcd keeps their version: the whole at once cannot expire.
                 return await self._pages(None)
             metadata = page.get("metadata") or {}
-            items.extend(self._named(item) for item in page.get("items") or ())
+            items.extend(self._store.trimmed(self._named(item)) for item in page.get("items") or ())
             continue_ = metadata.get("continue") or None
             if continue_ is None:
                 return items, str(metadata.get("resourceVersion") or "0")
@@ -223,9 +238,10 @@ class Reflector:
         server_timeout = self._timing.server_timeout * random.uniform(0.8, 1.0)  # noqa: S311  (jitter, no secret)
         call = request.watch_objects(
             self._resource,
-            self._namespace,
+            self._scope.namespace,
             resource_version=self._version or "0",
-            label_selector=self._label_selector,
+            label_selector=self._scope.label_selector,
+            field_selector=self._scope.field_selector,
             timeout_seconds=max(1, round(server_timeout)),
         )
         async with aclosing(self._client.stream(call, inactivity_seconds=self._timing.inactivity)) as events:
@@ -256,8 +272,8 @@ class Reflector:
         if self.state.listed and self._absences < 2:
             return
         self.state.served = False
-        self._store.begin_list(self._namespace)
-        self._tell(self._store.replace([], self._namespace))
+        self._store.begin_list(self._scope.namespace)
+        self._tell(self._store.replace([], self._scope.namespace))
         self._on_settled()
 
     def _tell(self, changes: list[Change]) -> None:
@@ -286,4 +302,4 @@ class Reflector:
         return manifest
 
     def _fields(self) -> dict[str, str]:
-        return {"kind": self._resource.kind, "namespace": self._namespace or ""}
+        return {"kind": self._resource.kind, "namespace": self._scope.namespace or ""}

@@ -7,7 +7,7 @@ Every builder quotes the names that it puts into the path. `call` is the call in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote, urlencode
@@ -48,6 +48,7 @@ def list_objects(  # noqa: PLR0913  (the options of a list)
     namespace: str | None = None,
     *,
     label_selector: str | None = None,
+    field_selector: str | None = None,
     limit: int | None = 500,
     continue_: str | None = None,
     resource_version: str | None = None,
@@ -59,19 +60,21 @@ def list_objects(  # noqa: PLR0913  (the options of a list)
     """
     query = _query(
         labelSelector=label_selector,
+        fieldSelector=field_selector,
         limit=str(limit) if limit else None,
         resourceVersion=resource_version,
         **{"continue": continue_},
     )
-    return replace(_call("list", "GET", resource, namespace), query=query)
+    return _call("list", "GET", resource, namespace, query=query)
 
 
-def watch_objects(
+def watch_objects(  # noqa: PLR0913  (the options of a watch)
     resource: Resource,
     namespace: str | None = None,
     *,
     resource_version: str,
     label_selector: str | None = None,
+    field_selector: str | None = None,
     timeout_seconds: int | None = None,
 ) -> Request:
     """Changes after `resource_version`, with bookmarks; the server ends the stream after `timeout_seconds`."""
@@ -80,9 +83,10 @@ def watch_objects(
         allowWatchBookmarks="true",
         resourceVersion=resource_version,
         labelSelector=label_selector,
+        fieldSelector=field_selector,
         timeoutSeconds=str(timeout_seconds) if timeout_seconds else None,
     )
-    return replace(_call("watch", "GET", resource, namespace), query=query)
+    return _call("watch", "GET", resource, namespace, query=query)
 
 
 def get_object(resource: Resource, namespace: str | None, name: str) -> Request:
@@ -96,9 +100,8 @@ def apply_object(resource: Resource, namespace: str | None, name: str, body: byt
 
     Always with `force`: whoever else set one of our fields loses it, because the object is ours.
     """
-    call = _call("apply", "PATCH", resource, namespace, name)
     query = _query(fieldManager=field_manager, force="true")
-    return replace(call, body=body, content_type=APPLY_PATCH, query=query)
+    return _call("apply", "PATCH", resource, namespace, name, query=query, body=body, content_type=APPLY_PATCH)
 
 
 def merge_patch(  # noqa: PLR0913  (the options of a patch)
@@ -115,29 +118,41 @@ def merge_patch(  # noqa: PLR0913  (the options of a patch)
 
     A `metadata.resourceVersion` in the body makes it conditional: a Conflict when the object has changed since.
     """
-    call = _call("patch", "PATCH", resource, namespace, name)
-    if subresource:
-        call = _of_subresource(call, subresource)
-    query = _query(fieldManager=field_manager)
-    return replace(call, body=orjson.dumps(body), content_type=MERGE_PATCH, query=query)
+    return _call(
+        "patch",
+        "PATCH",
+        resource,
+        namespace,
+        name,
+        subresource=subresource,
+        query=_query(fieldManager=field_manager),
+        body=orjson.dumps(body),
+        content_type=MERGE_PATCH,
+    )
 
 
 def create_object(
     resource: Resource, namespace: str | None, body: Manifest, *, field_manager: str | None = None
 ) -> Request:
     """Create an object under the name in `body`."""
-    call = _call("create", "POST", resource, namespace)
-    words = _in_words("create", resource, namespace, body["metadata"]["name"])
-    query = _query(fieldManager=field_manager)
-    return replace(call, call=words, body=orjson.dumps(body), content_type=JSON, query=query)
+    return Request(
+        verb="create",
+        method="POST",
+        path=resource.path(_quoted(namespace) if namespace else None, None),
+        resource=resource.plural,
+        call=_in_words("create", resource, namespace, body["metadata"]["name"]),
+        query=_query(fieldManager=field_manager),
+        body=orjson.dumps(body),
+        content_type=JSON,
+    )
 
 
 def replace_object(
     resource: Resource, namespace: str | None, name: str, body: Manifest, *, field_manager: str | None = None
 ) -> Request:
     """Replace an object; a `metadata.resourceVersion` in `body` makes it conditional (optimistic lock)."""
-    call = _call("update", "PUT", resource, namespace, name)
-    return replace(call, body=orjson.dumps(body), content_type=JSON, query=_query(fieldManager=field_manager))
+    query = _query(fieldManager=field_manager)
+    return _call("update", "PUT", resource, namespace, name, query=query, body=orjson.dumps(body), content_type=JSON)
 
 
 def delete_object(
@@ -152,23 +167,27 @@ def delete_object(
     options: Manifest = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
     if uid is not None:
         options["preconditions"] = {"uid": uid}
-    call = _call("delete", "DELETE", resource, namespace, name)
-    return replace(call, body=orjson.dumps(options), content_type=JSON)
+    return _call("delete", "DELETE", resource, namespace, name, body=orjson.dumps(options), content_type=JSON)
 
 
-def _call(verb: str, method: str, resource: Resource, namespace: str | None, name: str | None = None) -> Request:
+def _call(  # noqa: PLR0913  (what a call is made of)
+    verb: str,
+    method: str,
+    resource: Resource,
+    namespace: str | None,
+    name: str | None = None,
+    *,
+    subresource: str | None = None,
+    query: tuple[tuple[str, str], ...] = (),
+    body: bytes | None = None,
+    content_type: str | None = None,
+) -> Request:
     path = resource.path(_quoted(namespace) if namespace else None, _quoted(name) if name else None)
-    return Request(verb, method, path, resource.plural, _in_words(verb, resource, namespace, name))
-
-
-def _of_subresource(call: Request, subresource: str) -> Request:
-    # The API server's own metrics name the resource so: `egressgateways/status`.
-    return replace(
-        call,
-        path=f"{call.path}/{quote(subresource, safe='')}",
-        resource=f"{call.resource}/{subresource}",
-        call=f"{call.call} ({subresource})",
-    )
+    words, counted = _in_words(verb, resource, namespace, name), resource.plural
+    if subresource:
+        # The API server's own metrics name the resource so: `egressgateways/status`.
+        path, words, counted = f"{path}/{_quoted(subresource)}", f"{words} ({subresource})", f"{counted}/{subresource}"
+    return Request(verb, method, path, counted, words, query, body, content_type)
 
 
 def _in_words(verb: str, resource: Resource, namespace: str | None, name: str | None) -> str:

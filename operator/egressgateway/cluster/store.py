@@ -18,6 +18,9 @@ ObjectName = tuple[str, str]
 Index = Callable[[Manifest], Hashable | None]
 """What an object is filed under besides its name; None files it nowhere."""
 
+Trim = Callable[[Manifest], Manifest]
+"""What of an object is kept. Applied before anything else sees it, perhaps more than once."""
+
 
 class Change(NamedTuple):
     """One difference between what the store held and what it holds now."""
@@ -39,8 +42,11 @@ class Change(NamedTuple):
 class Store:
     """Objects of one kind. Callers must not change what they get out."""
 
-    def __init__(self, index: Index | None = None) -> None:
+    def __init__(self, index: Index | None = None, *, trim: Trim | None = None) -> None:
         self._index = index
+        self._trim = trim
+        self.revision = 0
+        """Grows with every change: who computes something from all objects computes it once a revision."""
         self._objects: dict[ObjectName, Manifest] = {}
         self._indexed: dict[Hashable, dict[ObjectName, Manifest]] = {}
         # For each list under way (by namespace, None: all): names stored meanwhile, which may be newer than the list.
@@ -61,12 +67,8 @@ class Store:
         return tuple(self._indexed.get(value, {}).values())
 
     def put(self, manifest: Manifest) -> Change | None:
-        """
-        Keep `manifest`, unless what is known is as new.
-
-        Takes it over and drops `metadata.managedFields`, which is half of an object and of no use here.
-        """
-        change = self._put(_trimmed(manifest), listed=False)
+        """Keep what `trimmed` leaves of `manifest`, unless what is known is as new. Takes it over."""
+        change = self._put(self.trimmed(manifest), listed=False)
         if change is not None:
             name = name_of(manifest)
             for names in self._stored_while_listing.values():
@@ -81,6 +83,11 @@ class Store:
             return None
         self._forget(name, old)
         return Change("DELETED", old, None, listed=False)
+
+    def trimmed(self, manifest: Manifest) -> Manifest:
+        """`manifest` without `metadata.managedFields`, which is half of an object and of no use, and less by `trim`."""
+        manifest["metadata"].pop("managedFields", None)
+        return manifest if self._trim is None else self._trim(manifest)
 
     def begin_list(self, namespace: str | None = None) -> None:
         """A list of `namespace` (None: of everything) is about to be requested; `replace` ends it."""
@@ -101,9 +108,9 @@ class Store:
             seen.add(name)
             old = self._objects.get(name)
             if old is not None and name not in meanwhile and _version(old) != _version(manifest):
-                changes.append(self._keep(name, old, _trimmed(manifest), listed=True))
+                changes.append(self._keep(name, old, self.trimmed(manifest), listed=True))
             else:
-                changes.append(self._put(_trimmed(manifest), listed=True))
+                changes.append(self._put(self.trimmed(manifest), listed=True))
         for name in [name for name in self._objects if namespace in (None, name[0]) and name not in seen]:
             old = self._objects[name]
             self._forget(name, old)
@@ -121,6 +128,7 @@ class Store:
         if old is not None:
             self._forget(name, old)
         self._objects[name] = new
+        self.revision += 1
         value = self._index(new) if self._index else None
         if value is not None:
             self._indexed.setdefault(value, {})[name] = new
@@ -128,6 +136,7 @@ class Store:
 
     def _forget(self, name: ObjectName, old: Manifest) -> None:
         del self._objects[name]
+        self.revision += 1
         value = self._index(old) if self._index else None
         if value is not None:
             filed = self._indexed[value]
@@ -155,8 +164,3 @@ def is_older(one: Manifest, other: Manifest) -> bool:
 
 def _version(manifest: Manifest) -> str:
     return str(manifest["metadata"].get("resourceVersion", ""))
-
-
-def _trimmed(manifest: Manifest) -> Manifest:
-    manifest["metadata"].pop("managedFields", None)
-    return manifest

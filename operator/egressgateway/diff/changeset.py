@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from egressgateway.diff.subset import EXACT_KINDS, has_foreign_fields, holds, merge_patch
+from egressgateway.diff.subset import EXACT_KINDS, content_of, has_foreign_fields, holds, merge_patch
 from egressgateway.plan.ir import Plan, Stage
-from egressgateway.plan.names import ANNOTATION_DIGEST
+from egressgateway.plan.names import ANNOTATION_DIGEST, LABEL_MANAGED_BY, MANAGED_BY, selector_labels
 from egressgateway.plan.retain import stage_of
 from egressgateway.refs import GROUP, Key, Manifest, ObjectRef
 from egressgateway.render.manifests import Desired
@@ -64,7 +64,7 @@ class Write:
             return {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": "1"}}
         metadata = {**manifest["metadata"], "uid": self.live["metadata"]["uid"]}
         if self.mode is Mode.RESET:
-            return {**manifest, "metadata": metadata, "spec": merge_patch(manifest["spec"], self.live.get("spec"))}
+            return {**manifest, "metadata": metadata, **merge_patch(content_of(manifest), content_of(self.live))}
         return {**manifest, "metadata": metadata, **_with_live_replicas(manifest, self.live)}
 
 
@@ -177,11 +177,17 @@ def diff(  # noqa: PLR0913  (two sides, and what is known of them)
 
 def is_child_of(manifest: Manifest, key: Key) -> bool:
     """
-    Whether an EgressGateway of that name owns the object. Labels alone anybody can set.
+    Whether the object is a child of the EgressGateway `key`.
 
-    By name, not by uid: children of a deleted predecessor are taken over, not fought for with the garbage collector.
+    In its own namespace an EgressGateway of that name owns it: labels alone anybody can set. By name, not by uid:
+    children of a deleted predecessor are taken over, not fought for with the garbage collector. In another namespace
+    no owner reference is possible, and the labels must do.
     """
-    owners = manifest["metadata"].get("ownerReferences") or ()
+    metadata = manifest["metadata"]
+    if metadata.get("namespace", "") != key.namespace:
+        labels = metadata.get("labels") or {}
+        return labels.items() >= {**selector_labels(key), LABEL_MANAGED_BY: MANAGED_BY}.items()
+    owners = metadata.get("ownerReferences") or ()
     return any(
         owner.get("kind") == "EgressGateway"
         and owner.get("name") == key.name
@@ -217,7 +223,7 @@ def _write(desired: Desired, live: Manifest | None, memo: Memo) -> Write | None:
     same_plan = (live["metadata"].get("annotations") or {}).get(ANNOTATION_DIGEST) == desired.digest
     # What an earlier plan of ours left behind, server-side apply takes out by itself.
     exact = same_plan and desired.ref.kind in EXACT_KINDS
-    reset = exact and has_foreign_fields(desired.manifest["spec"], live.get("spec"))
+    reset = exact and has_foreign_fields(content_of(desired.manifest), content_of(live))
     # An apply that left foreign fields is not the end: the reset comes after it.
     if memo.get(desired.ref) == Written(desired.digest, version_of(live), reset):
         return None

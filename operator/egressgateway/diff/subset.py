@@ -23,9 +23,15 @@ EXACT_KINDS: Final = frozenset(
         "NetworkPolicy",
         # Of `minAvailable` and `maxUnavailable` it takes one: beside a foreign one, ours would be refused.
         "PodDisruptionBudget",
+        "EnvoyFilter",
+        "Telemetry",
+        "Role",
+        "RoleBinding",
     }
 )
-"""Kinds whose `spec` nobody but us has a reason to write to, and for which the server fills in nothing we omit."""
+"""Kinds whose content nobody but us has a reason to write to, and for which the server fills in nothing we omit."""
+
+_NO_CONTENT: Final = frozenset({"apiVersion", "kind", "metadata", "status"})
 
 _LIST_KEYS: Final[dict[str, tuple[str, ...]]] = {
     # Lists of objects that Kubernetes merges by key (`x-kubernetes-list-map-keys` of its OpenAPI document).
@@ -47,8 +53,13 @@ _WHOLE_FIELDS: Final = frozenset({"selector", "nodeSelector"})
 def holds(desired: Manifest, live: Manifest) -> bool:
     """Whether `live` needs no write to be what `desired` says. Status and what servers add do not count."""
     if desired["kind"] in EXACT_KINDS:
-        return bool(desired["spec"] == live.get("spec")) and _holds(desired["metadata"], live["metadata"], "")
+        return content_of(desired) == content_of(live) and _holds(desired["metadata"], live["metadata"], "")
     return _holds(desired, live, "")
+
+
+def content_of(manifest: Manifest) -> dict[str, Any]:
+    """What an object says: its `spec`, or of kinds without one (Role, RoleBinding) the fields in its place."""
+    return {field: value for field, value in manifest.items() if field not in _NO_CONTENT}
 
 
 def has_foreign_fields(desired: Any, live: Any) -> bool:

@@ -15,7 +15,9 @@ from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.request import Request, apply_object, delete_object, get_object, merge_patch
 from egressgateway.diff.changeset import Delete, Mode, Write, Written, is_child_of
 from egressgateway.diff.steering import Burst, Steps, is_withdrawal, parts_on_the_way, relies_on
+from egressgateway.diff.subset import EXACT_KINDS
 from egressgateway.engine.caches import Caches
+from egressgateway.engine.fights import is_repair, last_foreign_manager
 from egressgateway.engine.memory import Progress
 from egressgateway.engine.metrics import Metrics
 from egressgateway.errors import ClusterError, Conflict, NotFound
@@ -112,19 +114,31 @@ class Applier:
         await asyncio.gather(*(one(action) for action in actions))
 
     async def _write(self, write: Write, progress: Progress) -> None:
+        repair = is_repair(write, progress.written)
         live = await self._client.send(_request_of(write))
         if live is None:
             return
         # The answer has the newest state of all: the watch will only repeat it.
         self._caches.put_child(write.ref.kind, live)
-        was_there = write.ref in progress.written
-        progress.written[write.ref] = Written(
-            write.desired.digest, live["metadata"]["resourceVersion"], write.mode is Mode.RESET
-        )
-        log.debug("Child written", extra={"fields": {"child": str(write.ref), "mode": write.mode.value}})
-        if write.drift or (write.mode is Mode.CREATE and was_there):
+        version: str = live["metadata"]["resourceVersion"]
+        progress.written[write.ref] = Written(write.desired.digest, version, write.mode is Mode.RESET)
+        if write.ref.kind not in EXACT_KINDS:
+            # Nobody needs to look for what others may have added to it.
+            progress.compared[write.ref] = (write.desired.digest, version)
+        if repair:
             self._metrics.drift_corrected(write.ref.kind)
+            progress.fights.count(write.ref, _clock())
             log.info("Drift repaired", extra={"fields": {"child": str(write.ref)}})
+        elif log.isEnabledFor(logging.DEBUG):
+            log.debug("Child written", extra={"fields": {"child": str(write.ref), "mode": write.mode.value}})
+
+    async def last_changed_by(self, ref: ObjectRef) -> str:
+        """Field manager that changed a child last, the operator aside; empty when it cannot be told."""
+        try:
+            found = await self._client.send(get_object(CHILD_BY_KIND[ref.kind], ref.namespace, ref.name))
+        except ClusterError:
+            return ""
+        return "" if found is None else last_foreign_manager(found, FIELD_MANAGER)
 
     async def _delete(self, delete: Delete, progress: Progress) -> None:
         resource = CHILD_BY_KIND[delete.ref.kind]

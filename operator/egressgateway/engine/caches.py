@@ -1,121 +1,108 @@
 """
-The caches that reconciles read: one store for each kind, and who wants which host.
+The caches that reconciles read: one store for each kind, and what is filed from them to be found by name.
 
 Filled by kopf (EgressGateways) and by informers (everything else); each change becomes keys to look at again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
 
 from egressgateway.cluster.store import Change, Store
-from egressgateway.plan.claims import contended_names
-from egressgateway.plan.names import LABEL_GATEWAY, LABEL_NAMESPACE
-from egressgateway.refs import CHILD_RESOURCES, EGRESS_GATEWAY, GROUP, Key, Manifest, ObjectRef
+from egressgateway.engine.host_index import HostIndex
+from egressgateway.engine.meshconfig import MeshCache
+from egressgateway.engine.ownership import owner_of
+from egressgateway.engine.references import ReferenceCache
+from egressgateway.engine.routes import ROUTE_KINDS, ForeignRoutes, keep_needed
+from egressgateway.engine.wants import NOTHING, claimed_by, key_of, stakes_of, wants_of
+from egressgateway.refs import CHILD_RESOURCES, Key, Manifest, ObjectRef
+from egressgateway.settings import MeshSettings
 
-
-def key_of(gateway: Manifest) -> Key:
-    """Key of an EgressGateway."""
-    return Key(gateway["metadata"]["namespace"], gateway["metadata"]["name"])
-
-
-def owner_of(child: Manifest) -> Key | None:
-    """
-    EgressGateway whose child this is by its owner reference, else by what its labels say.
-
-    Labels alone anybody can set. A child whose label somebody changed stays ours, and is put right.
-    """
-    metadata = child["metadata"]
-    for owner in metadata.get("ownerReferences") or ():
-        if owner.get("kind") == EGRESS_GATEWAY.kind and str(owner.get("apiVersion", "")).startswith(f"{GROUP}/"):
-            return Key(metadata.get("namespace", ""), owner["name"])
-    labels = metadata.get("labels") or {}
-    name, namespace = labels.get(LABEL_GATEWAY), labels.get(LABEL_NAMESPACE)
-    return Key(namespace, name) if name and namespace else None
-
-
-def names_in(gateway: Manifest) -> frozenset[str]:
-    """Names that an EgressGateway's spec asks for, read without judging it."""
-    destinations = (gateway.get("spec") or {}).get("destinations") or ()
-    return frozenset(
-        name
-        for destination in destinations
-        for name in (*(destination.get("hosts") or ()), *(destination.get("aliases") or ()))
-    )
-
-
-def claims_in(gateway: Manifest) -> frozenset[str]:
-    """Names that an EgressGateway's status claims."""
-    return frozenset(claim["host"] for claim in (gateway.get("status") or {}).get("claims") or () if "host" in claim)
-
-
-class HostIndex:
-    """Which EgressGateways of a namespace want or claim a name."""
-
-    def __init__(self) -> None:
-        self._by_host: dict[tuple[str, str], set[Key]] = {}
-
-    def update(self, old: Manifest | None, new: Manifest | None) -> None:
-        for manifest, add in ((old, False), (new, True)):
-            if manifest is None:
-                continue
-            key = key_of(manifest)
-            for host in names_in(manifest) | claims_in(manifest):
-                keys = self._by_host.setdefault((key.namespace, host), set())
-                (keys.add if add else keys.discard)(key)
-                if not keys:
-                    del self._by_host[key.namespace, host]
-
-    def rivals_of(self, key: Key, hosts: Iterable[str]) -> frozenset[Key]:
-        """Other EgressGateways of `key`'s namespace with a name in common."""
-        return frozenset(other for host in hosts for other in self._by_host.get((key.namespace, host), ())) - {key}
+_TERMINATING: Final = "Terminating"
 
 
 class Caches:
     """Everything that is known of the cluster."""
 
-    def __init__(self) -> None:
+    def __init__(self, root_namespace: str = MeshSettings().root_namespace) -> None:
+        """`root_namespace`: where the mesh keeps its configuration."""
         self.gateways = Store(index=lambda gateway: gateway["metadata"]["namespace"])
         self.classes = Store()
         self.namespaces = Store()
-        self.children = {resource.kind: Store(index=owner_of) for resource in CHILD_RESOURCES}
+        self.children = {
+            resource.kind: Store(index=owner_of, trim=keep_needed if resource.kind in ROUTE_KINDS else None)
+            for resource in CHILD_RESOURCES
+        }
         self.hosts = HostIndex()
+        self.foreign_routes = ForeignRoutes()
+        self.references = ReferenceCache()
+        self.mesh = MeshCache(root_namespace)
+        self.on_own_write: Callable[[Change], None] = _ignore
+        """Called with a change of an EgressGateway that we made ourselves: the watch will not tell of it again."""
+        self._with_access: dict[Key, tuple[Manifest, ...]] = {}
+        self._labels: Mapping[str, Mapping[str, str]] = {}
+        self._labels_revision = -1
 
     def children_of(self, key: Key) -> dict[ObjectRef, Manifest]:
-        """Live objects that are `key`'s by owner or by labels, in its own namespace."""
+        """Live objects that are `key`'s by owner or by labels; those in other namespaces by labels alone."""
         return {
             ObjectRef(kind, found["metadata"].get("namespace", ""), found["metadata"]["name"]): found
             for kind, store in self.children.items()
             for found in store.by_index(key)
-            if found["metadata"].get("namespace") == key.namespace
         }
 
+    def namespace_labels(self) -> Mapping[str, Mapping[str, str]]:
+        """
+        Labels of every namespace that is not being deleted, by name.
+
+        The same object for as long as nothing in it changes, so that what is computed from it can be kept with it.
+        """
+        if self._labels_revision != self.namespaces.revision:
+            self._labels_revision = self.namespaces.revision
+            found = {each["metadata"]["name"]: _labels(each) for each in self.namespaces if not _is_ending(each)}
+            if found != self._labels:
+                self._labels = found
+        return self._labels
+
     def put_child(self, kind: str, manifest: Manifest) -> None:
-        self.children[kind].put(manifest)
+        change = self.children[kind].put(manifest)
+        if change is not None and kind in ROUTE_KINDS:
+            self.foreign_routes.take(change)
 
     def put_gateway(self, manifest: Manifest) -> Change | None:
-        return self._indexed(self.gateways.put(manifest))
+        return self._filed(self.gateways.put(manifest))
+
+    def wrote_gateway(self, manifest: Manifest) -> None:
+        """The answer to a write of ours: what it means to others, they hear from here."""
+        change = self.put_gateway(manifest)
+        if change is not None:
+            self.on_own_write(change)
 
     def remove_gateway(self, manifest: Manifest) -> Change | None:
-        return self._indexed(self.gateways.remove(manifest))
+        return self._filed(self.gateways.remove(manifest))
 
     def replace_gateways(self, listed: Iterable[Manifest], namespace: str | None) -> list[Change]:
-        return [change for change in map(self._indexed, self.gateways.replace(listed, namespace)) if change]
+        return [change for change in map(self._filed, self.gateways.replace(listed, namespace)) if change]
 
-    def _indexed(self, change: Change | None) -> Change | None:
+    def _filed(self, change: Change | None) -> Change | None:
         if change is not None:
-            self.hosts.update(change.old, change.new)
+            key = key_of(change.object)
+            self.hosts.file(key, NOTHING if change.new is None else wants_of(change.new) | claimed_by(change.new))
+            self._with_access.pop(key, None)
+            entries = _access(change.new) if change.new is not None else ()
+            if entries:
+                self._with_access[key] = entries
         return change
 
     def affected_by_gateway(self, change: Change) -> Iterator[Key]:
-        """The object itself, and those that want a name that it gained or gave up."""
+        """The object itself, and those with which it had or has something in common, when that changed."""
         key = key_of(change.object)
         yield key
-        before, after = (_stakes(manifest) for manifest in (change.old, change.new))
+        before, after = stakes_of(change.old), stakes_of(change.new)
         if before != after:
-            names = {name for _, name in before | after}
-            yield from self.hosts.rivals_of(key, names)
+            common = before.contended | before.claimed | after.contended | after.claimed
+            yield from self.hosts.rivals_of(key, common)
 
     def affected_by_child(self, change: Change) -> set[Key]:
         """Whose child it says that it is, and said before; nobody when nothing changed that a reconcile looks at."""
@@ -123,6 +110,10 @@ class Caches:
             return set()
         owners = {owner_of(manifest) for manifest in (change.old, change.new) if manifest is not None}
         return {key for key in owners if key is not None}
+
+    def affected_by_route(self, change: Change) -> set[Key]:
+        """For a VirtualService or ServiceEntry: also those who want a host that it takes, or took, as a foreign one."""
+        return {*self.affected_by_child(change), *self.hosts.wanting(self.foreign_routes.take(change))}
 
     def affected_by_class(self, change: Change) -> Iterator[Key]:
         """Objects that name the class, and all that name none when it may be the default."""
@@ -132,16 +123,21 @@ class Caches:
                 yield key_of(gateway)
 
     def affected_by_namespace(self, change: Change) -> Iterator[Key]:
-        """Objects in the namespace, when its labels changed."""
-        if change.old is not None and change.new is not None and _labels(change.old) == _labels(change.new):
+        """Objects in the namespace, and those whose `access` may mean it, when it came, went, or changed its labels."""
+        if change.old is not None and change.new is not None and _standing(change.old) == _standing(change.new):
             return
-        for gateway in self.gateways.by_index(change.object["metadata"]["name"]):
-            yield key_of(gateway)
+        name = change.object["metadata"]["name"]
+        inside = {key_of(gateway) for gateway in self.gateways.by_index(name)}
+        yield from inside
+        for key, entries in self._with_access.items():
+            if key not in inside and any(_may_mean(entry, name) for entry in entries):
+                yield key
 
 
 def _looks(child: Manifest) -> tuple[Any, ...]:
     """
-    What a reconcile looks at: everything but the status, of which `observe` reads a Deployment's ready pods alone.
+    What a reconcile looks at: everything but the status, of which only a Deployment's ready pods and a Service's
+    addresses matter.
 
     Istiod and controllers write more status than all else together.
     """
@@ -151,17 +147,33 @@ def _looks(child: Manifest) -> tuple[Any, ...]:
         {name: metadata.get(name) for name in ("uid", "labels", "annotations", "ownerReferences", "deletionTimestamp")},
         {name: value for name, value in child.items() if name not in ("metadata", "status")},
         status.get("readyReplicas") if child.get("kind") == "Deployment" else None,
+        status.get("loadBalancer") if child.get("kind") == "Service" else None,
     )
 
 
-def _stakes(gateway: Manifest | None) -> frozenset[tuple[str, str]]:
-    """What makes a difference to others: names wanted, and names claimed."""
-    if gateway is None:
-        return frozenset()
-    wanted = {("want", name) for name in contended_names(gateway)}
-    return frozenset(wanted | {("claim", name) for name in claims_in(gateway)})
+def _access(gateway: Manifest) -> tuple[Manifest, ...]:
+    """Entries of `access.from`, as they stand in the spec."""
+    return tuple(((gateway.get("spec") or {}).get("access") or {}).get("from") or ())
+
+
+def _may_mean(entry: Manifest, namespace: str) -> bool:
+    return "namespaceSelector" in entry or namespace in (entry.get("namespaces") or ())
+
+
+def _standing(namespace: Manifest) -> tuple[Mapping[str, str], bool]:
+    """What decides whom a namespace's clients belong to."""
+    return _labels(namespace), _is_ending(namespace)
+
+
+def _is_ending(namespace: Manifest) -> bool:
+    phase = (namespace.get("status") or {}).get("phase")
+    return "deletionTimestamp" in namespace["metadata"] or phase == _TERMINATING
 
 
 def _labels(manifest: Manifest) -> dict[str, str]:
     labels: dict[str, str] = manifest["metadata"].get("labels") or {}
     return labels
+
+
+def _ignore(change: Change) -> None:
+    """Nobody else reconciles."""

@@ -7,10 +7,42 @@ from the cluster.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
-from egressgateway.diff.changeset import Compared, Written
+from egressgateway.diff.changeset import Written
+from egressgateway.engine.fights import Fights
+from egressgateway.engine.outcome import Done, Outcome
+from egressgateway.facts import Facts
 from egressgateway.refs import Key, ObjectRef
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """
+    A pass that found nothing to do: what it saw, and until when the same facts mean the same.
+
+    Judging and planning know nothing but facts, so equal facts need no second look. Where the time alone changes
+    something (a destination expires), the pass said when; `until` is None where nothing does.
+    """
+
+    facts: Facts
+    until: datetime | None
+
+    @classmethod
+    def after(cls, facts: Facts, outcome: Outcome) -> Settled | None:
+        """What a pass over `facts` that came to `outcome` leaves to remember; None when it did not come to rest."""
+        if not isinstance(outcome, Done):
+            return None
+        return cls(facts, None if outcome.after is None else facts.now + outcome.after)
+
+    def outcome_for(self, facts: Facts) -> Outcome | None:
+        """What a pass over `facts` would come to; None when only the pass can tell."""
+        if self.until is not None and facts.now >= self.until:
+            return None
+        if replace(facts, now=self.facts.now) != self.facts:
+            return None
+        return Done(None if self.until is None else self.until - facts.now)
 
 
 @dataclass(slots=True)
@@ -21,7 +53,20 @@ class Progress:
     clients_written_at: float
     first_ready_at: float | None = None
     written: dict[ObjectRef, Written] = field(default_factory=dict)
-    compared: Compared = field(default_factory=dict)
+    compared: dict[ObjectRef, tuple[str, str]] = field(default_factory=dict)
+    """Digest wanted and version found of children that were in sync: `diff.changeset.Compared`."""
+    settled: Settled | None = None
+    fights: Fights = field(default_factory=Fights)
+    warned: set[tuple[str, datetime]] = field(default_factory=set)
+    """Expiries that were announced, by destination: once for each process."""
+    forced: str = ""
+    """The last request for a pass that was obeyed; see `requests`."""
+
+    def compare_anew(self) -> None:
+        """Forget what would save comparisons and writes: the next pass takes nothing for granted."""
+        self.settled = None
+        self.compared.clear()
+        self.written.clear()
 
 
 class Memory:

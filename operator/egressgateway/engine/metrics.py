@@ -8,10 +8,12 @@ series go with it (`forget`). Hosts are never labels: their number is the users'
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from egressgateway import __version__
 from egressgateway.engine.queue import WorkQueue
@@ -22,6 +24,49 @@ STATUSES = ("True", "False", "Unknown")
 # From a reconcile that finds nothing to do to one that waits for a slow API server, in seconds.
 RECONCILE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class _GatewaySeries(Collector):
+    """
+    What is known of each EgressGateway, made into series at each scrape.
+
+    Scrapes are seldom and changes are many: a dozen series for each object need not be kept up to date in between.
+    """
+
+    def __init__(self) -> None:
+        self.conditions: dict[Key, dict[str, str]] = {}
+        self.destinations: dict[Key, tuple[str, int]] = {}
+        self.conflicts: dict[Key, int] = {}
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """prometheus_client's protocol for collectors."""
+        yield self._conditions()
+        yield self._destinations()
+        text = "Hosts refused because another object claimed them."
+        yield GaugeMetricFamily("egressgateway_host_conflicts", text, value=sum(self.conflicts.values()))
+
+    def _conditions(self) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(
+            "egressgateway_status_condition",
+            "1 for the status that a condition of an EgressGateway has, 0 for the others.",
+            labels=["namespace", "name", "type", "status"],
+        )
+        for key, conditions in self.conditions.items():
+            for type_, status in conditions.items():
+                for possible in STATUSES:
+                    family.add_metric([*key, type_, possible], 1 if possible == status else 0)
+        return family
+
+    def _destinations(self) -> GaugeMetricFamily:
+        sums: Tally[str] = Tally()
+        for provider, count in self.destinations.values():
+            sums[provider] += count
+        family = GaugeMetricFamily(
+            "egressgateway_destinations", "Destinations of all EgressGateways.", labels=["provider"]
+        )
+        for provider, count in sums.items():
+            family.add_metric([provider], count)
+        return family
 
 
 class Metrics:
@@ -36,18 +81,6 @@ class Metrics:
             "Time that one reconcile takes, its writes included.",
             buckets=RECONCILE_BUCKETS,
             registry=registry,
-        )
-        self._conditions = Gauge(
-            "egressgateway_status_condition",
-            "1 for the status that a condition of an EgressGateway has, 0 for the others.",
-            ["namespace", "name", "type", "status"],
-            registry=registry,
-        )
-        self._destinations = Gauge(
-            "egressgateway_destinations", "Destinations of all EgressGateways.", ["provider"], registry=registry
-        )
-        self._host_conflicts = Gauge(
-            "egressgateway_host_conflicts", "Hosts refused because another object claimed them.", registry=registry
         )
         self._applied = Counter(
             "egressgateway_children_applied",
@@ -80,10 +113,11 @@ class Metrics:
         self._leader = Gauge("egressgateway_leader", "1 while this replica leads.", registry=registry)
         build = Gauge("egressgateway_build_info", "Version of the operator.", ["version"], registry=registry)
         build.labels(__version__).set(1)
+        # To look a series up by its labels costs more than to count; these are on the hot path.
         self._request_series: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
-        self._conditions_of: dict[Key, dict[str, str]] = {}
-        self._destinations_of: dict[Key, tuple[str, int]] = {}
-        self._conflicts_of: dict[Key, int] = {}
+        self._applied_series: dict[tuple[str, str, str], Counter] = {}
+        self._gateways = _GatewaySeries()
+        registry.register(self._gateways)
 
     def reconciled(self, result: str, seconds: float) -> None:
         """One reconcile ended."""
@@ -92,33 +126,22 @@ class Metrics:
 
     def conditions(self, key: Key, conditions: Iterable[Manifest]) -> None:
         """The conditions of `key` are these; series of types that it no longer has go."""
-        current = {condition["type"]: condition["status"] for condition in conditions}
-        known = self._conditions_of.get(key, {})
-        if current == known:
-            return
-        for type_ in known.keys() - current.keys():
-            self._remove_condition(key, type_)
-        for type_, status in current.items():
-            for possible in STATUSES:
-                self._conditions.labels(*key, type_, possible).set(1 if possible == status else 0)
-        self._conditions_of[key] = current
+        self._gateways.conditions[key] = {condition["type"]: condition["status"] for condition in conditions}
 
     def destinations(self, key: Key, provider: str, count: int) -> None:
         """`key` has `count` destinations, served by `provider`."""
-        if self._destinations_of.get(key) != (provider, count):
-            self._destinations_of[key] = (provider, count)
-            self._sum_destinations()
+        self._gateways.destinations[key] = (provider, count)
 
     def host_conflicts(self, key: Key, count: int) -> None:
         """`count` hosts of `key` are claimed by others."""
-        if self._conflicts_of.get(key) == count:
-            return
-        self._conflicts_of[key] = count
-        self._host_conflicts.set(sum(self._conflicts_of.values()))
+        self._gateways.conflicts[key] = count
 
     def child_applied(self, kind: str, operation: str, result: str) -> None:
         """A child was written: `operation` is create, update or delete, `result` success or the error's reason."""
-        self._applied.labels(kind, operation, result).inc()
+        series = self._applied_series.get((kind, operation, result))
+        if series is None:
+            series = self._applied_series[kind, operation, result] = self._applied.labels(kind, operation, result)
+        series.inc()
 
     def drift_corrected(self, kind: str) -> None:
         """A child that somebody had changed is as it should be."""
@@ -128,7 +151,6 @@ class Metrics:
         """A call to the API server ended: `ApiClient`'s `on_request`."""
         series = self._request_series.get((verb, resource, code))
         if series is None:
-            # To look a series up by its labels costs more than to count; this is the hot path.
             series = self._requests.labels(verb, resource, code), self._request_seconds.labels(verb)
             self._request_series[verb, resource, code] = series
         counter, histogram = series
@@ -158,30 +180,10 @@ class Metrics:
 
     def forget(self, key: Key) -> None:
         """The EgressGateway `key` is gone, and its series with it."""
-        for type_ in self._conditions_of.pop(key, {}):
-            self._remove_condition(key, type_)
-        if self._destinations_of.pop(key, None) is not None:
-            self._sum_destinations()
-        if self._conflicts_of.pop(key, None) is not None:
-            self._host_conflicts.set(sum(self._conflicts_of.values()))
+        self._gateways.conditions.pop(key, None)
+        self._gateways.destinations.pop(key, None)
+        self._gateways.conflicts.pop(key, None)
 
     def render(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self.registry)
-
-    def _remove_condition(self, key: Key, type_: str) -> None:
-        for status in STATUSES:
-            self._conditions.remove(*key, type_, status)
-
-    def _sum_destinations(self) -> None:
-        sums: Mapping[str, int] = _by_provider(self._destinations_of.values())
-        self._destinations.clear()
-        for provider, count in sums.items():
-            self._destinations.labels(provider).set(count)
-
-
-def _by_provider(counts: Iterable[tuple[str, int]]) -> Tally[str]:
-    sums: Tally[str] = Tally()
-    for provider, count in counts:
-        sums[provider] += count
-    return sums

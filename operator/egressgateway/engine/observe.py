@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from egressgateway.api.gateway_class import EgressGatewayClassSpec
-from egressgateway.api.objects import DEFAULT_CLASS_ANNOTATION, GATEWAY_NAME
-from egressgateway.api.scalars import parse_instant
-from egressgateway.api.spec import EgressGatewaySpec
-from egressgateway.api.validation import SpecError, parse_class_spec, parse_spec
 from egressgateway.diff.changeset import is_child_of
-from egressgateway.engine.caches import Caches, key_of, names_in
+from egressgateway.engine.caches import Caches
+from egressgateway.engine.judged import Judged
 from egressgateway.engine.memory import Progress
-from egressgateway.facts import ClassFacts, Facts, GatewayFacts, Rival, WorkloadFacts
-from egressgateway.plan.claims import contended_names, read_claims
-from egressgateway.plan.ir import Stage
-from egressgateway.plan.names import FINALIZER, workload_name
-from egressgateway.plan.retain import stage_of
+from egressgateway.engine.rivals import Rivals
+from egressgateway.engine.wants import wants_of
+from egressgateway.facts import Facts, WorkloadFacts
+from egressgateway.plan.names import workload_name
+from egressgateway.plan.references import wanted_pods, wanted_references
 from egressgateway.refs import Key, Manifest
 from egressgateway.settings import Settings
 
@@ -27,12 +23,13 @@ PATIENCE: Final = timedelta(seconds=10)
 
 
 class Observer:
-    """Reads the caches; remembers what it parsed."""
+    """Reads the caches, and says what else it wants to find there; remembers what it parsed."""
 
     def __init__(self, caches: Caches, settings: Settings) -> None:
         self._caches = caches
         self._settings = settings
-        self._specs: dict[Key, tuple[str, int, EgressGatewaySpec | None, tuple[SpecError, ...]]] = {}
+        self._judged = Judged(caches.classes, built_in_class=settings.built_in_class)
+        self._rivals = Rivals(caches, self._judged)
         self.unserved: frozenset[str] = frozenset()
         """Kinds of children without a CRD, as the informers found."""
 
@@ -46,20 +43,26 @@ class Observer:
         """
         manifest = self._caches.gateways.get(*key)
         if manifest is None:
-            self._specs.pop(key, None)
+            self._forget(key)
             return None
-        gateway = self._gateway(key, manifest)
+        return self._with_references(self._facts(key, manifest, progress, now, clock))
+
+    def _facts(self, key: Key, manifest: Manifest, progress: Progress, now: datetime, clock: float) -> Facts:
         labelled = self._caches.children_of(key)
         live = {ref: found for ref, found in labelled.items() if is_child_of(found, key)}
         grace = self._settings.mesh.push_grace.total_seconds()
         namespace = self._caches.namespaces.get("", key.namespace)
+        mesh = self._caches.mesh.reading()
         return Facts(
             now=now,
-            gateway=gateway,
-            class_=self._class(manifest),
-            mesh=self._settings.mesh,
+            gateway=self._judged.gateway(manifest),
+            class_=self._judged.class_of(manifest),
+            mesh=mesh.refine(self._settings.mesh),
             namespace_labels=None if namespace is None else namespace["metadata"].get("labels") or {},
-            rivals=tuple(self._rival(other) for other in self._rivals(key, manifest)),
+            namespaces=self._caches.namespace_labels(),
+            mesh_config=mesh.config,
+            foreign_routes=self._caches.foreign_routes.for_names(wants_of(manifest).names),
+            rivals=self._rivals.of(manifest),
             live=live,
             others={ref: found for ref, found in labelled.items() if ref not in live},
             workload=self._workload(key, progress, clock),
@@ -68,66 +71,22 @@ class Observer:
             clients_settled=clock - progress.clients_written_at >= grace,
         )
 
-    def _gateway(self, key: Key, manifest: Manifest) -> GatewayFacts:
-        metadata = manifest["metadata"]
-        uid, generation = metadata["uid"], metadata["generation"]
-        known = self._specs.get(key)
-        if known is None or known[:2] != (uid, generation):
-            parsed = parse_spec(manifest.get("spec") or {})
-            errors = GATEWAY_NAME.find(key.name) + (parsed if isinstance(parsed, tuple) else ())
-            spec = None if errors or isinstance(parsed, tuple) else parsed
-            known = self._specs[key] = (uid, generation, spec, errors)
-        return GatewayFacts(
-            key=key,
-            uid=uid,
-            generation=generation,
-            created=parse_instant(metadata["creationTimestamp"]),
-            spec=known[2],
-            errors=known[3],
-            status=manifest.get("status") or {},
-            deleting="deletionTimestamp" in metadata,
-        )
+    def _with_references(self, facts: Facts) -> Facts:
+        """`facts` with the objects that they name. Which pods matter may be read from an object that was just found."""
+        references = self._caches.references
+        wanted = wanted_references(facts)
+        if wanted:
+            facts = replace(facts, references=references.read(wanted))
+        pods = wanted_pods(facts)
+        if pods:
+            facts = replace(facts, references=references.read(wanted, pods))
+        references.want(facts.key, wanted | pods)
+        return facts
 
-    def _class(self, gateway: Manifest) -> ClassFacts:
-        name = (gateway.get("spec") or {}).get("className")
-        if name is None:
-            return self._default_class((gateway.get("status") or {}).get("className") or "")
-        manifest = self._caches.classes.get("", name)
-        return ClassFacts(name, None) if manifest is None else _class_facts(manifest)
-
-    def _default_class(self, last: str) -> ClassFacts:
-        """
-        The class marked as default, of several the oldest, then by name; else the built-in one.
-
-        Never the built-in one for an object that `last` had a class: it may allow what that class denied.
-        """
-        marked = [manifest for manifest in self._caches.classes if _is_default(manifest)]
-        if marked:
-            return _class_facts(
-                min(marked, key=lambda found: (found["metadata"]["creationTimestamp"], found["metadata"]["name"]))
-            )
-        built_in = self._settings.built_in_class and not last
-        return ClassFacts(last, EgressGatewayClassSpec() if built_in else None)
-
-    def _rivals(self, key: Key, manifest: Manifest) -> list[Manifest]:
-        keys = self._caches.hosts.rivals_of(key, names_in(manifest))
-        found = (self._caches.gateways.get(*other) for other in keys)
-        return [rival for rival in found if rival is not None and not _has_let_go(rival)]
-
-    def _rival(self, manifest: Manifest) -> Rival:
-        key = key_of(manifest)
-        routes = (
-            child
-            for child in self._caches.children["VirtualService"].by_index(key)
-            if stage_of(child) is Stage.CLIENTS and is_child_of(child, key)
-        )
-        return Rival(
-            key=key,
-            created=parse_instant(manifest["metadata"]["creationTimestamp"]),
-            wants=contended_names(manifest),
-            claimed=read_claims(manifest.get("status") or {}),
-            steers=frozenset(host for child in routes for host in (child.get("spec") or {}).get("hosts") or ()),
-        )
+    def _forget(self, key: Key) -> None:
+        self._judged.forget(key)
+        self._rivals.forget(key)
+        self._caches.references.want(key, frozenset())
 
     def _workload(self, key: Key, progress: Progress, clock: float) -> WorkloadFacts:
         deployment = self._caches.children["Deployment"].get(key.namespace, workload_name(key)) or {}
@@ -140,20 +99,3 @@ class Observer:
             progress.first_ready_at = clock
         patient = clock - progress.first_ready_at < PATIENCE.total_seconds()
         return WorkloadFacts(replicas, ready, complete=ready >= replicas or not patient)
-
-
-def _has_let_go(gateway: Manifest) -> bool:
-    """Whether it is being deleted and has withdrawn its clients: only somebody else's finalizer keeps it."""
-    metadata = gateway["metadata"]
-    return "deletionTimestamp" in metadata and FINALIZER not in (metadata.get("finalizers") or ())
-
-
-def _class_facts(manifest: Manifest) -> ClassFacts:
-    parsed = parse_class_spec(manifest.get("spec") or {})
-    name = manifest["metadata"]["name"]
-    return ClassFacts(name, None, parsed) if isinstance(parsed, tuple) else ClassFacts(name, parsed)
-
-
-def _is_default(manifest: Manifest) -> bool:
-    annotations: Mapping[str, Any] = manifest["metadata"].get("annotations") or {}
-    return annotations.get(DEFAULT_CLASS_ANNOTATION) == "true"

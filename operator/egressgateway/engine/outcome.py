@@ -8,7 +8,13 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The cluster holds what the object asks for. Nothing to do until something changes."""
+    """
+    The cluster holds what the object asks for. Nothing to do until something changes.
+
+    `after`: what the passing of time alone changes (a destination expires), changes then; None for nothing.
+    """
+
+    after: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ class OwnerWriter:
             )
         )
         if patched is not None:
-            self._caches.put_gateway(patched)
+            self._caches.wrote_gateway(patched)
 
 
 def _finalizers(gateway: Manifest) -> list[str]:

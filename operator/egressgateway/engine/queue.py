@@ -37,10 +37,6 @@ class Priority(IntEnum):
     """Found by a list: at the start, after a relist, at the resync."""
 
 
-class QueueClosed(Exception):
-    """The queue was shut down: there is nothing more to do."""
-
-
 class Timer(Protocol):
     """A call that is due later."""
 
@@ -67,7 +63,7 @@ class Retries:
 
 
 class WorkQueue(Generic[K]):
-    """Keys to reconcile. For one event loop; no method but `get` and `drained` waits."""
+    """Keys to reconcile. For one event loop; no method but `get` waits."""
 
     def __init__(self, *, retries: Retries | None = None, clock: Clock | None = None) -> None:
         self._clock = clock or asyncio.get_running_loop()
@@ -83,9 +79,6 @@ class WorkQueue(Generic[K]):
         self._timer: tuple[float, Timer] | None = None
         self._failures: dict[K, int] = {}
         self._urgent_served = 0
-        self._closed = False
-        self._idle = asyncio.Event()
-        self._idle.set()
         self.adds = 0
         """Keys that became ready, since the start."""
         self.retried = 0
@@ -113,8 +106,6 @@ class WorkQueue(Generic[K]):
 
     def add(self, key: K, priority: Priority = Priority.URGENT) -> None:
         """Queue `key` now. One that waits already keeps its place, or moves up to a better priority."""
-        if self._closed:
-            return
         if key in self._processing:
             self._added_meanwhile[key] = min(priority, self._added_meanwhile.get(key, priority))
         elif key in self._ready[Priority.URGENT]:
@@ -129,8 +120,6 @@ class WorkQueue(Generic[K]):
 
     def add_after(self, key: K, delay: float, priority: Priority = Priority.ROUTINE) -> None:
         """Queue `key` in `delay` seconds, unless it is to come earlier anyway."""
-        if self._closed:
-            return
         if delay <= 0:
             self.add(key, priority)
             return
@@ -164,23 +153,13 @@ class WorkQueue(Generic[K]):
         return self._failures.get(key, 0)
 
     async def get(self) -> K:
-        """
-        The next key, to be given back with `done`.
-
-        Raises:
-            QueueClosed: after `shutdown`, at once; keys that still wait are left to the next process.
-        """
+        """The next key, to be given back with `done`."""
         await self._available.acquire()
-        if self._closed:
-            # Pass the signal on: each waiting worker must wake up.
-            self._available.release()
-            raise QueueClosed
         priority = self._next_priority()
         ready = self._ready[priority]
         key = next(iter(ready))
         del ready[key]
         self._processing[key] = priority
-        self._idle.clear()
         return key
 
     def done(self, key: K) -> None:
@@ -189,20 +168,6 @@ class WorkQueue(Generic[K]):
         again = self._added_meanwhile.pop(key, None)
         if again is not None:
             self.add(key, again)
-        if not self._processing:
-            self._idle.set()
-
-    def shutdown(self) -> None:
-        """Hand out no more keys and take none."""
-        self._closed = True
-        if self._timer is not None:
-            self._timer[1].cancel()
-            self._timer = None
-        self._available.release()
-
-    async def drained(self) -> None:
-        """Return once no key is being worked on."""
-        await self._idle.wait()
 
     def _next_priority(self) -> Priority:
         urgent, routine = self._ready

@@ -9,56 +9,52 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
+from egressgateway.api.conditions import Reason
 from egressgateway.cluster.client import ApiClient
-from egressgateway.diff.changeset import BESIDE_THE_WAY, ChangeSet, diff
-from egressgateway.diff.steering import Hold, Steps, plan_steps
+from egressgateway.diff.changeset import ChangeSet, Delete, diff, is_deleting
+from egressgateway.diff.steering import Steps, plan_steps
+from egressgateway.engine import expiry
 from egressgateway.engine.apply import Applied, Applier
 from egressgateway.engine.caches import Caches
+from egressgateway.engine.conclusion import Pass, comes_soon, is_final, is_told, observed_after, outcome_of
 from egressgateway.engine.events import EventRecorder
-from egressgateway.engine.memory import Memory, Progress
+from egressgateway.engine.fights import part_repairs
+from egressgateway.engine.memory import Memory, Progress, Settled
 from egressgateway.engine.metrics import Metrics
-from egressgateway.engine.observe import PATIENCE, Observer
-from egressgateway.engine.outcome import Again, Done, Outcome, Stalled, Waiting
+from egressgateway.engine.observe import Observer
+from egressgateway.engine.outcome import Again, Done, Outcome, Waiting
 from egressgateway.engine.owner import OwnerWriter
-from egressgateway.engine.worker import STALLED_RETRY
-from egressgateway.errors import ClusterError, Forbidden, Invalid, Unavailable
+from egressgateway.engine.requests import is_answered, request_of
+from egressgateway.errors import ClusterError
 from egressgateway.facts import Facts
 from egressgateway.plan.accept import Acceptance, accept
 from egressgateway.plan.build import build_plan
+from egressgateway.plan.claims import is_recorded
 from egressgateway.plan.ir import Plan
+from egressgateway.plan.resolve import unread
+from egressgateway.plan.retain import stage_of
 from egressgateway.refs import Key, ObjectRef
 from egressgateway.render.environment import Renderer
 from egressgateway.render.manifests import Desired, RenderCache
 from egressgateway.settings import Settings
-from egressgateway.status.merge import broken_status, is_cosmetic, merge_status, suspended_status
-from egressgateway.status.summarize import Observed, summarize
+from egressgateway.status.merge import (
+    broken_status,
+    is_cosmetic,
+    merge_status,
+    says,
+    stuck_status,
+    suspended_status,
+)
+from egressgateway.status.summarize import Observed, remote_children, summarize
 
 log = logging.getLogger(__name__)
-
-_FOREIGN_RETRY: Final = timedelta(seconds=30)
-_SOON: Final = timedelta(seconds=15)
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pass:
-    """What one pass saw and decided, and what came of it."""
-
-    facts: Facts
-    changes: ChangeSet
-    acceptance: Acceptance
-    plan: Plan
-    desired: tuple[Desired, ...]
-    steps: Steps
-    applied: Applied
 
 
 class Reconciler:
@@ -76,6 +72,7 @@ class Reconciler:
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._caches = caches
+        self._events = events
         self._metrics = metrics
         self._observer = observer
         self._grace = settings.mesh.push_grace
@@ -118,34 +115,52 @@ class Reconciler:
         return await self._converge(facts, progress)
 
     async def _converge(self, facts: Facts, progress: Progress) -> Outcome:
+        request = self._obey(facts, progress)
+        if progress.settled is not None and (outcome := progress.settled.outcome_for(facts)) is not None:
+            return outcome
+        if unread(facts):
+            # Just asked for, and on its way: to judge without it would take away what works.
+            return Waiting("Pending")
         acceptance = accept(facts)
         plan = build_plan(facts, acceptance)
         desired = self._rendered.render(facts.key, plan.children)
         changes = _compare(plan, desired, facts, progress)
-        if changes.writes:
+        parted = part_repairs(changes, progress.written, progress.fights, _clock())
+        await self._tell_of_fights(facts.key, parted.waits, progress)
+        if parted.changes.writes:
             await self._announce(facts, acceptance, plan, changes)
-        steps = plan_steps(changes, facts)
+        steps = plan_steps(parted.changes, facts)
         applied = await self._applier.apply(facts.key, steps, progress)
-        done = _Pass(facts, changes, acceptance, plan, desired, steps, applied)
-        outcome = await self._conclude(facts.key, done, progress)
+        done = Pass(facts, changes, acceptance, plan, desired, steps, applied, parted.waits)
+        outcome = await self._conclude(facts.key, done, progress, request)
         _raise_transient(applied)
         return outcome
+
+    def _obey(self, facts: Facts, progress: Progress) -> str:
+        """The request for a pass that is to be answered, if any; for a new one this pass takes nothing for granted."""
+        request = request_of(self._caches.gateways.get(*facts.key))
+        if is_answered(request, facts.gateway.status):
+            return ""
+        if request != progress.forced:
+            progress.forced = request
+            progress.compare_anew()
+        return request
 
     async def _announce(self, facts: Facts, acceptance: Acceptance, plan: Plan, changes: ChangeSet) -> None:
         """
         Before the first write: claims stand in the status, and a finalizer lets clients be withdrawn in one burst.
 
-        A claim that is only in memory would be lost with the process, and its host with it.
+        A claim that is only in memory would be lost with the process, and its host with it; and of a child in another
+        namespace nobody would know.
         """
-        claimed = {claim["host"] for claim in facts.gateway.status.get("claims") or ()}
-        if not acceptance.claims.by_host.keys() <= claimed:
+        if not _is_recorded(facts, acceptance, plan):
             observed = Observed(missing=frozenset(write.ref for write in changes.writes))
             summary = summarize(facts, acceptance, plan, observed)
             status = merge_status(facts.gateway.status, summary, facts.gateway.generation, facts.now)
             await self._owner.write_status(facts.key, status)
         await self._owner.add_finalizer(facts.key)
 
-    async def _conclude(self, key: Key, done: _Pass, progress: Progress) -> Outcome:
+    async def _conclude(self, key: Key, done: Pass, progress: Progress, request: str) -> Outcome:
         """Look again at what the writes left, say so in the status, and decide when to go on."""
         facts, left = done.facts, done.changes
         if done.changes.writes or done.applied.writes:
@@ -156,42 +171,45 @@ class Reconciler:
                 # Edited or deleted meanwhile: what was decided is no verdict on what stands there now.
                 return Again(timedelta(0))
             facts, left = seen, _compare(done.plan, done.desired, seen, progress)
-        observed = Observed(
-            missing=frozenset(write.ref for write in left.writes) | left.going,
-            failures={ref: str(error) for ref, error in done.applied.failures.items() if _is_final(error)},
-            unanswered={ref: str(error) for ref, error in done.applied.failures.items() if _is_told(error)},
-            foreign=done.applied.foreign | left.foreign,
-            held=done.steps.held,
-        )
-        outcome = self._outcome(facts, done, left, observed)
+        observed = observed_after(done, left, {ref: progress.fights.words(ref) for ref in done.waits})
+        outcome = outcome_of(done, facts, left, observed.foreign, self._grace)
         summary = summarize(facts, done.acceptance, done.plan, observed)
-        status = merge_status(facts.gateway.status, summary, facts.gateway.generation, facts.now)
-        if not (_comes_soon(outcome) and is_cosmetic(facts.gateway.status, status)):
+        status = merge_status(facts.gateway.status, summary, facts.gateway.generation, facts.now, handled=request)
+        if not (comes_soon(outcome) and is_cosmetic(facts.gateway.status, status)):
             await self._owner.write_status(key, status)
-        self._metrics.destinations(key, "Istio", len(summary.parts))
+            self._tell_of_notices(facts, done.acceptance)
+        self._tell_of_expiries(facts, progress)
+        progress.settled = Settled.after(facts, outcome) if done.changes.empty else None
+        self._metrics.destinations(key, str(status.get("provider", "")), len(summary.parts))
         self._metrics.host_conflicts(key, len(done.acceptance.claims.lost))
         return outcome
 
-    def _outcome(self, facts: Facts, done: _Pass, left: ChangeSet, observed: Observed) -> Outcome:
-        failed = done.applied.failures.keys() | observed.foreign
-        unwritten = [write.ref for write in left.writes if write.ref not in done.steps.held]
-        pushed = [ref for ref, hold in done.steps.held.items() if hold is Hold.PUSH]
-        due = [*pushed, *(unwritten if done.applied.writes else ())]
-        # What withdrawn ways leave behind goes when the mesh knows; if something fails, with the next try of that.
-        drains = not failed and (done.plan.draining or Hold.DRAIN in done.steps.held.values())
-        if drains or any(_time_helps(done, failed, ref) for ref in due):
-            return Again(self._grace)
-        expiry = _until(done.acceptance.next_expiry, facts.now)
-        waits_for_pods = Hold.GATEWAY_NOT_READY in done.steps.held.values()
-        if waits_for_pods and facts.workload.ready:
-            return Again(PATIENCE / 5)
-        if done.applied.failures:
-            return Stalled("ApplyFailed") if expiry is None else Waiting("ApplyFailed", min(expiry, STALLED_RETRY))
-        if observed.foreign:
-            return Waiting("ResourceConflict", min(expiry or _FOREIGN_RETRY, _FOREIGN_RETRY))
-        if waits_for_pods:
-            return Waiting("GatewayNotReady", expiry)
-        return Done() if expiry is None else Again(expiry)
+    async def _tell_of_fights(self, key: Key, waits: Mapping[ObjectRef, float], progress: Progress) -> None:
+        """Say once for each fight with whom it is: now, while the object shows what the other side did to it."""
+        for ref in waits:
+            if progress.fights.is_told(ref):
+                continue
+            manager = await self._applier.last_changed_by(ref)
+            words = progress.fights.tell(ref, manager)
+            log.warning("Child is fought over", extra={"fields": {"child": str(ref), "field_manager": manager}})
+            self._record(key, Reason.REPAIR_BACK_OFF, words)
+
+    def _tell_of_notices(self, facts: Facts, acceptance: Acceptance) -> None:
+        """Once, when the status first says them: what is dangerous and was asked for."""
+        for notice in acceptance.notices:
+            if notice.reason is not None and not says(facts.gateway.status, notice.part, notice.message):
+                self._record(facts.key, notice.reason, notice.message)
+
+    def _tell_of_expiries(self, facts: Facts, progress: Progress) -> None:
+        for destination, end in expiry.expiring(facts.gateway.spec, facts.now) if facts.gateway.spec else ():
+            if (destination.name, end) not in progress.warned:
+                progress.warned.add((destination.name, end))
+                self._record(facts.key, Reason.EXPIRES_SOON, expiry.words(destination, end))
+
+    def _record(self, key: Key, reason: Reason, words: str) -> None:
+        gateway = self._caches.gateways.get(*key)
+        if gateway is not None:
+            self._events.record(gateway, "Warning", reason, "Reconcile", words)
 
     async def _withdraw(self, facts: Facts, progress: Progress) -> Outcome:
         """
@@ -205,13 +223,34 @@ class Reconciler:
         plan = build_plan(facts, accept(facts))
         steps = plan_steps(diff(plan, (), facts.live, facts.key), facts)
         applied = await self._applier.apply(facts.key, Steps(bursts=steps.bursts), progress)
+        await self._tell_of_failure(facts, applied)
         _raise_transient(applied)
         if applied.failures:
             raise next(iter(applied.failures.values()))
         if facts.live and (steps.bursts or not facts.clients_settled):
             return Again(self._grace)
+        await self._remove_remote(facts, progress)
         await self._owner.remove_finalizer(facts.key)
         return Done()
+
+    async def _remove_remote(self, facts: Facts, progress: Progress) -> None:
+        """Children in other namespaces, where no garbage collector looks for their owner."""
+        remote = tuple(
+            Delete(ref, stage_of(found), found)
+            for ref, found in facts.live.items()
+            if ref.namespace != facts.key.namespace and not is_deleting(found)
+        )
+        applied = await self._applier.apply(facts.key, Steps(removals=remote), progress)
+        await self._tell_of_failure(facts, applied)
+        for error in applied.failures.values():
+            raise error
+
+    async def _tell_of_failure(self, facts: Facts, applied: Applied) -> None:
+        """A server that does not let clients be withdrawn keeps the object: whoever deleted it must learn why."""
+        refusals = [str(error) for error in applied.failures.values() if is_final(error) or is_told(error)]
+        if refusals:
+            status = stuck_status(facts.gateway.status, facts.gateway.generation, facts.now, refusals[0])
+            await self._owner.write_status(facts.key, status)
 
     def begin_term(self) -> None:
         """This replica leads from now on; what it remembers of its last term says nothing of what others wrote."""
@@ -229,15 +268,15 @@ class Reconciler:
 def _compare(plan: Plan, desired: tuple[Desired, ...], facts: Facts, progress: Progress) -> ChangeSet:
     found = {**facts.live, **facts.others}
     changes = diff(plan, desired, found, facts.key, progress.written, compared=progress.compared)
-    progress.compared = changes.in_sync
+    progress.compared = dict(changes.in_sync)
     return changes
 
 
-def _time_helps(done: _Pass, failed: Set[ObjectRef], ref: ObjectRef) -> bool:
-    """Whether `ref` is to be written, and waits for nothing of its part, or of all, that could not be written."""
-    parts = {item.ref: item.part for item in done.desired}
-    broken = {parts.get(other, "") for other in failed if other.kind not in BESIDE_THE_WAY}
-    return ref in parts and not broken & {"", parts[ref]}
+def _is_recorded(facts: Facts, acceptance: Acceptance, plan: Plan) -> bool:
+    """Whether the status holds every claim and names every child in another namespace."""
+    status = facts.gateway.status
+    named = status.get("remoteChildren") or []
+    return is_recorded(acceptance.claims, status) and all(child in named for child in remote_children(facts, plan))
 
 
 def _is_same_object(one: Facts, other: Facts) -> bool:
@@ -246,28 +285,10 @@ def _is_same_object(one: Facts, other: Facts) -> bool:
     return (mine.uid, mine.generation, mine.deleting) == (others.uid, others.generation, others.deleting)
 
 
-def _is_final(error: ClusterError) -> bool:
-    """Whether the server refused the object itself: trying again at once is in vain."""
-    return isinstance(error, Invalid | Forbidden)
-
-
-def _is_told(error: ClusterError) -> bool:
-    """Whether the server itself said that it could not: a webhook that does not answer, for one."""
-    return isinstance(error, Unavailable) and error.code is not None
-
-
 def _raise_transient(applied: Applied) -> None:
     for error in applied.failures.values():
-        if not _is_final(error):
+        if not is_final(error):
             raise error
-
-
-def _until(moment: datetime | None, now: datetime) -> timedelta | None:
-    return None if moment is None else max(moment - now, timedelta(seconds=1))
-
-
-def _comes_soon(outcome: Outcome) -> bool:
-    return isinstance(outcome, Again) and outcome.after <= _SOON
 
 
 def _clock() -> float:

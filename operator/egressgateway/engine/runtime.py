@@ -15,17 +15,23 @@ from typing import Final
 
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.informer import Informer
+from egressgateway.cluster.reflector import Restart
 from egressgateway.cluster.store import Change, Store
-from egressgateway.engine.caches import Caches, key_of
+from egressgateway.engine.caches import Caches
+from egressgateway.engine.classes import ClassStatusWriter
 from egressgateway.engine.events import EventRecorder
 from egressgateway.engine.lease import LeaderElector
+from egressgateway.engine.mesh_watch import MeshWatch
 from egressgateway.engine.metrics import Metrics
 from egressgateway.engine.observe import Observer
 from egressgateway.engine.preflight import Preflight
 from egressgateway.engine.queue import Priority, WorkQueue
 from egressgateway.engine.reconcile import Reconciler
+from egressgateway.engine.reference_watch import ReferenceWatch
 from egressgateway.engine.resync import Resync
+from egressgateway.engine.routes import ROUTE_KINDS
 from egressgateway.engine.server import Server, dead_informers, missing_kinds
+from egressgateway.engine.wants import key_of
 from egressgateway.engine.worker import Workers, work_while_leading
 from egressgateway.plan.names import CHILD_SELECTOR
 from egressgateway.refs import CHILD_RESOURCES, EGRESS_GATEWAY_CLASS, NAMESPACE, Key, Manifest, Resource
@@ -43,14 +49,32 @@ class Runtime:
         self._settings = settings
         self._metrics = metrics
         self._client = client
-        self.caches = Caches()
+        self.caches = Caches(settings.mesh.root_namespace)
+        self.caches.on_own_write = self._tell_rivals
         self._queue: WorkQueue[Key] = WorkQueue()
         self._preflight = Preflight(client, settings.namespaces)
         self._events = EventRecorder(client, instance=settings.identity)
         self._observer = Observer(self.caches, settings)
         self._informers = self._build_informers()
+        self._mesh = MeshWatch(
+            client,
+            self.caches.mesh,
+            settings.mesh.root_namespace,
+            on_news=self._look_at_all,
+            on_restart=self._watch_restarted,
+        )
+        self._references = ReferenceWatch(
+            client, self.caches.references, self._look_at, on_restart=self._watch_restarted
+        )
         self._resync = Resync(client, settings, self.caches, self._gateway_changed, self._look_at_all)
         self.elector = LeaderElector(client, settings.lease, settings.identity, on_change=self._leads)
+        self._filled = False
+        self._classes = ClassStatusWriter(
+            client,
+            self.caches.classes,
+            self.caches.gateways,
+            may_write=lambda: self._filled and self.elector.is_leader,
+        )
         self._reconciler = Reconciler(
             client=client,
             caches=self.caches,
@@ -89,7 +113,10 @@ class Runtime:
         self._events.start()
         for informer in self._informers:
             informer.start()
+        self._mesh.start()
+        self._references.start()
         self._resync.start()
+        self._classes.start()
         self.elector.start()
         self._leading = asyncio.create_task(self._lead(), name="leading")
 
@@ -98,6 +125,7 @@ class Runtime:
         if self._leading is not None:
             self._leading.cancel()
             await asyncio.gather(self._leading, return_exceptions=True)
+        await self._classes.stop()
         finished = await self._workers.stop(_STOP_GRACE)
         if not finished:
             log.warning("Some reconciles did not finish in time; they are done again by the next leader")
@@ -106,6 +134,8 @@ class Runtime:
         await self._resync.stop()
         for informer in self._informers:
             await informer.stop()
+        await self._mesh.stop()
+        await self._references.stop()
         await self.server.stop()
 
     def gateway_event(self, type_: str | None, manifest: Manifest) -> None:
@@ -116,19 +146,30 @@ class Runtime:
 
     async def _lead(self) -> None:
         """Work whenever this replica leads, once everything has been read."""
-        await asyncio.gather(*(informer.synced() for informer in self._informers), self._resync.synced.wait())
+        synced = (informer.synced() for informer in self._informers)
+        await asyncio.gather(*synced, self._resync.synced.wait(), self._mesh.read())
         self._refresh_unserved()
         log.info("Caches are filled", extra={"fields": {"gateways": len(self.caches.gateways)}})
+        self._filled = True
+        self._classes.look()
         await work_while_leading(self.elector, self._workers)
 
     def _leads(self, leads: bool) -> None:
         self._metrics.leads(leads)
         if leads:
             self._reconciler.begin_term()
+            self._classes.look()
+        else:
+            self.caches.references.want_nothing()
 
     def _build_informers(self) -> list[Informer]:
         children = [
-            self._informer(resource, self.caches.children[resource.kind], CHILD_SELECTOR)
+            # Whoever else routes a host is looked for as well; two watches of one kind would cost the server twice.
+            self._informer(
+                resource,
+                self.caches.children[resource.kind],
+                None if resource.kind in ROUTE_KINDS else CHILD_SELECTOR,
+            )
             for resource in CHILD_RESOURCES
         ]
         return [
@@ -141,10 +182,13 @@ class Runtime:
         handlers = {
             EGRESS_GATEWAY_CLASS.kind: self.caches.affected_by_class,
             NAMESPACE.kind: self.caches.affected_by_namespace,
+            **dict.fromkeys(ROUTE_KINDS, self.caches.affected_by_route),
         }
         affected = handlers.get(resource.kind, self.caches.affected_by_child)
 
         def on_change(change: Change) -> None:
+            if resource is EGRESS_GATEWAY_CLASS:
+                self._classes.look()
             self._enqueue(affected(change), change)
 
         return Informer(
@@ -154,7 +198,7 @@ class Runtime:
             namespaces=self._settings.namespaces,
             label_selector=label_selector,
             on_change=on_change,
-            on_restart=lambda kind, why: self._metrics.watch_restarted(kind, str(why)),
+            on_restart=self._watch_restarted,
             on_served=self._served_changed,
         )
 
@@ -173,7 +217,21 @@ class Runtime:
         ) & frozenset(self.caches.children)
 
     def _gateway_changed(self, change: Change) -> None:
+        self._classes.gateway_changed(change)
         self._enqueue(self.caches.affected_by_gateway(change), change)
+
+    def _tell_rivals(self, change: Change) -> None:
+        """We wrote to an EgressGateway: who wrote knows what comes next, the others do not."""
+        self._classes.gateway_changed(change)
+        own = key_of(change.object)
+        self._enqueue((key for key in self.caches.affected_by_gateway(change) if key != own), change)
+
+    def _look_at(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._queue.add(key, Priority.URGENT)
+
+    def _watch_restarted(self, kind: str, why: Restart) -> None:
+        self._metrics.watch_restarted(kind, str(why))
 
     def _enqueue(self, keys: Iterable[Key], change: Change) -> None:
         for key in keys:
@@ -183,7 +241,10 @@ class Runtime:
         if self._preflight.obstacle:
             return []
         ended = self._leading is not None and self._leading.done()
-        return [*dead_informers(self._informers), *(["the engine has ended"] if ended else [])]
+        return [
+            *dead_informers([*self._informers, *self._mesh.informers]),
+            *(["the engine has ended"] if ended else []),
+        ]
 
     def _unready(self) -> list[str]:
         if self._preflight.obstacle:

@@ -17,8 +17,8 @@ from typing import Any
 from egressgateway.engine.lease import LeaderElector
 from egressgateway.engine.log import reconcile_fields
 from egressgateway.engine.metrics import Metrics
-from egressgateway.engine.outcome import Again, Outcome, Stalled, Waiting, result_of
-from egressgateway.engine.queue import Priority, QueueClosed, WorkQueue
+from egressgateway.engine.outcome import Again, Done, Outcome, Stalled, Waiting, result_of
+from egressgateway.engine.queue import Priority, WorkQueue
 from egressgateway.errors import ClusterError, Throttled, Unavailable
 from egressgateway.refs import Key
 
@@ -85,10 +85,7 @@ class Workers:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  (a coroutine runs in a task)
         while not self._stopping:
-            try:
-                key = await self._queue.get()
-            except QueueClosed:
-                return
+            key = await self._queue.get()
             self._busy.add(task)
             try:
                 await self._handle(key)
@@ -117,13 +114,14 @@ class Workers:
             self._schedule(key, outcome)
         seconds = loop.time() - started
         self._metrics.reconciled(result, seconds)
-        log.debug("Reconciled", extra={"fields": {"result": result, "duration": round(seconds, 6)}})
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("Reconciled", extra={"fields": {"result": result, "duration": round(seconds, 6)}})
         reconcile_fields.reset(token)
 
     def _schedule(self, key: Key, outcome: Outcome) -> None:
         self._queue.forget(key)
         match outcome:
-            case Again(after=after) | Waiting(after=timedelta() as after):
+            case Again(after=after) | Waiting(after=timedelta() as after) | Done(after=timedelta() as after):
                 self._queue.add_after(key, after.total_seconds())
             case Stalled():
                 self._queue.add_after(key, self._stalled_retry.total_seconds())

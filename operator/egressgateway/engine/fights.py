@@ -1,0 +1,114 @@
+"""
+Who keeps changing a child of ours: repairs of it become ever more seldom, so that two controllers make no hot loop.
+
+A repair is a write of what was written before. A plan that changed is none: what the author asks for is written at
+once, whoever fights over the child.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from egressgateway.diff.changeset import ChangeSet, Memo, Write
+from egressgateway.refs import Manifest, ObjectRef
+
+FREE_REPAIRS: Final = 5
+"""Repairs of one child within `WINDOW_SECONDS` that are taken for accidents: people edit, controllers settle."""
+
+WINDOW_SECONDS: Final = 60.0
+FIRST_WAIT_SECONDS: Final = 10.0
+LONGEST_WAIT_SECONDS: Final = 300.0
+OVER_AFTER_SECONDS: Final = 2 * LONGEST_WAIT_SECONDS
+"""Without a repair for so long a fight is over, and the next one begins anew."""
+
+
+@dataclass(slots=True)
+class _Bout:
+    """Repairs of one child. Times in seconds of the event loop's clock."""
+
+    recent: list[float] = field(default_factory=list)
+    waits: int = 0
+    not_before: float = 0.0
+    opponent: str | None = None
+    """Who the other side is, empty when nobody could tell; None until it was asked for."""
+
+
+class Fights:
+    """Repairs of one EgressGateway's children, as far back as they matter."""
+
+    def __init__(self) -> None:
+        self._bouts: dict[ObjectRef, _Bout] = {}
+
+    def count(self, ref: ObjectRef, now: float) -> bool:
+        """`ref` was repaired. Whether that makes it a fight, or goes on with one: its next repair has to wait."""
+        bout = self._bouts.setdefault(ref, _Bout())
+        if bout.recent and now - bout.recent[-1] > OVER_AFTER_SECONDS:
+            bout = self._bouts[ref] = _Bout()
+        bout.recent = [*(at for at in bout.recent if now - at <= WINDOW_SECONDS), now]
+        if not bout.waits and len(bout.recent) < FREE_REPAIRS:
+            return False
+        bout.not_before = now + min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**bout.waits)
+        bout.waits += 1
+        return True
+
+    def wait_seconds(self, ref: ObjectRef, now: float) -> float:
+        """How long a repair of `ref` has to wait; 0 when it need not."""
+        bout = self._bouts.get(ref)
+        return 0.0 if bout is None else max(0.0, bout.not_before - now)
+
+    def is_told(self, ref: ObjectRef) -> bool:
+        """Whether the fight over `ref` was told of."""
+        return self._bouts[ref].opponent is not None
+
+    def tell(self, ref: ObjectRef, opponent: str) -> str:
+        """`opponent` (a field manager; empty when it is not known) fights over `ref`: the words for it."""
+        self._bouts[ref].opponent = opponent
+        return self.words(ref)
+
+    def words(self, ref: ObjectRef) -> str:
+        """What goes on, for people; the same words for as long as it goes on."""
+        opponent = self._bouts[ref].opponent
+        who = f"field manager {opponent!r}" if opponent else "somebody else"
+        return (
+            f"{who} changes or deletes {ref} each time it is repaired; it is repaired ever more seldom, at last every "
+            f"{LONGEST_WAIT_SECONDS / 60:.0f} minutes: let that controller leave it alone"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """A change set without the repairs that have to wait, and for how long (seconds) each of them has to."""
+
+    changes: ChangeSet
+    waits: Mapping[ObjectRef, float] = field(default_factory=dict)
+
+
+def part_repairs(changes: ChangeSet, written: Memo, fights: Fights, now: float) -> Parted:
+    """Take out of `changes` what would go on with a fight before its time."""
+    waits = {
+        write.ref: wait
+        for write in changes.writes
+        if is_repair(write, written) and (wait := fights.wait_seconds(write.ref, now))
+    }
+    if not waits:
+        return Parted(changes)
+    return Parted(replace(changes, writes=tuple(w for w in changes.writes if w.ref not in waits)), waits)
+
+
+def is_repair(write: Write, written: Memo) -> bool:
+    """Whether `write` only repeats what was written before: the plan did not change, the child did."""
+    last = written.get(write.ref)
+    return write.drift or (last is not None and last.digest == write.desired.digest)
+
+
+def last_foreign_manager(manifest: Manifest, own: str) -> str:
+    """Field manager other than `own` that changed the object last, its status aside; empty when there is none."""
+    entries = [
+        entry
+        for entry in manifest["metadata"].get("managedFields") or ()
+        if entry.get("manager") != own and not entry.get("subresource")
+    ]
+    newest = max(entries, key=lambda entry: str(entry.get("time", "")), default=None)
+    return "" if newest is None else str(newest.get("manager", ""))

@@ -1,0 +1,102 @@
+"""Watches the mesh's configuration and its control plane; tells when what they say has changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from egressgateway.cluster.client import ApiClient
+from egressgateway.cluster.informer import Informer, OnRestart
+from egressgateway.cluster.reflector import Restart
+from egressgateway.cluster.store import Change, Store
+from egressgateway.engine.meshconfig import ISTIOD_SELECTOR, MeshCache, config_map_name
+from egressgateway.refs import CHILD_BY_KIND, CONFIG_MAP, Resource
+
+_FIELD_SELECTOR: Final = f"metadata.name={config_map_name()}"
+
+
+class MeshWatch:
+    """
+    Two informers whose failure holds nobody up.
+
+    Without a mesh, or without the right to look at it, what they would say is unknown, and the operator works all the
+    same.
+    """
+
+    def __init__(
+        self,
+        client: ApiClient,
+        cache: MeshCache,
+        root_namespace: str,
+        *,
+        on_news: Callable[[], None],
+        on_restart: OnRestart,
+    ) -> None:
+        """`on_news`: every object may be told so."""
+        self._client = client
+        self._cache = cache
+        self._root_namespace = root_namespace
+        self._on_news = on_news
+        self._on_restart = on_restart
+        self._known = cache.reading()
+        self._refused = {CONFIG_MAP.kind: asyncio.Event(), CHILD_BY_KIND["Deployment"].kind: asyncio.Event()}
+        self.informers = (
+            self._informer(CONFIG_MAP, cache.config_maps, field_selector=_FIELD_SELECTOR),
+            self._informer(CHILD_BY_KIND["Deployment"], cache.control_planes, label_selector=ISTIOD_SELECTOR),
+        )
+
+    def start(self) -> None:
+        """Begin to watch."""
+        for informer in self.informers:
+            informer.start()
+
+    async def stop(self) -> None:
+        """End both watches."""
+        for informer in self.informers:
+            await informer.stop()
+
+    async def read(self) -> None:
+        """Return once both have been read, or are known to be out of reach: before that a plan may be a wrong one."""
+        await asyncio.gather(*(self._settled(informer) for informer in self.informers))
+
+    async def _settled(self, informer: Informer) -> None:
+        ways = {
+            asyncio.create_task(informer.synced()),
+            asyncio.create_task(self._refused[informer.resource.kind].wait()),
+        }
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+
+    def _informer(
+        self,
+        resource: Resource,
+        store: Store,
+        *,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+    ) -> Informer:
+        return Informer(
+            self._client,
+            resource,
+            store,
+            namespaces=(self._root_namespace,),
+            label_selector=label_selector,
+            field_selector=field_selector,
+            on_change=self._changed,
+            on_restart=self._restarted,
+        )
+
+    def _changed(self, _: Change) -> None:
+        reading = self._cache.reading()
+        if reading != self._known:
+            self._known = reading
+            self._on_news()
+
+    def _restarted(self, kind: str, why: Restart) -> None:
+        if why == "forbidden":
+            self._refused[kind].set()
+        self._on_restart(kind, why)

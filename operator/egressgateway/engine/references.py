@@ -1,0 +1,152 @@
+"""
+Objects that specs and classes name: which are wanted by whom, and what was last read of them.
+
+Bookkeeping without I/O. `engine.reference_watch` keeps it equal to the cluster; a reconcile says what it wants and
+takes what is there: what is absent has not been read yet, and its arrival makes the key be looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Set
+from typing import Any, Final
+
+from egressgateway.facts import PodFacts, PodSelection, References
+from egressgateway.refs import Key, Manifest, ObjectRef
+
+Wanted = ObjectRef | PodSelection
+"""One object by name, or pods by labels."""
+
+OnWanted = Callable[[Wanted], None]
+
+_ENDED: Final = frozenset({"Succeeded", "Failed"})
+
+
+class ReferenceCache:
+    """What is wanted, and what is known of it."""
+
+    def __init__(self) -> None:
+        self._wants: dict[Key, frozenset[Wanted]] = {}
+        self._wanted_by: dict[Wanted, set[Key]] = {}
+        self._objects: dict[ObjectRef, Manifest | None] = {}
+        self._pods: dict[PodSelection, tuple[PodFacts, ...]] = {}
+        self._unreadable: set[Wanted] = set()
+        self.on_wanted: OnWanted = _ignore
+        """Called when somebody wants what nobody wanted before."""
+        self.on_unwanted: OnWanted = _ignore
+        """Called when the last who wanted it does not any more."""
+
+    def want(self, key: Key, wanted: Set[Wanted]) -> None:
+        """From now on `key` wants this, and nothing else."""
+        before = self._wants.get(key, frozenset())
+        if wanted == before:
+            return
+        for each in wanted - before:
+            keys = self._wanted_by.setdefault(each, set())
+            keys.add(key)
+            if len(keys) == 1:
+                self.on_wanted(each)
+        for each in before - wanted:
+            keys = self._wanted_by[each]
+            keys.discard(key)
+            if not keys:
+                del self._wanted_by[each]
+                self.on_unwanted(each)
+        if wanted:
+            self._wants[key] = frozenset(wanted)
+        else:
+            self._wants.pop(key, None)
+
+    def want_nothing(self) -> None:
+        """Nobody wants anything: this replica reconciles no more."""
+        for key in list(self._wants):
+            self.want(key, frozenset())
+
+    def wanted_by(self, wanted: Wanted) -> frozenset[Key]:
+        return frozenset(self._wanted_by.get(wanted, ()))
+
+    def read(self, refs: Iterable[ObjectRef], selections: Iterable[PodSelection] = ()) -> References:
+        """What is known of these. Pods that may not be read count as none."""
+        refs = tuple(refs)
+        return References(
+            objects={ref: self._objects[ref] for ref in refs if ref in self._objects},
+            pods={
+                each: self._pods.get(each, ())
+                for each in selections
+                if each in self._pods or each in self._unreadable
+            },
+            unreadable=frozenset(ref for ref in refs if ref in self._unreadable),
+        )
+
+    def put(self, ref: ObjectRef, found: Manifest | None) -> frozenset[Key]:
+        """`ref` was read, None: it does not exist. Returns the keys to which that is news."""
+        news = ref not in self._objects or ref in self._unreadable or _gist(self._objects[ref]) != _gist(found)
+        self._objects[ref] = found
+        self._unreadable.discard(ref)
+        return self.wanted_by(ref) if news else frozenset()
+
+    def put_pods(self, selection: PodSelection, pods: Iterable[Manifest]) -> frozenset[Key]:
+        """These are all pods of `selection`. Returns the keys to which that is news."""
+        found = tuple(sorted(pods_of(pods), key=lambda pod: (pod.namespace, pod.name)))
+        news = self._pods.get(selection) != found
+        self._pods[selection] = found
+        self._unreadable.discard(selection)
+        return self.wanted_by(selection) if news else frozenset()
+
+    def refuse(self, wanted: Wanted) -> frozenset[Key]:
+        """The operator may not read this. Returns the keys to which that is news."""
+        if wanted in self._unreadable:
+            return frozenset()
+        self.forget(wanted)
+        self._unreadable.add(wanted)
+        return self.wanted_by(wanted)
+
+    def forget(self, wanted: Wanted) -> None:
+        """Nothing is known of this any more: nobody keeps it equal to the cluster."""
+        self._unreadable.discard(wanted)
+        if isinstance(wanted, ObjectRef):
+            self._objects.pop(wanted, None)
+        else:
+            self._pods.pop(wanted, None)
+
+
+def pods_of(manifests: Iterable[Manifest]) -> Iterable[PodFacts]:
+    """Pods that run or will; one that is on its way out is not ready, whatever it says itself."""
+    for manifest in manifests:
+        metadata, status = manifest["metadata"], manifest.get("status") or {}
+        if status.get("phase") in _ENDED:
+            continue
+        conditions = {each.get("type"): each.get("status") for each in status.get("conditions") or ()}
+        yield PodFacts(
+            metadata["namespace"],
+            metadata["name"],
+            (manifest.get("spec") or {}).get("serviceAccountName") or "default",
+            ready=conditions.get("Ready") == "True" and "deletionTimestamp" not in metadata,
+        )
+
+
+def keep_of_pod(pod: Manifest) -> Manifest:
+    """What `pods_of` reads of a pod: a hundredth of it."""
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    kept = ("namespace", "name", "uid", "resourceVersion", "deletionTimestamp")
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {name: metadata[name] for name in kept if name in metadata},
+        "spec": {"serviceAccountName": (pod.get("spec") or {}).get("serviceAccountName")},
+        "status": {
+            "phase": status.get("phase"),
+            "conditions": [each for each in status.get("conditions") or () if each.get("type") == "Ready"],
+        },
+    }
+
+
+def _gist(manifest: Manifest | None) -> Mapping[str, Any] | None:
+    """An object without what changes with every write to it."""
+    if manifest is None:
+        return None
+    metadata = {name: value for name, value in manifest["metadata"].items() if name != "resourceVersion"}
+    return {**manifest, "metadata": metadata}
+
+
+def _ignore(wanted: Wanted) -> None:
+    """Nobody watches."""

@@ -1,0 +1,121 @@
+"""
+Other EgressGateways as the contest over names sees them (`plan.claims`): what they want, claim, and steer now.
+
+Most objects have no rival; for these nothing is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from egressgateway.api.scalars import parse_instant
+from egressgateway.diff.changeset import is_child_of
+from egressgateway.engine.caches import Caches
+from egressgateway.engine.judged import Judged
+from egressgateway.engine.routes import steers_of
+from egressgateway.engine.wants import contended, has_let_go, key_of, wants_of
+from egressgateway.facts import ClassFacts, Rival
+from egressgateway.plan.claims import read_claims, read_since
+from egressgateway.plan.consumers import Namespaces, overlap, served_names, tcp_ports
+from egressgateway.plan.ir import Stage
+from egressgateway.plan.retain import stage_of
+from egressgateway.refs import Key, Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """Consumer namespaces by name and by TCP port, as spec and class have them."""
+
+    names: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    tcp_ports: Mapping[int, frozenset[str]] = field(default_factory=dict)
+
+
+_Basis = tuple[str, int, ClassFacts, Namespaces]
+"""What a reach is computed from: uid and generation of the object, its class, labels of namespaces."""
+
+
+class Rivals:
+    """Finds and describes rivals; remembers whom each of them serves."""
+
+    def __init__(self, caches: Caches, judged: Judged) -> None:
+        self._caches = caches
+        self._judged = judged
+        self._reaches: dict[Key, tuple[_Basis, _Reach | None]] = {}
+
+    def of(self, gateway: Manifest) -> tuple[Rival, ...]:
+        """Rivals of an EgressGateway, in a stable order."""
+        key, wants, hosts = key_of(gateway), wants_of(gateway), self._caches.hosts
+        by_name = hosts.rivals_of(key, replace(wants, tcp_ports=frozenset()))
+        by_port = {other for other in hosts.sharing_ports(wants) if other not in by_name and other != key}
+        found = [
+            *self._standing(by_name),
+            *(rival for rival in self._standing(by_port) if self._meet_on_a_port(gateway, rival)),
+        ]
+        return tuple(self._rival(rival) for rival in sorted(found, key=key_of))
+
+    def forget(self, key: Key) -> None:
+        """The EgressGateway `key` is gone."""
+        self._reaches.pop(key, None)
+
+    def _standing(self, keys: Iterable[Key]) -> Iterator[Manifest]:
+        for key in keys:
+            found = self._caches.gateways.get(*key)
+            if found is not None and not has_let_go(found):
+                yield found
+
+    def _meet_on_a_port(self, gateway: Manifest, rival: Manifest) -> bool:
+        """Many have a TCP port in common, and few of these a consumer: a plan need not look at the others."""
+        mine, theirs = self._reach(gateway), self._reach(rival)
+        if mine is None or theirs is None:
+            return False
+        common = mine.tcp_ports.keys() & theirs.tcp_ports.keys()
+        return any(overlap(mine.tcp_ports[port], theirs.tcp_ports[port]) for port in common)
+
+    def _rival(self, manifest: Manifest) -> Rival:
+        key, status = key_of(manifest), manifest.get("status") or {}
+        wanted, reach = contended(manifest), self._reach(manifest)
+        routes = (
+            child
+            for child in self._caches.children["VirtualService"].by_index(key)
+            if stage_of(child) is Stage.CLIENTS and is_child_of(child, key)
+        )
+        return Rival(
+            key=key,
+            created=parse_instant(manifest["metadata"]["creationTimestamp"]),
+            serves=_claimed_serves(status)
+            if reach is None
+            else {name: served for name, served in reach.names.items() if name in wanted.names},
+            exposes=wanted.exposed,
+            tcp_ports={}
+            if reach is None
+            else {port: served for port, served in reach.tcp_ports.items() if port in wanted.tcp_ports},
+            claimed=read_claims(status),
+            since=read_since(status),
+            steers=steers_of(routes),
+        )
+
+    def _reach(self, manifest: Manifest) -> _Reach | None:
+        """Whom an object serves by its spec; None when the spec or its class cannot be read."""
+        gateway, class_ = self._judged.gateway(manifest), self._judged.class_of(manifest)
+        namespaces = self._caches.namespace_labels()
+        basis = gateway.uid, gateway.generation, class_, namespaces
+        known = self._reaches.get(gateway.key)
+        if known is None or not _is_same(known[0], basis):
+            known = self._reaches[gateway.key] = (basis, None)
+            if gateway.spec is not None and class_.spec is not None:
+                arguments = gateway.key, gateway.spec, class_.spec, namespaces
+                known = self._reaches[gateway.key] = (basis, _Reach(served_names(*arguments), tcp_ports(*arguments)))
+        return known[1]
+
+
+def _claimed_serves(status: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """What can only be known from the status: each claim in each consumer namespace."""
+    consumers = frozenset(read_since(status))
+    return {claim.host: consumers for claim in read_claims(status) if not claim.gateway}
+
+
+def _is_same(one: _Basis, other: _Basis) -> bool:
+    """Classes and labels are compared by identity: they are replaced, never changed."""
+    return one[:2] == other[:2] and one[2] is other[2] and one[3] is other[3]

@@ -1,0 +1,50 @@
+"""
+What may be known of a Secret: which keys it has, and its certificates. Never a private key, not even in memory.
+
+Applied before a Secret enters a store, so that no cache, log, event or crash can tell what it never held.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Final
+
+from egressgateway.refs import Manifest
+
+CERTIFICATES: Final = frozenset({"tls.crt", "ca.crt", "cert", "cacert"})
+"""Keys under which Kubernetes and Istio keep certificates; what is under all others is secret."""
+
+_KEPT_METADATA: Final = ("namespace", "name", "uid", "creationTimestamp", "deletionTimestamp", "resourceVersion")
+_PRIVATE_KEY: Final = re.compile(
+    rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(-----END [A-Z0-9 ]*PRIVATE KEY-----\s*|\Z)", re.S
+)
+
+
+def without_secrets(secret: Manifest) -> Manifest:
+    """
+    A Secret with every value but certificates replaced by an empty text.
+
+    Annotations go, too: `kubectl apply` repeats all values in one of them.
+    """
+    metadata = secret["metadata"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": secret.get("type", "Opaque"),
+        "metadata": {name: metadata[name] for name in _KEPT_METADATA if name in metadata},
+        "data": {key: _certificates_of(key, value) for key, value in (secret.get("data") or {}).items()},
+    }
+
+
+def _certificates_of(key: str, value: str | None) -> str:
+    """The base64 text itself for certificates; some people keep the private key in the same file: that is cut out."""
+    if key not in CERTIFICATES or not value:
+        return ""
+    try:
+        decoded = base64.b64decode(value, validate=True)
+    except binascii.Error:
+        return ""
+    cleaned = _PRIVATE_KEY.sub(b"", decoded)
+    return value if cleaned == decoded else base64.b64encode(cleaned).decode()

@@ -1,0 +1,162 @@
+"""
+What an EgressGateway wants that others may want, too: names, names on shared gateways, TCP ports.
+
+Read from raw objects without judging them, because it files every object of the cluster: a broken one gets its place
+like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.facts import Claimed
+from egressgateway.plan.claims import contended_names, read_claims, read_since
+from egressgateway.plan.names import FINALIZER
+from egressgateway.refs import Key, Manifest
+
+_TCP: Final = "TCP"
+_IN_LINE: Final = frozenset({Reason.HOST_CONFLICT, Reason.PORT_CONFLICT, Reason.CONSUMER_NOT_ALLOWED})
+"""Refusals that end when somebody else lets go, or that leave other consumers served: no reason to be left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """
+    What two objects can have in common.
+
+    Attributes:
+        names: hosts and aliases of destinations.
+        exposed: hosts exposed on a gateway that others may use as well.
+        tcp_ports: numbers of ports on which clients speak TCP, which names no host.
+    """
+
+    names: frozenset[str] = frozenset()
+    exposed: frozenset[Claimed] = frozenset()
+    tcp_ports: frozenset[int] = frozenset()
+
+    def __or__(self, other: Wants) -> Wants:
+        return Wants(self.names | other.names, self.exposed | other.exposed, self.tcp_ports | other.tcp_ports)
+
+
+NOTHING: Final = Wants()
+
+
+def wants_of(gateway: Manifest) -> Wants:
+    """Everything that the spec asks for."""
+    spec = gateway.get("spec") or {}
+    destinations = spec.get("destinations") or ()
+    return Wants(
+        frozenset(name for each in destinations for name in (*(each.get("hosts") or ()), *(each.get("aliases") or ()))),
+        _exposed(gateway, spec.get("expose") or ()),
+        _tcp_ports(destinations),
+    )
+
+
+def contended(gateway: Manifest) -> Wants:
+    """
+    What the spec asks for and may still get.
+
+    Who was refused something, for this very spec, is in nobody's way; who is suspended takes nothing new.
+    """
+    spec = gateway.get("spec") or {}
+    if spec.get("suspend"):
+        return NOTHING
+    return Wants(
+        contended_names(gateway),
+        _exposed(gateway, _not_refused(gateway, "expose")),
+        _tcp_ports(_not_refused(gateway, "destinations")),
+    )
+
+
+def claimed_by(gateway: Manifest) -> Wants:
+    """What the status claims."""
+    claims = read_claims(gateway.get("status") or {})
+    return Wants(
+        frozenset(claim.host for claim in claims if not claim.gateway),
+        frozenset(claim for claim in claims if claim.gateway),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Stakes:
+    """What makes a difference to others: when it changes, they are looked at again."""
+
+    uid: str = ""
+    contended: Wants = NOTHING
+    claimed: Wants = NOTHING
+    access: Any = None
+    class_name: str | None = None
+    consumers: frozenset[str] = frozenset()
+    let_go: bool = False
+
+
+def stakes_of(gateway: Manifest | None) -> Stakes:
+    """The stakes of an object, or of none."""
+    if gateway is None:
+        return Stakes()
+    spec = gateway.get("spec") or {}
+    return Stakes(
+        uid=gateway["metadata"]["uid"],
+        contended=contended(gateway),
+        claimed=claimed_by(gateway),
+        access=spec.get("access"),
+        class_name=spec.get("className"),
+        consumers=frozenset(read_since(gateway.get("status") or {})),
+        let_go=has_let_go(gateway),
+    )
+
+
+def has_let_go(gateway: Manifest) -> bool:
+    """Whether it is being deleted and has withdrawn its clients: only somebody else's finalizer keeps it."""
+    metadata = gateway["metadata"]
+    return "deletionTimestamp" in metadata and FINALIZER not in (metadata.get("finalizers") or ())
+
+
+def key_of(gateway: Manifest) -> Key:
+    """Key of an EgressGateway."""
+    return Key(gateway["metadata"]["namespace"], gateway["metadata"]["name"])
+
+
+def _exposed(gateway: Manifest, entries: Iterable[Mapping[str, Any]]) -> frozenset[Claimed]:
+    """Only what is attached to a Gateway of others: on the own gateway nobody else can expose anything."""
+    own = gateway["metadata"]["namespace"]
+    return frozenset(
+        Claimed(host, f"{ref.get('namespace') or own}/{ref['name']}")
+        for entry in entries
+        if (ref := entry.get("gatewayRef")) and ref.get("name")
+        for host in entry.get("hosts") or ()
+    )
+
+
+def _tcp_ports(destinations: Iterable[Mapping[str, Any]]) -> frozenset[int]:
+    return frozenset(
+        port["port"]
+        for each in destinations
+        for port in each.get("ports") or ()
+        if port.get("protocol") == _TCP and "port" in port
+    )
+
+
+def _not_refused(gateway: Manifest, list_name: str) -> Iterator[Mapping[str, Any]]:
+    """Entries of a list in the spec that the status does not refuse for this very generation."""
+    status = gateway.get("status") or {}
+    judged = status.get("observedGeneration") == gateway["metadata"].get("generation")
+    if judged and not (status.get("destinations") or status.get("expose")) and _is_refused(status):
+        # The object as a whole is refused; it has no parts that say so.
+        return
+    refused = {part.get("name") for part in status.get(list_name) or () if judged and _is_refused(part)}
+    for entry in (gateway.get("spec") or {}).get(list_name) or ():
+        if entry.get("name") not in refused:
+            yield entry
+
+
+def _is_refused(part: Mapping[str, Any]) -> bool:
+    return any(
+        condition.get("type") == ConditionType.ACCEPTED
+        and condition.get("status") == "False"
+        and condition.get("reason") not in _IN_LINE
+        for condition in part.get("conditions") or ()
+    )
