@@ -4,12 +4,13 @@ PYTHON      ?= python3
 VENV        := .venv
 BIN         := $(VENV)/bin
 HARNESS     := PYTHONPATH=tests $(BIN)/python -m harness
+MESH        := PYTHONPATH=tests $(BIN)/python -m harness.mesh
 STAMP       := $(VENV)/.installed
 # Two workers: files that share no state run side by side, one file stays in one worker.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fmt lint type unit test controlplane demo bench tools cluster cluster-down run crds golden lock check clean
+.PHONY: help venv fmt lint type unit test controlplane demo bench tools tools-mesh cluster cluster-down mesh mesh-down run crds golden lock check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,11 +42,20 @@ bench: $(STAMP) tools ## Writes, CPU and throughput of 200 objects, beside a bar
 tools: $(STAMP) ## Build and cache etcd, kube-apiserver, kube-controller-manager and kubectl
 	@$(HARNESS) tools > /dev/null
 
+tools-mesh: $(STAMP) ## Build and cache istiod, its agent and istioctl too: a quarter of an hour the first time
+	@$(MESH) tools > /dev/null
+
 cluster: $(STAMP) ## Start the embedded control plane in the background; last line: its kubeconfig
 	@$(HARNESS) cluster
 
 cluster-down: $(STAMP) ## Stop it; its objects are gone
 	@$(HARNESS) cluster-down
+
+mesh: $(STAMP) ## The same with istiod and real pods in network namespaces; needs root; last line: its kubeconfig
+	@$(MESH) up
+
+mesh-down: $(STAMP) ## Stop it; its objects are gone
+	@$(MESH) down
 
 run: $(STAMP) ## The operator in the foreground, against $KUBECONFIG
 	@$(BIN)/egressgw run --log-format human

@@ -55,10 +55,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that uses the cluster is of the tier `controlplane`, unless it says otherwise."""
+    """A test that uses the mesh is of its tier, one that uses the cluster of `controlplane`, unless it says otherwise."""
     for item in items:
-        uses = {"cluster", "control_plane"} & set(getattr(item, "fixturenames", ()))
-        if uses and not any(item.get_closest_marker(tier) for tier in TIERS):
+        uses = set(getattr(item, "fixturenames", ()))
+        if any(item.get_closest_marker(tier) for tier in TIERS):
+            continue
+        if "mesh" in uses:
+            item.add_marker("mesh")
+        elif uses & {"cluster", "control_plane"}:
             item.add_marker("controlplane")
 
 

@@ -47,6 +47,11 @@ def shared_cases() -> list[Document]:
     return [document for path in sorted(directory.glob("*/in.yaml")) for document in _documents(path)]
 
 
+def shared_case(name: str) -> list[dict[str, Any]]:
+    """The objects of one worked case, in their order; none where the cases are not there."""
+    return [document.manifest for document in shared_cases() if document.label.startswith(f"{name}-")]
+
+
 def _documents(path: Path) -> Iterator[Document]:
     for number, text in enumerate(re.split(r"^---\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)):
         manifest = yaml.safe_load(text)

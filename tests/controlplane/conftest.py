@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from harness import tiers, tools
 from harness.cluster import Cluster
 from harness.controlplane import ControlPlane
 from harness.gateways import Gateways
+from harness.istioctl import Istioctl
 from harness.operator import OperatorProcess
 from harness.recorder import ConditionsRecorder
 from harness.session import Run
@@ -45,3 +47,14 @@ def plane(run: Run) -> Iterator[ControlPlane]:
 def operator_log(tmp_path: Path) -> Path:
     """Where an operator of the test's own logs to."""
     return tmp_path / "operator.log"
+
+
+@pytest.fixture(scope="session")
+def istioctl() -> Istioctl:
+    """Istio's own judgement; the tests that ask for it are skipped where the program is not built, but not in CI."""
+    try:
+        return Istioctl(tools.find_istioctl())
+    except tools.ToolsMissing as missing:
+        if not tiers.may_be_skipped("mesh"):
+            pytest.fail(f"istioctl must be here: {missing}", pytrace=False)
+        pytest.skip(str(missing))

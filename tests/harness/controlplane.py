@@ -59,6 +59,8 @@ class Options:
     kubelet: bool = True
     definitions: tuple[Path, ...] = ()
     owner: int | None = None
+    host: str = HOST
+    """Address of the API server, one of this machine's."""
 
 
 class ControlPlane(Cluster):
@@ -109,9 +111,9 @@ class ControlPlane(Cluster):
         if options.owner is not None:
             self._spawn("guard", [*_harness("guard"), "--owner", str(options.owner), str(self.directory)])
         ports = list(free_ports(3))
-        say(f"starting etcd and kube-apiserver on {HOST}:{ports[2]}")
+        say(f"starting etcd and kube-apiserver on {options.host}:{ports[2]}")
         self._spawn("etcd", self._etcd(*ports[:2]))
-        self._write_credentials(ports[2])
+        self._write_credentials(options.host, ports[2])
         self._spawn("kube-apiserver", self._apiserver(ports[0], ports[2], options))
         if options.kubelet:
             self._spawn("kubelet", [*_harness("kubelet"), "--kubeconfig", str(self.kubeconfig)])
@@ -185,14 +187,14 @@ class ControlPlane(Cluster):
         text = (self.directory / f"{name}.log").read_text(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 
-    def _write_credentials(self, port: int) -> None:
+    def _write_credentials(self, host: str, port: int) -> None:
         self.authority.create()
         write_token_keys(self.directory)
-        names = (HOST, "localhost", "kubernetes.default.svc", "10.96.0.1")
+        names = (host, "localhost", "kubernetes.default.svc", "10.96.0.1")
         write_pair(self.authority.issue("kube-apiserver", (), names), self.directory, "apiserver")
         admin = self.authority.issue("admin", ("system:masters",))
         ca = self.authority.certificate_file.read_bytes()
-        Access(f"https://{HOST}:{port}", ca, admin.certificate, admin.key).write(self.kubeconfig)
+        Access(f"https://{host}:{port}", ca, admin.certificate, admin.key).write(self.kubeconfig)
 
     def _etcd(self, client: int, peer: int) -> list[str]:
         clients, peers = f"http://{HOST}:{client}", f"http://{HOST}:{peer}"
@@ -216,14 +218,14 @@ class ControlPlane(Cluster):
         arguments = [
             str(self.tools.apiserver),
             f"--etcd-servers=http://{HOST}:{etcd}",
-            f"--bind-address={HOST}",
+            f"--bind-address={options.host}",
             f"--secure-port={port}",
             f"--cert-dir={file('generated')}",
             f"--tls-cert-file={file('apiserver.crt')}",
             f"--tls-private-key-file={file('apiserver.key')}",
             f"--client-ca-file={file('ca.crt')}",
             "--authorization-mode=RBAC",
-            f"--service-account-issuer=https://{HOST}:{port}",
+            f"--service-account-issuer=https://{options.host}:{port}",
             f"--service-account-key-file={file('sa.pub')}",
             f"--service-account-signing-key-file={file('sa.key')}",
             "--service-cluster-ip-range=10.96.0.0/16",

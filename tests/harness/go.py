@@ -46,20 +46,24 @@ class Go:
             raise GoError(f"go {arguments[0]} failed in {module}:\n{(done.stderr or done.stdout)[-2000:]}")
         return done.stdout
 
-    def build(self, module: Path, packages: Sequence[str], ldflags: str, into: Path, progress: Progress) -> None:
+    def build(
+        self, module: Path, packages: Sequence[str], ldflags: str, into: Path, progress: Progress, tags: str = ""
+    ) -> None:
         """
         Build commands into a directory, each under the last element of its package (version suffixes aside).
+
+        `tags` are build tags, with commas between them.
 
         Raises:
             GoError: with the end of the compiler's output.
         """
         progress.begin("resolving modules")
-        self._follow(module, ["list", "-deps", *packages], progress.module_line)
-        total = len(self.run(module, "list", "-deps", *packages).splitlines())
+        self._follow(module, ["list", "-deps", "-tags", tags, *packages], progress.module_line)
+        total = len(self.run(module, "list", "-deps", "-tags", tags, *packages).splitlines())
         for package in packages:
             name = binary_name(package)
             progress.begin(f"building {name}", total)
-            flags = ["-v", "-buildvcs=false", "-ldflags", ldflags, "-o", str(into / name)]
+            flags = ["-v", "-buildvcs=false", "-tags", tags, "-ldflags", ldflags, "-o", str(into / name)]
             self._follow(module, ["build", *flags, package], progress.package_line)
 
     def _follow(self, module: Path, arguments: list[str], line: Callable[[str], None]) -> None:

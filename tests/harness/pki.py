@@ -31,18 +31,26 @@ class Authority:
         self.certificate_file = directory / "ca.crt"
         self._key_file = directory / "ca.key"
 
-    def create(self) -> None:
+    def create(self, common_name: str = "test-authority") -> None:
         """Make the authority's own key and certificate."""
         key = ec.generate_private_key(ec.SECP256R1())
-        name = _name("test-authority", ())
+        name = _name(common_name, ())
         usage = x509.BasicConstraints(ca=True, path_length=None)
         certificate = _builder(name, name, key.public_key()).add_extension(usage, critical=True)
         _write(self._key_file, _private(key))
         _write(self.certificate_file, certificate.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, common_name: str, organizations: Sequence[str] = (), alternatives: Sequence[str] = ()) -> Pair:
+    def issue(
+        self,
+        common_name: str,
+        organizations: Sequence[str] = (),
+        alternatives: Sequence[str] = (),
+        lifetime: timedelta = LIFETIME,
+    ) -> Pair:
         """
         A certificate for a server (`alternatives`: its DNS names and IPs) or for a client.
+
+        It is valid since an hour ago: a negative `lifetime`, down to that, makes one that has expired.
 
         For the API server a client's common name is the user and its organizations are the groups
         (kubernetes.io, "Authenticating", X.509 client certificates).
@@ -51,7 +59,7 @@ class Authority:
         issuer_key = serialization.load_pem_private_key(self._key_file.read_bytes(), password=None)
         assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_name(common_name, organizations), issuer.subject, key.public_key())
+        builder = _builder(_name(common_name, organizations), issuer.subject, key.public_key(), lifetime)
         if alternatives:
             names = x509.SubjectAlternativeName([_alternative(name) for name in alternatives])
             builder = builder.add_extension(names, critical=False)
@@ -73,7 +81,9 @@ def write_token_keys(directory: Path) -> None:
     _write(directory / "sa.pub", public)
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, lifetime: timedelta = LIFETIME
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return x509.CertificateBuilder(
         issuer_name=issuer,
@@ -82,7 +92,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurve
         serial_number=x509.random_serial_number(),
         # An hour back, for clocks that disagree.
         not_valid_before=now - timedelta(hours=1),
-        not_valid_after=now + LIFETIME,
+        not_valid_after=now + lifetime,
     )
 
 

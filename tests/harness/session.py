@@ -40,6 +40,12 @@ class Run:
         """Stop what was started and remove the directory."""
         if plane := ControlPlane.load(self.directory / "cluster"):
             plane.stop()
+        if (self.directory / "mesh").exists():
+            # Imported here: most runs have no mesh, and it knows this module.
+            from harness.mesh.mesh import Mesh  # noqa: PLC0415
+
+            if mesh := Mesh.load(self.directory / "mesh"):
+                mesh.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     @contextmanager

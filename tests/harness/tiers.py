@@ -6,6 +6,7 @@ import os
 import shutil
 
 from harness import tools
+from harness.mesh import place
 from harness.session import FOREIGN
 
 REQUIRE = "EGRESSGATEWAY_REQUIRE_TIERS"
@@ -37,9 +38,13 @@ def _control_plane() -> str:
 
 
 def _mesh() -> str:
-    lacking = [name for name in ("ip", "nft") if not shutil.which(name)]
-    lacking += ["root"] if os.geteuid() != 0 else []
-    return _control_plane() or (f"{', '.join(lacking)}: needed for network namespaces" if lacking else "")
+    if lacking := place.missing() or _control_plane():
+        return lacking
+    try:
+        tools.find_mesh()
+    except tools.ToolsMissing as error:
+        return str(error)
+    return ""
 
 
 def _kind() -> str:

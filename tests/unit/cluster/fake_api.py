@@ -44,13 +44,14 @@ class Watch:
 
     collection: str
     namespace: str | None
+    name: str | None = None
     queue: asyncio.Queue[bytes | End] = field(default_factory=asyncio.Queue)
 
     def send(self, event: str, manifest: Manifest) -> None:
         self.queue.put_nowait(orjson.dumps({"type": event, "object": manifest}) + b"\n")
 
-    def matches(self, collection: str, namespace: str) -> bool:
-        return self.collection == collection and self.namespace in (None, namespace)
+    def matches(self, collection: str, namespace: str, name: str) -> bool:
+        return self.collection == collection and self.namespace in (None, namespace) and self.name in (None, name)
 
 
 def status(code: int, reason: str = "", message: str = "", **details: Any) -> Manifest:
@@ -138,14 +139,14 @@ class FakeApi:
             self.objects[key] = manifest
         self.history.append((self.version, key[0], key[1], event, manifest))
         for watch in self.watches:
-            if watch.matches(key[0], key[1]):
+            if watch.matches(*key):
                 watch.send(event, manifest)
 
     def _list(self, request: web.Request, collection: str, namespace: str | None) -> web.Response:
         items = [
             manifest
-            for (where, inside, _), manifest in sorted(self.objects.items(), key=lambda item: item[0])
-            if where == collection and namespace in (None, inside)
+            for (where, inside, name), manifest in sorted(self.objects.items(), key=lambda item: item[0])
+            if where == collection and namespace in (None, inside) and _selected(request) in (None, name)
         ]
         start = int(request.query.get("continue", "0"))
         limit = int(request.query.get("limit", len(items) or 1))
@@ -160,9 +161,9 @@ class FakeApi:
             return refusal(410, "Expired", "too old resource version")
         response = web.StreamResponse()
         await response.prepare(request)
-        watch = Watch(collection, namespace)
+        watch = Watch(collection, namespace, _selected(request))
         for at, where, inside, event, manifest in self.history:
-            if at > version and watch.matches(where, inside):
+            if at > version and watch.matches(where, inside, manifest["metadata"]["name"]):
                 watch.send(event, manifest)
         self.watches.append(watch)
         self.opened += 1
@@ -194,6 +195,11 @@ class FakeApi:
         if request.method != "GET":
             self.put(*key, **sent)
         return web.json_response(self.objects[key])
+
+
+def _selected(request: web.Request) -> str | None:
+    """The one name that a field selector asks for; labels are not looked at."""
+    return request.query.get("fieldSelector", "").removeprefix("metadata.name=") or None
 
 
 def _parse(path: str) -> tuple[str, str | None, str]:

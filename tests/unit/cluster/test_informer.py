@@ -270,6 +270,49 @@ async def test_missing_right_is_remembered_and_heals(api: FakeApi, client: ApiCl
         assert it.informer.state.error == ""
 
 
+async def test_right_that_is_taken_away_and_given_back_ends_in_a_list(api: FakeApi, client: ApiClient) -> None:
+    """A watch that merely goes on would not tell its owner that the right is back."""
+    async with running(client) as it:
+        await it.informer.synced()
+        await eventually(lambda: api.watches)
+        api.intercept = answering(lambda: refusal(403, "Forbidden"), watch=True)
+        api.end_watches()
+        await eventually(lambda: it.restarts.count("forbidden") > 1)
+        assert api.count("GET") > 1
+        api.intercept = None
+        await eventually(lambda: api.watches)
+        assert it.informer.state.error == ""
+
+
+async def test_refused_credentials_are_no_missing_right(api: FakeApi, client: ApiClient) -> None:
+    """They are renewed, and the watch goes on where it was."""
+    async with running(client) as it:
+        await it.informer.synced()
+        await eventually(lambda: api.watches)
+        refusals = iter([refusal(401, "Unauthorized")])
+
+        async def once(request: web.Request) -> web.Response | None:
+            return next(refusals, None)
+
+        api.intercept = once
+        api.end_watches()
+        await eventually(lambda: api.opened == 2)
+        assert "forbidden" not in it.restarts
+        assert api.count("GET") == 1
+
+
+async def test_one_object_of_many_is_watched(api: FakeApi, client: ApiClient) -> None:
+    """By a field selector; the others are neither listed nor told."""
+    api.put("services", "shop", "other")
+    async with running(client, namespaces=("shop",), field_selector="metadata.name=web") as it:
+        await it.informer.synced()
+        await eventually(lambda: api.watches)
+        api.put("services", "shop", "other", spec={})
+        api.put("services", "shop", "web")
+        await eventually(lambda: it.told == ["ADDED web"])
+        assert it.names == ["web"]
+
+
 async def test_server_that_fails_for_a_while_is_survived(api: FakeApi, client: ApiClient) -> None:
     """500, 429 with a time, and a reset while listing: the list comes when it can, once."""
     api.put("services", "shop", "web")

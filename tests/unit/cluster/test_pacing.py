@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from egressgateway.cluster.pacing import LONGEST_WAIT_SECONDS, STEADY_AFTER_SECONDS, WatchPace
+from egressgateway.cluster.pacing import LONGEST_WAIT_SECONDS, STEADY_AFTER_SECONDS, Turnstile, WatchPace
 
 WATCH = "/apis/egressgateway.dev/v1alpha1/egressgateways?watch=true&resourceVersion=1"
 
@@ -85,3 +85,38 @@ async def test_lists_pass(pace: WatchPace, clock: Clock) -> None:
     for _ in range(10):
         await send(pace, "/apis/egressgateway.dev/v1alpha1/egressgateways?limit=500")
     assert clock.slept == []
+
+
+async def test_turnstile_gives_turns_in_order(clock: Clock) -> None:
+    """One after the other, at an even pace."""
+    gate, passed = Turnstile(sleep=clock.sleep), list[int]()
+
+    async def come(number: int) -> None:
+        await gate.admit()
+        passed.append(number)
+
+    await asyncio.gather(*(come(number) for number in range(5)))
+    assert passed == list(range(5))
+    assert clock.slept == [0.01] * 5
+
+
+async def test_turnstile_slows_down_while_everything_fails(clock: Clock) -> None:
+    """Hundreds of reflectors without a server make about one call a second together."""
+    gate = Turnstile(sleep=clock.sleep)
+    for _ in range(100):
+        await gate.admit()
+        gate.failed()
+    assert clock.slept[0] == 0.01
+    assert sum(clock.slept[-10:]) >= 5.0
+    assert max(clock.slept) <= 2.0
+
+
+async def test_turnstile_is_at_full_pace_soon_after_an_outage(clock: Clock) -> None:
+    """Who is let through and does not fail is proof enough."""
+    gate = Turnstile(sleep=clock.sleep)
+    for _ in range(100):
+        gate.failed()
+    for _ in range(10):
+        await gate.admit()
+    assert clock.slept[-1] == 0.01
+    assert sum(clock.slept) < 3.0

@@ -31,6 +31,14 @@ def test_watch_asks_for_bookmarks() -> None:
     assert call.target == "/api/v1/namespaces?watch=1&allowWatchBookmarks=true&resourceVersion=7&timeoutSeconds=290"
 
 
+def test_one_object_is_listed_and_watched_by_its_name() -> None:
+    """A field selector: the server then asks for no more than the right to that one object."""
+    listed = request.list_objects(SERVICE, "shop", field_selector="metadata.name=web", limit=None)
+    assert listed.target == "/api/v1/namespaces/shop/services?fieldSelector=metadata.name%3Dweb"
+    watched = request.watch_objects(SERVICE, "shop", field_selector="metadata.name=web", resource_version="7")
+    assert "fieldSelector=metadata.name%3Dweb" in watched.target
+
+
 def test_names_are_quoted() -> None:
     """No name can leave its place in the path or add to the query."""
     call = request.get_object(SERVICE, "a/b", "../c?watch=1")

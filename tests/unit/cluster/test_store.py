@@ -119,3 +119,32 @@ def test_replace_after_a_restore_goes_back() -> None:
     store.put(thing("b", 901))
     store.begin_list()
     assert events(store.replace([thing("a", 100)])) == [("DELETED", "b"), ("MODIFIED", "a")]
+
+
+def test_trim_is_applied_before_anything_is_kept_or_told() -> None:
+    """From a watch and from a list alike: what must not be known is in no change, either."""
+    store = Store(trim=lambda manifest: {"metadata": manifest["metadata"]})
+    assert store.put({**thing("a", 1), "secret": "x"}) == Change("ADDED", None, thing("a", 1), False)
+    store.begin_list()
+    [change] = store.replace([{**thing("a", 2), "secret": "y"}])
+    assert (change.old, change.new) == (thing("a", 1), thing("a", 2))
+    assert list(store) == [thing("a", 2)]
+
+
+def test_revision_grows_with_every_change_and_only_then() -> None:
+    """What was computed from all objects holds for as long as it stands still."""
+    store = Store()
+    seen = [store.revision]
+    for step in (
+        lambda: store.put(thing("a", 1)),
+        lambda: store.put(thing("a", 2)),
+        lambda: store.remove(thing("a", 3)),
+        lambda: store.replace([thing("b", 4)]),
+    ):
+        step()
+        seen.append(store.revision)
+    assert sorted(set(seen)) == seen
+    store.put(thing("b", 4))
+    store.remove(thing("gone", 5))
+    store.replace([thing("b", 4)])
+    assert store.revision == seen[-1]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from egressgateway.diff.changeset import ChangeSet, Mode, Written, diff
-from egressgateway.plan.ir import Plan
+from egressgateway.diff.changeset import ChangeSet, Mode, Written, diff, is_child_of
+from egressgateway.plan.ir import Plan, Stage
+from egressgateway.plan.names import child_labels
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.render.manifests import Desired
 from unit.golden.cases import run_named
@@ -121,6 +122,61 @@ def test_an_object_of_others_is_neither_written_nor_deleted(owners: Any) -> None
     assert found.empty
     assert found.foreign == {ROUTE.ref}
     assert ROUTE.ref not in {delete.ref for delete in changes(live, desired=()).deletes}
+
+
+def elsewhere(labels: dict[str, str]) -> Manifest:
+    """An object in another namespace than `KEY`'s, where no owner reference can point to it."""
+    return {"kind": "Role", "metadata": {"namespace": "istio-ingress", "name": "r", "labels": labels}, "rules": []}
+
+
+def test_a_child_in_another_namespace_is_known_by_its_labels() -> None:
+    """All three of them, and only by the key that they name."""
+    assert is_child_of(elsewhere(child_labels(KEY)), KEY)
+    assert not is_child_of(elsewhere(child_labels(KEY)), Key("lab", KEY.name))
+    assert not is_child_of(elsewhere(child_labels(Key("shop", "other"))), KEY)
+    for missing in ("egressgateway.dev/gateway", "egressgateway.dev/namespace", "app.kubernetes.io/managed-by"):
+        labels = {name: value for name, value in child_labels(KEY).items() if name != missing}
+        assert not is_child_of(elsewhere(labels), KEY)
+
+
+def test_labels_alone_make_no_child_in_the_own_namespace() -> None:
+    """There an owner reference is possible, so it is needed."""
+    found = elsewhere(child_labels(KEY))
+    found["metadata"]["namespace"] = KEY.namespace
+    assert not is_child_of(found, KEY)
+
+
+def role(**fields: Any) -> Manifest:
+    metadata = {"namespace": "istio-ingress", "name": "r", "labels": child_labels(KEY)}
+    annotated = metadata | {"annotations": {"egressgateway.dev/digest": "d"}}
+    rules = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": ["a"]}]
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": annotated,
+        "rules": rules,
+    } | fields
+
+
+def test_a_right_that_somebody_added_to_a_role_is_taken_back() -> None:
+    """A Role has no spec: its rules are compared whole, and a list is one value to server-side apply."""
+    desired = Desired(ObjectRef("Role", "istio-ingress", "r"), Stage.FOUNDATION, "", role(), "d")
+    live = {desired.ref: deepcopy(role())}
+    live[desired.ref]["metadata"] |= {"uid": "u", "resourceVersion": "7"}
+    assert changes(live, (desired,)).empty
+    live[desired.ref]["rules"].append({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]})
+    [write] = changes(live, (desired,)).writes
+    assert (write.mode, write.drift, write.body["rules"]) == (Mode.APPLY, True, role()["rules"])
+
+
+def test_a_field_that_somebody_added_beside_a_roles_is_reset() -> None:
+    """Server-side apply would leave it there."""
+    desired = Desired(ObjectRef("Role", "istio-ingress", "r"), Stage.FOUNDATION, "", role(), "d")
+    live = {desired.ref: deepcopy(role(extra={"a": 1}))}
+    live[desired.ref]["metadata"] |= {"uid": "u", "resourceVersion": "7"}
+    [write] = changes(live, (desired,)).writes
+    assert (write.mode, write.body["extra"], write.body["rules"]) == (Mode.RESET, None, role()["rules"])
+    assert write.body["metadata"]["uid"] == "u"
 
 
 def test_a_child_of_a_predecessor_is_taken_over() -> None:

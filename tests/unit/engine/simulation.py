@@ -14,17 +14,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
+import yaml
 
 from egressgateway.cluster.request import APPLY_PATCH, Request
 from egressgateway.diff.subset import EXACT_KINDS
 from egressgateway.engine.caches import Caches
-from egressgateway.engine.events import EventRecorder
 from egressgateway.engine.metrics import Metrics
 from egressgateway.engine.observe import Observer
 from egressgateway.engine.outcome import Again, Outcome, Waiting
 from egressgateway.engine.reconcile import Reconciler
 from egressgateway.errors import ClusterError, Conflict, NotFound
-from egressgateway.refs import CHILD_RESOURCES, EGRESS_GATEWAY, Key, Manifest, ObjectRef
+from egressgateway.facts import PodSelection
+from egressgateway.refs import CHILD_RESOURCES, EGRESS_GATEWAY, Key, Manifest, ObjectRef, ref_of
 from egressgateway.settings import Settings
 from harness.conditions import transition_violations, violations
 
@@ -94,6 +95,7 @@ class Server:
         self._version += 1
         manifest["metadata"]["resourceVersion"] = str(self._version)
         manifest["metadata"].setdefault("uid", f"uid-{self._version}")
+        manifest["metadata"].setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
         self.objects[ref] = manifest
         return deepcopy(manifest)
 
@@ -146,6 +148,16 @@ class Server:
         return self.put(ref, new)
 
 
+class _Told:
+    """An `EventRecorder` that keeps what it is told."""
+
+    def __init__(self, told: list[tuple[str, str, str]]) -> None:
+        self._told = told
+
+    def record(self, regarding: Manifest, type_: str, reason: str, action: str, note: str) -> None:
+        self._told.append((type_, reason, note))
+
+
 class World:
     """One EgressGateway, its operator, and the pods of its gateway."""
 
@@ -167,7 +179,15 @@ class World:
             },
         )
         self.classes: list[Manifest] = []
+        self.namespaces: dict[str, dict[str, str]] = {KEY.namespace: {}}
+        self.mesh_config: Manifest | None = None
+        self.references: dict[ObjectRef, Manifest | None] = {}
+        self.pods: dict[PodSelection, list[Manifest]] = {}
+        self.foreign: dict[ObjectRef, Manifest] = {}
         self.outcomes: list[Outcome] = []
+        self.told: list[tuple[str, str, str]] = []
+        """Events: type, reason and note."""
+        self._stamp = 0
         self.restart()
 
     def close(self) -> None:
@@ -192,12 +212,13 @@ class World:
         self.caches = Caches()
         for found in self.classes:
             self.caches.classes.put(deepcopy(found))
+        self._tell_of_the_world()
         for ref, found in self.server.objects.items():
             self._tell(ref, found)
         self.reconciler = Reconciler(
             client=self.server,  # type: ignore[arg-type]  # all that it needs of a client is `send`
             caches=self.caches,
-            events=EventRecorder(self.server, instance="simulated"),
+            events=_Told(self.told),  # type: ignore[arg-type]  # what is told is kept instead of posted
             metrics=Metrics(),
             observer=Observer(self.caches, self.settings),
             settings=self.settings,
@@ -224,6 +245,63 @@ class World:
         created = {"creationTimestamp": "2026-01-01T00:00:00Z"}
         self.classes = [{"metadata": metadata | version | created, "spec": spec}]
         self.caches.classes.put(deepcopy(self.classes[0]))
+
+    def set_namespace(self, name: str, **labels: str) -> None:
+        """A namespace is there, with these labels and no others; `_` in a label's name stands for `-`."""
+        self.namespaces[name] = {label.replace("_", "-"): value for label, value in labels.items()}
+        self._tell_of_the_world()
+
+    def remove_namespace(self, name: str) -> None:
+        del self.namespaces[name]
+        for found in list(self.caches.namespaces):
+            if found["metadata"]["name"] == name:
+                self.caches.namespaces.remove(found)
+
+    def set_mesh_config(self, **mesh: Any) -> None:
+        """The mesh says this of itself."""
+        self.mesh_config = mesh
+        self._tell_of_the_world()
+
+    def set_reference(self, ref: ObjectRef, manifest: Manifest | None) -> None:
+        """An object that a spec or class may name; None: it was looked for, and is not there."""
+        self.references[ref] = manifest
+        self._tell_of_the_world()
+
+    def set_pods(self, selection: PodSelection, *pods: Manifest) -> None:
+        """Pods of a gateway that somebody else runs."""
+        self.pods[selection] = list(pods)
+        self._tell_of_the_world()
+
+    def set_foreign_route(self, manifest: Manifest) -> None:
+        """Somebody else's VirtualService or ServiceEntry."""
+        created = {"creationTimestamp": "2026-01-01T00:00:00Z"}
+        self.foreign[ref_of(manifest)] = manifest | {"metadata": created | manifest["metadata"]}
+        self._tell_of_the_world()
+
+    def remove_foreign_route(self, ref: ObjectRef) -> None:
+        change = self.caches.children[ref.kind].remove(self._stamped(self.foreign.pop(ref)))
+        if change is not None:
+            self.caches.affected_by_route(change)
+
+    def _tell_of_the_world(self) -> None:
+        """Everything around the object, as informers would."""
+        for name, labels in self.namespaces.items():
+            self.caches.namespaces.put(self._stamped({"metadata": {"name": name, "labels": labels}}))
+        if self.mesh_config is not None:
+            metadata = {"namespace": self.settings.mesh.root_namespace, "name": "istio"}
+            data = {"mesh": yaml.safe_dump(self.mesh_config)}
+            self.caches.mesh.config_maps.put(self._stamped({"metadata": metadata, "data": data}))
+        for ref, found in self.references.items():
+            self.caches.references.put(ref, deepcopy(found))
+        for selection, pods in self.pods.items():
+            self.caches.references.put_pods(selection, deepcopy(pods))
+        for ref, found in self.foreign.items():
+            self.caches.put_child(ref.kind, self._stamped(found))
+
+    def _stamped(self, manifest: Manifest) -> Manifest:
+        """A copy under a version of its own."""
+        self._stamp += 1
+        return {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": str(1_000_000 + self._stamp)}}
 
     def tamper(self, ref: ObjectRef, change: Callable[[Manifest], None]) -> None:
         """Somebody changes an object by hand."""

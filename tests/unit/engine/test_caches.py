@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from egressgateway.cluster.store import Change
-from egressgateway.engine.caches import Caches, owner_of
+from egressgateway.engine.caches import Caches
+from egressgateway.engine.ownership import owner_of
 from egressgateway.refs import Key, Manifest
 
 KEY = Key("payments", "partners")
@@ -23,6 +24,7 @@ def child(kind: str = "ServiceEntry", *, labels: dict[str, str] | None = None, *
         "labels": {
             "egressgateway.dev/gateway": KEY.name,
             "egressgateway.dev/namespace": KEY.namespace,
+            "app.kubernetes.io/managed-by": "egressgateway-operator",
             **(labels or {}),
         },
         "ownerReferences": [owner],
@@ -68,11 +70,13 @@ def test_ready_pods_of_a_deployment_concern_its_owner() -> None:
 
 
 def test_owner_reference_counts_before_labels() -> None:
-    """A child whose label somebody changed is still ours; one without an owner is whose labels it has."""
+    """A child whose label somebody changed is still ours; one without an owner is whose three labels it has."""
     relabelled = child(labels={"egressgateway.dev/gateway": "other"})
     assert owner_of(relabelled) == KEY
     del relabelled["metadata"]["ownerReferences"]
     assert owner_of(relabelled) == Key(KEY.namespace, "other")
+    del relabelled["metadata"]["labels"]["app.kubernetes.io/managed-by"]
+    assert owner_of(relabelled) is None
 
 
 def test_child_that_changes_hands_concerns_both() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from egressgateway.engine.outcome import Done, Stalled, Waiting
-from egressgateway.errors import Invalid, Unavailable
+from egressgateway.errors import Forbidden, Invalid, Unavailable
 from egressgateway.refs import Manifest, ObjectRef
 from unit.engine.routing import leaks, read_routing
 from unit.engine.simulation import GRACE, World
@@ -264,6 +264,32 @@ def test_suspended_objects_are_left_alone(world: World) -> None:
     world.edit(spec(destination(port=8080)))
     world.settle()
     assert set(read_routing(world.live).steered) == {(HOST, 8080)}
+
+
+def test_a_deletion_that_the_server_refuses_is_told_and_tried_again(world: World) -> None:
+    """
+    The object says why it stays; once the server lets go, so does the operator.
+
+    It was told in the log only: `kubectl delete` hung, and nobody could see why.
+    """
+
+    def refuse(ref: ObjectRef) -> None:
+        raise Forbidden("delete", "admission webhook says no", code=403)
+
+    world.delete()
+    world.server.before = refuse
+    for _ in range(2):
+        with pytest.raises(Forbidden):
+            world.reconcile()
+    assert condition(world, "Ready") == ("False", "ApplyFailed")
+    [(type_, _, note)] = [each for each in world.told if each[1] == "ApplyFailed"]
+    assert type_ == "Warning"
+    assert "admission webhook says no" in note
+    world.server.before = lambda ref: None
+    world.reconcile()
+    world.loop.now += GRACE
+    world.reconcile()
+    assert world.owner not in world.server.objects
 
 
 def test_a_deleted_object_takes_its_clients_back_in_one_burst_and_goes(world: World) -> None:

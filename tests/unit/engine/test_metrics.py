@@ -102,7 +102,6 @@ async def test_queue_is_read_at_the_scrape() -> None:
     assert value(metrics, "queue_delayed") == 1
     assert value(metrics, "queue_adds") == 2
     assert value(metrics, "queue_retries") == 1
-    queue.shutdown()
 
 
 def test_two_operators_in_one_process_do_not_mix() -> None:

@@ -9,13 +9,13 @@ from egressgateway.cluster.store import Change
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.memory import Memory, Progress
 from egressgateway.engine.observe import PATIENCE, Observer
-from egressgateway.facts import Facts
+from egressgateway.facts import Claimed, Facts, PodFacts, PodSelection, References, Rival
 from egressgateway.plan.names import child_labels
-from egressgateway.refs import Key, Manifest
+from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-ME, OTHER = Key("shop", "me"), Key("shop", "other")
+ME, OTHER, FAR = Key("shop", "me"), Key("shop", "other"), Key("lab", "far")
 HOST = "a.example.com"
 
 
@@ -51,9 +51,14 @@ def deployment(ready: int, replicas: int = 2, version: int = 1) -> Manifest:
 
 
 def facts(
-    caches: Caches, *, clock: float = 1000.0, progress: Progress | None = None, settings: Settings | None = None
+    caches: Caches,
+    *,
+    key: Key = ME,
+    clock: float = 1000.0,
+    progress: Progress | None = None,
+    settings: Settings | None = None,
 ) -> Facts:
-    found = Observer(caches, settings or Settings()).observe(ME, progress or Progress(0.0, 0.0), NOW, clock)
+    found = Observer(caches, settings or Settings()).observe(key, progress or Progress(0.0, 0.0), NOW, clock)
     assert found is not None
     return found
 
@@ -131,29 +136,202 @@ def test_one_pod_of_two_is_waited_for_but_not_for_ever() -> None:
     assert facts(caches, progress=Progress(0.0, 0.0)).workload.complete
 
 
-def test_rivals_are_those_of_the_namespace_with_a_name_in_common() -> None:
-    """With what they want, claim and steer."""
-    claims = {"claims": [{"host": HOST, "claimedAt": "2025-01-01T00:00:00Z"}]}
-    caches = caches_of(
-        gateway(),
-        gateway(OTHER, status=claims),
-        gateway(Key("shop", "third"), host="b.example.com"),
-        gateway(Key("lab", "other")),
-    )
-    route = {
-        "metadata": {
-            "namespace": "shop",
-            "name": "r",
-            "labels": child_labels(OTHER) | {"egressgateway.dev/stage": "clients"},
-            "ownerReferences": owned_by(OTHER),
+CLAIMED = {
+    "claims": [
+        {"host": HOST, "claimedAt": "2025-01-01T00:00:00Z"},
+        {"host": "x.example.com", "gateway": "ingress/public", "claimedAt": "2025-01-02T00:00:00Z"},
+    ],
+    "consumers": [{"namespace": "lab", "since": "2025-01-03T00:00:00Z"}],
+}
+SERVES_SHOP = {"from": [{"namespaces": ["shop", "lab"]}]}
+OPEN = {"allowedConsumers": {"from": "All"}}
+
+
+def steering(key: Key, host: str = HOST, *, exported: list[str] | None = None) -> Manifest:
+    """A VirtualService that sends clients of `host` to `key`."""
+    labels = child_labels(key) | {"egressgateway.dev/stage": "clients"}
+    metadata = {"namespace": key.namespace, "name": "r", "labels": labels, "ownerReferences": owned_by(key)}
+    spec = {"hosts": [host], "gateways": ["mesh"], "exportTo": exported or ["."]}
+    return {"kind": "VirtualService", "metadata": metadata, "spec": spec}
+
+
+def open_class() -> Manifest:
+    return egress_class("open") | {"spec": OPEN}
+
+
+def rivals(*others: Manifest, own: Manifest | None = None, routes: tuple[Manifest, ...] = ()) -> tuple[Rival, ...]:
+    caches = caches_of(own or gateway(), *others, classes=(open_class(),))
+    for route in routes:
+        caches.put_child("VirtualService", route)
+    return facts(caches).rivals
+
+
+def test_rivals_are_those_with_a_name_in_common_in_any_namespace() -> None:
+    """With what they want and for whom, what they claim since when, and whom they steer."""
+    other = gateway(FAR, status=CLAIMED, className="open", access=SERVES_SHOP)
+    [rival] = rivals(other, gateway(OTHER, host="b.example.com"), routes=(steering(FAR, exported=[".", "shop"]),))
+    assert rival == Rival(
+        key=FAR,
+        created=datetime(2026, 1, 1, tzinfo=UTC),
+        serves={HOST: frozenset({"shop", "lab"})},
+        claimed={
+            Claimed(HOST): datetime(2025, 1, 1, tzinfo=UTC),
+            Claimed("x.example.com", "ingress/public"): datetime(2025, 1, 2, tzinfo=UTC),
         },
-        "spec": {"hosts": [HOST]},
-    }
-    caches.put_child("VirtualService", route)
-    [rival] = facts(caches).rivals
-    assert rival.key == OTHER
-    assert rival.wants == rival.steers == frozenset({HOST})
-    assert rival.claimed == {HOST: datetime(2025, 1, 1, tzinfo=UTC)}
+        since={"lab": datetime(2025, 1, 3, tzinfo=UTC)},
+        steers={HOST: frozenset({"lab", "shop"})},
+    )
+
+
+def test_rival_whose_class_is_missing_serves_what_its_status_says() -> None:
+    """Nobody knows what its class would allow; what it has, it keeps."""
+    [rival] = rivals(gateway(FAR, status=CLAIMED, className="gone", access=SERVES_SHOP))
+    assert rival.serves == {HOST: frozenset({"lab"})}
+
+
+def test_rival_that_is_refused_wants_nothing_and_keeps_its_claims() -> None:
+    """Until it has let go of them."""
+    condition = {"type": "Accepted", "status": "False", "reason": "HostNotAllowed"}
+    refused = {"observedGeneration": 1, "destinations": [{"name": "d", "conditions": [condition]}]}
+    [rival] = rivals(gateway(FAR, status=CLAIMED | refused))
+    assert (rival.serves, rival.claimed.keys() >= {Claimed(HOST)}) == ({}, True)
+
+
+def test_rival_that_has_let_go_is_none() -> None:
+    """It is being deleted, its clients are withdrawn, and somebody else's finalizer keeps it."""
+    going = gateway(FAR)
+    going["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["egressgateway.dev/withdraw"]}
+    assert len(rivals(going)) == 1
+    going["metadata"]["finalizers"] = ["others.example/x"]
+    assert rivals(going) == ()
+
+
+def test_rivals_of_a_wildcard_are_names_below_it_elsewhere() -> None:
+    """In the own namespace the more specific name wins, which is no conflict."""
+    wildcard = {"strategy": "DynamicResolution"}
+    own = gateway(destinations=[{"name": "d", "hosts": ["*.example.com"], "ports": HTTP, "wildcard": wildcard}])
+    assert [rival.key for rival in rivals(gateway(OTHER), gateway(FAR), own=own)] == [FAR]
+
+
+def test_rivals_for_a_tcp_port_share_a_consumer() -> None:
+    """Half of all objects may use 5432; of another namespace's clients they take nothing."""
+
+    def database(key: Key, **spec: Any) -> Manifest:
+        host = f"{key.name}.{key.namespace}.example.com"
+        return gateway(key, destinations=[{"name": "d", "hosts": [host], "ports": POSTGRES}], **spec)
+
+    own = database(ME)
+    assert rivals(database(FAR), own=own) == ()
+    [rival] = rivals(database(OTHER), own=own)
+    assert rival.tcp_ports == {5432: frozenset({"shop"})}
+    [rival] = rivals(database(FAR, className="open", access=SERVES_SHOP), own=own)
+    assert rival.tcp_ports == {5432: frozenset({"shop", "lab"})}
+
+
+def test_rivals_for_an_exposed_name_share_the_gateway() -> None:
+    """A name on the own gateway is nobody else's business."""
+
+    def exposing(key: Key, ref: Manifest | None) -> Manifest:
+        backend = {"service": {"name": "web", "port": 80}}
+        entry = {"name": "e", "hosts": [HOST], "backend": backend} | ({"gatewayRef": ref} if ref else {})
+        return gateway(key, destinations=[], expose=[entry])
+
+    public = {"name": "public", "namespace": "ingress"}
+    [rival] = rivals(exposing(FAR, public), exposing(OTHER, None), own=exposing(ME, public))
+    assert (rival.key, rival.exposes) == (FAR, {Claimed(HOST, "ingress/public")})
+
+
+def test_reach_of_a_rival_follows_class_and_namespaces() -> None:
+    """It is kept, and made anew when what it is made from changes."""
+    access = {"from": [{"namespaceSelector": {"matchLabels": {"egress": "yes"}}}]}
+    caches = caches_of(gateway(), gateway(FAR, className="open", access=access), classes=(open_class(),))
+    observer = Observer(caches, Settings())
+
+    def served() -> frozenset[str]:
+        found = observer.observe(ME, Progress(0.0, 0.0), NOW, 1000.0)
+        assert found is not None
+        return found.rivals[0].serves[HOST]
+
+    assert served() == frozenset()
+    caches.namespaces.put(namespace("shop", egress="yes"))
+    assert served() == {"shop"}
+    caches.classes.put(egress_class("open", version=2))
+    assert served() == frozenset()
+    caches.put_gateway(gateway(FAR, version=2))
+    assert served() == frozenset(), "an edit is another generation: the spec is not parsed before that"
+
+
+HTTP = [{"port": 80, "protocol": "HTTP"}]
+POSTGRES = [{"port": 5432, "protocol": "TCP"}]
+
+
+def namespace(name: str, *, ending: bool = False, version: int = 1, **labels: str) -> Manifest:
+    deleted = {"deletionTimestamp": "2026-01-01T00:00:00Z"} if ending else {}
+    return {"metadata": {"name": name, "labels": labels, "resourceVersion": f"{version}", **deleted}}
+
+
+def test_namespaces_are_those_that_stay() -> None:
+    """The same picture for as long as nothing in it changes: what is computed from it is kept with it."""
+    caches = caches_of(gateway())
+    caches.namespaces.put(namespace("shop", a="b"))
+    caches.namespaces.put(namespace("lab", ending=True))
+    seen = facts(caches).namespaces
+    assert seen == {"shop": {"a": "b"}}
+    caches.namespaces.put(namespace("lab", ending=True, version=2))
+    assert facts(caches).namespaces is seen
+    caches.namespaces.put(namespace("shop", a="c", version=2))
+    assert facts(caches).namespaces == {"shop": {"a": "c"}}
+
+
+def test_mesh_is_what_the_mesh_says_then_what_the_settings_say() -> None:
+    """Without a configuration of the mesh nothing is known of its policy."""
+    caches = caches_of(gateway())
+    assert facts(caches).mesh == Settings().mesh
+    assert facts(caches).mesh_config.outbound_policy is None
+    metadata = {"namespace": "istio-system", "name": "istio", "resourceVersion": "1"}
+    caches.mesh.config_maps.put({"metadata": metadata, "data": {"mesh": "trustDomain: mesh.example"}})
+    assert facts(caches).mesh.trust_domain == "mesh.example"
+    assert facts(caches).mesh_config.outbound_policy == "ALLOW_ANY"
+
+
+def theirs(host: str = HOST, version: int = 1) -> Manifest:
+    metadata = {"namespace": "shop", "name": "theirs", "resourceVersion": f"{version}"}
+    created = {"creationTimestamp": "2026-01-01T00:00:00Z"}
+    return {"kind": "VirtualService", "metadata": metadata | created, "spec": {"hosts": [host], "http": []}}
+
+
+def test_foreign_routes_are_those_for_the_objects_names() -> None:
+    """Its own children are none."""
+    caches = caches_of(gateway())
+    for manifest in (theirs(), steering(ME)):
+        caches.put_child("VirtualService", manifest)
+    assert [route.ref.name for route in facts(caches).foreign_routes] == ["theirs"]
+
+
+SHARED = {
+    "metadata": {"name": "shared", "resourceVersion": "1"},
+    "spec": {"shared": {"namespace": "istio-egress", "service": "egress", "selector": {"istio": "egress"}}},
+}
+SERVICE = ObjectRef("Service", "istio-egress", "egress")
+PODS = PodSelection("istio-egress", (("istio", "egress"),))
+
+
+def test_references_are_wanted_and_then_read() -> None:
+    """What was not read yet is absent; who is gone wants nothing."""
+    caches = caches_of(gateway(className="shared"), classes=(SHARED,))
+    wanted: set[object] = set()
+    caches.references.on_wanted = wanted.add
+    assert facts(caches).references == References()
+    assert wanted == {SERVICE, PODS}
+    caches.references.put(SERVICE, None)
+    pod = {"metadata": {"namespace": "istio-egress", "name": "p"}, "spec": {"serviceAccountName": "egress"}}
+    caches.references.put_pods(PODS, [pod])
+    found = facts(caches).references
+    assert found.objects == {SERVICE: None}
+    assert found.pods == {PODS: (PodFacts("istio-egress", "p", "egress", ready=False),)}
+    caches.remove_gateway(gateway(version=2))
+    assert Observer(caches, Settings()).observe(ME, Progress(0.0, 0.0), NOW, 0.0) is None
+    assert caches.references.wanted_by(SERVICE) == frozenset()
 
 
 def test_a_namespace_that_was_not_seen_has_no_labels_to_judge_by() -> None:
@@ -168,16 +346,18 @@ def test_objects_with_our_labels_and_no_owner_are_others() -> None:
     assert (len(facts(caches).live), len(facts(caches).others)) == (0, 1)
 
 
-def test_children_of_another_namespace_are_not_the_objects() -> None:
-    """Labels say whose child it is; an object elsewhere that carries them is none."""
+def test_children_of_another_namespace_are_the_objects_by_all_three_labels() -> None:
+    """No owner reference can point there."""
     caches = caches_of(gateway())
-    own = deployment(1)
-    own["metadata"]["ownerReferences"] = owned_by(ME)
-    caches.put_child("Deployment", own)
+    for namespace in ("lab", "shop"):
+        remote = deployment(1)
+        remote["metadata"]["namespace"] = namespace
+        caches.put_child("Deployment", remote)
     stray = deployment(1)
-    stray["metadata"]["namespace"] = "lab"
+    stray["metadata"] |= {"namespace": "other", "labels": {"egressgateway.dev/gateway": ME.name}}
     caches.put_child("Deployment", stray)
-    assert [ref.namespace for ref in facts(caches).live] == ["shop"]
+    assert [ref.namespace for ref in facts(caches).live] == ["lab"]
+    assert [ref.namespace for ref in facts(caches).others] == ["shop"]
 
 
 def owned_by(key: Key) -> list[Manifest]:
@@ -216,7 +396,53 @@ def test_a_deletion_wakes_the_rivals() -> None:
     change = caches.remove_gateway(gateway(version=2))
     assert change is not None
     assert set(caches.affected_by_gateway(change)) == {ME, OTHER}
-    assert caches.hosts.rivals_of(OTHER, [HOST]) == frozenset()
+    assert facts(caches, key=OTHER).rivals == ()
+
+
+def test_consumers_wake_rivals_in_other_namespaces() -> None:
+    """Who asks for one, who got one, and who lost one."""
+    access = {"from": [{"namespaces": ["lab", "shop"]}]}
+    caches = caches_of(gateway(FAR), gateway())
+    assert affected(caches, gateway(version=2, access=access)) == {ME, FAR}
+    assert affected(caches, gateway(version=3, access=access, status=CLAIMED)) == {ME, FAR}
+    assert affected(caches, gateway(version=4, access=access, status=CLAIMED | {"consumers": []})) == {ME, FAR}
+    assert affected(caches, gateway(version=5, access=access, status=CLAIMED | {"consumers": []})) == {ME}
+
+
+def test_a_withdrawal_wakes_the_rivals() -> None:
+    """When the finalizer goes, not only when the object does: another finalizer may keep it for days."""
+    going = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+    caches = caches_of(gateway(OTHER), gateway())
+    held = gateway(version=2)
+    held["metadata"] |= going | {"finalizers": ["egressgateway.dev/withdraw", "others.example/x"]}
+    assert affected(caches, held) == {ME}
+    free = gateway(version=3)
+    free["metadata"] |= going | {"finalizers": ["others.example/x"]}
+    assert affected(caches, free) == {ME, OTHER}
+
+
+def test_an_own_write_is_told_to_whoever_listens() -> None:
+    """The watch repeats it, and a repetition is no change: rivals would never hear of a claim that was given up."""
+    caches, told = caches_of(gateway(OTHER), gateway()), list[Change]()
+    caches.on_own_write = told.append
+    caches.wrote_gateway(gateway(version=2, status=CLAIMED))
+    [change] = told
+    assert set(caches.affected_by_gateway(change)) == {ME, OTHER}
+    assert caches.put_gateway(gateway(version=2, status=CLAIMED)) is None
+
+
+def test_a_foreign_route_wakes_who_wants_its_host() -> None:
+    """When it comes, when it leaves the host, and not when nothing of that changes."""
+    caches = caches_of(gateway(), gateway(OTHER, host="b.example.com"))
+    steps = [
+        (None, theirs(), {ME}),
+        (theirs(), theirs(version=2), set()),
+        (theirs(version=2), theirs("b.example.com", version=3), {ME, OTHER}),
+        (theirs("b.example.com", version=3), None, {OTHER}),
+    ]
+    for old, new, keys in steps:
+        event = "ADDED" if old is None else "DELETED" if new is None else "MODIFIED"
+        assert caches.affected_by_route(Change(event, old, new, listed=False)) == keys  # type: ignore[arg-type]
 
 
 def test_a_class_wakes_those_that_name_it_or_none() -> None:
@@ -228,10 +454,26 @@ def test_a_class_wakes_those_that_name_it_or_none() -> None:
 
 def test_a_namespace_wakes_its_objects_when_its_labels_change() -> None:
     """Annotations of a namespace change often, and concern nobody here."""
-    caches = caches_of(gateway(), gateway(Key("lab", "x")))
+    caches = caches_of(gateway(), gateway(FAR))
     plain = {"metadata": {"name": "shop"}}
     annotated = {"metadata": {"name": "shop", "annotations": {"a": "b"}}}
     labelled = {"metadata": {"name": "shop", "labels": {"a": "b"}}}
+    ending = {"metadata": {"name": "shop"}, "status": {"phase": "Terminating"}}
     assert list(caches.affected_by_namespace(Change("MODIFIED", plain, annotated, listed=False))) == []
     assert list(caches.affected_by_namespace(Change("MODIFIED", plain, labelled, listed=False))) == [ME]
+    assert list(caches.affected_by_namespace(Change("MODIFIED", plain, ending, listed=False))) == [ME]
     assert list(caches.affected_by_namespace(Change("DELETED", plain, None, listed=False))) == [ME]
+
+
+def test_a_namespace_wakes_those_whose_access_may_mean_it() -> None:
+    """By name or by a selector, wherever they are; who grants access to others only sleeps on."""
+    selector = {"from": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}]}
+    caches = caches_of(
+        gateway(access=selector),
+        gateway(OTHER, access={"from": [{"namespaces": ["lab"]}]}),
+        gateway(Key("shop", "third"), access={"from": [{"namespaces": ["shop"]}]}),
+    )
+    new = Change("ADDED", None, namespace("lab"), listed=False)
+    assert set(caches.affected_by_namespace(new)) == {ME, OTHER}
+    caches.put_gateway(gateway(version=2))
+    assert set(caches.affected_by_namespace(new)) == {OTHER}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from egressgateway.engine.queue import URGENT_IN_A_ROW, Priority, QueueClosed, Retries, WorkQueue
+from egressgateway.engine.queue import URGENT_IN_A_ROW, Priority, Retries, WorkQueue
 
 pytestmark = pytest.mark.asyncio
 
@@ -209,35 +209,6 @@ async def test_age_of_the_oldest_grows(queue: WorkQueue[str], clock: ManualClock
     assert queue.oldest_seconds() == 5
     queue.add("a", Priority.URGENT)
     assert queue.oldest_seconds() == 5
-
-
-async def test_shutdown_wakes_all_workers_and_takes_no_more(queue: WorkQueue[str], clock: ManualClock) -> None:
-    """After the shutdown no key is handed out, neither a ready one nor a later one."""
-    waiting = [asyncio.create_task(queue.get()) for _ in range(3)]
-    await asyncio.sleep(0)
-    queue.add_after("later", 1)
-    queue.shutdown()
-    queue.add("a")
-    queue.add_after("b", 1)
-    clock.advance(5)
-    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [QueueClosed] * 3
-    with pytest.raises(QueueClosed):
-        await queue.get()
-    assert queue.depth == 0
-
-
-async def test_drained_waits_for_the_running_work(queue: WorkQueue[str]) -> None:
-    """The end waits for what is being worked on, and for nothing else."""
-    queue.add("a")
-    queue.add("b")
-    await queue.get()
-    queue.shutdown()
-    drained = asyncio.create_task(queue.drained())
-    await asyncio.sleep(0)
-    assert not drained.done()
-    queue.done("a")
-    await asyncio.wait_for(drained, 5)
 
 
 async def test_queue_runs_on_the_event_loop_by_default() -> None:

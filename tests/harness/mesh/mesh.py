@@ -1,0 +1,331 @@
+"""
+A whole mesh on this machine: control plane, node, istiod and the world; started, found again, stopped.
+
+kube-apiserver runs in the machine's own namespace, at an address of a link that leads to the node and nowhere else, so that kubectl and
+an operator reach it as they are. All the rest has namespaces without a way out. Whatever is lost track of is found by its prefix.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from random import SystemRandom
+
+import psutil
+
+from harness.controlplane import TESTS, ControlPlane, Options
+from harness.mesh import istio, netns
+from harness.mesh.layout import DEAD_NETWORK, DNS_IP, LINK_NETWORKS, NODE_IP, WORLD_IP, WORLD_NETWORK
+from harness.mesh.netns import Netns
+from harness.mesh.place import new_prefix
+from harness.mesh.world.certificates import Certificates
+from harness.mesh.world.journal import Journal
+from harness.processes import Process, spawn
+from harness.tools import MeshTools, Tools
+from harness.wait import START, eventually
+
+WAYS_IN = 0o711
+"""Mode of directories through which proxies, which are not root, reach their own files."""
+
+WRAPPER = """#!/bin/sh
+for argument; do
+  shift
+  [ "$before" = --file-flush-interval-msec ] && argument=20
+  set -- "$@" "$argument"
+  before=$argument
+done
+exec {envoy} "$@"
+"""
+"""Envoy as pods start it: a line of the access log is there 20 ms after its request, where the agent asks for a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The /30 between the machine and the node."""
+
+    device: str
+    host: str
+    """Of kube-apiserver."""
+
+    node: str
+    """Of istiod's webhooks."""
+
+
+class Mesh:
+    """A mesh in `directory`, running or not."""
+
+    def __init__(self, directory: Path, tools: Tools, mesh_tools: MeshTools) -> None:
+        self.directory = directory
+        self.cluster = ControlPlane(directory / "cluster", tools)
+        self._tools = mesh_tools
+        self._prefix = ""
+        self._link = Link("", "", "")
+        self.processes: dict[str, Process] = {}
+
+    @classmethod
+    def load(cls, directory: Path) -> Mesh | None:
+        """The mesh that was started in `directory` and not stopped, or None."""
+        try:
+            state = json.loads((directory / "mesh.json").read_text())
+        except FileNotFoundError:
+            return None
+        tools = MeshTools(**{name: Path(path) for name, path in state["tools"].items()})
+        plane = ControlPlane.load(directory / "cluster")
+        mesh = cls(directory, plane.tools if plane else Tools(*[Path()] * 4), tools)
+        mesh.cluster = plane or mesh.cluster
+        mesh._prefix, mesh._link = state["prefix"], Link(**state["link"])
+        mesh.processes = {
+            name: Process(each["pid"], each["created"], tuple(each["argv"]))
+            for name, each in state["processes"].items()
+        }
+        return mesh
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.cluster.kubeconfig
+
+    @property
+    def node(self) -> Netns:
+        return Netns(f"{self._prefix}node")
+
+    @property
+    def world(self) -> Netns:
+        return Netns(f"{self._prefix}world")
+
+    @cached_property
+    def journal(self) -> Journal:
+        """What the world's servers saw."""
+        return Journal(self.directory / "world")
+
+    @cached_property
+    def certificates(self) -> Certificates:
+        """The world's authorities."""
+        return Certificates(self.directory / "world")
+
+    def running(self) -> bool:
+        return self.cluster.running() and all(each.alive() for each in self.processes.values())
+
+    def start(self, *, definitions: tuple[Path, ...], owner: int | None, say: Callable[[str], None] = lambda _: None) -> None:
+        """
+        Start everything in an empty directory and return when pods would run; else leave nothing behind.
+
+        Raises:
+            RuntimeError: a process ended; holds the end of its log.
+            TimeoutError: not ready in time.
+            NetworkError: the machine does not let us make namespaces.
+        """
+        try:
+            self._start(definitions, owner, say)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self, definitions: tuple[Path, ...], owner: int | None, say: Callable[[str], None]) -> None:
+        self._make_directories()
+        self._prefix = new_prefix()
+        self._link = _free_link(self._prefix)
+        self._save()
+        if owner is not None:
+            self._spawn("guard", _harness("guard-mesh", "--owner", str(owner), str(self.directory)))
+        with ThreadPoolExecutor(3) as pool:
+            generated = pool.submit(istio.generate, self._tools.istioctl, self._link.node)
+            copied = pool.submit(self._copy_programs)
+            self._wire()
+            self.certificates.create()
+            self._spawn("world", _harness("world", str(self.directory / "world")), self.world)
+            say(f"starting the control plane on {self._link.host}")
+            self.cluster.start(Options(kubelet=False, definitions=definitions, host=self._link.host))
+            say("starting istiod and the node")
+            copied.result()
+            istio.install(self.cluster, generated.result(), self._proxy_config())
+        self.start_istiod(wait=False)
+        self._spawn("node", _harness("node", str(self.directory), self._prefix), self.node)
+        self.wait_for_istiod()
+        eventually(lambda: self.cluster.rest.items("/api/v1/nodes"), timeout=START, what="the node")
+
+    def stop(self) -> None:
+        """End all of it; logs stay."""
+        # Data is thrown away, so nothing needs time to end well. The guard goes first: it would do the same.
+        for name in sorted(self.processes, key=lambda name: name != "guard"):
+            if self.processes[name].pid != os.getpid():
+                self.processes[name].stop()
+        self.cluster.stop()
+        if self._prefix:
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(Netns.delete, netns.with_prefix(self._prefix)))
+        for name in ("programs", "names"):
+            shutil.rmtree(self.directory / name, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            (self.directory / "mesh.json").unlink()
+
+    def start_istiod(self, *, wait: bool = True) -> None:
+        """Start istiod, and return once it serves."""
+        home = self.directory / "istiod"
+        home.mkdir(exist_ok=True)
+        values = istio.environment(home, self._link.node)
+        self._spawn("istiod", istio.command(self._tools.discovery, self.kubeconfig), self.node, values, home)
+        if wait:
+            self.wait_for_istiod()
+
+    def stop_istiod(self, patience: float = 0) -> None:
+        """End istiod; proxies keep what they have."""
+        self.processes["istiod"].stop(patience)
+
+    def wait_for_istiod(self) -> None:
+        def ready() -> bool:
+            if not self.processes["istiod"].alive():
+                raise RuntimeError(f"istiod ended:\n{self.log_tail('istiod')}")
+            istio.ask(self.node, "/ready", istio.HTTP_PORT)
+            return istio.admits_pods(self.cluster)
+
+        eventually(ready, timeout=START, what="istiod")
+
+    def settle(self, quiet_seconds: float = 0.3, timeout: float = 20) -> None:
+        """
+        Return once every connected proxy has acknowledged what it was sent, and nothing new was sent for a while.
+
+        Raises:
+            TimeoutError: a proxy does not acknowledge, or pushes do not end.
+        """
+        looks = max(2, round(quiet_seconds / 0.1))
+        last = [""] * looks
+
+        def quiet() -> bool:
+            last[:] = [*last[1:], istio.in_step(self.node)]
+            return bool(last[0]) and len(set(last)) == 1
+
+        eventually(quiet, timeout=timeout, what="istiod and proxies in step", interval=0.1)
+
+    def pod_directory(self, namespace: str, name: str) -> Path:
+        """
+        Directory of a pod: its containers' logs, the name of its network namespace in the file `netns`.
+
+        Raises:
+            LookupError: the node has no such pod.
+        """
+        path = self.directory / "names" / namespace / name
+        if not (path / "netns").exists():
+            raise LookupError(f"no pod {namespace}/{name} on the node")
+        return path.resolve()
+
+    def pod_netns(self, namespace: str, name: str) -> Netns:
+        """
+        Raises:
+            LookupError: the node has no such pod.
+        """
+        return Netns((self.pod_directory(namespace, name) / "netns").read_text())
+
+    def log_tail(self, name: str, lines: int = 20) -> str:
+        """The last lines that a process wrote."""
+        text = (self.directory / f"{name}.log").read_text(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _make_directories(self) -> None:
+        for name in ("", "programs", "world", "pods", "names"):
+            place = self.directory / name
+            place.mkdir(parents=True, exist_ok=True)
+            place.chmod(WAYS_IN)
+
+    def _copy_programs(self) -> None:
+        # Proxies are not root, and the user's cache is often closed to others.
+        place = self.directory / "programs"
+        for path, name in ((self._tools.envoy, "envoy"), (self._tools.agent, "pilot-agent"), (self._tools.bootstrap, "bootstrap.json")):
+            shutil.copyfile(path, place / name)
+            (place / name).chmod(0o755)
+        wrapper = place / "start-envoy"
+        wrapper.write_text(WRAPPER.format(envoy=place / "envoy"))
+        wrapper.chmod(0o755)
+
+    def _proxy_config(self) -> dict[str, object]:
+        """What every proxy's agent is told of this machine."""
+        programs = self.directory / "programs"
+        return {
+            "binaryPath": str(programs / "start-envoy"),
+            "proxyBootstrapTemplatePath": str(programs / "bootstrap.json"),
+            "concurrency": 1,
+            # Istio's default is 45 s, for which a test that waits for the end of old connections would wait.
+            "drainDuration": "5s",
+            # Else the agent looks for a cloud's metadata server.
+            "proxyMetadata": {"CLOUD_PLATFORM": "none"},
+        }
+
+    def _wire(self) -> None:
+        """The namespaces of the node and the world, with one link between them and one to the machine."""
+        link, node, world = self._link, self.node, self.world
+        node.create()
+        world.create()
+        netns.ip(
+            f"link add name {link.device} type veth peer name machine netns {node.name}",
+            f"address add {link.host}/30 dev {link.device}",
+            f"link set {link.device} up",
+        )
+        node.ip(
+            f"address add {link.node}/30 dev machine",
+            "link set machine up",
+            f"address add {NODE_IP}/32 dev lo",
+            f"address add {DNS_IP}/32 dev lo",
+            f"link add name world type veth peer name eth0 netns {world.name}",
+            "link set world up",
+            f"route add {WORLD_IP} dev world src {NODE_IP}",
+            f"route add {WORLD_NETWORK} via {WORLD_IP} dev world src {NODE_IP}",
+        )
+        node.sysctl(net_ipv4_ip_forward=1)
+        # Pods may not reach the machine: it would be a way past everything.
+        node.nft("table ip fence {\n chain forward {\n  type filter hook forward priority 0;\n  oifname machine reject;\n }\n}")
+        world.ip(
+            f"address add {WORLD_IP}/32 dev eth0",
+            "link set eth0 up",
+            f"route add {NODE_IP} dev eth0",
+            f"route add default via {NODE_IP} dev eth0",
+            # Every address of the world is the world's own, without being listed.
+            f"route add local {WORLD_NETWORK} dev lo",
+            f"route add unreachable {DEAD_NETWORK}",
+        )
+        world.sysctl(net_ipv4_ip_forward=1)
+
+    def _spawn(
+        self, name: str, argv: list[str], where: Netns | None = None, values: dict[str, str] | None = None, home: Path | None = None
+    ) -> None:
+        """Start a process, in a namespace, as far as network goes, and remember it."""
+        entered = where.enter(*argv) if where else argv
+        if where and home:
+            entered.insert(1, f"--wd={home}")
+        started = spawn(entered, self.directory / f"{name}.log", {"PYTHONPATH": str(TESTS), **(values or {})})
+        self.processes[name] = process = replace(started, argv=tuple(argv))
+        # nsenter becomes the command that is meant a moment after its start.
+        eventually(lambda: process.alive() or not psutil.pid_exists(process.pid), what=f"the start of {name}")
+        self._save()
+
+    def _save(self) -> None:
+        state = {
+            "prefix": self._prefix,
+            "link": asdict(self._link),
+            "tools": {name: str(path) for name, path in asdict(self._tools).items()},
+            "processes": {name: asdict(process) for name, process in self.processes.items()},
+        }
+        temporary = self.directory / "mesh.json.new"
+        temporary.write_text(json.dumps(state, indent=1))
+        temporary.replace(self.directory / "mesh.json")
+
+
+def _free_link(prefix: str) -> Link:
+    """A link whose addresses nobody on this machine has."""
+    taken = subprocess.run(["ip", "-4", "route", "show", "table", "all"], capture_output=True, text=True, check=True).stdout
+    while True:
+        number = SystemRandom().randrange(LINK_NETWORKS.num_addresses // 4) * 4
+        host, node = str(LINK_NETWORKS[number + 1]), str(LINK_NETWORKS[number + 2])
+        if host not in taken:
+            return Link(prefix.rstrip("-"), host, node)
+
+
+def _harness(command: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "harness.mesh", command, *arguments]

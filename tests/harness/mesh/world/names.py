@@ -1,0 +1,57 @@
+"""
+The world's names. Each gets an address of its own, so that a server can tell which was meant even where no byte says it.
+
+The beginning of a name says what is wrong with it: `absent-` is not known to DNS, `dead-` leads where nobody answers, `wrong-` has a
+certificate for another name, `expired-` one that was good until lately, `private-` one of an authority that systems do not trust, and
+`status-503-` answers every HTTP request so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+
+from harness.mesh.dns import NAME_ERROR, A, Query
+from harness.mesh.layout import DEAD_NETWORK, WORLD_NETWORK
+
+NOT_OURS = ("local", "internal", "invalid", "localhost", "svc", "test-absent")
+"""Last labels that no name outside of a cluster has."""
+
+
+class Names:
+    """Names by address and back. A name keeps its address until the world ends."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, str] = {}
+        self._by_address: dict[str, str] = {}
+        self._alive = _addresses(WORLD_NETWORK, skip=256)
+        self._dead = _addresses(DEAD_NETWORK, skip=1)
+
+    async def resolve(self, message: bytes) -> bytes:
+        """The answer to a DNS query."""
+        query = Query.parse(message)
+        labels = query.name.split(".")
+        if len(labels) < 2 or labels[-1] in NOT_OURS or query.name.startswith("absent-"):
+            return query.answer((), NAME_ERROR)
+        return query.answer([self.address_of(query.name)] if query.type == A else ())
+
+    def address_of(self, name: str) -> str:
+        if name not in self._by_name:
+            address = next(self._dead if name.startswith("dead-") else self._alive)
+            self._by_name[name], self._by_address[address] = address, name
+        return self._by_name[name]
+
+    def name_of(self, address: str) -> str | None:
+        """The name that was given this address."""
+        return self._by_address.get(address)
+
+
+def status_of(name: str) -> int | None:
+    """The status with which a host always answers, if it is one of those."""
+    found = re.match(r"status-(\d{3})-", name)
+    return int(found[1]) if found else None
+
+
+def _addresses(network: IPv4Network, skip: int) -> Iterator[str]:
+    return (str(network[number]) for number in range(skip, network.num_addresses - 1) if network[number] not in DEAD_NETWORK or network == DEAD_NETWORK)

@@ -1,0 +1,34 @@
+"""Secrets of Kubernetes with what the world's servers accept, or are to be accepted by."""
+
+from __future__ import annotations
+
+import base64
+
+from harness.mesh.world.certificates import Certificates
+from harness.rest import Object
+
+
+def secret(certificates: Certificates, name: str, kind: str) -> Object:
+    """
+    The Secret `name` (`namespace/name`).
+
+    Args:
+        kind: `client`: a client's certificate, named after the Secret, and the CA of ordinary servers; `ca`: the CA of servers that are
+            called `private-…`.
+
+    Raises:
+        LookupError: another kind.
+    """
+    namespace, _, own = name.partition("/")
+    content = {"client": _client, "ca": _ca}[kind](certificates, own)
+    data = {key: base64.b64encode(value).decode() for key, value in content.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": own, "namespace": namespace}, "data": data}
+
+
+def _client(certificates: Certificates, name: str) -> dict[str, bytes]:
+    pair = certificates.client(name)
+    return {"tls.crt": pair.certificate, "tls.key": pair.key, "ca.crt": certificates.trusted.certificate_file.read_bytes()}
+
+
+def _ca(certificates: Certificates, _: str) -> dict[str, bytes]:
+    return {"ca.crt": certificates.private.certificate_file.read_bytes()}

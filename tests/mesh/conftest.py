@@ -1,0 +1,60 @@
+"""Fixtures of this tier: the mesh, the operator beside it, clients, and a watch over what proxies refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from harness.mesh.clients import Clients
+from harness.mesh.dump import dump_mesh
+from harness.mesh.mesh import Mesh
+from harness.mesh.proxies import rejected
+from harness.mesh.session import mesh_of
+from harness.operator import OperatorProcess
+from harness.recorder import ConditionsRecorder
+from harness.session import Run
+
+
+@pytest.fixture(scope="session")
+def mesh(run: Run) -> Iterator[Mesh]:
+    """The mesh of the whole run; never stop it, others use it too. At the end no proxy has refused anything."""
+    mesh = mesh_of(run)
+    yield mesh
+    assert rejected(mesh) == {}
+    mesh.cluster.rest.close()
+
+
+@pytest.fixture(scope="session")
+def operator(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """The operator of the run's mesh; each process of pytest-xdist starts a replica, and one of them works."""
+    log = tmp_path_factory.mktemp("operator") / "operator.log"
+    with ConditionsRecorder(mesh.kubeconfig), OperatorProcess(mesh.kubeconfig, log) as operator:
+        yield operator
+
+
+@pytest.fixture(scope="session")
+def clients(mesh: Mesh) -> Clients:
+    """Pods that make requests."""
+    return Clients(mesh)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """Add the state of the mesh to the report of a failure, before anything is cleaned up."""
+    report = yield
+    arguments = getattr(item, "funcargs", {})
+    if report.failed and report.when != "teardown" and "mesh" in arguments:
+        report.sections.append(("mesh", dump_mesh(arguments["mesh"])))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the traffic tables of all cases."""
+    reports = [each for kind in ("passed", "failed") for each in terminalreporter.getreports(kind)]
+    rows = [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == "traffic"]
+    if rows:
+        terminalreporter.section("traffic")
+        for row in rows:
+            terminalreporter.write_line(row)

@@ -1,0 +1,44 @@
+"""Every table of `cases` holds on real proxies: who asks for what, what comes of it, and what the server saw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.mesh.cases import Case, Result, clean_up, load_case, run_step
+from harness.mesh.clients import Clients
+from harness.mesh.mesh import Mesh
+from harness.mesh.proxies import rejected
+from harness.operator import OperatorProcess
+
+FILES = sorted(Path(__file__).with_name("cases").glob("*.yaml"))
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+def case(request: pytest.FixtureRequest, mesh: Mesh, operator: OperatorProcess) -> Iterator[Case]:
+    """A case, whose objects are gone afterwards."""
+    assert operator.running
+    case = load_case(request.param)
+    yield case
+    clean_up(mesh, case)
+
+
+def test_traffic(case: Case, mesh: Mesh, clients: Clients, record_property: pytest.RecordProperty) -> None:
+    """Each row of the table comes out as it says, and no proxy refuses an update."""
+    failed = []
+    for step in case.steps:
+        for result in run_step(mesh, clients, step):
+            record_property("traffic", line_of(case, result))
+            if result.faults:
+                failed.append(f"{step.about or case.about}\n  {line_of(case, result)}\n    {'; '.join(result.faults)}")
+        assert rejected(mesh) == {}, step.about
+    assert not failed, "\n".join(failed)
+
+
+def line_of(case: Case, result: Result) -> str:
+    """A row of the table that is printed at the end of a run."""
+    row = result.row
+    verdict = "ok" if not result.faults else "FAILED"
+    return f"{case.name:24} {row.who:26} {row.request:52} {verdict:6} {result.answer.status:3} {row.wanted()}"

@@ -1,0 +1,91 @@
+"""The mesh's configuration at the HTTP seam: followed when it can be read, waited for by nobody when it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from egressgateway.cluster.client import ApiClient
+from egressgateway.engine.mesh_watch import MeshWatch
+from egressgateway.engine.meshconfig import MeshCache, MeshReading
+from unit.cluster.fake_api import FakeApi, eventually, refusal
+
+pytestmark = pytest.mark.asyncio
+
+
+class Watched:
+    """A cache that is kept equal to the server, and how often that was news."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self.cache = MeshCache("istio-system")
+        self.news = 0
+        self.watch = MeshWatch(
+            client, self.cache, "istio-system", on_news=self._count, on_restart=lambda kind, why: None
+        )
+
+    def _count(self) -> None:
+        self.news += 1
+
+
+@pytest_asyncio.fixture
+async def it(client: ApiClient) -> AsyncIterator[Watched]:
+    watched = Watched(client)
+    yield watched
+    await watched.watch.stop()
+
+
+def put_config(api: FakeApi, text: str) -> None:
+    api.put("configmaps", "istio-system", "istio", data={"mesh": text})
+
+
+def put_istiod(api: FakeApi, image: str, **status: int) -> None:
+    spec = {"template": {"spec": {"containers": [{"name": "discovery", "image": image}]}}}
+    api.put("deployments", "istio-system", "istiod", spec=spec, status=status)
+
+
+async def test_mesh_is_read_and_followed(api: FakeApi, it: Watched) -> None:
+    """One object by name and the control plane by its label; a change of what they say is news, all else is not."""
+    put_config(api, "trustDomain: one.example")
+    put_istiod(api, "istio/pilot:1.29.0")
+    it.watch.start()
+    await it.watch.read()
+    assert it.cache.reading().trust_domain == "one.example"
+    await eventually(lambda: len(api.watches) == 2)
+    before = it.news
+    put_istiod(api, "istio/pilot:1.29.0", readyReplicas=1)
+    put_istiod(api, "istio/pilot:1.30.3", readyReplicas=1)
+    await eventually(lambda: it.cache.reading().config.context_propagation)
+    assert it.news == before + 1
+    put_config(api, "trustDomain: two.example")
+    await eventually(lambda: it.cache.reading().trust_domain == "two.example")
+    assert it.news == before + 2
+    assert {(seen.path, seen.query.get("fieldSelector") or seen.query["labelSelector"]) for seen in api.seen} == {
+        ("/api/v1/namespaces/istio-system/configmaps", "metadata.name=istio"),
+        ("/apis/apps/v1/namespaces/istio-system/deployments", "app=istiod"),
+    }
+
+
+async def test_cluster_without_a_mesh_is_read(it: Watched) -> None:
+    """There is nothing, and that is known."""
+    it.watch.start()
+    await it.watch.read()
+    assert (it.cache.reading(), it.news) == (MeshReading(), 0)
+
+
+async def test_missing_right_holds_nobody_up(api: FakeApi, it: Watched) -> None:
+    """What cannot be read is unknown; once the right is given it is read."""
+
+    async def refuse(request: web.Request) -> web.Response | None:
+        return refusal(403, "Forbidden") if "configmaps" in request.path else None
+
+    put_config(api, "trustDomain: one.example")
+    api.intercept = refuse
+    it.watch.start()
+    await it.watch.read()
+    assert it.cache.reading() == MeshReading()
+    api.intercept = None
+    await eventually(lambda: it.cache.reading().trust_domain == "one.example")
+    assert it.news == 1

@@ -1,0 +1,94 @@
+"""A pass that would come to what the last one came to is not made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from egressgateway.engine import reconcile as story
+from egressgateway.engine.outcome import Done
+from egressgateway.refs import ObjectRef
+from unit.engine.simulation import GRACE, START, World
+
+SPEC: dict[str, Any] = {
+    "destinations": [{"name": "x", "hosts": ["a.example.com"], "ports": [{"port": 80, "protocol": "HTTP"}]}]
+}
+GATEWAY = ObjectRef("Gateway", "shop", "partners-egress")
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """One destination, served, and looked at once more."""
+    world = World(SPEC)
+    world.settle()
+    come_to_rest(world)
+    yield world
+    world.close()
+
+
+def come_to_rest(world: World) -> Done:
+    """Let the mesh be told, and look at what that left."""
+    world.loop.now += 2 * GRACE
+    world.settle()
+    outcome = world.reconcile()
+    assert isinstance(outcome, Done)
+    return outcome
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Facts that were judged."""
+    seen: list[object] = []
+
+    def accept(facts: Any) -> Any:
+        seen.append(facts)
+        return real(facts)
+
+    real = story.accept
+    monkeypatch.setattr(story, "accept", accept)
+    return seen
+
+
+def test_equal_facts_are_judged_once(world: World, judged: list[object]) -> None:
+    """However often the queue asks: at a resync, after a change that is none."""
+    outcomes = [world.reconcile() for _ in range(5)]
+    assert outcomes == [Done()] * 5
+    assert judged == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda world: world.tamper(GATEWAY, lambda found: found["spec"].update(servers=[])),
+        lambda world: world.remove(GATEWAY),
+        lambda world: world.edit({"destinations": [{**SPEC["destinations"][0], "hosts": ["b.example.com"]}]}),
+        lambda world: world.set_class({"deniedHosts": ["a.example.com"]}),
+        lambda world: world.tamper(world.owner, lambda found: found["status"].update(claims=[])),
+        lambda world: world.restart(),
+    ],
+    ids=["child-changed", "child-deleted", "spec", "class", "status", "restart"],
+)
+def test_whatever_changes_is_judged_anew(world: World, judged: list[object], change: Callable[[World], object]) -> None:
+    """Of the object, its class, its children; and nothing is remembered over a restart."""
+    change(world)
+    world.reconcile()
+    assert judged
+
+
+def test_an_end_that_was_foreseen_is_judged_in_time(world: World, judged: list[object]) -> None:
+    """Nothing changes but the time: until a destination ends nothing is judged, then it is withdrawn."""
+    ends = START + timedelta(days=30)
+    world.edit({"destinations": [{**SPEC["destinations"][0], "expiresAt": ends.strftime("%Y-%m-%dT%H:%M:%SZ")}]})
+    world.settle()
+    outcome = come_to_rest(world)
+    judged.clear()
+    assert outcome.after is not None
+    world.loop.now += outcome.after.total_seconds() - 10
+    assert world.reconcile() == Done(timedelta(seconds=10))
+    assert judged == []
+    world.loop.now += 2 * 86_400
+    world.settle()
+    assert not any(ref.kind == "VirtualService" for ref in world.live)

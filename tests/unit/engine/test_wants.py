@@ -1,0 +1,134 @@
+"""What an EgressGateway wants that others may want, too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from egressgateway.engine.wants import Stakes, Wants, claimed_by, contended, stakes_of, wants_of
+from egressgateway.facts import Claimed
+from egressgateway.refs import Manifest
+
+DATABASE = {"name": "db", "hosts": ["db.example.com"], "ports": [{"port": 5432, "protocol": "TCP"}]}
+WEB = {
+    "name": "web",
+    "hosts": ["a.example.com"],
+    "aliases": ["b.example.com"],
+    "ports": [{"port": 80, "protocol": "HTTP"}],
+}
+SHOWN = {"name": "shown", "hosts": ["shop.example.com"], "gatewayRef": {"name": "public"}}
+ELSEWHERE = {"name": "far", "hosts": ["far.example.com"], "gatewayRef": {"name": "public", "namespace": "ingress"}}
+OWN = {"name": "own", "hosts": ["own.example.com"]}
+
+
+def gateway(status: Manifest | None = None, **spec: Any) -> Manifest:
+    metadata = {"namespace": "shop", "name": "me", "uid": "u", "generation": 3}
+    everything = {"destinations": [DATABASE, WEB], "expose": [SHOWN, ELSEWHERE, OWN]}
+    return {"metadata": metadata, "spec": everything | spec, "status": status or {}}
+
+
+def refused(reason: str, *, list_name: str = "destinations", part: str = "db", generation: int = 3) -> Manifest:
+    condition = {"type": "Accepted", "status": "False", "reason": reason}
+    return {"observedGeneration": generation, list_name: [{"name": part, "conditions": [condition]}]}
+
+
+ALL = Wants(
+    frozenset({"a.example.com", "b.example.com", "db.example.com"}),
+    frozenset({Claimed("shop.example.com", "shop/public"), Claimed("far.example.com", "ingress/public")}),
+    frozenset({5432}),
+)
+
+
+def test_wants_are_names_exposed_names_and_tcp_ports() -> None:
+    """What is exposed on the own gateway nobody else can want."""
+    assert wants_of(gateway()) == ALL
+    assert contended(gateway()) == ALL
+
+
+def test_broken_object_has_its_place() -> None:
+    """The index files what the API server would refuse today: a younger operator may have let it in."""
+    broken = gateway(destinations=[{"name": "x"}, {"ports": [{"protocol": "TCP"}]}], expose=[{"gatewayRef": {}}])
+    assert wants_of(broken) == Wants()
+
+
+def test_suspended_object_contends_for_nothing() -> None:
+    """It takes nothing new; what it has claimed counts."""
+    assert contended(gateway(suspend=True)) == Wants()
+
+
+@pytest.mark.parametrize("reason", ["HostNotAllowed", "Expired", "UnsupportedValue"])
+def test_refused_destination_contends_for_nothing(reason: str) -> None:
+    """Whoever waited for it would wait for ever."""
+    found = contended(gateway(refused(reason)))
+    assert found.tcp_ports == frozenset()
+    assert "db.example.com" not in found.names
+    assert found.exposed == ALL.exposed
+
+
+def test_refused_entry_of_expose_contends_for_nothing() -> None:
+    """Likewise on a shared gateway."""
+    found = contended(gateway(refused("GatewayNotAllowed", list_name="expose", part="far")))
+    assert found.exposed == {Claimed("shop.example.com", "shop/public")}
+    assert found.names == ALL.names
+
+
+@pytest.mark.parametrize("reason", ["HostConflict", "ConsumerNotAllowed"])
+def test_who_waits_in_line_still_contends(reason: str) -> None:
+    """The loser may be the next; a consumer that is denied leaves the others."""
+    assert contended(gateway(refused(reason))) == ALL
+
+
+def test_loser_of_a_port_still_contends_for_it() -> None:
+    """Two who wait for a third must see each other when it goes."""
+    assert contended(gateway(refused("PortConflict"))).tcp_ports == {5432}
+
+
+def test_refusal_of_an_older_spec_is_no_refusal() -> None:
+    """The author may have put it right."""
+    assert contended(gateway(refused("HostNotAllowed", generation=2))) == ALL
+
+
+def test_object_refused_as_a_whole_contends_for_nothing() -> None:
+    """It has no parts that say so."""
+    condition = {"type": "Accepted", "status": "False", "reason": "ClassNotFound"}
+    assert contended(gateway({"observedGeneration": 3, "conditions": [condition]})) == Wants()
+
+
+def test_claims_are_read_from_the_status() -> None:
+    """Those on gateways apart; nonsense counts as none."""
+    claims: list[Any] = [
+        {"host": "a.example.com", "claimedAt": "2026-01-01T00:00:00Z"},
+        {"host": "far.example.com", "gateway": "ingress/public", "claimedAt": "2026-01-01T00:00:00Z"},
+        {"host": "never.example.com"},
+    ]
+    found = claimed_by(gateway({"claims": claims}))
+    assert found == Wants(frozenset({"a.example.com"}), frozenset({Claimed("far.example.com", "ingress/public")}))
+
+
+CONSUMER = {"consumers": [{"namespace": "lab", "since": "2026-01-01T00:00:00Z"}]}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        gateway(access={"from": [{"namespaces": ["lab"]}]}),
+        gateway(className="other"),
+        gateway(CONSUMER),
+        gateway(suspend=True),
+        gateway() | {"metadata": gateway()["metadata"] | {"uid": "v"}},
+        gateway() | {"metadata": gateway()["metadata"] | {"deletionTimestamp": "2026-01-01T00:00:00Z"}},
+    ],
+    ids=["access", "class", "consumers", "suspend", "successor", "let-go"],
+)
+def test_what_makes_a_difference_to_others(other: Manifest) -> None:
+    """Whom it may serve, whom it serves, whether it still takes part."""
+    assert stakes_of(gateway()) != stakes_of(other)
+
+
+def test_what_makes_no_difference_to_others() -> None:
+    """Words in a status, a rewritten time, an annotation."""
+    other = gateway({"summary": {"hosts": "x"}})
+    other["metadata"]["annotations"] = {"a": "b"}
+    assert stakes_of(gateway()) == stakes_of(other)
+    assert stakes_of(None) == Stakes()
