@@ -51,10 +51,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the traffic tables of all cases."""
+    """Print the traffic tables of all cases, and what events cost."""
     reports = [each for kind in ("passed", "failed") for each in terminalreporter.getreports(kind)]
-    rows = [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == "traffic"]
-    if rows:
-        terminalreporter.section("traffic")
+    for table in ("traffic", "continuity"):
+        rows = [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == table]
+        if rows:
+            terminalreporter.section(table)
         for row in rows:
             terminalreporter.write_line(row)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from egressgateway.diff.changeset import is_child_of
 from egressgateway.engine.caches import Caches
@@ -15,11 +16,19 @@ from egressgateway.engine.wants import wants_of
 from egressgateway.facts import Facts, WorkloadFacts
 from egressgateway.plan.names import workload_name
 from egressgateway.plan.references import wanted_pods, wanted_references
-from egressgateway.refs import Key, Manifest
+from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
 
 PATIENCE: Final = timedelta(seconds=10)
 """How long a gateway with a ready pod waits for its other pods before it takes traffic: one alone may be too few."""
+
+
+def remote_refs(status: Mapping[str, Any]) -> frozenset[ObjectRef]:
+    """Children in other namespaces that the status names: it did before they were made."""
+    return frozenset(
+        ObjectRef(str(child.get("kind")), str(child.get("namespace")), str(child.get("name")))
+        for child in status.get("remoteChildren") or ()
+    )
 
 
 class Observer:
@@ -49,7 +58,13 @@ class Observer:
 
     def _facts(self, key: Key, manifest: Manifest, progress: Progress, now: datetime, clock: float) -> Facts:
         labelled = self._caches.children_of(key)
-        live = {ref: found for ref, found in labelled.items() if is_child_of(found, key)}
+        known = remote_refs(manifest.get("status") or {})
+        live = {
+            ref: found
+            for ref, found in labelled.items()
+            # In another namespace labels are all there is, and anybody can set them.
+            if is_child_of(found, key) and (ref.namespace == key.namespace or ref in known)
+        }
         grace = self._settings.mesh.push_grace.total_seconds()
         namespace = self._caches.namespaces.get("", key.namespace)
         mesh = self._caches.mesh.reading()

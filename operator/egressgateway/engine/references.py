@@ -70,9 +70,7 @@ class ReferenceCache:
         return References(
             objects={ref: self._objects[ref] for ref in refs if ref in self._objects},
             pods={
-                each: self._pods.get(each, ())
-                for each in selections
-                if each in self._pods or each in self._unreadable
+                each: self._pods.get(each, ()) for each in selections if each in self._pods or each in self._unreadable
             },
             unreadable=frozenset(ref for ref in refs if ref in self._unreadable),
         )

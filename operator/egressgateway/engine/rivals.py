@@ -20,7 +20,7 @@ from egressgateway.facts import ClassFacts, Rival
 from egressgateway.plan.claims import read_claims, read_since
 from egressgateway.plan.consumers import Namespaces, overlap, served_names, tcp_ports
 from egressgateway.plan.ir import Stage
-from egressgateway.plan.retain import stage_of
+from egressgateway.plan.retain import stage_of, tcp_ports_of
 from egressgateway.refs import Key, Manifest
 
 
@@ -91,6 +91,11 @@ class Rivals:
             tcp_ports={}
             if reach is None
             else {port: served for port, served in reach.tcp_ports.items() if port in wanted.tcp_ports},
+            tcp_live=tcp_ports_of(
+                child
+                for child in self._caches.children["ServiceEntry"].by_index(key)
+                if stage_of(child) is Stage.CLIENTS and is_child_of(child, key)
+            ),
             claimed=read_claims(status),
             since=read_since(status),
             steers=steers_of(routes),

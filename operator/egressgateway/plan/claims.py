@@ -163,18 +163,25 @@ def resolve_claims(facts: Facts, stakes: Stakes) -> Claims:
     status = facts.gateway.status
     claimed, before = read_claims(status), read_since(status)
     consumers = frozenset(namespace for served in stakes.serves.values() for namespace in served)
-    since = {namespace: before.get(namespace, facts.now) for namespace in consumers}
-    held, lost = [], {}
+    held, lost, unsettled = [], {}, set()
     for name, served in sorted(stakes.serves.items()):
         winners = {
-            namespace: winner
+            namespace: standing
             for namespace in sorted(served)
-            for namespace, winner in _lost_in(facts, stakes, name, namespace, claimed, before)
+            for namespace, standing in _lost_in(facts, stakes, name, namespace, claimed, before)
         }
         if winners:
-            lost[name] = winners
+            lost[name] = {namespace: standing.key for namespace, standing in winners.items()}
         if served - winners.keys():
             held.append(Claim(name, claimed.get(Claimed(name), facts.now)))
+            unsettled |= {namespace for namespace, standing in winners.items() if standing.claimed == _NEVER}
+    # Where the winner has yet to make its claim anew, ours must not be the first: a name that we hold elsewhere would
+    # count as claimed there, too, and taken over. The winner's claim wakes us up.
+    since = {
+        namespace: before.get(namespace, facts.now)
+        for namespace in consumers
+        if namespace in before or namespace not in unsettled
+    }
     lost_exposed = {wanted: winner for wanted in stakes.exposes if (winner := _exposed_by(facts, wanted, claimed))}
     held += [
         Claim(wanted.host, claimed.get(wanted, facts.now), wanted.gateway)
@@ -190,8 +197,8 @@ def _lost_in(  # noqa: PLR0913, PLR0917  (one contest: who, for what, where, by 
     namespace: str,
     claimed: Mapping[Claimed, datetime],
     since: Mapping[str, datetime],
-) -> Iterator[tuple[str, Key]]:
-    """Namespaces among `namespace` (one, or every one) in which a rival has the better right to `name`."""
+) -> Iterator[tuple[str, _Standing]]:
+    """Namespaces among `namespace` (one, or every one) in which a rival has the better right, and what that is."""
     best: dict[str, _Standing] = {}
     for rival, rival_name, common in _contests(facts, name, namespace):
         for place in common:
@@ -210,7 +217,7 @@ def _lost_in(  # noqa: PLR0913, PLR0917  (one contest: who, for what, where, by 
             facts.key,
         )
         if standing < own:
-            yield place, standing.key
+            yield place, standing
 
 
 def _contests(facts: Facts, name: str, namespace: str) -> Iterator[tuple[Rival, str, frozenset[str]]]:

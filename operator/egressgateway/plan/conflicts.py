@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Final
 
 from egressgateway.api.conditions import ConditionType, Reason
@@ -14,13 +15,14 @@ from egressgateway.plan.claims import Claims, read_claims
 from egressgateway.plan.consumers import overlap
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.hosts import covers, is_wildcard
-from egressgateway.plan.retain import live_clients
+from egressgateway.plan.retain import live_clients, tcp_ports_of
 from egressgateway.plan.site import LISTENER_PORT, PLAIN_PORT, listen_port, site_of
 from egressgateway.refs import Key
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 _SHOWN: Final = 5
 _LATE: Final = "9999"
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def lost_namespaces(claims: Claims, destination: Destination) -> frozenset[str]:
@@ -156,16 +158,19 @@ def _within_the_object(
 def _with_other_objects(
     facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]
 ) -> Iterator[Finding]:
+    """Who has the port keeps it; of two that want it the one that claimed its first host earlier gets it."""
+    live = tcp_ports_of(live_clients(facts.live, "ServiceEntry"))
     for index, destination in enumerate(spec.destinations):
         for number, port in enumerate(destination.ports):
-            if port.protocol is not Protocol.TCP or _is_live(facts, destination, port.port):
+            if port.protocol is not Protocol.TCP:
                 continue
+            own = (port.port not in live, _first(read_claims(facts.gateway.status)), facts.gateway.created, facts.key)
             for rival in facts.rivals:
                 common = overlap(
                     consumers.get(destination.name, frozenset()), rival.tcp_ports.get(port.port, frozenset())
                 )
-                older = bool(rival.claimed) or (rival.created, rival.key) < (facts.gateway.created, facts.key)
-                if common and older:
+                right = (port.port not in rival.tcp_live, _first(rival.claimed), rival.created, rival.key)
+                if common and right < own:
                     yield Finding(
                         _ACCEPTED,
                         Reason.PORT_CONFLICT,
@@ -204,13 +209,8 @@ def _speaks_tcp(destination: Destination, number: int) -> bool:
     return any(port.port == number and port.protocol is Protocol.TCP for port in destination.ports)
 
 
-def _is_live(facts: Facts, destination: Destination, number: int) -> bool:
-    """Whether clients are sent there already: who has the port keeps it."""
-    return any(
-        set(destination.hosts) & set((found.get("spec") or {}).get("hosts") or ())
-        and any(port["number"] == number for port in (found.get("spec") or {}).get("ports") or ())
-        for found in live_clients(facts.live, "ServiceEntry")
-    )
+def _first(claims: Mapping[Claimed, datetime]) -> datetime:
+    return min(claims.values(), default=_NEVER)
 
 
 def _ports_of(exposed: ExposedHost) -> Iterator[tuple[int, str]]:

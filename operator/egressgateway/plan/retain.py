@@ -123,6 +123,16 @@ def hosts_of(manifest: Manifest) -> frozenset[str]:
     return frozenset((manifest.get("spec") or {}).get("hosts") or ())
 
 
+def tcp_ports_of(entries: Iterable[Manifest]) -> frozenset[int]:
+    """Ports that ServiceEntries of clients register without a host name in the protocol."""
+    return frozenset(
+        port["number"]
+        for entry in entries
+        for port in (entry.get("spec") or {}).get("ports") or ()
+        if port.get("protocol") == "TCP"
+    )
+
+
 def _left_over(facts: Facts, planned: frozenset[str], named: Mapping[str, Manifest]) -> dict[str, Manifest]:
     """What of `named` the plan lacks and clients may still go by, in a stable order."""
     in_use = ways_in_use(facts.live)

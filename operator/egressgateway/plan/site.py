@@ -51,7 +51,7 @@ class Site:
     service_host: str
     object_name: str
     selector: Mapping[str, str]
-    identities: tuple[str, ...]
+    identities: list[str]
     dedicated: bool
     strict: bool
     hop_port: int = LISTENER_PORT
@@ -78,7 +78,7 @@ def site_of(facts: Facts) -> Site:
         service_host=_service_host(facts, facts.key.namespace, service),
         object_name=service,
         selector=selector_labels(facts.key),
-        identities=(_identity(facts, facts.key.namespace, service),),
+        identities=[_identity(facts, facts.key.namespace, service)],
         dedicated=True,
         strict=strict,
     )
@@ -99,9 +99,9 @@ def listen_port(service_port: int) -> int:
     return service_port if service_port >= _FIRST_UNPRIVILEGED else service_port + _PRIVILEGED_OFFSET
 
 
-def identities_of(facts: Facts, pods: Iterable[PodFacts]) -> tuple[str, ...]:
+def identities_of(facts: Facts, pods: Iterable[PodFacts]) -> list[str]:
     """SPIFFE identities of `pods`, in a stable order."""
-    return tuple(sorted({_identity(facts, pod.namespace, pod.service_account) for pod in pods}))
+    return sorted({_identity(facts, pod.namespace, pod.service_account) for pod in pods})
 
 
 def _shared(facts: Facts, shared: SharedGateway, *, strict: bool) -> Site:

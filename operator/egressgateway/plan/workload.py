@@ -250,7 +250,7 @@ def _proxy_config(facts: Facts, grace_seconds: int) -> dict[str, Any]:
     recipes" §8): the client's certificate and Envoy's debug headers can only be switched off here. A pod that ends
     finishes its open requests, and no longer than they take (istio.io, ProxyConfig; pilot-agent's environment).
     """
-    drain = max(grace_seconds - _LAST_SECONDS, min(grace_seconds, 1))
+    drain = max(grace_seconds - _LAST_SECONDS, 1)
     config: dict[str, Any] = {
         "gatewayTopology": {"forwardClientCertDetails": "SANITIZE"},
         "terminationDrainDuration": f"{drain}s",

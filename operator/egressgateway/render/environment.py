@@ -128,5 +128,14 @@ def _fill(node: Any, values: list[object]) -> Any:
     if isinstance(node, list):
         return [_fill(item, values) for item in node]
     if isinstance(node, str) and node[:1] == _OPEN:
-        return values[int(node[1:-1])]
+        return _as_parsed(values[int(node[1:-1])])
     return node
+
+
+def _as_parsed(value: object) -> object:
+    """`value` as a parser would return it: a tuple equals no list of the API server, so it would be drift for ever."""
+    if isinstance(value, dict):
+        return {key: _as_parsed(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_parsed(item) for item in value]
+    return value

@@ -89,6 +89,14 @@ def world(arguments: argparse.Namespace) -> None:
     asyncio.run(run_world(arguments.directory))
 
 
+def authorizer(_: argparse.Namespace) -> None:
+    """Be the authorizer of a pod."""
+    from harness.mesh.authorizer import run_authorizer  # noqa: PLC0415
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    asyncio.run(run_authorizer())
+
+
 def guard(arguments: argparse.Namespace) -> None:
     """Wait for the end of a process, however it ends, then stop the mesh that it started."""
     wait_for_exit(arguments.owner)
@@ -120,6 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("world", help="be what is outside of the cluster")
     command.add_argument("directory", type=Path)
     command.set_defaults(run=world)
+
+    command = commands.add_parser("authorizer", help="be an external authorizer within a pod")
+    command.set_defaults(run=authorizer)
 
     command = commands.add_parser("guard-mesh", help="stop a mesh when the process that started it ends")
     command.add_argument("--owner", type=int, required=True, help="process id")

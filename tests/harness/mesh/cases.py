@@ -4,8 +4,9 @@ Traffic cases: tables of who asks for what, what comes of it, and what the serve
 A case is a YAML file: `about`, and `steps` that follow each other. A step applies and deletes objects, waits, and then holds a table:
 
     - apply: [manifests…]               any objects; namespaces are made as they are named
-      secrets: {payments/cli: client}   a Secret with a client's certificate that the world accepts, or (`ca`) with its private CA
+      secrets: {payments/cli: client}   Secrets with certificates, see `world.secrets`
       delete: [egressgateway/payments/partners]
+      mesh: {outboundTrafficPolicy: {mode: ALLOW_ANY}}       settings of the mesh itself, until the end of the case
       until: {payments/partners: {Ready: Ready}}     reasons of conditions; of a destination: `{destination/api: {Steered: Steered}}`
       traffic:
       - from: payments/app              namespace/service account; ` plain`: without a sidecar; `world`: from outside
@@ -16,7 +17,7 @@ A case is a YAML file: `about`, and `steps` that follow each other. A step appli
         expect: {status: 200, through: payments/partners, sni: api.example.com}
 
 In `request` and `options`, `{namespace/name}` is the address in the status of that EgressGateway, `{hop namespace/name}` host and port at
-which clients in the mesh reach it.
+which clients in the mesh reach it, `{service namespace/name}` the address of a Service's load balancer.
 
 `expect: refused` means: somebody took the connection, no server of the world saw anything, and the client got no success. `status` is HTTP's, 200 for TCP. `through` is
 the EgressGateway whose pods the server saw, or `direct`. `sni`, `client` (its certificate's name), `authority`, `path`, `method`, `dialled` (the
@@ -40,6 +41,7 @@ from typing import Any, Final
 import yaml
 
 from egressgateway.refs import EGRESS_GATEWAY
+from harness.mesh import istio
 from harness.mesh.clients import Answer, Client, Clients, ensure_namespace
 from harness.mesh.identities import identity
 from harness.mesh.layout import CLUSTER_DOMAIN
@@ -53,7 +55,7 @@ LEAKS: Final = re.compile(
 )
 """Headers that proxies of a mesh set, and that no external server has any business with."""
 
-_PLACE: Final = re.compile(r"\{(hop )?([a-z0-9-]+)/([a-z0-9-]+)\}")
+_PLACE: Final = re.compile(r"\{(hop |service )?([a-z0-9-]+)/([a-z0-9-]+)\}")
 _NOWHERE: Final = re.compile(r"Couldn't connect|Could not resolve|ConnectionRefused|gaierror")
 _STEP: Final = {"about", "apply", "secrets", "delete", "until", "traffic", "mesh"}
 _ROW: Final = {"about", "from", "request", "headers", "options", "identity", "expect"}
@@ -93,7 +95,7 @@ class Step:
     delete: tuple[str, ...]
     until: Mapping[str, Mapping[str, Any]]
     mesh: Mapping[str, Any]
-    """Settings of the mesh for as long as the case lasts."""
+    """Settings of the mesh from here to the end of the case."""
 
     traffic: tuple[Row, ...]
 
@@ -152,6 +154,8 @@ def run_step(mesh: Mesh, clients: Clients, step: Step) -> Iterator[Result]:
 
 def apply_step(mesh: Mesh, step: Step) -> None:
     """Write what a step writes."""
+    if step.mesh:
+        istio.configure(mesh.cluster, dict(step.mesh))
     for manifest in step.apply:
         if namespace := manifest["metadata"].get("namespace"):
             ensure_namespace(mesh, namespace)
@@ -167,6 +171,9 @@ def apply_step(mesh: Mesh, step: Step) -> None:
 
 def clean_up(mesh: Mesh, case: Case) -> None:
     """Delete what a case made, gateways first and for good; namespaces and clients stay for the next."""
+    settings = {name: istio.OWN.get(name) for step in case.steps for name in step.mesh}
+    if settings:
+        istio.configure(mesh.cluster, settings)
     made = {(each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"]) for step in case.steps for each in step.apply}
     made |= {("Secret", *name.split("/")) for step in case.steps for name in step.secrets}  # type: ignore[misc]
     for first in (True, False):
@@ -174,8 +181,6 @@ def clean_up(mesh: Mesh, case: Case) -> None:
             if kind != "Namespace" and (kind == EGRESS_GATEWAY.kind) is first:
                 where = ("--namespace", namespace) if namespace else ()
                 mesh.cluster.kubectl("delete", kind.lower(), name, *where, "--ignore-not-found", "--timeout=60s")
-        if first:
-            eventually(lambda: not _pods_of_gateways(mesh, made), what="the end of the gateways' pods")
 
 
 def try_row(mesh: Mesh, client: Client, row: Row) -> Result:
@@ -253,17 +258,15 @@ def _gateways(mesh: Mesh) -> dict[str, str]:
 
 
 def _place(mesh: Mesh, found: re.Match[str]) -> str:
-    hop, namespace, name = found.groups()
-    if not hop:
+    kind, namespace, name = found.groups()
+    if not kind:
         gateway = mesh.cluster.rest.get(EGRESS_GATEWAY.path(namespace, name))
         return str(gateway["status"]["addresses"][0]["value"])
-    service = mesh.cluster.rest.get(f"/api/v1/namespaces/{namespace}/services/{name}-egress")
-    return f"{name}-egress.{namespace}.svc.{CLUSTER_DOMAIN}:{service['spec']['ports'][0]['port']}"
-
-
-def _pods_of_gateways(mesh: Mesh, made: set[tuple[str, str, str]]) -> bool:
-    names = {f"{namespace}/{name}" for kind, namespace, name in made if kind == EGRESS_GATEWAY.kind}
-    return bool(names & set(_gateways(mesh).values()))
+    own = name if kind == "service " else f"{name}-egress"
+    service = mesh.cluster.rest.get(f"/api/v1/namespaces/{namespace}/services/{own}")
+    if kind == "service ":
+        return str(service["status"]["loadBalancer"]["ingress"][0]["ip"])
+    return f"{own}.{namespace}.svc.{CLUSTER_DOMAIN}:{service['spec']['ports'][0]['port']}"
 
 
 def _has_condition(mesh: Mesh, name: str, part: str, condition: str, reason: str) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from harness.mesh.layout import WORLD_IP
 from harness.mesh.netns import Netns
 from harness.rest import ApiError, Object
 from harness.wait import eventually
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 DIAL: Final = Path(__file__).with_name("dial.py")
 TIMEOUT_SECONDS: Final = 8
-NO_SIDECAR: Final = {"sidecar.istio.io/inject": "false"}
+INJECT: Final = "sidecar.istio.io/inject"
 GRPC_EMPTY: Final = b"\0\0\0\0\0"
 """One empty message."""
 
@@ -55,6 +56,7 @@ class Client:
 
     name: str
     netns: Netns
+    address: str
 
     def request(
         self,
@@ -108,17 +110,18 @@ class Clients:
         path = f"/api/v1/namespaces/{namespace}/pods/{name}"
         if not self._exists(path):
             ensure_namespace(self._mesh, namespace)
-            labels = {"app": name} if sidecar else {"app": name, **NO_SIDECAR}
+            labels = {"app": name, INJECT: str(sidecar).lower()}
             self._create(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": service_account}})
             container = {"name": "app", "image": "none"}
             spec = {"serviceAccountName": service_account, "containers": [container], "terminationGracePeriodSeconds": 1}
             self._create(f"/api/v1/namespaces/{namespace}/pods", {"metadata": {"name": name, "labels": labels}, "spec": spec})
         eventually(lambda: is_ready(self._mesh.cluster.rest.get(path)), what=f"the client {namespace}/{name}")
-        return Client(f"{namespace}/{name}", self._mesh.pod_netns(namespace, name))
+        address = self._mesh.cluster.rest.get(path)["status"]["podIP"]
+        return Client(f"{namespace}/{name}", self._mesh.pod_netns(namespace, name), address)
 
     def outside(self) -> Client:
         """A client outside of the cluster."""
-        return Client("world", self._mesh.world)
+        return Client("world", self._mesh.world, WORLD_IP)
 
     def _exists(self, path: str) -> bool:
         return self._mesh.cluster.rest.exists(path)

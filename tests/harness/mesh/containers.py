@@ -8,6 +8,7 @@ divisor (kubernetes.io, "Define Dependent Environment Variables", "Downward API"
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
@@ -21,6 +22,9 @@ PROXY = "istio-proxy"
 """Containers of this name run for real; all others sleep."""
 
 SLEEP = ("sleep", "infinity")
+STAND_INS = {"openpolicyagent/opa": (sys.executable, "-m", "harness.mesh", "authorizer")}
+"""Programs of ours that run for an image, where a proxy needs somebody to answer."""
+
 NODE_RESOURCES = {"limits.cpu": "2", "limits.memory": "4Gi", "requests.cpu": "0", "requests.memory": "0"}
 """What a container without limits is told: all that the node has."""
 
@@ -40,6 +44,12 @@ class Container:
     @property
     def real(self) -> bool:
         return self.name == PROXY
+
+    @property
+    def stand_in(self) -> tuple[str, ...]:
+        """The command of every container that is not real; by most nothing is done."""
+        image = self.spec.get("image", "").partition(":")[0]
+        return STAND_INS.get(image, SLEEP)
 
 
 def init_containers(pod: Object) -> list[Container]:

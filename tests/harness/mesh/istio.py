@@ -54,6 +54,14 @@ ENVIRONMENT: Final = {
     "PILOT_ENABLE_GATEWAY_API": "false",
 }
 
+OWN: Final[Object] = {
+    "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
+    "accessLogFile": "/dev/stdout",
+    "accessLogEncoding": "JSON",
+    "enablePrometheusMerge": False,
+}
+"""Settings of the mesh that differ from Istio's defaults."""
+
 _KINDS: Final = {"ServiceAccount", "ConfigMap", "Service", "Deployment", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"}
 
 
@@ -86,11 +94,9 @@ def _generate(istioctl: Path) -> list[Object]:
 def mesh_config(found: str, proxy: Object) -> str:
     """The mesh's configuration, with `proxy` in its `defaultConfig`: as generated, but for what this tier's Envoy does not have."""
     config = yaml.safe_load(found)
-    # Both name `istio.stats`.
+    # It names `istio.stats`.
     config.pop("defaultProviders", None)
-    config["enablePrometheusMerge"] = False
-    config["outboundTrafficPolicy"] = {"mode": "REGISTRY_ONLY"}
-    config["accessLogFile"], config["accessLogEncoding"] = "/dev/stdout", "JSON"
+    config |= OWN
     config["defaultConfig"] = {**config.get("defaultConfig", {}), **proxy}
     return yaml.safe_dump(config)
 
@@ -103,6 +109,20 @@ def install(cluster: Cluster, objects: list[Object], proxy: Object) -> None:
             each["data"]["mesh"] = mesh_config(each["data"]["mesh"], proxy)
     documents = "\n---\n".join(json.dumps(each) for each in (namespace, *objects, *_endpoints(objects), *_dns()))
     cluster.kubectl("apply", "--server-side", "-f", "-", stdin=documents)
+
+
+def configure(cluster: Cluster, settings: Object) -> Object:
+    """
+    Change top-level settings of the mesh's configuration, None for those to take out, and return what they were.
+
+    istiod hears of it by itself, and so does an operator.
+    """
+    path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/istio"
+    config = yaml.safe_load(cluster.rest.get(path)["data"]["mesh"])
+    before = {name: config.get(name) for name in settings}
+    config = {name: value for name, value in {**config, **settings}.items() if value is not None}
+    cluster.rest.merge(path, {"data": {"mesh": yaml.safe_dump(config)}})
+    return before
 
 
 def command(binary: Path, kubeconfig: Path) -> list[str]:

@@ -24,8 +24,8 @@ import psutil
 
 from harness.controlplane import TESTS, ControlPlane, Options
 from harness.mesh import istio, netns
-from harness.mesh.layout import DEAD_NETWORK, DNS_IP, LINK_NETWORKS, NODE_IP, WORLD_IP, WORLD_NETWORK
-from harness.mesh.netns import Netns
+from harness.mesh.layout import DEAD_NETWORK, DNS_IP, LINK_NETWORKS, NODE_IP, WORLD_DNS_IP, WORLD_IP, WORLD_NETWORK
+from harness.mesh.netns import ROOTS, Netns
 from harness.mesh.place import new_prefix
 from harness.mesh.world.certificates import Certificates
 from harness.mesh.world.journal import Journal
@@ -141,6 +141,8 @@ class Mesh:
             copied = pool.submit(self._copy_programs)
             self._wire()
             self.certificates.create()
+            self.world.overlay(ROOTS, self.certificates.trusted.certificate_file.read_text())
+            self.world.overlay("resolv.conf", f"nameserver {WORLD_DNS_IP}\n")
             self._spawn("world", _harness("world", str(self.directory / "world")), self.world)
             say(f"starting the control plane on {self._link.host}")
             self.cluster.start(Options(kubelet=False, definitions=definitions, host=self._link.host))

@@ -17,6 +17,8 @@ from pathlib import Path
 
 OVERLAYS = Path("/etc/netns")
 MOUNTS = Path("/run/netns")
+ROOTS = "ssl/certs/ca-certificates.crt"
+"""The system's trusted roots, below /etc."""
 
 
 class NetworkError(Exception):

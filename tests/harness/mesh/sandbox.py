@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.mesh.containers import SLEEP, Container, arguments, environment, user_of
+from harness.mesh.containers import Container, arguments, environment, user_of
 from harness.mesh.layout import CLUSTER_DOMAIN, DNS_IP, NODE_IP
-from harness.mesh.netns import Netns, ip
+from harness.mesh.netns import ROOTS, Netns, ip
 
 Object = dict[str, Any]
 
 AGENT = "pilot-agent"
-CERTIFICATES = "ssl/certs/ca-certificates.crt"
-"""The system's roots, below /etc."""
-
 
 @dataclass(frozen=True, slots=True)
 class Programs:
@@ -64,7 +61,7 @@ class Sandbox:
         search = " ".join([f"{namespace}.svc.{CLUSTER_DOMAIN}", f"svc.{CLUSTER_DOMAIN}", CLUSTER_DOMAIN])
         self.netns.overlay("resolv.conf", f"nameserver {DNS_IP}\nsearch {search}\noptions ndots:5 timeout:2\n")
         self.netns.overlay("hosts", f"127.0.0.1 localhost\n{self.address} {self.pod['metadata']['name']}\n")
-        self.netns.overlay(CERTIFICATES, self._programs.roots.read_text())
+        self.netns.overlay(ROOTS, self._programs.roots.read_text())
 
     def root_of(self, container: Container) -> Path:
         """The directory that a container's process takes for `/`: it is started there and looks for files relative to it."""
@@ -79,18 +76,16 @@ class Sandbox:
 
     async def start(self, container: Container) -> Process:
         """Start a container's process; its output goes to a file beside its directory."""
+        log = self.directory / f"{container.name}.log"
+        if not container.real:
+            # With the harness's own rights and path: the program may be one of ours.
+            return await Process.start(self.netns.inside(*container.stand_in), log, os.environ, self.directory, os.geteuid())
         user = user_of(self.pod, container)
-        values = environment(self.pod, container, self.address) if container.real else {}
-        command = [str(self._programs.directory / AGENT), *arguments(container, values)] if container.real else SLEEP
+        values = environment(self.pod, container, self.address)
         identity = ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs")
-        path = {"PATH": os.environ["PATH"], "HOME": "/"}
-        return await Process.start(
-            self.netns.inside(*identity, *command),
-            self.directory / f"{container.name}.log",
-            {**path, **values},
-            self.root_of(container) if container.real else self.directory,
-            user,
-        )
+        command = (str(self._programs.directory / AGENT), *arguments(container, values))
+        values = {"PATH": os.environ["PATH"], "HOME": "/", **values}
+        return await Process.start(self.netns.inside(*identity, *command), log, values, self.root_of(container), user)
 
     def destroy(self) -> None:
         """End whatever runs in it and remove the namespace. The directory stays, for whoever looks for the reason."""

@@ -75,9 +75,9 @@ class Case:
     class_: Manifest | None = None
     namespaces: dict[str, dict[str, str]] = field(default_factory=dict)
     """Labels of namespaces; the object's own is always there."""
-    references: References = References()
+    references: References = field(default_factory=References)
     foreign_routes: tuple[ForeignRoute, ...] = ()
-    mesh: MeshConfig = MeshConfig()
+    mesh: MeshConfig = field(default_factory=MeshConfig)
     rivals: tuple[Rival, ...] = ()
     live: Live | None = None
     workload: WorkloadFacts = SERVING

@@ -16,7 +16,7 @@ from egressgateway.diff.steering import Burst, Steps, plan_steps
 from egressgateway.facts import Facts, PodFacts, PodSelection, References
 from egressgateway.plan.accept import accept
 from egressgateway.plan.build import build_plan
-from egressgateway.plan.retain import mesh_routes, stage_of, ways_of
+from egressgateway.plan.retain import mesh_routes, namespaces_of_export, ways_of
 from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.render.environment import Renderer
 from egressgateway.render.manifests import render_child
@@ -25,6 +25,8 @@ from unit.plan.world import KEY, class_of, destination, facts_of, spec_of
 
 RENDERER = Renderer()
 Live = Mapping[ObjectRef, Manifest]
+Steer = tuple[str, str]
+"""A way, and the namespace of clients that are sent by it."""
 SHARED = {"shared": {"namespace": "edge", "service": "egress", "selector": {"istio": "egress"}}}
 CLASSES: dict[str, EgressGatewayClassSpec] = {
     "strict": class_of(),
@@ -40,23 +42,22 @@ SPEC = spec_of(
     destination("a", "a.example.com"),
     destination("b", "b.example.com", ports=[{"port": 443, "protocol": "TLS"}]),
 )
-CLIENT = "cluster.local/ns/shop/sa/app"
 MOST_PASSES = 12
 
 
 @dataclass
 class World:
-    """What lives, and what a mesh would make of it. `recent` are ways that clients may still go by."""
+    """What lives, and what a mesh would make of it. `recent` are ways that clients of a namespace may still go by."""
 
     live: dict[ObjectRef, Manifest] = field(default_factory=dict)
-    recent: set[str] = field(default_factory=set)
+    recent: set[Steer] = field(default_factory=set)
     offences: list[str] = field(default_factory=list)
 
     def settle(self, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> None:
         """Passes of the operator until there is nothing left to do; the mesh is told between them."""
         gateway_settled = clients_settled = True
         for _ in range(MOST_PASSES):
-            facts = facts_of(spec, class_spec, live=dict(self.live), references=PODS)
+            facts = facts_of(spec, class_spec, namespaces={"lab": {}}, live=dict(self.live), references=PODS)
             facts = replace(facts, gateway_settled=gateway_settled, clients_settled=clients_settled)
             steps, draining = planned(facts)
             if clients_settled:
@@ -88,11 +89,9 @@ class World:
                 del self.live[action.ref]
 
     def _look(self, when: str) -> None:
-        complete = dict(flaws(self.live))
-        for way in sorted(in_use(self.live) | self.recent):
-            flaw = complete.get(way, "has no rule")
-            if flaw:
-                self.offences.append(f"{when}: {way} {flaw}")
+        for way, namespace in sorted(in_use(self.live) | self.recent):
+            if flaw := flaw_of(self.live, way, namespace):
+                self.offences.append(f"{when}: {way} from {namespace} {flaw}")
 
 
 def planned(facts: Facts) -> tuple[Steps, bool]:
@@ -104,52 +103,60 @@ def planned(facts: Facts) -> tuple[Steps, bool]:
     return plan_steps(diff(plan, desired, facts.live, facts.key), facts), plan.draining
 
 
-def in_use(live: Live) -> set[str]:
-    return {way for route in mesh_routes(live) for way in ways_of(route)}
+def in_use(live: Live) -> set[Steer]:
+    """Where clients are sent now."""
+    return {
+        (way, namespace)
+        for route in mesh_routes(live)
+        for way in ways_of(route)
+        for namespace in namespaces_of_export(route, KEY.namespace)
+    }
 
 
-def flaws(live: Live) -> Iterator[tuple[str, str]]:
-    """Ways that clients could be sent, and what each of them lacks; nothing when it leads out."""
+def flaw_of(live: Live, way: str, namespace: str) -> str:
+    """What keeps clients of a namespace from getting out by a way; nothing when they do."""
     for rule in of_kind(live, "DestinationRule"):
+        own = rule["metadata"]["namespace"]
         for subset in rule["spec"].get("subsets", ()):
-            if subset["name"] != "tls":
-                yield subset["name"], _flaw(live, rule["spec"]["host"], subset)
+            if subset["name"] == way and namespace in namespaces_of_export(rule, own):
+                return _flaw(live, rule["spec"]["host"], subset, f"cluster.local/ns/{namespace}/sa/app")
+    return "has no DestinationRule that they see"
 
 
-def _flaw(live: Live, service_host: str, subset: Manifest) -> str:
+def _flaw(live: Live, service_host: str, subset: Manifest, client: str) -> str:
     [settings] = subset["trafficPolicy"]["portLevelSettings"]
     number, sni = settings["port"]["number"], settings["tls"].get("sni", "")
     own = service_host.startswith(f"{KEY.name}-egress.{KEY.namespace}.")
-    found = [
-        (gateway, server)
-        for gateway in of_kind(live, "Gateway")
-        for server in gateway["spec"]["servers"]
-        if server["port"]["name"] == subset["name"] and server["port"]["number"] == number
-    ]
-    if not found:
-        return "has no server"
-    gateway, server = found[0]
-    upstream = _upstream(live, gateway["metadata"]["name"], {host.removeprefix("./") for host in server["hosts"]})
-    entries = {host for entry in of_kind(live, "ServiceEntry") if stage_of(entry) != 3 for host in entry["spec"]["hosts"]}
-    if upstream not in entries:
-        return f"leads to {upstream}, which nothing says where it is"
+    upstream = _upstream(live, subset["name"], number)
+    if upstream not in {host for entry in of_kind(live, "ServiceEntry") for host in entry["spec"]["hosts"]}:
+        return f"leads {upstream}"
     port = _service_ports(live).get(number) if own else number
     if port is None:
         return "has no port of the Service"
     if own and not _lets_in(live, port):
         return "is shut by the NetworkPolicy"
-    request = Request(CLIENT if sni else "", sni, port=port)
+    request = Request(client if sni else "", sni, port=port)
     return "" if passes(_policies(live, own=own), request) else "is denied by an AuthorizationPolicy"
 
 
-def _upstream(live: Live, gateway: str, hosts: set[str]) -> str:
+def _upstream(live: Live, way: str, number: int) -> str:
+    """Host that the gateway sends on to."""
+    for gateway in of_kind(live, "Gateway"):
+        for server in gateway["spec"]["servers"]:
+            if (server["port"]["name"], server["port"]["number"]) == (way, number):
+                hosts = {host.removeprefix("./") for host in server["hosts"]}
+                return _routed(live, gateway["metadata"]["name"], hosts)
+    return "to no server"
+
+
+def _routed(live: Live, gateway: str, hosts: set[str]) -> str:
     for route in of_kind(live, "VirtualService"):
         spec = route["spec"]
         if gateway in spec["gateways"] and hosts & set(spec["hosts"]):
-            [found] = [*spec.get("http", ()), *spec.get("tls", ()), *spec.get("tcp", ())]
-            host: str = found["route"][0]["destination"]["host"]
+            found: list[Any] = [route for family in ("http", "tls", "tcp") for route in spec.get(family, ())]
+            host: str = found[0]["route"][0]["destination"]["host"]
             return host
-    return "nowhere"
+    return "to no route"
 
 
 def _service_ports(live: Live) -> dict[int, int]:
@@ -183,9 +190,7 @@ def served(class_name: str, spec: EgressGatewaySpec = SPEC) -> World:
 @pytest.mark.parametrize("name", CLASSES)
 def test_an_object_of_each_class_serves(name: str) -> None:
     """The baseline: every host is steered, by ways that lead out."""
-    world = served(name)
-    assert len(in_use(world.live)) == 2
-    assert dict(flaws(world.live)) == dict.fromkeys(in_use(world.live), "")
+    assert len(in_use(served(name).live)) == 2
 
 
 def changes_of_class() -> Iterator[Any]:
@@ -233,3 +238,51 @@ def test_rules_for_ways_that_go_are_carried_over_and_then_dropped() -> None:
     assert world.offences == []
     [policy] = of_kind(world.live, "AuthorizationPolicy")
     assert len(policy["spec"]["rules"]) == 1
+
+
+CONSUMERS = class_of(allowedConsumers={"from": "All"}).allowed_consumers
+
+
+def serving(*namespaces: str) -> EgressGatewaySpec:
+    return spec_of(destination("a", "a.example.com"), access={"from": [{"namespaces": list(namespaces)}]})
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_consumer_more_is_told_last(name: str) -> None:
+    """Its clients find rule and consent when they hear of the host."""
+    class_spec, world = CLASSES[name].model_copy(update={"allowed_consumers": CONSUMERS}), World()
+    world.settle(serving("shop"), class_spec)
+    world.settle(serving("shop", "lab"), class_spec)
+    assert world.offences == []
+    assert {namespace for _, namespace in in_use(world.live)} == {"shop", "lab"}
+
+
+def classes_that_forget() -> Iterator[Any]:
+    bug = pytest.mark.xfail(strict=True, reason="rule and consent of the hop are narrowed before the routes are")
+    for name in CLASSES:
+        yield pytest.param(name, marks=[] if name == "shared plain" else [bug])
+
+
+@pytest.mark.parametrize("name", list(classes_that_forget()))
+def test_a_consumer_less_is_told_first(name: str) -> None:
+    """Its clients find their way until they have heard that it is theirs no more."""
+    class_spec, world = CLASSES[name].model_copy(update={"allowed_consumers": CONSUMERS}), World()
+    world.settle(serving("shop", "lab"), class_spec)
+    world.settle(serving("shop"), class_spec)
+    assert world.offences == []
+
+
+@pytest.mark.xfail(strict=True, reason="children beside a shared gateway in the own namespace have no owner")
+def test_a_shared_gateway_of_the_own_namespace_is_no_stranger() -> None:
+    """Children there belong to the object as those of a dedicated gateway do."""
+    class_spec = class_of(shared={"namespace": KEY.namespace, "service": "egress", "selector": {"istio": "egress"}})
+    service = ObjectRef("Service", KEY.namespace, "egress")
+    pods = PodSelection(KEY.namespace, (("istio", "egress"),))
+    references = References(
+        {service: {"spec": {"ports": [{"port": 443}]}}},
+        {pods: (PodFacts(KEY.namespace, "p", "egress", ready=True),)},
+    )
+    facts = facts_of(SPEC, class_spec, references=references)
+    plan = build_plan(facts, accept(facts))
+    desired = tuple(render_child(RENDERER, child) for child in plan.children)
+    assert diff(plan, desired, {item.ref: item.manifest for item in desired}, KEY).foreign == set()

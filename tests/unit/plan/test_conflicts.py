@@ -10,7 +10,7 @@ import pytest
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.facts import Claimed, Facts, ForeignRoute, MeshConfig, Rival
 from egressgateway.plan.accept import accept
-from egressgateway.plan.retain import LABEL_STAGE
+from egressgateway.plan.names import LABEL_STAGE
 from egressgateway.refs import Key, ObjectRef
 from unit.plan.world import NOW, class_of, destination, facts_of, spec_of
 
@@ -147,6 +147,14 @@ def test_exposed_hosts_share_a_port_of_the_own_gateway_only_in_one_protocol(
     """The first one listed has it; ports below 1024 move by 18000 inside the pod, where they may meet others."""
     findings = [found for found in accept(facts_of(spec_of(expose=entries))).findings if found.condition == "Accepted"]
     assert [(found.part.removeprefix("expose."), found.reason) for found in findings] == expected
+
+
+@pytest.mark.xfail(strict=True, reason="hosts of redirects are not compared with those on port 80")
+def test_a_redirect_needs_its_host_on_port_80_for_itself() -> None:
+    """A Gateway takes a host on a port once; the second server would be skipped without a word."""
+    entries = [exposed("a", "x.example.com"), exposed("b", "x.example.com", **secured(redirect=True))]
+    findings = accept(facts_of(spec_of(expose=entries))).findings
+    assert Reason.HOST_CONFLICT in {found.reason for found in findings}
 
 
 OURS = destination(host="api.example.com")

@@ -118,7 +118,7 @@ def test_more_consumers_than_an_object_may_have_are_refused(count: int, reasons:
 
 def test_every_namespace_is_no_number() -> None:
     """`{}` counts as one, whatever the size of the cluster."""
-    many = {f"ns-{number}": {} for number in range(600)}
+    many: dict[str, dict[str, str]] = {f"ns-{number}": {} for number in range(600)}
     facts = facts_of(spec_of(access={"from": [{"namespaceSelector": {}}]}), class_of(**ALL), namespaces=many)
     acceptance = accept(facts)
     assert (acceptance.findings, acceptance.consumers) == ((), {"api": EVERYONE})

@@ -10,6 +10,7 @@ from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.plan.accept import accept
 from egressgateway.plan.findings import Consequence
 from egressgateway.plan.guards import forbidden_address
+from egressgateway.settings import MeshSettings
 from unit.plan.world import class_of, destination, facts_of, spec_of
 
 
@@ -89,7 +90,7 @@ def test_endpoints_need_the_consent_of_the_class(
     assert reasons(class_, endpoint(address)) == expected
 
 
-WILD = {"wildcard": {"strategy": "DynamicResolution"}}
+WILD: dict[str, Any] = {"wildcard": {"strategy": "DynamicResolution"}}
 
 
 @pytest.mark.parametrize(
@@ -116,6 +117,15 @@ def test_hosts_aliases_and_servers_follow_the_patterns(
 ) -> None:
     """A wildcard needs a pattern that covers all of it, and is denied with a name under it (api.md `allowedHosts`)."""
     assert reasons(class_, asked) == ({} if allowed else {"api": {Reason.HOST_NOT_ALLOWED}})
+
+
+@pytest.mark.xfail(strict=True, reason="the mesh's own domain is not looked at")
+@pytest.mark.parametrize("host", ["web.shop.corp.internal", "corp.internal", "*.corp.internal"])
+def test_a_name_of_the_meshs_domain_is_refused(host: str) -> None:
+    """It is a Service of the cluster, whatever the domain's name (api.md `hosts[]`)."""
+    asked = destination(host=host, **(WILD if host.startswith("*") else {}))
+    facts = facts_of(spec_of(asked), mesh=MeshSettings(cluster_domain="corp.internal"))
+    assert [finding.part for finding in accept(facts).findings] == ["api"]
 
 
 SERVICE: dict[str, Any] = {"service": {"name": "web", "port": 80}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
@@ -17,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from egressgateway.api.conditions import Reason
 from egressgateway.facts import Facts, MeshConfig, PodFacts, PodSelection, References
 from egressgateway.plan.accept import accept
-from egressgateway.plan.resolve import next_certificate_end, unread_references
+from egressgateway.plan.resolve import next_certificate_end, unread
 from egressgateway.refs import Manifest, ObjectRef
 from unit.plan.world import NOW, class_of, destination, facts_of, spec_of
 
@@ -44,13 +45,13 @@ def certificate(end: datetime = NOW + YEAR) -> bytes:
     return built.public_bytes(Encoding.PEM)
 
 
-def secret(ref: ObjectRef = CLIENT, **data: bytes) -> Manifest:
+def secret(ref: ObjectRef = CLIENT, /, **data: bytes) -> Manifest:
     """A Secret as the engine hands it over; `_` in a key stands for its dot."""
     encoded = {key.replace("_", "."): base64.b64encode(value).decode() for key, value in data.items()}
     return {"kind": "Secret", "metadata": {"name": ref.name, "namespace": ref.namespace}, "data": encoded}
 
 
-def originating(mode: str, *, unreadable: tuple[ObjectRef, ...] = (), **found: Manifest | None) -> Facts:
+def originating(mode: str, *, unreadable: tuple[ObjectRef, ...] = (), **found: Any) -> Facts:
     """A destination with a credential, beside which Secrets `client` and `cacert` stand, or do not."""
     tls = {"mode": mode, "credentialName": "client"}
     port = {"port": 80, "protocol": "HTTP", "targetPort": 443, "tls": tls}
@@ -66,7 +67,7 @@ def flaw(facts: Facts) -> tuple[Reason, str] | None:
     return (findings[0].reason, findings[0].message.partition(": ")[2]) if findings else None
 
 
-def pair(**more: bytes) -> dict[str, bytes]:
+def pair(**more: bytes) -> dict[str, Any]:
     return {"tls_crt": certificate(), "tls_key": b"", **more}
 
 
@@ -83,7 +84,7 @@ def pair(**more: bytes) -> dict[str, bytes]:
         ("Simple", {"client": secret(ca_crt=certificate() + certificate(NOW + 2 * YEAR))}),
     ],
 )
-def test_a_secret_in_any_form_that_istio_reads_is_right(mode: str, found: dict[str, Manifest]) -> None:
+def test_a_secret_in_any_form_that_istio_reads_is_right(mode: str, found: dict[str, Any]) -> None:
     """Kubernetes' keys or Istio's, the CA beside the pair or in a Secret of its own."""
     assert flaw(originating(mode, **found)) is None
 
@@ -117,9 +118,7 @@ def test_a_secret_in_any_form_that_istio_reads_is_right(mode: str, found: dict[s
         ),
     ],
 )
-def test_a_secret_that_cannot_be_used_is_reported(
-    mode: str, found: dict[str, Manifest | None], reason: Reason, words: str
-) -> None:
+def test_a_secret_that_cannot_be_used_is_reported(mode: str, found: dict[str, Any], reason: Reason, words: str) -> None:
     """The exact reason, before a gateway waits for a certificate that never comes."""
     result = flaw(originating(mode, **found))
     assert result is not None
@@ -154,25 +153,41 @@ def test_a_certificate_that_will_end_is_when_to_look_again() -> None:
 
 def test_what_has_not_been_read_is_wanted() -> None:
     """Before the first answer nothing is judged: a Secret that is being asked for is not missing."""
-    facts = originating("Mutual")
-    assert unread_references(facts) == frozenset()
-    assert unread_references(facts_of(facts.gateway.spec)) == {CLIENT, CA}  # type: ignore[arg-type]
-    assert unread_references(originating("Mutual", unreadable=(CLIENT, CA))) == frozenset()
+    asked = originating("Mutual")
+    assert not unread(asked)
+    assert unread(replace(asked, references=References()))
+    assert unread(replace(asked, references=References(objects={CLIENT: None})))
+    assert not unread(originating("Mutual", unreadable=(CLIENT, CA)))
 
 
 WEB = ObjectRef("Service", "shop", "web")
 FRONT = ObjectRef("Gateway", "shop", "front")
-SERVICE: Manifest = {"kind": "Service", "metadata": {"name": "web", "namespace": "shop"}, "spec": {"ports": [{"port": 80}]}}
-GATEWAY: Manifest = {"kind": "Gateway", "metadata": {"name": "front", "namespace": "shop"}, "spec": {"selector": {"a": "b"}}}
+SERVICE: Manifest = {
+    "kind": "Service",
+    "metadata": {"name": "web", "namespace": "shop"},
+    "spec": {"ports": [{"port": 80}]},
+}
+GATEWAY: Manifest = {
+    "kind": "Gateway",
+    "metadata": {"name": "front", "namespace": "shop"},
+    "spec": {"selector": {"a": "b"}},
+}
 PODS = {PodSelection("", (("a", "b"),)): (PodFacts("edge", "p", "front", ready=True),)}
 
 
-def exposed(objects: dict[ObjectRef, Any], pods: Any = PODS, port: int = 80, **fields: Any) -> tuple[Reason, str] | None:
-    entry = {"name": "web", "hosts": ["web.example.com"], "backend": {"service": {"name": "web", "port": port}}, **fields}
+def exposed(
+    objects: dict[ObjectRef, Any], pods: Any = PODS, port: int = 80, **fields: Any
+) -> tuple[Reason, str] | None:
+    entry = {
+        "name": "web",
+        "hosts": ["web.example.com"],
+        "backend": {"service": {"name": "web", "port": port}},
+        **fields,
+    }
     return flaw(facts_of(spec_of(expose=[entry]), references=References(objects, pods)))
 
 
-REF = {"gatewayRef": {"name": "front"}}
+REF: dict[str, Any] = {"gatewayRef": {"name": "front"}}
 
 
 @pytest.mark.parametrize(
@@ -197,16 +212,16 @@ def test_what_an_exposed_host_refers_to_must_be_there(
 
 
 @pytest.mark.parametrize("held", [pair(), {"cert": certificate(), "key": b""}])
-def test_an_exposed_host_needs_a_pair_and_no_authority(held: dict[str, bytes]) -> None:
+def test_an_exposed_host_needs_a_pair_and_no_authority(held: dict[str, Any]) -> None:
     """The gateway shows a certificate there, it verifies none."""
     ref = ObjectRef("Secret", "shop", "web-cert")
-    tls = {"tls": {"credentialName": "web-cert"}}
+    tls: dict[str, Any] = {"tls": {"credentialName": "web-cert"}}
     assert exposed({WEB: SERVICE, ref: secret(ref, **held)}, **tls) is None
     missing, lacking = exposed({WEB: SERVICE, ref: None}, **tls), exposed({WEB: SERVICE, ref: secret(ref)}, **tls)
     assert [found and found[0] for found in (missing, lacking)] == [Reason.SECRET_NOT_FOUND, Reason.SECRET_INVALID]
 
 
-SHARED = {"shared": {"namespace": "edge", "service": "egress", "selector": {"istio": "egress"}}}
+SHARED: dict[str, Any] = {"shared": {"namespace": "edge", "service": "egress", "selector": {"istio": "egress"}}}
 
 
 @pytest.mark.parametrize(

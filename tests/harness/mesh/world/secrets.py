@@ -14,13 +14,13 @@ def secret(certificates: Certificates, name: str, kind: str) -> Object:
 
     Args:
         kind: `client`: a client's certificate, named after the Secret, and the CA of ordinary servers; `ca`: the CA of servers that are
-            called `private-…`.
+            called `private-…`; `server`: that of a server within the cluster, for `NAME.example`, which systems trust.
 
     Raises:
         LookupError: another kind.
     """
     namespace, _, own = name.partition("/")
-    content = {"client": _client, "ca": _ca}[kind](certificates, own)
+    content = {"client": _client, "ca": _ca, "server": _server}[kind](certificates, own)
     data = {key: base64.b64encode(value).decode() for key, value in content.items()}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": own, "namespace": namespace}, "data": data}
 
@@ -32,3 +32,8 @@ def _client(certificates: Certificates, name: str) -> dict[str, bytes]:
 
 def _ca(certificates: Certificates, _: str) -> dict[str, bytes]:
     return {"ca.crt": certificates.private.certificate_file.read_bytes()}
+
+
+def _server(certificates: Certificates, name: str) -> dict[str, bytes]:
+    pair = certificates.server(f"{name}.example")
+    return {"tls.crt": pair.certificate, "tls.key": pair.key}

@@ -1,0 +1,217 @@
+"""
+What an event costs the requests that are under way: a client at a steady rate, and a watch over what the status says meanwhile.
+
+    with Traffic(client, "http://api.example.com/") as traffic:
+        …                               the event
+    report = traffic.report()           requests, lost, direct
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import urllib3
+
+from egressgateway.refs import EGRESS_GATEWAY
+from harness.mesh.clients import Client
+from harness.rest import ApiError, Object, Rest
+from harness.wait import eventually
+
+LOAD: Final = Path(__file__).with_name("load.py")
+RATE: Final = 100.0
+"""Requests a second."""
+
+LOOK_SECONDS: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One request."""
+
+    at: float
+    """When it was sent, in seconds since the epoch."""
+
+    outcome: str
+    """The status, or the name of the error."""
+
+    peer: str
+    milliseconds: float
+
+    @property
+    def ok(self) -> bool:
+        return self.outcome == "200"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All requests of a while. `own` is the client's address: a server that sees it was reached past every gateway."""
+
+    own: str
+    samples: tuple[Sample, ...]
+
+    @property
+    def lost(self) -> Counter[str]:
+        """Failed requests by what came instead."""
+        return Counter(each.outcome for each in self.samples if not each.ok)
+
+    @property
+    def direct(self) -> int:
+        return sum(each.peer == self.own for each in self.samples)
+
+    @property
+    def through(self) -> int:
+        """Requests that were answered, and that the server had from another address than the client's."""
+        return sum(each.ok and each.peer not in (self.own, "-") for each in self.samples)
+
+    def after_first_success(self) -> Report:
+        """Without what came before anything worked: for the creation of a gateway, before which a refusal is right."""
+        first = next((index for index, each in enumerate(self.samples) if each.ok), len(self.samples))
+        return Report(self.own, self.samples[first:])
+
+    def before_last_success(self) -> Report:
+        """Without what came after nothing worked any more: for the deletion, after which a refusal is right."""
+        last = max((index for index, each in enumerate(self.samples) if each.ok), default=-1)
+        return Report(self.own, self.samples[: last + 1])
+
+    def line(self, event: str) -> str:
+        """A line of the table."""
+        lost = ", ".join(f"{count} × {outcome}" for outcome, count in sorted(self.lost.items())) or "0"
+        return f"{event:44} {len(self.samples):6} requests, lost {lost}, direct {self.direct}"
+
+
+class Traffic:
+    """Requests of a client to one URL for as long as the `with` block lasts."""
+
+    def __init__(self, client: Client, url: str, rate: float = RATE) -> None:
+        self._client = client
+        self._argv = client.netns.inside(sys.executable, "-E", str(LOAD), url, str(rate))
+        self._directory = tempfile.TemporaryDirectory(prefix="traffic-")
+        self._output = Path(self._directory.name) / "samples"
+        self._process: subprocess.Popen[bytes]
+
+    def __enter__(self) -> Self:
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(self._argv, stdout=output, start_new_session=True)
+        self.wait_for(1)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        try:
+            code = self._process.wait(timeout=30)
+            self._report = Report(self._client.address, tuple(self.samples()))
+        finally:
+            self._directory.cleanup()
+        assert code == 0 or kind, f"the load ended with {code}"
+
+    def samples(self) -> Iterator[Sample]:
+        """What was noted so far, in the order of sending."""
+        lines = (line.split() for line in self._output.read_text().splitlines(keepends=True) if line.endswith("\n"))
+        found = (Sample(float(at), outcome, peer, float(took)) for at, outcome, peer, took in lines)
+        return iter(sorted(found, key=lambda each: each.at))
+
+    def wait_for(self, count: int, *, ok: bool | None = None) -> None:
+        """Return once that many more requests have been noted; with `ok`, of those that succeeded or did not."""
+        since = time.time()
+
+        def enough() -> bool:
+            assert self._process.poll() is None, "the load has ended"
+            return sum(each.at >= since and ok in (None, each.ok) for each in self.samples()) >= count
+
+        eventually(enough, what=f"{count} more requests")
+
+    def report(self) -> Report:
+        """What came of the requests; to be asked for after the block."""
+        return self._report
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """What the status of an object said from a moment on; conditions of the object by type, of its destinations by `name/type`."""
+
+    at: float
+    conditions: dict[str, str]
+
+
+class StatusWatch:
+    """Notes what the status of one EgressGateway says for as long as the `with` block lasts, with the time of this machine."""
+
+    def __init__(self, kubeconfig: Path, namespace: str, name: str) -> None:
+        self._rest = Rest(kubeconfig)
+        self._path = EGRESS_GATEWAY.path(namespace, name)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="status watch", daemon=True)
+        self.stands: list[Stand] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._rest.close()
+
+    def _run(self) -> None:
+        # Asked again and again, not watched: what was true for less than that nobody could have acted on.
+        while not self._ended.wait(LOOK_SECONDS):
+            found: dict[str, str] = {}
+            at = time.time()
+            try:
+                found = _conditions(self._rest.get(self._path).get("status") or {})
+            except ApiError as error:
+                if error.code != 404:
+                    continue
+            except urllib3.exceptions.HTTPError:
+                continue
+            if not self.stands or self.stands[-1].conditions != found:
+                self.stands.append(Stand(at, found))
+
+
+def lies(report: Report, stands: Iterable[Stand], condition: str, tolerance_seconds: float) -> list[str]:
+    """
+    Moments at which a condition was True while requests failed for longer than `tolerance_seconds`, or False while they were answered as long.
+
+    Only stretches within one stand count: what the status said after the change has as long to be true.
+    """
+    found = []
+    listed = list(stands)
+    for stand, following in zip(listed, [*listed[1:], None], strict=True):
+        end = following.at if following else float("inf")
+        says = stand.conditions.get(condition, "False") == "True"
+        during = [each for each in report.samples if stand.at <= each.at < end]
+        wrong = _longest_stretch([each.at for each in during], [each.ok is not says for each in during])
+        if wrong > tolerance_seconds:
+            found.append(f"{condition}={says} for {wrong:.2f} s while requests {'failed' if says else 'were answered'}")
+    return found
+
+
+def _longest_stretch(times: list[float], flags: list[bool]) -> float:
+    """Seconds between the first and the last of the longest run of true flags."""
+    longest, start = 0.0, None
+    for at, flag in zip(times, flags, strict=True):
+        start = (at if start is None else start) if flag else None
+        if start is not None:
+            longest = max(longest, at - start)
+    return longest
+
+
+def _conditions(status: Object) -> dict[str, str]:
+    found = {each["type"]: each["status"] for each in status.get("conditions") or ()}
+    for part in status.get("destinations") or ():
+        found |= {f"{part['name']}/{each['type']}": each["status"] for each in part["conditions"]}
+    return found

@@ -1,0 +1,256 @@
+"""
+Several EgressGateways that want the same names, one operator, and the server that is a dictionary (`simulation`).
+
+What happens while the operator is down happens to the server alone; a new process then reads everything. After each
+write of a child the steers are judged: two objects never steer one name for one namespace.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from copy import deepcopy
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from egressgateway.cluster.store import Change
+from egressgateway.engine.caches import Caches
+from egressgateway.engine.metrics import Metrics
+from egressgateway.engine.observe import Observer
+from egressgateway.engine.outcome import Again, Waiting
+from egressgateway.engine.reconcile import Reconciler
+from egressgateway.errors import ClusterError
+from egressgateway.refs import EGRESS_GATEWAY, Key, Manifest, ObjectRef
+from egressgateway.settings import Settings
+from unit.engine.simulation import START, Loop, Server
+
+CLASS: Final = {"allowedConsumers": {"from": "All"}}
+Place = tuple[str, str]
+"""A name, and a consumer namespace in which it is steered."""
+
+
+class _Silent:
+    """An `EventRecorder` that tells nobody."""
+
+    def record(self, regarding: Manifest, type_: str, reason: str, action: str, note: str) -> None:
+        pass
+
+
+class Contest:
+    """A cluster, its EgressGateways by key, and an operator that is up or down."""
+
+    def __init__(self, *namespaces: str) -> None:
+        self.loop = Loop()
+        self.server = Server()
+        self.server.after = self._look
+        self.namespaces = namespaces
+        self.offences: list[str] = []
+        self.status_writes: Counter[Key] = Counter()
+        self._created = 0
+        self._due: dict[Key, float] = {}
+        self._caches: Caches | None = None
+        self.start()
+
+    def close(self) -> None:
+        self.loop.close()
+
+    def create(self, key: Key, *hosts: str, consumers: Iterable[str] = ()) -> None:
+        """A second later than the last one: creation is known to the second."""
+        self._created += 1
+        created = (START + timedelta(seconds=self._created)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        metadata = {"name": key.name, "namespace": key.namespace, "generation": 1, "creationTimestamp": created}
+        head = {"apiVersion": EGRESS_GATEWAY.api_version, "kind": EGRESS_GATEWAY.kind, "metadata": metadata}
+        self._put(key, {**head, "spec": _spec(key, hosts, consumers)})
+
+    def edit(self, key: Key, *hosts: str, consumers: Iterable[str] = ()) -> None:
+        found = deepcopy(self.server.objects[_ref(key)])
+        found["spec"] = _spec(key, hosts, consumers)
+        found["metadata"]["generation"] += 1
+        self._put(key, found)
+
+    def delete(self, key: Key) -> None:
+        found = deepcopy(self.server.objects[_ref(key)])
+        if found["metadata"].get("finalizers"):
+            found["metadata"]["deletionTimestamp"] = "2026-01-01T01:00:00Z"
+            self._put(key, found)
+        else:
+            self.server.remove(_ref(key))
+            self._gone(key)
+
+    def wipe_status(self, *keys: Key) -> None:
+        """As a restore from a backup leaves objects."""
+        for key in keys:
+            found = deepcopy(self.server.objects[_ref(key)])
+            found.pop("status", None)
+            self._put(key, found)
+
+    def stop(self) -> None:
+        """The process ends; nothing of it is left."""
+        self._caches = None
+        self._due.clear()
+
+    def start(self) -> None:
+        """A process that has read everything."""
+        caches = Caches()
+        caches.on_own_write = self._heard
+        annotations = {"egressgateway.dev/is-default-class": "true"}
+        metadata = {"name": "standard", "uid": "class", "resourceVersion": "1", "annotations": annotations}
+        caches.classes.put({"metadata": metadata | {"creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": CLASS})
+        for name in self.namespaces:
+            caches.namespaces.put({"metadata": {"name": name, "resourceVersion": "1", "labels": {}}})
+        self._caches = caches
+        for ref, found in self.server.objects.items():
+            if ref.kind == EGRESS_GATEWAY.kind:
+                caches.put_gateway(deepcopy(found))
+                self._due[Key(ref.namespace, ref.name)] = self.loop.now
+            else:
+                caches.put_child(ref.kind, deepcopy(found))
+        settings = Settings()
+        self._reconciler = Reconciler(
+            client=self.server,  # type: ignore[arg-type]  # all that it needs of a client is `send`
+            caches=caches,
+            events=_Silent(),  # type: ignore[arg-type]  # nobody reads events here
+            metrics=Metrics(),
+            observer=Observer(caches, settings),
+            settings=settings,
+            now=self._now,
+        )
+
+    def settle(self, *, backwards: bool = False, passes: int = 200) -> int:
+        """
+        Reconcile what is due, those due at one time in the order of their keys or `backwards`, until nothing is.
+
+        Raises:
+            AssertionError: it never ends.
+        """
+        for number in range(passes):
+            self._run_controllers()
+            if not self._due:
+                return number
+            at = min(self._due.values())
+            self.loop.now = max(self.loop.now, at)
+            key = sorted((key for key, when in self._due.items() if when == at), reverse=backwards)[0]
+            del self._due[key]
+            self._pass(key)
+        raise AssertionError(f"still moving after {passes} passes: {self._due}, {self.server.writes[-10:]}")
+
+    def steers(self) -> dict[Place, frozenset[Key]]:
+        """Whose live routes send a namespace's clients of a name through a gateway."""
+        found: dict[Place, set[Key]] = {}
+        for ref, route in self.server.objects.items():
+            labels = route["metadata"].get("labels") or {}
+            if ref.kind == "VirtualService" and labels.get("egressgateway.dev/stage") == "clients":
+                owner = Key(labels["egressgateway.dev/namespace"], labels["egressgateway.dev/gateway"])
+                names = [host for host in route["spec"]["hosts"] if not host.endswith(".egress.internal")]
+                for place in _exported(route, self.namespaces):
+                    for name in names:
+                        found.setdefault((name, place), set()).add(owner)
+        return {place: frozenset(owners) for place, owners in found.items()}
+
+    def verdict(self, key: Key) -> tuple[str, str]:
+        """Status and reason of `Accepted`, and that the object was judged as it stands."""
+        found = self.server.objects[_ref(key)]
+        status = found.get("status") or {}
+        assert status.get("observedGeneration") == found["metadata"]["generation"], status
+        [condition] = [each for each in status["conditions"] if each["type"] == "Accepted"]
+        return condition["status"], condition["message"]
+
+    def writes_to(self, key: Key) -> int:
+        """Writes to children of an object so far."""
+        prefix = f"{key.name}-"
+        return sum(ref.namespace == key.namespace and ref.name.startswith(prefix) for _, ref in self.server.writes)
+
+    def exists(self, key: Key) -> bool:
+        return _ref(key) in self.server.objects
+
+    def is_ending(self, key: Key) -> bool:
+        return "deletionTimestamp" in self.server.objects[_ref(key)]["metadata"]
+
+    def _now(self) -> datetime:
+        return START + timedelta(hours=1, seconds=self.loop.now - Loop.now)
+
+    def _pass(self, key: Key) -> None:
+        try:
+            outcome = self.loop.run_until_complete(self._reconciler.reconcile(key))
+        except ClusterError:
+            self._due[key] = self.loop.now + 1
+            return
+        # A key that became due while it was worked on is looked at again at once.
+        again = outcome.after if isinstance(outcome, Again | Waiting) else None
+        if again is not None and key not in self._due:
+            self._due[key] = self.loop.now + again.total_seconds()
+        if self._caches is not None and self._caches.gateways.get(*key) is not None and not self.exists(key):
+            self._gone(key)
+
+    def _run_controllers(self) -> None:
+        """Deployments become ready."""
+        for ref, found in list(self.server.objects.items()):
+            ready = {"readyReplicas": found["spec"].get("replicas", 1)} if ref.kind == "Deployment" else None
+            if ready and found.get("status") != ready:
+                self._child(ref, self.server.edit(ref, lambda each, status=ready: each.update(status=status)))
+
+    def _put(self, key: Key, manifest: Manifest) -> None:
+        stored = self.server.put(_ref(key), manifest)
+        if self._caches is not None:
+            self._heard(self._caches.put_gateway(stored))
+
+    def _heard(self, change: Change | None) -> None:
+        """What the watch, or the answer to a write of the operator's own, makes be looked at."""
+        if change is None or self._caches is None:
+            return
+        if change.old is not None and change.new is not None and change.old.get("status") != change.new.get("status"):
+            metadata = change.new["metadata"]
+            self.status_writes[Key(metadata["namespace"], metadata["name"])] += 1
+        for key in self._caches.affected_by_gateway(change):
+            self._due[key] = self.loop.now
+
+    def _child(self, ref: ObjectRef, manifest: Manifest) -> None:
+        if self._caches is not None:
+            change = self._caches.children[ref.kind].put(deepcopy(manifest))
+            for key in self._caches.affected_by_child(change) if change else ():
+                self._due[key] = self.loop.now
+
+    def _gone(self, key: Key) -> None:
+        """The object is no more: the watch says so, and the garbage collector takes its children."""
+        uids = {
+            found["metadata"]["uid"] for ref, found in self.server.objects.items() if ref.kind == EGRESS_GATEWAY.kind
+        }
+        for ref, found in list(self.server.objects.items()):
+            owners = {each["uid"] for each in found["metadata"].get("ownerReferences") or ()}
+            if owners and not owners & uids:
+                removed = self.server.remove(ref)
+                if self._caches is not None:
+                    self._caches.children[ref.kind].remove(removed)
+        known = self._caches.gateways.get(*key) if self._caches is not None else None
+        if self._caches is not None and known is not None:
+            self._heard(self._caches.remove_gateway(known))
+
+    def _look(self, ref: ObjectRef) -> None:
+        """Judge the world after a write."""
+        for (name, place), owners in self.steers().items():
+            if len(owners) > 1:
+                self.offences.append(f"{self.loop.now}: {name} for {place} is steered by {sorted(owners)}")
+
+
+def _ref(key: Key) -> ObjectRef:
+    return ObjectRef(EGRESS_GATEWAY.kind, *key)
+
+
+def _spec(key: Key, hosts: Iterable[str], consumers: Iterable[str]) -> dict[str, Any]:
+    """A destination for each host, and one that nobody else wants, which nothing below may touch."""
+    ports = [{"port": 443, "protocol": "TLS"}]
+    own = {"name": "own", "hosts": [f"{key.name}.{key.namespace}.own.example"], "ports": ports}
+    destinations = [
+        {"name": f"d{number}", "hosts": [host], "ports": ports} | (_DYNAMIC if host.startswith("*") else {})
+        for number, host in enumerate(hosts)
+    ]
+    access = {"access": {"from": [{"namespaces": sorted(consumers)}]}} if consumers else {}
+    return {"destinations": [own, *destinations], **access}
+
+
+_DYNAMIC: Final = {"wildcard": {"strategy": "DynamicResolution"}}
+
+
+def _exported(route: Manifest, namespaces: Iterable[str]) -> Iterable[str]:
+    to = route["spec"].get("exportTo") or ["."]
+    return namespaces if "*" in to else [route["metadata"]["namespace"] if each == "." else each for each in to]
