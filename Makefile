@@ -28,6 +28,7 @@ demo: $(STAMP) ## The main job, shown end to end on a real API server (KEEP=1 le
 	@PYTHONPATH=tests $(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: $(STAMP) tools ## Every tier that can run here
+	@$(MESH) tools --where-possible > /dev/null
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 unit: $(STAMP) ## Tests that need no cluster
@@ -80,7 +81,7 @@ golden: $(STAMP) ## Write the golden files from what is rendered now
 
 lock: $(STAMP) ## Pin the packages anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --extra mesh pyproject.toml -o requirements-dev.lock
 
 check: lint type test ## What CI runs, but for the demo
 

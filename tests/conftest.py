@@ -55,7 +55,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that uses the mesh is of its tier, one that uses the cluster of `controlplane`, unless it says otherwise."""
+    """A test that uses the mesh is of that tier, one that uses the cluster of `controlplane`, if it says no other."""
     for item in items:
         uses = set(getattr(item, "fixturenames", ()))
         if any(item.get_closest_marker(tier) for tier in TIERS):

@@ -71,7 +71,7 @@ class Gateways:
         gateway = self.get(name)
         status = gateway.get("status") or {}
         if part:
-            status = next(each for each in status.get("destinations") or [{}] if each.get("name") in (part, None))
+            status = next((each for each in status.get("destinations") or () if each["name"] == part), {})
         found = next((each for each in status.get("conditions") or () if each["type"] == type_), None)
         if found is None or found.get("observedGeneration") != gateway["metadata"]["generation"]:
             raise LookupError(f"{name} has no current condition {type_}: {gateway.get('status')}")

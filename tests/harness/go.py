@@ -47,7 +47,7 @@ class Go:
         return done.stdout
 
     def build(
-        self, module: Path, packages: Sequence[str], ldflags: str, into: Path, progress: Progress, tags: str = ""
+        self, module: Path, packages: Sequence[str], ldflags: str, into: Path, progress: Progress, *, tags: str = ""
     ) -> None:
         """
         Build commands into a directory, each under the last element of its package (version suffixes aside).

@@ -349,7 +349,7 @@ def _build(family: Family, missing: list[str], go: Go, progress: Progress) -> No
         return
     directory.mkdir(parents=True, exist_ok=True)
     with _temporary_directory() as temporary:
-        go.build(family.module, packages, family.ldflags, temporary, progress, family.tags)
+        go.build(family.module, packages, family.ldflags, temporary, progress, tags=family.tags)
         for binary in temporary.iterdir():
             binary.replace(directory / binary.name)
 

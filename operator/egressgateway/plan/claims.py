@@ -17,7 +17,7 @@ from typing import Any
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.scalars import parse_instant
 from egressgateway.facts import EVERY_NAMESPACE, Claimed, Facts, Rival
-from egressgateway.plan.consumers import overlap
+from egressgateway.plan.consumers import union, without
 from egressgateway.plan.hosts import overlaps
 from egressgateway.refs import Key, Manifest
 
@@ -162,17 +162,21 @@ def resolve_claims(facts: Facts, stakes: Stakes) -> Claims:
     """Which of the names that the object wants it holds, and to whom it loses others."""
     status = facts.gateway.status
     claimed, before = read_claims(status), read_since(status)
-    consumers = frozenset(namespace for served in stakes.serves.values() for namespace in served)
+    consumers = union(stakes.serves.values())
     held, lost, unsettled = [], {}, set()
     for name, served in sorted(stakes.serves.items()):
-        winners = {
-            namespace: standing
-            for namespace in sorted(served)
-            for namespace, standing in _lost_in(facts, stakes, name, namespace, claimed, before)
-        }
+        places = _places(facts, served)
+        winners = _without_rest(
+            places,
+            {
+                place: standing
+                for place in sorted(places)
+                if (standing := _better_right(facts, stakes, name, place, claimed, before)) is not None
+            },
+        )
         if winners:
             lost[name] = {namespace: standing.key for namespace, standing in winners.items()}
-        if served - winners.keys():
+        if without(served, winners, facts.namespaces):
             held.append(Claim(name, claimed.get(Claimed(name), facts.now)))
             unsettled |= {namespace for namespace, standing in winners.items() if standing.claimed == _NEVER}
     # Where the winner has yet to make its claim anew, ours must not be the first: a name that we hold elsewhere would
@@ -182,6 +186,9 @@ def resolve_claims(facts: Facts, stakes: Stakes) -> Claims:
         for namespace in consumers
         if namespace in before or namespace not in unsettled
     }
+    if EVERY_NAMESPACE in consumers:
+        # Who serves everybody now has served some before, and keeps that older right there.
+        since |= {namespace: begun for namespace, begun in before.items() if namespace in facts.namespaces}
     lost_exposed = {wanted: winner for wanted in stakes.exposes if (winner := _exposed_by(facts, wanted, claimed))}
     held += [
         Claim(wanted.host, claimed.get(wanted, facts.now), wanted.gateway)
@@ -190,47 +197,58 @@ def resolve_claims(facts: Facts, stakes: Stakes) -> Claims:
     return Claims(tuple(held), lost, lost_exposed, since)
 
 
-def _lost_in(  # noqa: PLR0913, PLR0917  (one contest: who, for what, where, by which rights)
+def _places(facts: Facts, served: frozenset[str]) -> frozenset[str]:
+    """Where a name is contended for: each namespace by itself, and those that do not exist yet together."""
+    return served | frozenset(facts.namespaces) if EVERY_NAMESPACE in served and facts.rivals else served
+
+
+def _without_rest(places: frozenset[str], winners: dict[str, _Standing]) -> dict[str, _Standing]:
+    """Who loses each namespace loses all; who holds one loses those that are named, and serves the others by name."""
+    if EVERY_NAMESPACE not in winners:
+        return winners
+    if winners.keys() >= places:
+        return {EVERY_NAMESPACE: winners[EVERY_NAMESPACE]}
+    return {place: standing for place, standing in winners.items() if place != EVERY_NAMESPACE}
+
+
+def _better_right(  # noqa: PLR0913, PLR0917  (one contest: who, for what, where, by which rights)
     facts: Facts,
     stakes: Stakes,
     name: str,
-    namespace: str,
+    place: str,
     claimed: Mapping[Claimed, datetime],
     since: Mapping[str, datetime],
-) -> Iterator[tuple[str, _Standing]]:
-    """Namespaces among `namespace` (one, or every one) in which a rival has the better right, and what that is."""
-    best: dict[str, _Standing] = {}
-    for rival, rival_name, common in _contests(facts, name, namespace):
-        for place in common:
-            standing = _Standing(
-                _right(rival.claimed, rival_name, rival.since, place),
-                not _steers(rival.steers, rival_name, place),
-                rival.created,
-                rival.key,
-            )
-            best[place] = min(best.get(place, standing), standing)
-    for place, standing in sorted(best.items()):
-        own = _Standing(
-            _right(claimed, name, since, place),
-            not _steers(stakes.steers, name, place),
-            facts.gateway.created,
-            facts.key,
+) -> _Standing | None:
+    """The best right of a rival to `name` in `place`; None where the object's own is better."""
+    rights = [
+        _Standing(
+            _right(rival.claimed, rival_name, rival.since, place),
+            not _steers(rival.steers, rival_name, place),
+            rival.created,
+            rival.key,
         )
-        if standing < own:
-            yield place, standing
+        for rival, rival_name in _contenders(facts, name, place)
+    ]
+    own = _Standing(
+        _right(claimed, name, since, place),
+        not _steers(stakes.steers, name, place),
+        facts.gateway.created,
+        facts.key,
+    )
+    best = min(rights, default=own)
+    return best if best < own else None
 
 
-def _contests(facts: Facts, name: str, namespace: str) -> Iterator[tuple[Rival, str, frozenset[str]]]:
-    """Rivals for `name`, the name that they contend by, and the namespaces in which they meet."""
+def _contenders(facts: Facts, name: str, place: str) -> Iterator[tuple[Rival, str]]:
+    """Rivals for `name` that serve `place`, and the name that they contend by."""
     for rival in facts.rivals:
         for other in rival.serves.keys() | {claim.host for claim in rival.claimed if not claim.gateway}:
             if other != name and (rival.key.namespace == facts.key.namespace or not overlaps(other, name)):
                 # Of one namespace the more specific name wins, which is no conflict.
                 continue
             served = rival.serves.get(other, frozenset(rival.since))
-            common = overlap(frozenset({namespace}), served)
-            if common:
-                yield rival, other, common
+            if place in served or EVERY_NAMESPACE in served:
+                yield rival, other
 
 
 def _right(claimed: Mapping[Claimed, datetime], name: str, since: Mapping[str, datetime], namespace: str) -> datetime:
@@ -240,7 +258,8 @@ def _right(claimed: Mapping[Claimed, datetime], name: str, since: Mapping[str, d
 
 
 def _steers(steers: Mapping[str, frozenset[str]], name: str, namespace: str) -> bool:
-    return bool(overlap(frozenset({namespace}), steers.get(name, frozenset())))
+    steered = steers.get(name, frozenset())
+    return namespace in steered or EVERY_NAMESPACE in steered
 
 
 def _exposed_by(facts: Facts, wanted: Claimed, claimed: Mapping[Claimed, datetime]) -> Key | None:

@@ -94,10 +94,10 @@ def exposed_port_conflicts(spec: EgressGatewaySpec) -> Iterator[Finding]:
             if taken != port or inside in (LISTENER_PORT, PLAIN_PORT):
                 message = f"{field}.port: {port} is taken inside the gateway's pods; use another"
                 yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, part)
-        for host in exposed.hosts:
-            owner = hosts.setdefault((exposed.listens_on, host), exposed.name)
+        for port, host in ((port, host) for port, _ in _ports_of(exposed) for host in exposed.hosts):
+            owner = hosts.setdefault((port, host), exposed.name)
             if owner != exposed.name:
-                message = f"{field}.hosts: {host} is exposed on port {exposed.listens_on} by {owner} already; remove it"
+                message = f"{field}.hosts: {host} is exposed on port {port} by {owner} already; remove it"
                 yield Finding(_ACCEPTED, Reason.HOST_CONFLICT, message, part)
 
 

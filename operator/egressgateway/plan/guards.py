@@ -14,7 +14,7 @@ from egressgateway.api.spec import EgressGatewaySpec, MeshHeadersMode
 from egressgateway.facts import EVERY_NAMESPACE, Facts
 from egressgateway.plan.consumers import Consumers
 from egressgateway.plan.findings import Finding, exposed_part
-from egressgateway.plan.hosts import is_allowed
+from egressgateway.plan.hosts import covers, is_allowed, overlaps
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 _FREE_SETTINGS: Final = frozenset({"replicas", "autoscaling", "resources"})
@@ -132,11 +132,16 @@ def _hosts(facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destin
     if destination.wildcard is not None and destination.wildcard.server is not None:
         named.append(("wildcard.server", destination.wildcard.server))
     for where, host in named:
+        if covers(f"*.{facts.mesh.cluster_domain}", host) or host == facts.mesh.cluster_domain:
+            message = f"{field}.{where}: {host} is inside of the cluster, whose domain is {facts.mesh.cluster_domain}"
+            yield Finding(_ACCEPTED, Reason.INVALID, f"{message}; remove it", destination.name)
         if not is_allowed(host, _patterns(class_spec.allowed_hosts), class_spec.denied_hosts or ()):
+            denied = next((found for found in class_spec.denied_hosts or () if overlaps(found, host)), "")
+            why = f", for it denies {denied}" if denied else ""
             yield Finding(
                 _ACCEPTED,
                 Reason.HOST_NOT_ALLOWED,
-                f"{field}.{where}: {facts.class_} does not allow {host}; ask the platform's admin, or remove it",
+                f"{field}.{where}: {facts.class_} does not allow {host}{why}; ask the platform's admin, or remove it",
                 destination.name,
             )
 

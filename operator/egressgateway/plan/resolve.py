@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -171,13 +171,21 @@ def _client_secret_flaw(facts: Facts, name: str, *, mutual: bool) -> _Flaw | Non
         return _missing(facts, name)
     if mutual and (flaw := _pair_flaw(facts, name)) is not None:
         return flaw
-    holders = [found for found in (secret, extra) if found is not None]
+    return _ca_flaw(facts, name, [found for found in (secret, extra) if found is not None])
+
+
+def _ca_flaw(facts: Facts, name: str, holders: Sequence[Manifest]) -> _Flaw | None:
+    """What is wrong with the CA that one of the Secrets `holders` has to have."""
     authorities = [_value(found, key) for found in holders for key in _CA_KEYS if key in _data(found)]
+    beside = ObjectRef("Secret", facts.key.namespace, name + CA_SUFFIX)
     if not authorities and beside not in facts.references.unreadable:
         # System roots are no fallback here: Envoy would wait for a CA that never comes (notes "istio-recipes" §2).
         message = f"Secret {name} has no CA: give it the key ca.crt, or make a Secret {name}{CA_SUFFIX} with it"
         return _Flaw(Reason.SECRET_INVALID, message)
-    if any(_parsed(authority) is None for authority in authorities):
+    parsed = [_parsed(authority) for authority in authorities]
+    if parsed and all(found and found[0].not_valid_after_utc <= facts.now for found in parsed):
+        return _Flaw(Reason.SECRET_INVALID, f"the CA of Secret {name} has expired; replace it")
+    if any(found is None for found in parsed):
         return _Flaw(Reason.SECRET_INVALID, f"the CA of Secret {name} is not a PEM certificate; replace it")
     return None
 
@@ -211,7 +219,7 @@ def _missing(facts: Facts, name: str) -> _Flaw:
 
 
 def _certificates_of(secret: Manifest) -> Iterator[x509.Certificate]:
-    for key in ("tls.crt", "cert"):
+    for key in ("tls.crt", "cert", *_CA_KEYS):
         yield from (_parsed(_value(secret, key)) or [])[:1] if key in _data(secret) else ()
 
 

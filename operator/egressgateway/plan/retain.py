@@ -27,8 +27,8 @@ class Retained:
         children: of parts that are kept, to be left as they are.
         narrowed: clients' ServiceEntries of kept parts, less the hosts that are steered no more, or by another part.
         servers: of the Gateway, to be carried over; likewise `subsets` of the DestinationRule, `rules` of the
-            AuthorizationPolicy for the ways that go, `service_ports` of the hop's Service, and `ports` at the
-            destinations that the NetworkPolicy leaves open.
+            AuthorizationPolicy for the ways that go, `identity_rules` all of it that name clients, `service_ports` of
+            the hop's Service, and `ports` at the destinations that the NetworkPolicy leaves open.
         draining: some of this only until the mesh has been told; a later plan of the same spec holds less.
     """
 
@@ -37,6 +37,7 @@ class Retained:
     servers: tuple[Manifest, ...] = ()
     subsets: tuple[Manifest, ...] = ()
     rules: tuple[Manifest, ...] = ()
+    identity_rules: tuple[Manifest, ...] = ()
     service_ports: tuple[Manifest, ...] = ()
     ports: frozenset[int] = frozenset()
     draining: bool = False
@@ -66,6 +67,7 @@ def retain(facts: Facts, hops: Iterable[Hop], kept: frozenset[str], site: Site) 
         servers=tuple(servers.values()),
         subsets=tuple(subsets.values()),
         rules=_rules_for(facts, site, servers.values()),
+        identity_rules=_identity_rules(facts, site),
         service_ports=_service_ports(facts, site) if servers else (),
         ports=ports,
         draining=bool((servers.keys() | subsets.keys()) - ways_for_good or ports - ports_for_good),
@@ -198,6 +200,12 @@ def _rules_for(facts: Facts, site: Site, servers: Iterable[Manifest]) -> tuple[M
     return tuple(
         rule for rule in live if any(names & set(condition.get("values") or ()) for condition in rule.get("when") or ())
     )
+
+
+def _identity_rules(facts: Facts, site: Site) -> tuple[Manifest, ...]:
+    """Rules of the live AuthorizationPolicy that grant somebody something, those for ports left out."""
+    live = _live_list(facts, ObjectRef("AuthorizationPolicy", facts.key.namespace, site.object_name), "rules")
+    return tuple(rule for rule in live if "from" in rule)
 
 
 def _service_ports(facts: Facts, site: Site) -> tuple[Manifest, ...]:

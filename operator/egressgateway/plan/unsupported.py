@@ -25,6 +25,12 @@ def unsupported_in_class(facts: Facts, spec: EgressGatewayClassSpec) -> Iterator
     """Fields of the class that every object of it would need."""
     if spec.provider is Provider.APISIX:
         yield f"{facts.class_}: spec.provider {spec.provider} is not supported yet; use a class with provider Istio"
+    template = spec.dedicated.pod_template.as_json() if spec.dedicated and spec.dedicated.pod_template else {}
+    for name in ("serviceAccountName", "serviceAccount"):
+        if name in (template.get("spec") or {}):
+            # Clients insist on the gateway's own identity.
+            field = f"spec.dedicated.podTemplate.spec.{name}"
+            yield f"{facts.class_}: {field}: each gateway has an account of its own; remove it"
     if spec.shared is not None and facts.mesh_config.scopes_gateways:
         # A Gateway in the object's namespace would select nothing, and the hop would end nowhere.
         yield (

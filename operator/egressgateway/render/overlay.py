@@ -41,9 +41,14 @@ def _merge(base: Any, overlay: Any, field: str) -> Any:
     if isinstance(base, Mapping) and isinstance(overlay, Mapping):
         return _merge_maps(base, overlay, field)
     key = _MERGE_KEYS.get(field)
-    if key is not None and isinstance(base, list) and isinstance(overlay, (list, tuple)):
+    if key is not None and isinstance(base, list) and _are_maps(overlay):
         return _merge_lists(base, overlay, key)
     return overlay
+
+
+def _are_maps(overlay: Any) -> bool:
+    """Whether it is a list of objects. What is none replaces ours, and is the API server's to refuse."""
+    return isinstance(overlay, (list, tuple)) and all(isinstance(item, Mapping) for item in overlay)
 
 
 def _merge_maps(base: Mapping[str, Any], overlay: Mapping[str, Any], field: str) -> dict[str, Any]:

@@ -144,7 +144,8 @@ class _View:
 
 
 def _judged(type_: ConditionType, findings: Sequence[Finding]) -> Condition:
-    own = [finding for finding in findings if finding.condition is type_]
+    # What takes out the part comes first: it is what others, and people, have to know.
+    own = sorted((finding for finding in findings if finding.condition is type_), key=lambda found: found.partial)
     if not own:
         return _succeeded(type_)
     return Condition(type_, "False", own[0].reason, _joined(finding.message for finding in own))

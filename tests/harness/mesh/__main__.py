@@ -35,8 +35,11 @@ def main() -> int:
     return 0
 
 
-def build_tools(_: argparse.Namespace) -> None:
+def build_tools(arguments: argparse.Namespace) -> None:
     """Build what is missing and print where it lies."""
+    if arguments.where_possible and (lacking := missing()):
+        _say(f"without the mesh tier: {lacking}")
+        return
     tools.obtain(Progress())
     found = tools.obtain_mesh(Progress())
     for path in (found.istioctl, found.discovery, found.agent, found.bootstrap, found.envoy):
@@ -113,9 +116,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
 
     command = commands.add_parser("tools", help="build and cache istiod, its agent and istioctl")
+    command.add_argument("--where-possible", action="store_true", help="do nothing on a machine that cannot run a mesh")
     command.set_defaults(run=build_tools)
 
-    for name, run, text in (("up", up, "start a mesh in the background; prints its kubeconfig"), ("down", down, "stop it")):
+    for name, run, text in (
+        ("up", up, "start a mesh in the background; prints its kubeconfig"),
+        ("down", down, "stop it"),
+    ):
         command = commands.add_parser(name, help=text)
         command.add_argument("--directory", type=Path, default=DIRECTORY)
         command.set_defaults(run=run)

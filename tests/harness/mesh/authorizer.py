@@ -1,8 +1,9 @@
 """
-What runs in a pod for a container with OPA's image: an external authorizer that denies requests with the header `x-deny: true`.
+What runs in a pod for a container with OPA's image: an external authorizer that denies requests with the header
+`x-deny: true`.
 
-It speaks Envoy's `envoy.service.auth.v3.Authorization` over gRPC, as OPA's plugin does, and knows just enough of its messages: headers stand in
-the request as text, and an answer is a status and its code.
+It speaks Envoy's `envoy.service.auth.v3.Authorization` over gRPC, as OPA's plugin does, and knows just enough of its
+messages: headers stand in the request as text, and an answer is a status and its code.
 """
 
 from __future__ import annotations

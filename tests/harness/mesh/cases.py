@@ -1,13 +1,15 @@
 """
-Traffic cases: tables of who asks for what, what comes of it, and what the server on the other side saw. Read here, run by `run_case`.
+Traffic cases: tables of who asks for what, what comes of it, and what the server on the other side saw. Read here;
+`runner` runs them.
 
-A case is a YAML file: `about`, and `steps` that follow each other. A step applies and deletes objects, waits, and then holds a table:
+A case is a YAML file: `about`, and `steps` that follow each other. A step applies and deletes objects, waits, and then
+holds a table:
 
     - apply: [manifests…]               any objects; namespaces are made as they are named
       secrets: {payments/cli: client}   Secrets with certificates, see `world.secrets`
       delete: [egressgateway/payments/partners]
       mesh: {outboundTrafficPolicy: {mode: ALLOW_ANY}}       settings of the mesh itself, until the end of the case
-      until: {payments/partners: {Ready: Ready}}     reasons of conditions; of a destination: `{destination/api: {Steered: Steered}}`
+      until: {payments/partners: {Ready: Ready, destination/api: {Steered: Steered}}}       reasons of conditions
       traffic:
       - from: payments/app              namespace/service account; ` plain`: without a sidecar; `world`: from outside
         request: GET http://api.example.com/   or GRPC host:port, TCP host:port
@@ -16,12 +18,14 @@ A case is a YAML file: `about`, and `steps` that follow each other. A step appli
         identity: rogue payments/app    a client certificate of curl's, see `identities`
         expect: {status: 200, through: payments/partners, sni: api.example.com}
 
-In `request` and `options`, `{namespace/name}` is the address in the status of that EgressGateway, `{hop namespace/name}` host and port at
-which clients in the mesh reach it, `{service namespace/name}` the address of a Service's load balancer.
+In `request` and `options`, `{namespace/name}` is the address in the status of that EgressGateway, `{hop
+namespace/name}` host and port at which clients in the mesh reach it, `{service namespace/name}` the address of a
+Service's load balancer.
 
-`expect: refused` means: somebody took the connection, no server of the world saw anything, and the client got no success. `status` is HTTP's, 200 for TCP. `through` is
-the EgressGateway whose pods the server saw, or `direct`. `sni`, `client` (its certificate's name), `authority`, `path`, `method`, `dialled` (the
-name whose address was connected to), `port`, `protocol`, `bytes` are by the server's word; `tls: false` is plain text. `headers` are what the server got,
+`expect: refused` means: somebody took the connection, no server of the world saw anything, and the client got no
+success. `status` is HTTP's, 200 for TCP. `through` is the EgressGateway whose pods the server saw, or `direct`. `sni`,
+`client` (its certificate's name), `authority`, `path`, `method`, `dialled` (the name whose address was connected to),
+`port`, `protocol`, `bytes` are by the server's word; `tls: false` is plain text. `headers` are what the server got,
 `absent` names that it did not; `answer` headers of the response. `requests` is how often servers saw the request.
 
 Every request that leaves through a gateway is checked for what must never leave a mesh, unless `leaks` names
@@ -30,37 +34,32 @@ what may, or says `any`: to a Service of one's own.
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-from egressgateway.refs import EGRESS_GATEWAY
-from harness.mesh import istio
-from harness.mesh.clients import Answer, Client, Clients, ensure_namespace
-from harness.mesh.identities import identity
-from harness.mesh.layout import CLUSTER_DOMAIN
-from harness.mesh.mesh import Mesh
-from harness.mesh.world.secrets import secret
 from harness.rest import Object
-from harness.wait import eventually
 
-LEAKS: Final = re.compile(
-    r"^(x-forwarded-.*|x-envoy-.*|x-request-id|x-istio-.*|x-b3-.*|b3|traceparent|tracestate|baggage|forwarded|via)$"
-)
-"""Headers that proxies of a mesh set, and that no external server has any business with."""
-
-_PLACE: Final = re.compile(r"\{(hop |service )?([a-z0-9-]+)/([a-z0-9-]+)\}")
-_NOWHERE: Final = re.compile(r"Couldn't connect|Could not resolve|ConnectionRefused|gaierror")
 _STEP: Final = {"about", "apply", "secrets", "delete", "until", "traffic", "mesh"}
 _ROW: Final = {"about", "from", "request", "headers", "options", "identity", "expect"}
 _EXPECT: Final = {
-    *("status", "through", "sni", "client", "authority", "path", "method", "dialled", "port", "protocol", "bytes", "tls"),
+    *(
+        "status",
+        "through",
+        "sni",
+        "client",
+        "authority",
+        "path",
+        "method",
+        "dialled",
+        "port",
+        "protocol",
+        "bytes",
+        "tls",
+    ),
     *("headers", "absent", "answer", "requests", "leaks"),
 }
 
@@ -108,14 +107,10 @@ class Case:
     about: str
     steps: tuple[Step, ...]
 
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What came of one row."""
-
-    row: Row
-    answer: Answer
-    faults: tuple[str, ...]
+    @property
+    def namespaces(self) -> set[str]:
+        """Where it has objects."""
+        return {each["metadata"].get("namespace", "") for step in self.steps for each in step.apply} - {""}
 
 
 def load_case(path: Path) -> Case:
@@ -128,156 +123,6 @@ def load_case(path: Path) -> Case:
     document = yaml.safe_load(path.read_text())
     _known(document, {"about", "steps"}, path.name)
     return Case(path.stem, document["about"], tuple(_step(each, path.name) for each in document["steps"]))
-
-
-def run_step(mesh: Mesh, clients: Clients, step: Step) -> Iterator[Result]:
-    """
-    Do a step and try its table, a row after the other.
-
-    Raises:
-        TimeoutError: what is waited for does not come.
-        AssertionError: the API server refuses an object, with its words.
-    """
-    apply_step(mesh, step)
-    for name, conditions in step.until.items():
-        for subject, wanted in conditions.items():
-            parts = wanted if isinstance(wanted, dict) else {subject: wanted}
-            part = subject.removeprefix("destination/") if isinstance(wanted, dict) else ""
-            for condition, reason in parts.items():
-                eventually(partial(_has_condition, mesh, name, part, condition, reason), what=f"{name} {part} {condition}={reason}")
-    # Clients first: a new one is sent the whole configuration.
-    senders = {row.who: sender(clients, row.who) for row in step.traffic}
-    mesh.settle()
-    for row in step.traffic:
-        yield try_row(mesh, senders[row.who], row)
-
-
-def apply_step(mesh: Mesh, step: Step) -> None:
-    """Write what a step writes."""
-    if step.mesh:
-        istio.configure(mesh.cluster, dict(step.mesh))
-    for manifest in step.apply:
-        if namespace := manifest["metadata"].get("namespace"):
-            ensure_namespace(mesh, namespace)
-    secrets = [secret(mesh.certificates, name, kind) for name, kind in step.secrets.items()]
-    if written := [*step.apply, *secrets]:
-        documents = "\n---\n".join(json.dumps(each) for each in written)
-        mesh.cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=documents)
-    for reference in step.delete:
-        kind, *namespace, name = reference.split("/")
-        where = ("--namespace", *namespace) if namespace else ()
-        mesh.cluster.kubectl("delete", kind, name, *where, "--ignore-not-found", "--timeout=60s")
-
-
-def clean_up(mesh: Mesh, case: Case) -> None:
-    """Delete what a case made, gateways first and for good; namespaces and clients stay for the next."""
-    settings = {name: istio.OWN.get(name) for step in case.steps for name in step.mesh}
-    if settings:
-        istio.configure(mesh.cluster, settings)
-    made = {(each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"]) for step in case.steps for each in step.apply}
-    made |= {("Secret", *name.split("/")) for step in case.steps for name in step.secrets}  # type: ignore[misc]
-    for first in (True, False):
-        for kind, namespace, name in sorted(made):
-            if kind != "Namespace" and (kind == EGRESS_GATEWAY.kind) is first:
-                where = ("--namespace", namespace) if namespace else ()
-                mesh.cluster.kubectl("delete", kind.lower(), name, *where, "--ignore-not-found", "--timeout=60s")
-
-
-def try_row(mesh: Mesh, client: Client, row: Row) -> Result:
-    """One request, compared with what is expected."""
-    gateways = _gateways(mesh)
-    mark = mesh.journal.mark()
-    answer = send(mesh, client, row)
-    saw = list(mesh.journal.since(mark))
-    return Result(row, answer, tuple(_faults(row, answer, saw, gateways)))
-
-
-def send(mesh: Mesh, client: Client, row: Row) -> Answer:
-    """The request of a row."""
-    place = partial(_place, mesh)
-    verb, _, target = _PLACE.sub(place, row.request).partition(" ")
-    options = tuple(_PLACE.sub(place, each) for each in row.options)
-    if verb in ("GRPC", "TCP"):
-        host, _, port = target.rpartition(":")
-        return client.grpc(host, int(port)) if verb == "GRPC" else client.tcp(host, int(port))
-    certificate = ("--insecure", "--cert", str(identity(mesh, row.identity))) if row.identity else ()
-    return client.request(target, method=verb, headers=row.headers, options=(*options, *certificate))
-
-
-def sender(clients: Clients, who: str) -> Client:
-    """The client that a row names."""
-    if who == "world":
-        return clients.outside()
-    name, _, plain = who.partition(" ")
-    namespace, _, account = name.partition("/")
-    return clients.get(namespace, account, sidecar=plain != "plain")
-
-
-def _faults(row: Row, answer: Answer, saw: list[Object], gateways: Mapping[str, str]) -> Iterator[str]:
-    """What differs from the expectation, one phrase each."""
-    if row.refused:
-        if _NOWHERE.search(answer.error):
-            # Nothing is proved where nobody listens.
-            yield answer.error.strip()
-        if saw:
-            yield f"a server saw it: {json.dumps(saw[0])}"
-        if 200 <= answer.status < 300:
-            yield f"answered with {answer.status}"
-        return
-    expect = row.expect
-    if answer.status != expect.get("status", 200):
-        yield f"status {answer.status} {answer.error}".strip()
-    seen = saw[-1] if saw else {}
-    tls = seen.get("tls") or {}
-    found = {**seen, "sni": tls.get("sni"), "client": tls.get("client"), "tls": bool(tls), "requests": len(saw)}
-    found["through"] = gateways.get(seen.get("peer", ""), "direct") if seen else None
-    for name in expect.keys() - {"status", "headers", "absent", "answer", "leaks"}:
-        if found.get(name) != expect[name]:
-            yield f"{name} {found.get(name)!r}"
-    got = seen.get("headers") or {}
-    yield from (f"header {name} {got.get(name)!r}" for name, value in expect.get("headers", {}).items() if got.get(name) != value)
-    yield from (f"header {name} is there" for name in expect.get("absent", ()) if name in got)
-    yield from (
-        f"answer's {name} {answer.headers.get(name)!r}"
-        for name, value in expect.get("answer", {}).items()
-        if answer.headers.get(name) != str(value)
-    )
-    if found["through"] not in (None, "direct") and expect.get("leaks") != "any":
-        yield from (f"{name} leaks" for name in got if LEAKS.match(name) and name not in expect.get("leaks", ()))
-
-
-def _gateways(mesh: Mesh) -> dict[str, str]:
-    """Addresses of gateways' pods, with `namespace/name` of the EgressGateway or of the pod's own gateway."""
-    pods = mesh.cluster.rest.items("/api/v1/pods")
-    named = ((each, each["metadata"].get("labels") or {}) for each in pods)
-    return {
-        each["status"]["podIP"]: f"{each['metadata']['namespace']}/{labels.get('egressgateway.dev/gateway') or labels.get('istio')}"
-        for each, labels in named
-        if each.get("status", {}).get("podIP") and {"egressgateway.dev/gateway", "istio"} & labels.keys()
-    }
-
-
-def _place(mesh: Mesh, found: re.Match[str]) -> str:
-    kind, namespace, name = found.groups()
-    if not kind:
-        gateway = mesh.cluster.rest.get(EGRESS_GATEWAY.path(namespace, name))
-        return str(gateway["status"]["addresses"][0]["value"])
-    own = name if kind == "service " else f"{name}-egress"
-    service = mesh.cluster.rest.get(f"/api/v1/namespaces/{namespace}/services/{own}")
-    if kind == "service ":
-        return str(service["status"]["loadBalancer"]["ingress"][0]["ip"])
-    return f"{own}.{namespace}.svc.{CLUSTER_DOMAIN}:{service['spec']['ports'][0]['port']}"
-
-
-def _has_condition(mesh: Mesh, name: str, part: str, condition: str, reason: str) -> bool:
-    gateway = mesh.cluster.rest.get(EGRESS_GATEWAY.path(*name.split("/")))
-    status = gateway.get("status") or {}
-    if part:
-        status = next(each for each in status.get("destinations") or () if each["name"] == part)
-    found = next(each for each in status.get("conditions") or () if each["type"] == condition)
-    assert found["observedGeneration"] == gateway["metadata"]["generation"], found
-    assert found["reason"] == reason, found
-    return True
 
 
 def _step(document: Object, where: str) -> Step:

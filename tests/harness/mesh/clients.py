@@ -76,14 +76,16 @@ class Client:
         ]
         return _answer(self._run(argv, body or b""))
 
-    def grpc(self, host: str, port: int, method: str = "/test.Echo/Call") -> Answer:
+    def grpc(self, host: str, port: int, metadata: Mapping[str, str] | None = None) -> Answer:
         """One call without a message worth the name; the answer's trailers are in `headers`."""
-        headers = {"content-type": "application/grpc", "te": "trailers"}
-        url = f"http://{host}:{port}{method}"
+        headers = {"content-type": "application/grpc", "te": "trailers", **(metadata or {})}
+        url = f"http://{host}:{port}/test.Echo/Call"
         return self.request(url, method="POST", headers=headers, options=("--http2-prior-knowledge",), body=GRPC_EMPTY)
 
     def tcp(self, host: str, port: int) -> Answer:
-        """Connect, send a line, and read what the server tells of the connection. `status` is 200 if it told anything."""
+        """
+        Connect, send a line, and read what the server tells of the connection. `status` is 200 if it told anything.
+        """
         done = self._run([sys.executable, "-S", "-E", str(DIAL), host, str(port)])
         with suppress(ValueError):
             return Answer(200, seen=json.loads(done), body=done.decode())
@@ -94,7 +96,9 @@ class Client:
 
 
 class Clients:
-    """The client pods of a mesh, one for each service account that was asked for. They stay for as long as the mesh does."""
+    """
+    The client pods of a mesh, one for each service account that was asked for. They stay for as long as the mesh does.
+    """
 
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
@@ -113,8 +117,14 @@ class Clients:
             labels = {"app": name, INJECT: str(sidecar).lower()}
             self._create(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": service_account}})
             container = {"name": "app", "image": "none"}
-            spec = {"serviceAccountName": service_account, "containers": [container], "terminationGracePeriodSeconds": 1}
-            self._create(f"/api/v1/namespaces/{namespace}/pods", {"metadata": {"name": name, "labels": labels}, "spec": spec})
+            spec = {
+                "serviceAccountName": service_account,
+                "containers": [container],
+                "terminationGracePeriodSeconds": 1,
+            }
+            self._create(
+                f"/api/v1/namespaces/{namespace}/pods", {"metadata": {"name": name, "labels": labels}, "spec": spec}
+            )
         eventually(lambda: is_ready(self._mesh.cluster.rest.get(path)), what=f"the client {namespace}/{name}")
         address = self._mesh.cluster.rest.get(path)["status"]["podIP"]
         return Client(f"{namespace}/{name}", self._mesh.pod_netns(namespace, name), address)

@@ -1,8 +1,8 @@
 """
 What a container's specification says about its process: command, environment, identity. Pure; `sandbox` starts it.
 
-By the rules of the real kubelet where a proxy depends on them: variables that name others, fields of the pod, resources in units of a
-divisor (kubernetes.io, "Define Dependent Environment Variables", "Downward API").
+By the rules of the real kubelet where a proxy depends on them: variables that name others, fields of the pod, resources
+in units of a divisor (kubernetes.io, "Define Dependent Environment Variables", "Downward API").
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ NODE_RESOURCES = {"limits.cpu": "2", "limits.memory": "4Gi", "requests.cpu": "0"
 
 _REFERENCE = re.compile(r"\$(\$?)\(([A-Za-z_.-][A-Za-z0-9_.-]*)\)")
 _KEYED = re.compile(r"^metadata\.(labels|annotations)\['(.+)'\]$")
-_SUFFIXES = {"": 1, "m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+_SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container of a pod. `sidecar`: started before the others and left running, an init container that restarts."""
+    """
+    One container of a pod. `sidecar`: started before the others and left running, an init container that restarts.
+    """
 
     name: str
     spec: Object
@@ -148,4 +150,6 @@ def _quantity(text: str) -> Decimal:
     found = re.match(r"^([0-9.]+)(m|[kMG]|[KMG]i)?$", str(text))
     if not found:
         raise LookupError(f"not a quantity that is known here: {text!r}")
+    if found[2] == "m":
+        return Decimal(found[1]) / 1000
     return Decimal(found[1]) * _SUFFIXES[found[2] or ""]

@@ -1,5 +1,6 @@
 """
-What an event costs the requests that are under way: a client at a steady rate, and a watch over what the status says meanwhile.
+What an event costs the requests that are under way: a client at a steady rate, and a watch over what the status says
+meanwhile.
 
     with Traffic(client, "http://api.example.com/") as traffic:
         …                               the event
@@ -83,6 +84,10 @@ class Report:
         last = max((index for index, each in enumerate(self.samples) if each.ok), default=-1)
         return Report(self.own, self.samples[: last + 1])
 
+    def since(self, moment: float) -> Report:
+        """What was sent from a moment on."""
+        return Report(self.own, tuple(each for each in self.samples if each.at >= moment))
+
     def line(self, event: str) -> str:
         """A line of the table."""
         lost = ", ".join(f"{count} × {outcome}" for outcome, count in sorted(self.lost.items())) or "0"
@@ -139,14 +144,20 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """What the status of an object said from a moment on; conditions of the object by type, of its destinations by `name/type`."""
+    """
+    What the status of an object said from a moment on; conditions of the object by type, of its destinations by
+    `name/type`.
+    """
 
     at: float
     conditions: dict[str, str]
 
 
 class StatusWatch:
-    """Notes what the status of one EgressGateway says for as long as the `with` block lasts, with the time of this machine."""
+    """
+    Notes what the status of one EgressGateway says for as long as the `with` block lasts, with the time of this
+    machine.
+    """
 
     def __init__(self, kubeconfig: Path, namespace: str, name: str) -> None:
         self._rest = Rest(kubeconfig)
@@ -184,7 +195,8 @@ class StatusWatch:
 
 def lies(report: Report, stands: Iterable[Stand], condition: str, tolerance_seconds: float) -> list[str]:
     """
-    Moments at which a condition was True while requests failed for longer than `tolerance_seconds`, or False while they were answered as long.
+    Moments at which a condition was True while requests failed for longer than `tolerance_seconds`, or False while they
+    were answered as long.
 
     Only stretches within one stand count: what the status said after the change has as long to be true.
     """

@@ -1,4 +1,6 @@
-"""Names to addresses over UDP and TCP: as much of RFC 1035 as resolvers of proxies and programs ask for. A records only."""
+"""
+Names to addresses over UDP and TCP: as much of RFC 1035 as resolvers of proxies and programs ask for. A records only.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ NO_ERROR: Final = 0
 SERVER_FAILURE: Final = 2
 NAME_ERROR: Final = 3
 TTL_SECONDS: Final = 5
+PATIENCE_SECONDS: Final = 2
 
 Handler = Callable[[bytes], Awaitable[bytes]]
 """A query's bytes to the answer's."""
@@ -70,7 +73,7 @@ async def serve(address: str, handler: Handler) -> None:
         transport.close()
 
 
-async def ask(server: str, message: bytes, timeout: float = 2) -> bytes:
+async def ask(server: str, message: bytes) -> bytes:
     """
     Another server's answer to a query, as it comes.
 
@@ -82,7 +85,7 @@ async def ask(server: str, message: bytes, timeout: float = 2) -> bytes:
     transport, _ = await loop.create_datagram_endpoint(lambda: _Answer(answer), remote_addr=(server, 53))
     try:
         transport.sendto(message)
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return await answer
     finally:
         transport.close()

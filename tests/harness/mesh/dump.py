@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 LOOKS = (
     ("get", "pods", "--all-namespaces", "--output=wide"),
-    ("get", "egressgateways,serviceentries,gateways.networking.istio.io,virtualservices,destinationrules", "--all-namespaces"),
+    (
+        "get",
+        "egressgateways,serviceentries,gateways.networking.istio.io,virtualservices,destinationrules",
+        "--all-namespaces",
+    ),
     ("get", "egressgateways", "--all-namespaces", "--output=yaml"),
 )
 TAIL_LINES = 15

@@ -31,8 +31,8 @@ def identity(mesh: Mesh, text: str) -> Path:
     """
     A PEM file with certificate and key for `FORM namespace/account`, for curl's `--cert`.
 
-    Forms are `mesh`: as istiod would issue it; `foreign-domain`: by the same authority for another trust domain; `rogue`: of an authority
-    that nobody knows, for the mesh's trust domain.
+    Forms are `mesh`: as istiod would issue it; `foreign-domain`: by the same authority for another trust domain;
+    `rogue`: of an authority that nobody knows, for the mesh's trust domain.
 
     Raises:
         LookupError: another form.

@@ -1,7 +1,8 @@
 """
 A sidecar's interception: rules of nftables from the arguments of the init container that would set them with iptables.
 
-They are those of Istio's `istio-iptables` in REDIRECT mode (istio.io, `tools/istio-iptables`), as far as the injector asks for them.
+They are those of Istio's `istio-iptables` in REDIRECT mode (istio.io, `tools/istio-iptables`), as far as the injector
+asks for them.
 """
 
 from __future__ import annotations

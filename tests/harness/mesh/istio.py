@@ -1,8 +1,8 @@
 """
 istiod: what its installation puts into the cluster, its process, and whether every proxy has what it was sent.
 
-The objects are those of `istioctl manifest generate`. Changed is only what a process outside of a pod needs, and what Envoy as its
-project builds it does not have: Istio's own filters for metrics (notes "mesh-harness" §3).
+The objects are those of `istioctl manifest generate`. Changed is only what a process outside of a pod needs, and what
+Envoy as its project builds it does not have: Istio's own filters for metrics (notes "mesh-harness" §3).
 """
 
 from __future__ import annotations
@@ -62,7 +62,14 @@ OWN: Final[Object] = {
 }
 """Settings of the mesh that differ from Istio's defaults."""
 
-_KINDS: Final = {"ServiceAccount", "ConfigMap", "Service", "Deployment", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"}
+_KINDS: Final = {
+    "ServiceAccount",
+    "ConfigMap",
+    "Service",
+    "Deployment",
+    "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration",
+}
 
 
 def generate(istioctl: Path, host: str) -> list[Object]:
@@ -92,7 +99,10 @@ def _generate(istioctl: Path) -> list[Object]:
 
 
 def mesh_config(found: str, proxy: Object) -> str:
-    """The mesh's configuration, with `proxy` in its `defaultConfig`: as generated, but for what this tier's Envoy does not have."""
+    """
+    The mesh's configuration, with `proxy` in its `defaultConfig`: as generated, but for what this tier's Envoy does not
+    have.
+    """
     config = yaml.safe_load(found)
     # It names `istio.stats`.
     config.pop("defaultProviders", None)
@@ -202,7 +212,9 @@ def _endpoints(objects: list[Object]) -> Iterator[Object]:
 
 
 def admits_pods(cluster: Cluster) -> bool:
-    """Whether istiod has put its authority into its webhooks, without which kube-apiserver refuses every pod of the mesh."""
+    """
+    Whether istiod has put its authority into its webhooks, without which kube-apiserver refuses every pod of the mesh.
+    """
     path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{INJECTOR}"
     return all(each["clientConfig"].get("caBundle") for each in cluster.rest.get(path)["webhooks"])
 

@@ -1,4 +1,6 @@
-"""The kubelet and scheduler of the one node: every pod is bound to it and lives there. What a pod's life is, is in `pods`."""
+"""
+The kubelet and scheduler of the one node: every pod is bound to it and lives there. What a pod's life is, is in `pods`.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,8 @@ class Kubelet:
     async def run(self) -> None:
         """Serve the cluster, through restarts of its API server."""
         await self._register()
-        async with asyncio.TaskGroup() as self._tasks, aclosing(follow(self._api.session, "/api/v1/pods")) as events:  # type: ignore[type-var]
+        followed = aclosing(follow(self._api.session, "/api/v1/pods"))  # type: ignore[type-var]
+        async with asyncio.TaskGroup() as self._tasks, followed as events:
             async for event in events:
                 self._changed(event)
 
@@ -92,8 +95,8 @@ class Kubelet:
                 self._bound.add(uid)
                 self._tasks.create_task(self._bind(pod))
         elif pod["spec"]["nodeName"] == NODE_NAME:
-            self._lives[uid] = life = self._new(pod)
-            self._tasks.create_task(self._live(uid, life))
+            self._lives[uid] = self._new(pod)
+            self._tasks.create_task(self._live(uid, self._lives[uid]))
 
     def _new(self, pod: Object) -> PodLife:
         metadata = pod["metadata"]
@@ -125,7 +128,9 @@ class Kubelet:
         metadata = pod["metadata"]
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/binding"
         target = {"apiVersion": "v1", "kind": "Node", "name": NODE_NAME}
-        await self._insist("POST", path, {"metadata": {"name": metadata["name"], "uid": metadata["uid"]}, "target": target})
+        await self._insist(
+            "POST", path, {"metadata": {"name": metadata["name"], "uid": metadata["uid"]}, "target": target}
+        )
 
     async def _register(self) -> None:
         # istiod goes by the version when it decides how sidecars are started.
@@ -133,7 +138,9 @@ class Kubelet:
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE_NAME}}
         condition = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "pods are processes"}
         info = {
-            **dict.fromkeys(("machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion"), ""),
+            **dict.fromkeys(
+                ("machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion"), ""
+            ),
             "kubeletVersion": version,
             "kubeProxyVersion": version,
             "operatingSystem": "linux",

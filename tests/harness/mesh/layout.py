@@ -1,29 +1,36 @@
-"""Who lives at which address of a mesh. All of it is within network namespaces, so that several meshes may run side by side."""
+"""
+Who lives at which address of a mesh. All of it is within network namespaces, so that several meshes may run side by
+side.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 from typing import Final
 
-POD_NETWORK: Final = ipaddress.ip_network("10.244.0.0/16")
+POD_NETWORK: Final = ipaddress.IPv4Network("10.244.0.0/16")
 NODE_IP: Final = "10.244.0.1"
 """The node: kubelet, istiod, and every pod's way out."""
 
-SERVICE_NETWORK: Final = ipaddress.ip_network("10.96.0.0/16")
+SERVICE_NETWORK: Final = ipaddress.IPv4Network("10.96.0.0/16")
 DNS_IP: Final = "10.96.0.10"
 CLUSTER_DOMAIN: Final = "cluster.local"
 
-LOAD_BALANCER_NETWORK: Final = ipaddress.ip_network("192.0.2.0/24")
+LOAD_BALANCER_NETWORK: Final = ipaddress.IPv4Network("192.0.2.0/24")
 
-WORLD_NETWORK: Final = ipaddress.ip_network("198.19.0.0/16")
-"""Every external name has an address of its own here: a server can tell which name was meant, even where no byte says it."""
+WORLD_NETWORK: Final = ipaddress.IPv4Network("198.19.0.0/16")
+"""
+Every external name has an address of its own here: a server can tell which name was meant, even where no byte says it.
+"""
 
 WORLD_IP: Final = "198.19.0.1"
 WORLD_DNS_IP: Final = "198.19.0.53"
-DEAD_NETWORK: Final = ipaddress.ip_network("198.19.254.0/24")
+DEAD_NETWORK: Final = ipaddress.IPv4Network("198.19.254.0/24")
 """Part of the world where nobody lives: packets come back as unreachable."""
-LINK_NETWORKS: Final = ipaddress.ip_network("198.18.0.0/16")
-"""Of these a /30 links the machine, where kube-apiserver and the operator run, with the node. (RFC 2544: routed nowhere.)"""
+LINK_NETWORKS: Final = ipaddress.IPv4Network("198.18.0.0/16")
+"""
+Of these a /30 links the machine, where kube-apiserver and the operator run, with the node. (RFC 2544: routed nowhere.)
+"""
 
 NODE_NAME: Final = "mesh-node"
 PROXY_UID: Final = 1337

@@ -1,9 +1,10 @@
 """
 A program for a pod: GETs a URL at a steady rate until it is told to end, and notes what came of each request.
 
-Open loop: a request is sent when its time has come, whatever became of those before, as clients that know nothing of each other do. Each
-has a connection of its own. A line of standard output for each request: when it was sent (seconds since the epoch), what came (a status, or the
-name of an error), the address from which the server was reached (`-` where no server answered), and how long it took (milliseconds).
+Open loop: a request is sent when its time has come, whatever became of those before, as clients that know nothing of
+each other do. Each has a connection of its own. A line of standard output for each request: when it was sent (seconds
+since the epoch), what came (a status, or the name of an error), the address from which the server was reached (`-`
+where no server answered), and how long it took (milliseconds).
 """
 
 from __future__ import annotations

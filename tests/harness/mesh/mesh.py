@@ -1,8 +1,9 @@
 """
 A whole mesh on this machine: control plane, node, istiod and the world; started, found again, stopped.
 
-kube-apiserver runs in the machine's own namespace, at an address of a link that leads to the node and nowhere else, so that kubectl and
-an operator reach it as they are. All the rest has namespaces without a way out. Whatever is lost track of is found by its prefix.
+kube-apiserver runs in the machine's own namespace, at an address of a link that leads to the node and nowhere else, so
+that kubectl and an operator reach it as they are. All the rest has namespaces without a way out. Whatever is lost track
+of is found by its prefix.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -45,7 +46,18 @@ for argument; do
 done
 exec {envoy} "$@"
 """
-"""Envoy as pods start it: a line of the access log is there 20 ms after its request, where the agent asks for a second."""
+"""
+Envoy as pods start it: a line of the access log is there 20 ms after its request, where the agent asks for a second.
+"""
+
+
+FENCE = """table ip fence {
+ chain forward {
+  type filter hook forward priority 0;
+  oifname machine reject;
+ }
+}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +126,9 @@ class Mesh:
     def running(self) -> bool:
         return self.cluster.running() and all(each.alive() for each in self.processes.values())
 
-    def start(self, *, definitions: tuple[Path, ...], owner: int | None, say: Callable[[str], None] = lambda _: None) -> None:
+    def start(
+        self, *, definitions: tuple[Path, ...], owner: int | None, say: Callable[[str], None] = lambda _: None
+    ) -> None:
         """
         Start everything in an empty directory and return when pods would run; else leave nothing behind.
 
@@ -207,6 +221,20 @@ class Mesh:
 
         eventually(quiet, timeout=timeout, what="istiod and proxies in step", interval=0.1)
 
+    def analyze(self, namespaces: Iterable[str]) -> list[str]:
+        """What `istioctl analyze` finds wrong with objects of these namespaces, a message each: code, object, words."""
+        argv = [str(self._tools.istioctl), "analyze", "--all-namespaces", "--output", "json"]
+        argv += ["--kubeconfig", str(self.kubeconfig)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        # Its exit code says whether there are errors; without JSON it has failed itself.
+        listed = [(each.get("origin", ""), each) for each in json.loads(done.stdout or done.stderr)]
+        ours = tuple(f" {namespace}/" for namespace in namespaces)
+        return [
+            f"{each['code']} {origin}: {each['message']}"
+            for origin, each in listed
+            if any(part in origin for part in ours)
+        ]
+
     def pod_directory(self, namespace: str, name: str) -> Path:
         """
         Directory of a pod: its containers' logs, the name of its network namespace in the file `netns`.
@@ -240,7 +268,11 @@ class Mesh:
     def _copy_programs(self) -> None:
         # Proxies are not root, and the user's cache is often closed to others.
         place = self.directory / "programs"
-        for path, name in ((self._tools.envoy, "envoy"), (self._tools.agent, "pilot-agent"), (self._tools.bootstrap, "bootstrap.json")):
+        for path, name in (
+            (self._tools.envoy, "envoy"),
+            (self._tools.agent, "pilot-agent"),
+            (self._tools.bootstrap, "bootstrap.json"),
+        ):
             shutil.copyfile(path, place / name)
             (place / name).chmod(0o755)
         wrapper = place / "start-envoy"
@@ -282,7 +314,7 @@ class Mesh:
         )
         node.sysctl(net_ipv4_ip_forward=1)
         # Pods may not reach the machine: it would be a way past everything.
-        node.nft("table ip fence {\n chain forward {\n  type filter hook forward priority 0;\n  oifname machine reject;\n }\n}")
+        node.nft(FENCE)
         world.ip(
             f"address add {WORLD_IP}/32 dev eth0",
             "link set eth0 up",
@@ -295,7 +327,12 @@ class Mesh:
         world.sysctl(net_ipv4_ip_forward=1)
 
     def _spawn(
-        self, name: str, argv: list[str], where: Netns | None = None, values: dict[str, str] | None = None, home: Path | None = None
+        self,
+        name: str,
+        argv: list[str],
+        where: Netns | None = None,
+        values: dict[str, str] | None = None,
+        home: Path | None = None,
     ) -> None:
         """Start a process, in a namespace, as far as network goes, and remember it."""
         entered = where.enter(*argv) if where else argv
@@ -321,7 +358,9 @@ class Mesh:
 
 def _free_link(prefix: str) -> Link:
     """A link whose addresses nobody on this machine has."""
-    taken = subprocess.run(["ip", "-4", "route", "show", "table", "all"], capture_output=True, text=True, check=True).stdout
+    taken = subprocess.run(
+        ["ip", "-4", "route", "show", "table", "all"], capture_output=True, text=True, check=True
+    ).stdout
     while True:
         number = SystemRandom().randrange(LINK_NETWORKS.num_addresses // 4) * 4
         host, node = str(LINK_NETWORKS[number + 1]), str(LINK_NETWORKS[number + 2])

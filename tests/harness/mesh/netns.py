@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.wait import eventually
+
 OVERLAYS = Path("/etc/netns")
 MOUNTS = Path("/run/netns")
 ROOTS = "ssl/certs/ca-certificates.crt"
@@ -56,11 +58,16 @@ class Netns:
         _run(self.enter("nft", "-f", "-"), ruleset)
 
     def sysctl(self, **values: object) -> None:
-        """Set kernel parameters; `net_ipv4_ip_forward=1` is `net.ipv4.ip_forward`: dots are the first two underscores."""
+        """
+        Set kernel parameters; `net_ipv4_ip_forward=1` is `net.ipv4.ip_forward`: dots are the first two underscores.
+        """
         _run(self.enter("sysctl", "-qw", *(f"{key.replace('_', '.', 2)}={value}" for key, value in values.items())))
 
     def overlay(self, name: str, content: str) -> None:
-        """What processes that are started with `inside` see as the file /etc/`name`. A directory of /etc is replaced whole."""
+        """
+        What processes that are started with `inside` see as the file /etc/`name`. A directory of /etc is replaced
+        whole.
+        """
         path = OVERLAYS / self.name / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
@@ -79,10 +86,13 @@ class Netns:
         return [int(each) for each in done.stdout.split()]
 
     def delete(self) -> None:
-        """Kill what still runs in it and remove it; nothing happens where it is not."""
+        """Kill what still runs in it, and remove it once that has ended; nothing happens where it is not."""
         for process in self.processes() if self.exists() else ():
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        # While the links are there, the kernel can still tell the other sides that their connections have ended.
+        with suppress(TimeoutError):
+            eventually(lambda: not (self.exists() and self.processes()), timeout=5, interval=0.02)
         subprocess.run(["ip", "netns", "delete", self.name], capture_output=True, check=False)
         shutil.rmtree(OVERLAYS / self.name, ignore_errors=True)
 

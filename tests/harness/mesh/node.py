@@ -19,7 +19,10 @@ from harness.mesh.services import Services
 
 
 async def run_node(kubeconfig: Path, prefix: str, directory: Path, programs: Programs) -> None:
-    """Be the node of a cluster until cancelled; pods get directories below `directory` and namespaces named after `prefix`."""
+    """
+    Be the node of a cluster until cancelled; pods get directories below `directory` and namespaces named after
+    `prefix`.
+    """
     access = Access.read(kubeconfig)
     connector = aiohttp.TCPConnector(ssl=access.ssl_context() or True, limit=0)
     async with aiohttp.ClientSession(access.server, connector=connector, headers=access.headers()) as session:

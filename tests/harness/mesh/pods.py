@@ -7,7 +7,6 @@ One coroutine a pod; what the API server says of the pod meanwhile comes by `cha
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -46,7 +45,14 @@ class Running:
             state = {"running": {"startedAt": self.started_at}}
         elif self.exit_code is not None:
             reason = "Completed" if self.exit_code == 0 else "Error"
-            state = {"terminated": {"exitCode": self.exit_code, "reason": reason, "startedAt": self.started_at or now(), "finishedAt": now()}}
+            state = {
+                "terminated": {
+                    "exitCode": self.exit_code,
+                    "reason": reason,
+                    "startedAt": self.started_at or now(),
+                    "finishedAt": now(),
+                }
+            }
         return {
             "name": self.container.name,
             "image": self.container.spec.get("image", ""),
@@ -106,7 +112,8 @@ class PodLife:
             await self._end()
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001  One broken pod is that pod's trouble alone.
+        except Exception as error:
+            # One broken pod is that pod's trouble alone.
             self.log(f"{self.path}: {error!r}")
             await self._deleting.wait()
         finally:
@@ -170,8 +177,8 @@ class PodLife:
 
     async def _until_started(self, running: Running) -> None:
         probe = probe_of(running.container.spec, "startupProbe") if running.container.real else None
-        while probe and not await probe.passes(self.sandbox.address):
-            await asyncio.sleep(STARTING_PERIOD)
+        if probe:
+            await probe.wait(self.sandbox.address)
 
     async def _watch_readiness(self, running: Running, probe: Probe) -> None:
         failures = 0
@@ -187,24 +194,25 @@ class PodLife:
     async def _end(self) -> None:
         """Ask the processes to end, wait for the grace period, and then do not ask."""
         grace = float(self.pod["metadata"].get("deletionGracePeriodSeconds") or 0)
-        # The main containers end before the sidecars that serve them.
-        for group in (self._main, [each for each in reversed(self._init) if each.container.sidecar]):
-            alive = [each for each in group if each.process and each.exit_code is None]
-            if self._gone.is_set() or not grace:
-                break
-            for running in alive:
-                if running.process:
-                    running.process.terminate()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(grace):
-                    await self._until(lambda alive=alive: all(each.exit_code is not None for each in alive))  # type: ignore[misc]
+        if grace and not self._gone.is_set():
+            asked = {asyncio.create_task(self._terminate()), asyncio.create_task(self._until_gone())}
+            await asyncio.wait(asked, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+            for task in asked:
+                task.cancel()
         for running in (*self._main, *self._init):
             if running.process:
                 running.process.kill()
 
-    async def _until(self, check: Callable[[], bool]) -> None:
-        while not check() and not self._gone.is_set():
-            await asyncio.sleep(0.02)
+    async def _terminate(self) -> None:
+        """Ask the processes to end: those of the main containers before the sidecars that serve them."""
+        for group in (self._main, [each for each in reversed(self._init) if each.container.sidecar]):
+            processes = [each.process for each in group if each.process and each.exit_code is None]
+            for process in processes:
+                process.terminate()
+            await asyncio.gather(*(process.wait() for process in processes))
+
+    async def _until_gone(self) -> None:
+        await self._gone.wait()
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

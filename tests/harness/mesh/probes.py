@@ -16,7 +16,9 @@ STARTING_PERIOD = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A probe of a container. What is neither `httpGet` nor `tcpSocket` always passes: there is nothing to run it in."""
+    """
+    A probe of a container. What is neither `httpGet` nor `tcpSocket` always passes: there is nothing to run it in.
+    """
 
     spec: Object
     ports: Object
@@ -44,8 +46,16 @@ class Probe:
             return False
         return True
 
+    async def wait(self, address: str) -> None:
+        """Return once it has passed."""
+        while True:
+            if await self.passes(address):
+                return
+            await asyncio.sleep(STARTING_PERIOD)
+
     def _port(self, action: Object) -> int:
-        return int(self.ports.get(action["port"], action["port"]))
+        port: int | str = action["port"]
+        return int(self.ports.get(port, port))
 
 
 def probe_of(container: Object, kind: str) -> Probe | None:
@@ -58,7 +68,10 @@ def probe_of(container: Object, kind: str) -> Probe | None:
 async def _http(host: str, port: int, path: str) -> bool:
     reader, writer = await asyncio.open_connection(host, port)
     try:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: kube-probe\r\nConnection: close\r\n\r\n".encode())
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: kube-probe\r\n".encode()
+            + b"Connection: close\r\n\r\n"
+        )
         status = (await reader.readuntil(b"\r\n")).split(b" ", 2)[1]
         return 200 <= int(status) < 400
     finally:

@@ -20,6 +20,7 @@ Object = dict[str, Any]
 
 AGENT = "pilot-agent"
 
+
 @dataclass(frozen=True, slots=True)
 class Programs:
     """What a pod's processes need of the machine: a directory with `pilot-agent`, and the roots that pods trust."""
@@ -44,7 +45,8 @@ class Sandbox:
         self.directory.mkdir(parents=True, mode=0o711)
         (self.directory / "netns").write_text(self.netns.name)
         self.netns.create()
-        # Each pod is routed, not bridged: the node sees all of its traffic, as with Calico, and translates Services on the way.
+        # Each pod is routed, not bridged: the node sees all of its traffic, as with Calico, and translates Services on
+        # the way.
         ip(
             f"link add name {device} type veth peer name eth0 netns {self.netns.name}",
             f"link set {device} up",
@@ -64,7 +66,9 @@ class Sandbox:
         self.netns.overlay(ROOTS, self._programs.roots.read_text())
 
     def root_of(self, container: Container) -> Path:
-        """The directory that a container's process takes for `/`: it is started there and looks for files relative to it."""
+        """
+        The directory that a container's process takes for `/`: it is started there and looks for files relative to it.
+        """
         return self.directory / container.name
 
     def own(self, container: Container) -> None:
@@ -79,7 +83,9 @@ class Sandbox:
         log = self.directory / f"{container.name}.log"
         if not container.real:
             # With the harness's own rights and path: the program may be one of ours.
-            return await Process.start(self.netns.inside(*container.stand_in), log, os.environ, self.directory, os.geteuid())
+            return await Process.start(
+                self.netns.inside(*container.stand_in), log, os.environ, self.directory, os.geteuid()
+            )
         user = user_of(self.pod, container)
         values = environment(self.pod, container, self.address)
         identity = ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs")

@@ -24,7 +24,9 @@ SETTLE_SECONDS = 0.02
 
 
 class Services:
-    """All Services of the cluster. `apply` takes a ruleset of nftables for the namespace through which all pods send."""
+    """
+    All Services of the cluster. `apply` takes a ruleset of nftables for the namespace through which all pods send.
+    """
 
     def __init__(self, api: Api, apply: Callable[[str], None], log: Callable[[str], None]) -> None:
         self._api = api
@@ -80,7 +82,11 @@ class Services:
     async def _balance(self, service: Object) -> None:
         """Give a Service of type LoadBalancer the address that a cloud would."""
         metadata = service["metadata"]
-        if (service.get("spec") or {}).get("type") != "LoadBalancer" or _ingress(service) or "deletionTimestamp" in metadata:
+        if (
+            (service.get("spec") or {}).get("type") != "LoadBalancer"
+            or _ingress(service)
+            or "deletionTimestamp" in metadata
+        ):
             return
         path = f"/api/v1/namespaces/{metadata['namespace']}/services/{metadata['name']}/status"
         ingress = [{"ip": self._balancers.take(), "ipMode": "VIP"}]

@@ -1,4 +1,7 @@
-"""One mesh for a whole test run, however many processes pytest-xdist makes of it. As `harness.session` does for the control plane."""
+"""
+One mesh for a whole test run, however many processes pytest-xdist makes of it. As `harness.session` does for the
+control plane.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from harness.session import Run, definition_files
 
 
 def mesh_of(run: Run) -> Mesh:
-    """The mesh of a run: the first process that asks starts it, `Run.end` stops it, a guard if that process is killed."""
+    """
+    The mesh of a run: the first process that asks starts it, `Run.end` stops it, a guard if that process is killed.
+    """
     directory = run.directory / "mesh"
     run.directory.chmod(WAYS_IN)
     with (run.directory / "mesh-lock").open("w") as file:

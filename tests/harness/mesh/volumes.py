@@ -31,7 +31,8 @@ class Volumes:
 
     async def mount(self, container: Object, root: Path) -> None:
         """
-        Write the volumes that `container` mounts and link them at their places below `root`, as far as that is not done.
+        Write the volumes that `container` mounts and link them at their places below `root`, as far as that is not
+        done.
 
         Raises:
             NotYet: an object that is referred to does not exist.

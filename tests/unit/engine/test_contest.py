@@ -214,7 +214,7 @@ Event = tuple[str, Key, list[str], tuple[str, ...], bool, bool]
 
 
 @given(EVENTS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_events_end_with_one_holder_of_each_name(events: list[Event]) -> None:
     """Whatever happens to three objects in three namespaces: no name is ever steered twice, and all comes to rest."""
     contest = Contest(SHOP, "platform", "lab")

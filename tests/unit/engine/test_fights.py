@@ -65,20 +65,20 @@ def test_edits_far_apart_are_never_a_fight(world: World) -> None:
 
 def test_an_endless_fight_costs_few_writes_and_never_ends(world: World) -> None:
     """
-    A controller that rewrites a child every second for an hour gets its way most of the time, and not for good.
+    A controller that rewrites a child every five seconds for an hour has its way most of the time, and not for good.
 
     The repairs were as many as the rewrites, so two controllers made a hot loop.
     """
     writes = []
-    for second in range(3600):
-        world.loop.now += 1
+    for second in range(0, 3600, 5):
+        world.loop.now += 5
         if rewrite(world):
             writes.append(second)
     assert len(writes) < FREE_REPAIRS + 20
-    assert writes[-1] > 3600 - LONGEST_WAIT_SECONDS - 2
+    assert writes[-1] > 3600 - LONGEST_WAIT_SECONDS - 10
     gaps = [after - before for before, after in pairwise(writes)]
     assert gaps[FREE_REPAIRS] >= FIRST_WAIT_SECONDS
-    assert max(gaps) <= LONGEST_WAIT_SECONDS + 1
+    assert max(gaps) <= LONGEST_WAIT_SECONDS + 5
 
 
 def test_a_fight_is_told_once_with_the_name_of_the_other_side(world: World) -> None:

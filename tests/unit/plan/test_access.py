@@ -133,7 +133,6 @@ def test_a_shared_gateway_denies_the_rest(spec: EgressGatewaySpec) -> None:
     assert allowed(spec, shared=True) == set(_listed(spec))
 
 
-@pytest.mark.xfail(strict=True, reason="a client of two entries is held to the conditions of the narrower one")
 @given(spec=specs(apart=False))
 @settings(max_examples=80, deadline=None)
 def test_a_shared_gateway_denies_no_client_what_another_entry_grants(spec: EgressGatewaySpec) -> None:

@@ -183,9 +183,6 @@ def test_objects_of_two_namespaces_never_hold_names_that_meet(objects: list[Cont
             assert not overlaps(name, other_name)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a claim on every namespace is compared as if it were one namespace beside the others"
-)
 def test_who_widens_to_everybody_keeps_the_namespaces_that_it_had() -> None:
     """Its own clients were there first; the claim on the rest is later than another's, and takes nothing from these."""
     early: dict[str, Any] = {"claimed": {HOST: days(9)}, "since": {"shop": days(9)}}

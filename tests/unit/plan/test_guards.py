@@ -119,7 +119,6 @@ def test_hosts_aliases_and_servers_follow_the_patterns(
     assert reasons(class_, asked) == ({} if allowed else {"api": {Reason.HOST_NOT_ALLOWED}})
 
 
-@pytest.mark.xfail(strict=True, reason="the mesh's own domain is not looked at")
 @pytest.mark.parametrize("host", ["web.shop.corp.internal", "corp.internal", "*.corp.internal"])
 def test_a_name_of_the_meshs_domain_is_refused(host: str) -> None:
     """It is a Service of the cluster, whatever the domain's name (api.md `hosts[]`)."""

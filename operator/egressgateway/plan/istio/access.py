@@ -8,7 +8,7 @@ without need, as each rewrite ends open connections.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,15 @@ def plan_access(  # noqa: PLR0913, PLR0917  (what the policies speak of)
             "retained_rules": retained.rules,
         }
         yield shared_child(facts, site.object_name, "AuthorizationPolicy", Stage.FOUNDATION, values)
+    elif site.dedicated and any(_is_strict(server) for server in retained.servers):
+        # Clients are leaving ways under mutual TLS; the policy of those would forbid them the new ones.
+        ports = sorted({hop.hop_port for hop in hops} | set(exposed_ports))
+        values = {
+            "site": site,
+            "rules": [_rule(ports=[str(listen_port(port)) for port in ports])],
+            "retained_rules": retained.identity_rules,
+        }
+        yield shared_child(facts, site.object_name, "AuthorizationPolicy", Stage.FOUNDATION, values)
     elif site.strict and hops:
         values = {"site": site, "rules": _deny_rules(facts, site, hops, visitors)}
         yield remote_child(
@@ -95,6 +104,10 @@ def _plain_rules(retained: Retained, site: Site) -> Iterator[dict[str, Any]]:
         yield _rule(ports=[str(listen_port(port)) for port in sorted(ports)])
 
 
+def _is_strict(server: Mapping[str, Any]) -> bool:
+    return (server.get("tls") or {}).get("mode") == "ISTIO_MUTUAL"
+
+
 def _deny_rules(facts: Facts, site: Site, hops: Sequence[Hop], visitors: Sequence[Visitor]) -> list[dict[str, Any]]:
     """
     The opposite of what is granted, for the object's own server names alone: the gateway is others', too.
@@ -105,15 +118,16 @@ def _deny_rules(facts: Facts, site: Site, hops: Sequence[Hop], visitors: Sequenc
     rules = []
     for hop in hops:
         grants = [grant for grant in _grants(facts, hops) if not grant.names or hop.sni in grant.names]
-        known = [principal for grant in grants for principal in grant.principals]
-        known += [principal for visitor in visitors if visitor.sni == hop.sni for principal in visitor.principals]
-        rules.append({"not_principals": sorted(set(known)), "principals": [], "names": [hop.sni]})
-        free = {p for grant in grants if not (grant.methods or grant.paths) for p in grant.principals}
+        free = {principal for visitor in visitors if visitor.sni == hop.sni for principal in visitor.principals}
+        free |= {p for grant in grants if not (grant.methods or grant.paths) for p in grant.principals}
+        known = free | {principal for grant in grants for principal in grant.principals}
+        rules.append({"not_principals": sorted(known), "principals": [], "names": [hop.sni]})
         for grant in grants:
-            bound = [principal for principal in grant.principals if principal not in free]
+            # Who is granted more elsewhere, under whatever pattern, is not held to these conditions.
+            source = {"principals": grant.principals, "not_principals": sorted(free), "names": [hop.sni]}
             for condition, values in (("not_methods", grant.methods), ("not_paths", grant.paths)):
-                if values and bound:
-                    rules.append({"principals": bound, "not_principals": [], condition: values, "names": [hop.sni]})
+                if values:
+                    rules.append({**source, condition: values})
     # Without a port a rule by method or path also means every connection ("istio-recipes" §6), whatever its name.
     ports = [str(site.listen_port)] if site.listen_port else []
     return [{"not_methods": [], "not_paths": [], "ports": ports, **rule} for rule in rules]

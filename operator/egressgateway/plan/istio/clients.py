@@ -36,7 +36,6 @@ def plan_hop(
         return
     values = {"hops": hops, "site": site, "retained_subsets": retained.subsets}
     own = facts.key.namespace
-    everyone = EVERY_NAMESPACE in consumers
     exported = ["."] if not site.dedicated else export_to(consumers or frozenset({own}), own)
     yield shared_child(
         facts,
@@ -48,15 +47,15 @@ def plan_hop(
     )
     if site.dedicated:
         return
-    for namespace in [site.namespace] if everyone else sorted(consumers - {own}):
-        exported = ["*"] if everyone else ["."]
+    everywhere = frozenset(facts.namespaces) if EVERY_NAMESPACE in consumers else consumers
+    for namespace in sorted(everywhere - {own}):
         yield remote_child(
             facts,
             namespace,
             "DestinationRule",
             f"hop-{site.id}",
             Stage.FOUNDATION,
-            {**values, "export_to": exported},
+            {**values, "export_to": ["."]},
             "destinationrule-hop",
         )
 

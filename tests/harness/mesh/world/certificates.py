@@ -52,7 +52,9 @@ class Certificates:
             return self.trusted.issue(OTHER_NAME, (), (OTHER_NAME,))
         if name.startswith("private-"):
             return self.private.issue(name, (), (name,))
-        return self.trusted.issue(name[:64], (), (name,), EXPIRED if name.startswith("expired-") else timedelta(days=30))
+        return self.trusted.issue(
+            name[:64], (), (name,), EXPIRED if name.startswith("expired-") else timedelta(days=30)
+        )
 
 
 class _Issuer:

@@ -15,7 +15,9 @@ async def serve(connection: Connection, begun: bytes) -> None:
         request_line, *lines = head.decode("latin-1").split("\r\n")
         method, path, _ = request_line.split(" ", 2)
         headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines if line)]
-        request = Request("HTTP/1.1", method, path, _value(headers, "host"), headers, await _body(connection.reader, headers))
+        request = Request(
+            "HTTP/1.1", method, path, _value(headers, "host"), headers, await _body(connection.reader, headers)
+        )
         status, content = await answer(connection, request)
         closing = _value(headers, "connection").lower() == "close"
         connection.writer.write(_response(status, content if method != "HEAD" else b"", closing=closing))
@@ -56,7 +58,12 @@ def _response(status: int, content: bytes, *, closing: bool) -> bytes:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = "Unknown"
-    lines = [f"HTTP/1.1 {status} {phrase}", "content-type: application/json", "server: world", f"content-length: {len(content)}"]
+    lines = [
+        f"HTTP/1.1 {status} {phrase}",
+        "content-type: application/json",
+        "server: world",
+        f"content-length: {len(content)}",
+    ]
     lines += ["connection: close"] if closing else []
     return "\r\n".join([*lines, "", ""]).encode() + content
 

@@ -63,12 +63,16 @@ class Http2:
             if own.get("content-type", "").startswith("application/grpc"):
                 self._respond_grpc(stream, status, content)
             else:
-                self._state.send_headers(stream, [(":status", str(status)), ("content-type", "application/json"), ("server", "world")])
+                self._state.send_headers(
+                    stream, [(":status", str(status)), ("content-type", "application/json"), ("server", "world")]
+                )
                 self._state.send_data(stream, content, end_stream=True)
         await self._flush()
 
     def _respond_grpc(self, stream: int, status: int, content: bytes) -> None:
-        self._state.send_headers(stream, [(":status", str(status)), ("content-type", "application/grpc"), ("server", "world")])
+        self._state.send_headers(
+            stream, [(":status", str(status)), ("content-type", "application/grpc"), ("server", "world")]
+        )
         self._state.send_data(stream, struct.pack("!BI", 0, len(content)) + content)
         self._state.send_headers(stream, [("grpc-status", "0")], end_stream=True)
 

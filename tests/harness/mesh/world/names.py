@@ -1,9 +1,10 @@
 """
-The world's names. Each gets an address of its own, so that a server can tell which was meant even where no byte says it.
+The world's names. Each gets an address of its own, so that a server can tell which was meant even where no byte says
+it.
 
-The beginning of a name says what is wrong with it: `absent-` is not known to DNS, `dead-` leads where nobody answers, `wrong-` has a
-certificate for another name, `expired-` one that was good until lately, `private-` one of an authority that systems do not trust, and
-`status-503-` answers every HTTP request so.
+The beginning of a name says what is wrong with it: `absent-` is not known to DNS, `dead-` leads where nobody answers,
+`wrong-` has a certificate for another name, `expired-` one that was good until lately, `private-` one of an authority
+that systems do not trust, and `status-503-` answers every HTTP request so.
 """
 
 from __future__ import annotations
@@ -54,4 +55,8 @@ def status_of(name: str) -> int | None:
 
 
 def _addresses(network: IPv4Network, skip: int) -> Iterator[str]:
-    return (str(network[number]) for number in range(skip, network.num_addresses - 1) if network[number] not in DEAD_NETWORK or network == DEAD_NETWORK)
+    return (
+        str(network[number])
+        for number in range(skip, network.num_addresses - 1)
+        if network[number] not in DEAD_NETWORK or network == DEAD_NETWORK
+    )

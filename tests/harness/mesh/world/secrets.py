@@ -13,7 +13,8 @@ def secret(certificates: Certificates, name: str, kind: str) -> Object:
     The Secret `name` (`namespace/name`).
 
     Args:
-        kind: `client`: a client's certificate, named after the Secret, and the CA of ordinary servers; `ca`: the CA of servers that are
+        kind: `client`: a client's certificate, named after the Secret, and the CA of ordinary servers; `ca`: the CA of
+        servers that are
             called `private-…`; `server`: that of a server within the cluster, for `NAME.example`, which systems trust.
 
     Raises:
@@ -27,7 +28,11 @@ def secret(certificates: Certificates, name: str, kind: str) -> Object:
 
 def _client(certificates: Certificates, name: str) -> dict[str, bytes]:
     pair = certificates.client(name)
-    return {"tls.crt": pair.certificate, "tls.key": pair.key, "ca.crt": certificates.trusted.certificate_file.read_bytes()}
+    return {
+        "tls.crt": pair.certificate,
+        "tls.key": pair.key,
+        "ca.crt": certificates.trusted.certificate_file.read_bytes(),
+    }
 
 
 def _ca(certificates: Certificates, _: str) -> dict[str, bytes]:

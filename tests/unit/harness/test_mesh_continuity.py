@@ -1,0 +1,59 @@
+"""What continuity reports say of requests, and of a status beside them."""
+
+from __future__ import annotations
+
+from harness.mesh.continuity import Report, Sample, Stand, lies
+
+OWN, GATEWAY = "10.244.0.2", "10.244.0.9"
+
+
+def report(*outcomes: str) -> Report:
+    """A request each tenth of a second; `direct` was answered past the gateway."""
+    samples = (
+        Sample(index / 10, "200" if each == "direct" else each, OWN if each == "direct" else GATEWAY, 1.0)
+        for index, each in enumerate(outcomes)
+    )
+    return Report(OWN, tuple(samples))
+
+
+def test_lost_direct_and_through_are_told_apart() -> None:
+    """A request past the gateway is answered, and still not what was wanted."""
+    found = report("200", "503", "direct", "503", "TimeoutError")
+    assert (found.lost, found.direct, found.through) == ({"503": 2, "TimeoutError": 1}, 1, 1)
+    assert found.line("event").split() == [
+        "event",
+        "5",
+        "requests,",
+        "lost",
+        "2",
+        "×",
+        "503,",
+        "1",
+        "×",
+        "TimeoutError,",
+        "direct",
+        "1",
+    ]
+
+
+def test_creation_and_deletion_leave_out_what_is_refused_rightly() -> None:
+    """Before the first and after the last answer, a refusal is no loss; in between it is."""
+    found = report("502", "200", "503", "200", "502", "502")
+    assert found.after_first_success().lost == {"503": 1, "502": 2}
+    assert found.before_last_success().lost == {"502": 1, "503": 1}
+    assert found.after_first_success().before_last_success().lost == {"503": 1}
+
+
+def test_status_that_is_true_while_requests_fail_is_a_lie() -> None:
+    """Only a stretch that is longer than the tolerance counts, in both directions."""
+    stands = [Stand(0, {"Ready": "True"}), Stand(1, {"Ready": "False"})]
+    failing = report(*["503"] * 10, *["503"] * 10)
+    assert lies(failing, stands, "Ready", 0.5) == ["Ready=True for 0.90 s while requests failed"]
+    assert lies(failing, stands, "Ready", 1.0) == []
+    working = report(*["200"] * 20)
+    assert lies(working, stands, "Ready", 0.5) == ["Ready=False for 0.90 s while requests were answered"]
+
+
+def test_object_without_a_status_promises_nothing() -> None:
+    """An object that is not there is not Ready, and requests fail rightly."""
+    assert lies(report(*["502"] * 20), [Stand(0, {})], "Ready", 0.5) == []

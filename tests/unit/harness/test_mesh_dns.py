@@ -1,0 +1,66 @@
+"""The name servers of the mesh tier: every name of the world has an address, but those that are called absent."""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from harness.mesh.dns import NAME_ERROR, NO_ERROR, Query
+from harness.mesh.layout import DEAD_NETWORK, WORLD_NETWORK
+from harness.mesh.world.names import Names, status_of
+
+AAAA = 28
+
+
+def query(name: str, kind: int = 1) -> bytes:
+    labels = b"".join(bytes([len(each)]) + each.encode() for each in name.split("."))
+    return struct.pack("!HHHHHH", 7, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", kind, 1)
+
+
+def read(answer: bytes) -> tuple[int, list[IPv4Address]]:
+    """Code and addresses."""
+    _, flags, _, count, _, _ = struct.unpack_from("!HHHHHH", answer)
+    return flags & 0xF, [IPv4Address(answer[len(answer) - 16 * index - 4 :][:4]) for index in range(count)]
+
+
+async def test_names_have_addresses_of_their_own() -> None:
+    """Two names differ in address, one name keeps its own, and the address leads back to the name."""
+    names = Names()
+    (code, [one]), (_, [other]) = [read(await names.resolve(query(each))) for each in ("a.example", "b.example")]
+    assert code == NO_ERROR
+    assert one != other
+    assert one in WORLD_NETWORK
+    assert read(await names.resolve(query("A.example")))[1] == [one]
+    assert names.name_of(str(other)) == "b.example"
+
+
+@pytest.mark.parametrize("name", ["absent-x.example", "x.internal", "svc.ns.svc.cluster.local", "single"])
+async def test_names_that_nobody_has(name: str) -> None:
+    """DNS says so."""
+    assert read(await Names().resolve(query(name))) == (NAME_ERROR, [])
+
+
+async def test_dead_names_lead_where_nobody_lives() -> None:
+    """They resolve, to addresses of another network than those of the living."""
+    _, [address] = read(await Names().resolve(query("dead-x.example")))
+    assert address in IPv4Network(DEAD_NETWORK)
+
+
+async def test_other_types_have_no_records_and_no_error() -> None:
+    """A client that asks for IPv6 first goes on with IPv4."""
+    assert read(await Names().resolve(query("a.example", AAAA))) == (NO_ERROR, [])
+
+
+@pytest.mark.parametrize("message", [b"", b"\0" * 11, query("a.example")[:-5]])
+def test_cut_message_is_refused(message: bytes) -> None:
+    """Nothing is answered to what is no query."""
+    with pytest.raises(ValueError, match=r"cut|query"):
+        Query.parse(message)
+
+
+def test_host_may_always_answer_with_one_status() -> None:
+    """By its name."""
+    assert status_of("status-503-api.example") == 503
+    assert status_of("api.example") is None
