@@ -63,6 +63,11 @@ def rows(count: int, seed: int = 1) -> list[Row]:
     return found
 
 
+def factor_pairs() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The values of every two factors."""
+    return itertools.combinations(FACTORS.values(), 2)
+
+
 def pairs_of(row: Row) -> set[Pair]:
     """Every pair that a row holds."""
     return set(itertools.combinations(((factor, row[factor]) for factor in FACTORS), 2))

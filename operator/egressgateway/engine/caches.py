@@ -116,7 +116,9 @@ class Caches:
         return {*self.affected_by_child(change), *self.hosts.wanting(self.foreign_routes.take(change))}
 
     def affected_by_class(self, change: Change) -> Iterator[Key]:
-        """Objects that name the class, and all that name none when it may be the default."""
+        """Objects that name the class, and all that name none when it may be the default; nobody for its status."""
+        if change.old is not None and change.new is not None and _says(change.old) == _says(change.new):
+            return
         name = change.object["metadata"]["name"]
         for gateway in self.gateways:
             if (gateway.get("spec") or {}).get("className") in (name, None):
@@ -132,6 +134,11 @@ class Caches:
         for key, entries in self._with_access.items():
             if key not in inside and any(_may_mean(entry, name) for entry in entries):
                 yield key
+
+
+def _says(class_: Manifest) -> tuple[Any, Any]:
+    """What of a class matters to objects: its spec, and whether it is the default. Its status we write ourselves."""
+    return class_.get("spec"), class_["metadata"].get("annotations")
 
 
 def _looks(child: Manifest) -> tuple[Any, ...]:

@@ -74,15 +74,14 @@ class Report:
         """Requests that were answered, and that the server had from another address than the client's."""
         return sum(each.ok and each.peer not in (self.own, "-") for each in self.samples)
 
-    def after_first_success(self) -> Report:
-        """Without what came before anything worked: for the creation of a gateway, before which a refusal is right."""
-        first = next((index for index, each in enumerate(self.samples) if each.ok), len(self.samples))
-        return Report(self.own, self.samples[first:])
-
-    def before_last_success(self) -> Report:
-        """Without what came after nothing worked any more: for the deletion, after which a refusal is right."""
-        last = max((index for index, each in enumerate(self.samples) if each.ok), default=-1)
-        return Report(self.own, self.samples[: last + 1])
+    def steered(self) -> Report:
+        """
+        From the first to the last request that left through a gateway: what came before and after may rightly be
+        otherwise.
+        """
+        through = [index for index, each in enumerate(self.samples) if each.ok and each.peer not in (self.own, "-")]
+        kept = self.samples[through[0] : through[-1] + 1] if through else ()
+        return Report(self.own, kept)
 
     def since(self, moment: float) -> Report:
         """What was sent from a moment on."""

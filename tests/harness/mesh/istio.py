@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -164,9 +164,13 @@ def ask(node: Netns, path: str, port: int = MONITORING_PORT) -> str:
     return done.stdout
 
 
-def in_step(node: Netns) -> str:
-    """What all proxies were sent and have acknowledged, as a text to compare; empty while one still has to."""
-    proxies = json.loads(ask(node, "/debug/syncz"))
+def in_step(node: Netns, alive: Collection[str]) -> str:
+    """
+    What proxies were sent and have acknowledged, as a text to compare; empty while one still has to.
+
+    Only those that are `alive` count (`pod.namespace`): istiod remembers for half a minute who went without a word.
+    """
+    proxies = [each for each in json.loads(ask(node, "/debug/syncz")) if each["proxy"] in alive]
     for proxy in proxies:
         for kind in ("cluster", "listener", "route", "endpoint"):
             if proxy.get(f"{kind}_sent", "") != proxy.get(f"{kind}_acked", ""):

@@ -216,10 +216,17 @@ class Mesh:
         last = [""] * looks
 
         def quiet() -> bool:
-            last[:] = [*last[1:], istio.in_step(self.node)]
+            last[:] = [*last[1:], istio.in_step(self.node, self._proxies())]
             return bool(last[0]) and len(set(last)) == 1
 
         eventually(quiet, timeout=timeout, what="istiod and proxies in step", interval=0.1)
+
+    def _proxies(self) -> set[str]:
+        """Pods with a proxy that are there now, as istiod calls them."""
+        found = (path.parent for path in self.directory.glob("names/*/*/istio-proxy.log"))
+        return {
+            f"{path.name}.{path.parent.name}" for path in found if self.pod_netns(path.parent.name, path.name).exists()
+        }
 
     def analyze(self, namespaces: Iterable[str]) -> list[str]:
         """What `istioctl analyze` finds wrong with objects of these namespaces, a message each: code, object, words."""

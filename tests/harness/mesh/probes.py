@@ -21,7 +21,7 @@ class Probe:
     """
 
     spec: Object
-    ports: Object
+    ports: dict[str, int]
     """Numbers of named ports."""
 
     @property
@@ -54,8 +54,7 @@ class Probe:
             await asyncio.sleep(STARTING_PERIOD)
 
     def _port(self, action: Object) -> int:
-        port: int | str = action["port"]
-        return int(self.ports.get(port, port))
+        return int(self.ports.get(str(action["port"]), action["port"]))
 
 
 def probe_of(container: Object, kind: str) -> Probe | None:

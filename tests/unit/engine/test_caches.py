@@ -84,3 +84,22 @@ def test_child_that_changes_hands_concerns_both() -> None:
     relabelled = child(labels={"egressgateway.dev/gateway": "other"})
     del relabelled["metadata"]["ownerReferences"]
     assert changed(child(), relabelled) == {KEY, Key(KEY.namespace, "other")}
+
+
+def affected_by_class(**change: Any) -> set[Key]:
+    """Keys that a change of the default class concerns, where one EgressGateway names no class."""
+    caches = Caches()
+    caches.put_gateway({"metadata": {"name": KEY.name, "namespace": KEY.namespace, "resourceVersion": "1"}, "spec": {}})
+    old = {"metadata": {"name": "standard", "annotations": {"a": "b"}}, "spec": {}, "status": {"attachedGateways": 1}}
+    return set(caches.affected_by_class(Change("MODIFIED", old, {**old, **change}, listed=False)))
+
+
+def test_class_concerns_objects_by_what_it_says_and_not_by_its_status() -> None:
+    """
+    Its spec and its mark as default count.
+
+    The operator writes the status itself, once a second while objects come: each write made it look at all of them.
+    """
+    assert affected_by_class(spec={"deniedHosts": ["a.example.com"]}) == {KEY}
+    assert affected_by_class(metadata={"name": "standard"}) == {KEY}
+    assert affected_by_class(status={"attachedGateways": 2}) == set()
