@@ -167,9 +167,9 @@ class TestSteadyTraffic:
         """
         One of two pods dies without a word: what it had in hand is lost, and nothing once the proxies know.
 
-        A request that a gateway has begun to work on is never sent again by the mesh, as it may have been acted on (Istio's
-        default retries: connect-failure, refused-stream, reset-before-request). Until then a new connection to the dead
-        pod's address may also wait in vain: the kernel says "unreachable" once a second at most.
+        A request that a gateway has begun to work on is never sent again by the mesh, as it may have been acted on
+        (Istio's default retries: connect-failure, refused-stream, reset-before-request). Until then a new connection to
+        the dead pod's address may also wait in vain: the kernel says "unreachable" once a second at most.
         """
         steady(gateways)
         with Traffic(client, URL) as traffic:

@@ -28,7 +28,7 @@ from egressgateway.plan.conflicts import (
     port_conflicts,
     route_conflicts,
 )
-from egressgateway.plan.consumers import Consumers, consumers_of, overlap, without
+from egressgateway.plan.consumers import Consumers, consumers_of, overlap, union, without
 from egressgateway.plan.findings import Consequence, Finding, Notice, exposed_part
 from egressgateway.plan.guards import guard_consumers, guard_destination, guard_exposed, guard_object
 from egressgateway.plan.references import gateway_ref
@@ -241,30 +241,23 @@ class _Judge:
             claims=claims,
             exposed=tuple(exposed for exposed in self.spec.expose if exposed_part(exposed.name) not in out),
             consumers=served,
-            kept=frozenset(part for part in out if _keeps(findings, part)) - self._outlived(consumers, claims),
+            kept=frozenset(part for part in out if _keeps(findings, part)) - self._outlived(consumers),
             notices=tuple(self._notices()),
             next_look=self._next_look(),
         )
 
-    def _outlived(self, consumers: Consumers, claims: Claims) -> frozenset[str]:
+    def _outlived(self, consumers: Consumers) -> frozenset[str]:
         """
-        Destinations that still steer somebody, and nobody whom they are for.
+        Destinations that still steer somebody, and nobody whom they are for: their consumers left `access`.
 
-        The consumers left `access`, or belong to another object: what runs for them is not to be kept, or the next
-        object that serves them would find their names steered already.
+        What runs for those is not to be kept, or the next object that serves them would find their names steered.
         """
         steered = steered_names(self.facts)
         return frozenset(
             destination.name
             for destination in self.spec.destinations
-            if any(name in steered for name in destination.names)
-            and not any(
-                overlap(
-                    steered.get(name, frozenset()),
-                    without(consumers.served[destination.name], claims.lost.get(name, ()), self.facts.namespaces),
-                )
-                for name in destination.names
-            )
+            if (reached := union(steered.get(name, frozenset()) for name in destination.names))
+            and not overlap(reached, consumers.served[destination.name])
         )
 
     def _own_findings(self, consumers: Consumers) -> Iterator[Finding]:

@@ -261,7 +261,12 @@ def _proxy_config(facts: Facts, grace_seconds: int) -> dict[str, Any]:
     }
     telemetry = facts.gateway.spec.telemetry if facts.gateway.spec else None
     if telemetry is None or telemetry.mesh_headers is not MeshHeadersMode.KEEP:
-        config["proxyHeaders"] = {"envoyDebugHeaders": {"disabled": True}, "requestId": {"disabled": True}}
+        config["proxyHeaders"] = {
+            # Set again for each try, after the routes have removed it.
+            "attemptCount": {"disabled": True},
+            "envoyDebugHeaders": {"disabled": True},
+            "requestId": {"disabled": True},
+        }
     return config
 
 

@@ -79,8 +79,8 @@ class Kubelet:
     def _changed(self, event: Event) -> None:
         if event.type == "RESET":
             # Pods that went while nobody watched are not told of: each life looks for itself.
-            for uid, life in self._lives.items():
-                self._tasks.create_task(self._verify(uid, life))
+            for known, living in self._lives.items():
+                self._tasks.create_task(self._verify(known, living))
             return
         pod = event.object
         uid = pod["metadata"]["uid"]

@@ -42,7 +42,7 @@ class Probe:
                 if tcp := self.spec.get("tcpSocket"):
                     _, writer = await asyncio.open_connection(tcp.get("host") or address, self._port(tcp))
                     writer.close()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, LookupError, ValueError):
             return False
         return True
 
@@ -54,7 +54,8 @@ class Probe:
             await asyncio.sleep(STARTING_PERIOD)
 
     def _port(self, action: Object) -> int:
-        return int(self.ports.get(str(action["port"]), action["port"]))
+        given = action["port"]
+        return given if isinstance(given, int) else self.ports[given]
 
 
 def probe_of(container: Object, kind: str) -> Probe | None:
