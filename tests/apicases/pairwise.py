@@ -1,8 +1,9 @@
 """
 EgressGateways in which every two choices that the API leaves meet at least once, as far as the API lets them.
 
-A row says one choice for each factor; a greedy search makes rows until every possible pair is in one of them, then
-random ones up to the wanted number. The same rows come out every time. What the models refuse is no possible pair.
+A row says one choice for each factor. Pairs that the models refuse are not possible. Pairs that the operator refuses
+(`REFUSED`) stand in a row of their own each, so that they take nothing else out. For the rest a greedy search makes
+rows until every pair is in one of them, then random ones up to the wanted number. The same rows come out every time.
 """
 
 from __future__ import annotations
@@ -44,23 +45,76 @@ FACTORS: Final[dict[str, tuple[str, ...]]] = {
 """The first value of each is what an author leaves out."""
 
 
+_SHARED: Final = ("shared", "shared-plain")
+_OPAQUE: Final = ("TLS", "TCP", "HTTP+TLS")
+_NO_CONSENT: Final = ("other", "accounts", "selector", "everyone")
+Choices = tuple[str, tuple[str, ...]]
+
+REFUSED: Final[tuple[tuple[Choices, Choices], ...]] = (
+    # A shared gateway, its Secrets, its log and its ports are other people's.
+    (("class", _SHARED), ("gateway", FACTORS["gateway"][1:])),
+    (("class", _SHARED), ("telemetry", ("log", "no-log"))),
+    (("class", _SHARED), ("expose", ("own", "own-tls"))),
+    (("class", _SHARED), ("tls", ("ca", "Mutual"))),
+    (("class", _SHARED), ("wildcard", ("DynamicResolution",))),
+    (("class", ("shared-plain",)), ("protocol", ("TCP",))),
+    # Without mutual TLS nobody knows who calls.
+    (("class", ("plain", "shared-plain")), ("access", ("accounts", "requests"))),
+    (("class", ("plain",)), ("wildcard", ("DynamicResolution",))),
+    # The built-in class allows nothing that an admin has to allow.
+    (("class", ("built-in",)), ("access", _NO_CONSENT)),
+    (("class", ("built-in",)), ("endpoints", ("ip",))),
+    (("class", ("built-in",)), ("expose", ("service", "destination"))),
+    # The name that is asked for decides where a connection goes, and nothing else does.
+    (("wildcard", ("DynamicResolution",)), ("target", ("other",))),
+    (("wildcard", ("DynamicResolution",)), ("tls", ("names",))),
+    (("wildcard", ("DynamicResolution",)), ("traffic", ("outlier", "balancing"))),
+    # Connections have neither a duration nor a second try.
+    (("protocol", _OPAQUE), ("traffic", ("timeout", "no-timeout", "retries"))),
+)
+"""What the models let pass and the operator refuses: each of some choices with each of others."""
+
+
 def rows(count: int, seed: int = 1) -> list[Row]:
     """At least `count` rows that together hold every possible pair."""
     dice = random.Random(seed)
-    missing = set(possible_pairs())
+    alone = [_lonely(pair) for pair in sorted(refused_pairs() & possible_pairs())]
+    missing = set(possible_pairs() - refused_pairs())
     found: list[Row] = []
     while missing:
         start = min(missing)
-        candidates = [_grow(dict(start), missing, dice) for _ in range(CANDIDATES)]
-        best = max(candidates, key=lambda row: len(missing & pairs_of(row)))
-        # A candidate holds `start` unless three choices exclude each other: then the pair is left to a row of its own.
-        taken = best if set(start) <= set(best.items()) else {**_least(), **dict(start)}
+        # A candidate holds `start` unless a third choice was in the way: then the pair gets a row of its own.
+        candidates = [_grow(dict(start), missing, dice) for _ in range(CANDIDATES)] + [_lonely(start)]
+        taken = max(
+            (row for row in candidates if start in pairs_of(row) and not is_refused(row)),
+            key=lambda row: len(missing & pairs_of(row)),
+        )
         missing -= pairs_of(taken)
-        missing.discard(start)
         found.append(taken)
-    while len(found) < count:
-        found.append(_grow({}, set(), dice))
-    return found
+    while len(alone) + len(found) < count:
+        found += [row for row in (_grow({}, set(), dice),) if not is_refused(row)]
+    return [*alone, *found]
+
+
+@cache
+def refused_pairs() -> frozenset[Pair]:
+    """`REFUSED`, pair by pair."""
+    found = (
+        ((one, value), (other, beside))
+        for (one, values), (other, besides) in REFUSED
+        for value, beside in itertools.product(values, besides)
+    )
+    order = list(FACTORS)
+    return frozenset(
+        (one, other) if order.index(one[0]) < order.index(other[0]) else (other, one) for one, other in found
+    )
+
+
+def is_refused(row: Row) -> bool:
+    """Whether the operator refuses something of what a row describes: a pair, or the one case that takes three."""
+    # Its real host would stand in a server of a gateway that others configure, too.
+    plain_wildcard = row["class"] in _SHARED and row["wildcard"] == "SingleServer" and row["protocol"] != "TLS"
+    return plain_wildcard or not refused_pairs().isdisjoint(pairs_of(row))
 
 
 def factor_pairs() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
@@ -76,14 +130,13 @@ def pairs_of(row: Row) -> set[Pair]:
 @cache
 def possible_pairs() -> frozenset[Pair]:
     """Pairs that the models accept, in an object that is otherwise as small as can be, or exposes something."""
-    backgrounds = ({}, {"expose": "own"})
     return frozenset(
         pair
         for one, other in itertools.combinations(FACTORS, 2)
         for pair in itertools.product(
             ((one, value) for value in FACTORS[one]), ((other, value) for value in FACTORS[other])
         )
-        if any(_is_valid({**_least(), **background, **dict(pair)}) for background in backgrounds)
+        if _lonely(pair)
     )
 
 
@@ -92,16 +145,14 @@ def manifest_of(row: Row, name: str, namespace: str, number: int) -> Spec:
     spec: Spec = {"destinations": [_destination(row, name, number)]}
     if row["class"] != "built-in":
         spec["className"] = row["class"]
-    spec |= {
-        field: value
-        for field, value in (
-            ("gateway", _GATEWAY[row["gateway"]]),
-            ("access", _access(row["access"], namespace)),
-            ("telemetry", _TELEMETRY[row["telemetry"]]),
-            ("expose", _expose(row, name, number)),
-        )
-        if value
-    }
+    spec |= _given(
+        {
+            "gateway": _GATEWAY[row["gateway"]],
+            "access": _access(row["access"], namespace),
+            "telemetry": _TELEMETRY[row["telemetry"]],
+            "expose": _expose(row, name, number),
+        }
+    )
     return {
         "apiVersion": "egressgateway.dev/v1alpha1",
         "kind": "EgressGateway",
@@ -114,17 +165,26 @@ def _least() -> Row:
     return {factor: values[0] for factor, values in FACTORS.items()}
 
 
+def _lonely(pair: Pair) -> Row:
+    """A row with this pair and as little else as can be; empty where no object has it."""
+    classes: tuple[Row, ...] = ({}, {"class": "dedicated"})
+    others: tuple[Row, ...] = ({}, {"protocol": "TLS"}, {"expose": "own"})
+    tried = ({**_least(), **one, **other, **dict(pair)} for one, other in itertools.product(classes, others))
+    right = (row for row in tried if is_refused(row) == (pair in refused_pairs()) and _is_valid(row))
+    return next(right, {})
+
+
 def _is_valid(row: Row) -> bool:
     return not model_errors(manifest_of(row, "x", "pairs", 0))
 
 
 def _grow(row: Row, missing: set[Pair], dice: random.Random) -> Row:
     """Choose what `row` leaves open, so that it holds many of the missing pairs and none that is impossible."""
-    possible = possible_pairs()
+    possible = possible_pairs() - refused_pairs()
     for factor in dice.sample([each for each in FACTORS if each not in row], len(FACTORS) - len(row)):
         values = dice.sample(FACTORS[factor], len(FACTORS[factor]))
         allowed = [value for value in values if all(pair in possible for pair in _with(row, factor, value))]
-        # The least value of each factor gets along with everything but what asks for another one.
+        # The least value of a factor gets along with everything but what asks for another one.
         row[factor] = max(
             allowed or FACTORS[factor][:1], key=lambda value: sum(pair in missing for pair in _with(row, factor, value))
         )
@@ -165,7 +225,12 @@ def _destination(row: Row, name: str, number: int) -> Spec:
         "traffic": _TRAFFIC[row["traffic"]],
         "expiresAt": "2100-01-01T00:00:00Z" if row["expiry"] == "future" else None,
     }
-    return {**destination, **{field: value for field, value in optional.items() if value}}
+    return destination | _given(optional)
+
+
+def _given(fields: Spec) -> Spec:
+    """Fields without those that an author leaves out."""
+    return {name: value for name, value in fields.items() if value}
 
 
 def _ports(row: Row, number: int) -> Iterator[Spec]:
@@ -173,10 +238,11 @@ def _ports(row: Row, number: int) -> Iterator[Spec]:
     for protocol in row["protocol"].split("+"):
         port = {"TLS": 443, "TCP": 20000 + number}.get(protocol, 80)
         tls = _TLS[row["tls"]] if protocol != "TLS" or row["protocol"] == "TLS" else None
-        # By the name that is asked for nothing but the usual port can be found.
-        other = {"targetPort": 443 if tls else 8443} if row["target"] == "other" else {}
-        same = {"targetPort": port} if tls and not other else {}
-        yield {"port": port, "protocol": protocol, **other, **same, **({"tls": tls} if tls else {})}
+        # With TLS the port has to be said; where a name is resolved as it comes, it can only be the usual one.
+        target = (443 if tls else 8443) if row["target"] == "other" else (port if tls else None)
+        if tls and row["wildcard"] == "DynamicResolution":
+            target = 443
+        yield {"port": port, "protocol": protocol} | _given({"targetPort": target, "tls": tls})
 
 
 def _access(choice: str, namespace: str) -> Spec | None:

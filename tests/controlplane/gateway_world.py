@@ -23,6 +23,9 @@ from harness.pki import Authority
 from harness.rest import ApiError, Object
 from harness.wait import eventually
 
+FLAGS: Final = ("--lease-seconds", "15", "--push-grace-seconds", "0.3")
+"""A lease as in a cluster: hundreds of objects at once on a busy machine would cost a short one."""
+
 PROXY: Final = {"name": "istio-proxy", "image": "proxyv2"}
 ISTIO_GROUPS: Final = ("networking.istio.io", "security.istio.io", "telemetry.istio.io")
 
@@ -103,7 +106,10 @@ class GatewayWorld:
 def open_world(plane: ControlPlane, istioctl: Istioctl, directory: Path, **mesh: Any) -> Iterator[GatewayWorld]:
     """A mesh that says `mesh` of itself, and an operator that leads, for as long as the caller's fixture lives."""
     istiod.install(plane, revisions=("canary",), **mesh)
-    with TemporaryDirectory() as keys, OperatorProcess(plane.kubeconfig, directory / "operator.log") as operator:
+    with (
+        TemporaryDirectory() as keys,
+        OperatorProcess(plane.kubeconfig, directory / "operator.log", *FLAGS) as operator,
+    ):
         authority = Authority(Path(keys))
         authority.create()
         eventually(lambda: operator.leads, what="a leader")

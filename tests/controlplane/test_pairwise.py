@@ -35,7 +35,7 @@ OPA: Final = {"name": "opa", "envoyExtAuthzGrpc": {"service": "opa.opa.svc.clust
 FIELD: Final = re.compile(r"spec\.(className|[a-z][A-Za-z]*(\[\d+\])?(\.[A-Za-z0-9]+)*)")
 
 CLASSES: Final[dict[str, dict[str, Any]]] = {
-    "dedicated": {"dedicated": {"replicas": 1}, "allowedCIDRs": ["192.0.2.0/24"]},
+    "dedicated": {"dedicated": {"replicas": 1}},
     "canary": {"dedicated": {"replicas": 1, "revision": "canary"}},
     "template": {
         "dedicated": {
@@ -53,7 +53,11 @@ CLASSES: Final[dict[str, dict[str, Any]]] = {
         "mtls": "Disabled",
     },
 }
-COMMON: Final = {"allowedConsumers": {"from": "All"}, "allowedGateways": ["istio-system/public-ingress"]}
+COMMON: Final = {
+    "allowedCIDRs": ["192.0.2.0/24"],
+    "allowedConsumers": {"from": "All"},
+    "allowedGateways": ["istio-system/public-ingress"],
+}
 
 
 @dataclass(frozen=True)
@@ -125,16 +129,18 @@ def test_rows_hold_every_possible_pair() -> None:
 
 
 def test_every_object_works_or_names_the_field(outcomes: list[Outcome]) -> None:
-    """Ready, or a refusal that names what the author, or the class's, has to change; never neither."""
-    silent = [
+    """What nothing stands against is Ready; what the operator refuses says which field has to change."""
+    wrong = [
         (outcome.row, conditions(outcome.gateway["status"]))
         for outcome in outcomes
-        if conditions(outcome.gateway["status"])["Ready"][0] != "True" and not outcome.refusals
+        if (conditions(outcome.gateway["status"])["Ready"] == ("True", "Ready")) == pairwise.is_refused(outcome.row)
     ]
-    assert silent == []
+    assert wrong == []
+    refused = [outcome for outcome in outcomes if pairwise.is_refused(outcome.row)]
+    assert all(outcome.refusals for outcome in refused)
     nameless = [
         (outcome.row, each["reason"], each["message"])
-        for outcome in outcomes
+        for outcome in refused
         for each in outcome.refusals
         if not FIELD.search(each["message"])
     ]
@@ -160,17 +166,15 @@ def test_nothing_rendered_was_refused_by_the_server(outcomes: list[Outcome], wor
 
 
 def test_what_is_accepted_is_steered(outcomes: list[Outcome]) -> None:
-    """A part that nothing stands against has everything that it needs; what is refused alone has no children."""
-    ready = [outcome for outcome in outcomes if conditions(outcome.gateway["status"])["Ready"] == ("True", "Ready")]
-    # Both kinds are there, so the tests above had something to look at.
-    assert len(outcomes) / 4 < len(ready) < len(outcomes)
+    """A part that nothing stands against has everything that it needs; what is refused as a whole has no children."""
     for outcome in outcomes:
         for found in (*parts(outcome.gateway).values(), *parts(outcome.gateway, "expose").values()):
             if found["Accepted"][0] == found["ResolvedRefs"][0] == "True":
                 assert set(found.values()) == {("True", each) for each in found}, (outcome.row, found)
-    assert all(outcome.children for outcome in ready)
-    of_whole = [each for each in outcomes if not parts(each.gateway) and not parts(each.gateway, "expose")]
-    assert all(outcome.children == 0 for outcome in of_whole)
+    refused = [each for each in outcomes if conditions(each.gateway["status"])["Ready"][1] == Reason.UNSUPPORTED_VALUE]
+    assert refused
+    assert {outcome.children for outcome in refused} == {0}
+    assert all(outcome.children for outcome in outcomes if not pairwise.is_refused(outcome.row))
 
 
 def test_istio_finds_nothing_wrong(outcomes: list[Outcome], world: GatewayWorld) -> None:

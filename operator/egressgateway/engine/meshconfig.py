@@ -122,8 +122,7 @@ def _parse(config_map: Manifest | None) -> Mapping[str, Any] | None:
         return None
     try:
         document = yaml.load(text, Loader=_LOADER)  # noqa: S506  (a safe loader)
-    except yaml.YAMLError:
-        # Istiod refuses it, too, and goes on with what it had; we know as little as without it.
+    except (yaml.YAMLError, ValueError):
         return None
     return _mapping(document) if document is None or isinstance(document, dict) else None
 
@@ -190,6 +189,7 @@ class MeshCache:
         self.control_planes = Store(trim=keep_of_control_plane)
         self._root_namespace = root_namespace
         self._readings: dict[str, tuple[int, int, MeshReading]] = {}
+        self._last_good: dict[str, Manifest] = {}
 
     def reading(self, revision: str = "") -> MeshReading:
         """What the mesh says, to gateways of one revision of its control plane."""
@@ -197,5 +197,10 @@ class MeshCache:
         known = self._readings.get(revision)
         if known is None or known[:2] != versions:
             config_map = self.config_maps.get(self._root_namespace, config_map_name(revision))
+            if _parse(config_map) is None:
+                # Istiod, too, goes on with what it had: a mistake there must not change every policy here.
+                config_map = self._last_good.get(revision)
+            elif config_map is not None:
+                self._last_good[revision] = config_map
             known = self._readings[revision] = (*versions, read_mesh(config_map, self.control_planes))
         return known[2]

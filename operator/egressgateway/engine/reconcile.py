@@ -220,8 +220,8 @@ class Reconciler:
         """
         if not self._owner.has_finalizer(facts.key):
             return Done()
-        plan = build_plan(facts, accept(facts))
-        steps = plan_steps(diff(plan, (), facts.live, facts.key), facts)
+        # Nothing is judged any more: a mistake in that must not keep the object, and with it its namespace.
+        steps = plan_steps(diff(Plan(), (), facts.live, facts.key), facts)
         applied = await self._applier.apply(facts.key, Steps(bursts=steps.bursts), progress)
         await self._tell_of_failure(facts, applied)
         _raise_transient(applied)

@@ -305,7 +305,8 @@ class _Judge:
         exposes = frozenset(
             Claimed(host, _gateway_name(reference))
             for exposed in self.spec.expose
-            if exposed_part(exposed.name) not in out and (reference := gateway_ref(self.facts, exposed)) is not None
+            if (exposed_part(exposed.name) not in out or _keeps(findings, exposed_part(exposed.name)))
+            and (reference := gateway_ref(self.facts, exposed)) is not None
             for host in exposed.hosts
         )
         return Stakes(serves, exposes, steered)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.destination import Destination, Protocol
 from egressgateway.api.expose import ExposedHost
+from egressgateway.api.scalars import parse_instant
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.facts import EVERY_NAMESPACE, Claimed, Facts, ForeignRoute
 from egressgateway.plan.claims import Claims, read_claims
 from egressgateway.plan.consumers import overlap
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.hosts import covers, is_wildcard
-from egressgateway.plan.retain import live_clients, tcp_ports_of
+from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, tcp_ports_of
 from egressgateway.plan.site import LISTENER_PORT, PLAIN_PORT, listen_port, site_of
 from egressgateway.refs import Key
 
@@ -106,7 +107,7 @@ def route_conflicts(facts: Facts, destination: Destination, field: str, served: 
     for route in sorted(facts.foreign_routes, key=lambda route: route.ref):
         common = overlap(served, route.visible_in)
         names = [name for name in destination.names if any(_takes(host, name) for host in route.hosts)]
-        if names and common and _prevails(facts, route, common):
+        if names and common and _prevails(facts, route, common, names):
             yield Finding(
                 ConditionType.STEERED,
                 Reason.ROUTE_CONFLICT,
@@ -122,14 +123,24 @@ def _takes(host: str, name: str) -> bool:
     return host == name or (is_wildcard(name) and covers(name, host))
 
 
-def _prevails(facts: Facts, route: ForeignRoute, common: frozenset[str]) -> bool:
+def _steering_since(facts: Facts, names: Iterable[str]) -> datetime:
+    """When our own route for the names was made; Istio goes by the age of routes, not of what they were made for."""
+    made = [
+        parse_instant(route["metadata"]["creationTimestamp"])
+        for route in mesh_routes(facts.live)
+        if hosts_of(route) & set(names) and "creationTimestamp" in route["metadata"]
+    ]
+    return max(made, default=facts.now)
+
+
+def _prevails(facts: Facts, route: ForeignRoute, common: frozenset[str], names: Iterable[str]) -> bool:
     """
     A consumer's own VirtualService goes before ours, of others the older one (notes "istio-recipes" §7).
 
     A ServiceEntry is in the way whatever its age: the ports that it registers beside ours are not steered.
     """
     own_of_consumer = route.ref.namespace in common or EVERY_NAMESPACE in common
-    return route.ref.kind == "ServiceEntry" or own_of_consumer or route.created < facts.gateway.created
+    return route.ref.kind == "ServiceEntry" or own_of_consumer or route.created < _steering_since(facts, names)
 
 
 def _within_the_object(

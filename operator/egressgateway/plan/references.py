@@ -41,10 +41,16 @@ def shared_pods(facts: Facts) -> PodSelection | None:
     return PodSelection(shared.namespace, tuple(sorted(shared.selector.items()))) if shared else None
 
 
-def ingress_pods(gateway: Manifest) -> PodSelection | None:
-    """Pods that an Istio Gateway configures: by its selector, in every namespace (Istio's default)."""
+def ingress_pods(facts: Facts, ref: ObjectRef, gateway: Manifest) -> PodSelection | None:
+    """
+    Pods that the Istio Gateway `ref` configures: by its selector, in every namespace (Istio's default).
+
+    Of a Gateway in the object's own namespace only pods there count: anybody may write one, and what it selects
+    elsewhere would become a consumer without the class's consent.
+    """
     selector = (gateway.get("spec") or {}).get("selector") or {}
-    return PodSelection("", tuple(sorted(selector.items()))) if selector else None
+    within = ref.namespace if ref.namespace == facts.key.namespace or facts.mesh_config.scopes_gateways else ""
+    return PodSelection(within, tuple(sorted(selector.items()))) if selector else None
 
 
 def _wanted(facts: Facts) -> Iterator[ObjectRef]:
@@ -76,6 +82,6 @@ def _wanted_pods(facts: Facts) -> Iterator[PodSelection]:
     for exposed in facts.gateway.spec.expose if facts.gateway.spec else ():
         ref = gateway_ref(facts, exposed)
         gateway = facts.references.objects.get(ref) if ref else None
-        selection = ingress_pods(gateway) if gateway else None
+        selection = ingress_pods(facts, ref, gateway) if ref and gateway else None
         if selection is not None:
             yield selection

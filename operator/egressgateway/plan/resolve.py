@@ -118,7 +118,7 @@ def _attached(facts: Facts, reference: ObjectRef, where: str, part: str) -> Iter
             message = f"{where}: there is no Istio Gateway {reference.namespace}/{reference.name}; create or correct it"
             yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message, part)
         return
-    pods = ingress_pods(gateway)
+    pods = ingress_pods(facts, reference, gateway)
     if pods is None or not facts.references.pods.get(pods):
         message = (
             f"{where}: Gateway {reference.namespace}/{reference.name} selects no pod, so that nobody serves it; "
@@ -238,5 +238,5 @@ def _parsed(pem: bytes) -> list[x509.Certificate] | None:
     """Certificates in `pem`; None when there are none that can be read."""
     try:
         return x509.load_pem_x509_certificates(pem)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return None

@@ -61,8 +61,9 @@ def retain(facts: Facts, hops: Iterable[Hop], kept: frozenset[str], site: Site) 
     names_for_good = _all_hosts(staying)
     ways_for_good = frozenset(way for found in staying for way in ways_of(found))
     ports_for_good = frozenset(_ports_to(facts, names_for_good)) | {hop.target_port for hop in hops}
+    of_this_site = planned | {_port_name(item) for item in live_servers}
     return Retained(
-        children=_untouched(facts, kept, names_for_good),
+        children=_untouched(facts, kept, names_for_good) | _other_sites(facts, site, ways_for_good - of_this_site),
         narrowed=tuple(_narrowed(facts, kept, names_for_good)),
         servers=tuple(servers.values()),
         subsets=tuple(subsets.values()),
@@ -156,6 +157,17 @@ def _untouched(facts: Facts, kept: frozenset[str], staying: frozenset[str]) -> f
     return frozenset(ref for ref, found in facts.live.items() if part_of(found) in kept and hosts_of(found) <= staying)
 
 
+def _other_sites(facts: Facts, site: Site, ways: frozenset[str]) -> frozenset[ObjectRef]:
+    """
+    What serves every part at another gateway of the object, while clients of a part that is kept go by it.
+
+    A class changed, and the part cannot move: its gateway, with all that is around it, stays until it can.
+    """
+    if not ways:
+        return frozenset()
+    return frozenset(ref for ref, found in facts.live.items() if not part_of(found) and ref.name != site.object_name)
+
+
 def _narrowed(facts: Facts, kept: frozenset[str], staying: frozenset[str]) -> Iterator[Manifest]:
     """What of a host is registered without being steered is a way past the gateway."""
     for entry in live_clients(facts.live, "ServiceEntry"):
@@ -194,11 +206,14 @@ def _ports_of(entries: Iterable[Manifest]) -> Iterator[int]:
 
 
 def _rules_for(facts: Facts, site: Site, servers: Iterable[Manifest]) -> tuple[Manifest, ...]:
-    """Rules of the live AuthorizationPolicy that speak of a way that is carried over."""
+    """Rules of the live AuthorizationPolicy that speak of a way that is carried over, and of no other way."""
     names = {host.removeprefix("./") for server in servers for host in server.get("hosts") or ()}
     live = _live_list(facts, ObjectRef("AuthorizationPolicy", facts.key.namespace, site.object_name), "rules")
     return tuple(
-        rule for rule in live if any(names & set(condition.get("values") or ()) for condition in rule.get("when") or ())
+        {**rule, "when": [{**condition, "values": sorted(names & set(condition["values"]))}]}
+        for rule in live
+        for condition in rule.get("when") or ()
+        if names & set(condition.get("values") or ())
     )
 
 

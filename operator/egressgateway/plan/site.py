@@ -107,7 +107,8 @@ def identities_of(facts: Facts, pods: Iterable[PodFacts]) -> list[str]:
 def _shared(facts: Facts, shared: SharedGateway, *, strict: bool) -> Site:
     selection = shared_pods(facts)
     pods = facts.references.pods.get(selection, ()) if selection else ()
-    id_ = short_hash(shared.namespace, shared.service, "strict" if strict else "plain")
+    # The owner is part of it: Istio joins the rules of several objects for one Service, and the older subset wins.
+    id_ = short_hash(*facts.key, shared.namespace, shared.service, "strict" if strict else "plain")
     ports = shared.ports
     tls_port = (ports.tls if ports else None) or _DEFAULT_TLS
     return Site(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 
 from egressgateway.api.access import MAX_CONSUMER_NAMESPACES
 from egressgateway.api.destination import Destination
@@ -55,6 +56,7 @@ def unsupported_in_destination(
     """Fields of one destination; `field` is its path."""
     if not destination.is_http:
         yield from _requests_without_http(destination, field)
+    yield from _endless_idling(destination, field)
     if destination.request_headers is not None:
         yield from _ambiguous_headers(destination, field)
     if destination.wildcard is not None:
@@ -146,6 +148,17 @@ def _requests_without_http(destination: Destination, field: str) -> Iterator[str
                 f"{field}.traffic.{name}: needs ports with protocol HTTP, HTTP2 or GRPC only; remove it, or make a "
                 "destination of its own for the other ports"
             )
+
+
+def _endless_idling(destination: Destination, field: str) -> Iterator[str]:
+    """Istio's DestinationRule takes no zero for requests, only for connections."""
+    pool = destination.traffic.connection_pool if destination.traffic else None
+    never = pool is not None and pool.idle_timeout == timedelta(0)
+    if never and any(port.protocol.is_http for port in destination.ports):
+        yield (
+            f"{field}.traffic.connectionPool.idleTimeout: 0s is possible on ports with protocol TLS or TCP only; "
+            "set it to a long time"
+        )
 
 
 def _ambiguous_headers(destination: Destination, field: str) -> Iterator[str]:

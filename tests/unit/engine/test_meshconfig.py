@@ -142,8 +142,18 @@ def test_cache_reads_anew_only_what_changed() -> None:
     cache.control_planes.put(istiod() | {"status": {"readyReplicas": 1}})
     assert cache.reading().config.context_propagation
     assert [each.get("status") for each in cache.control_planes] == [None]
-    cache.config_maps.remove(config_map(FULL, 2))
-    assert cache.reading().trust_domain is None
+
+
+def test_cache_keeps_what_was_right_as_istiod_does() -> None:
+    """A document that cannot be read, or is gone for a moment, must not give every policy another trust domain."""
+    cache = MeshCache("istio-system")
+    cache.config_maps.put(config_map(FULL))
+    good = cache.reading()
+    for number, text in enumerate(("a: [", "a: 2020-13-45", "- a"), 2):
+        cache.config_maps.put(config_map(text, number))
+        assert cache.reading() == good
+    cache.config_maps.remove(config_map(FULL, 9))
+    assert cache.reading() == good
 
 
 def test_revision_names_its_own_configuration() -> None:

@@ -172,7 +172,7 @@ GATEWAY: Manifest = {
     "metadata": {"name": "front", "namespace": "shop"},
     "spec": {"selector": {"a": "b"}},
 }
-PODS = {PodSelection("", (("a", "b"),)): (PodFacts("edge", "p", "front", ready=True),)}
+PODS = {PodSelection("shop", (("a", "b"),)): (PodFacts("shop", "p", "front", ready=True),)}
 
 
 def exposed(

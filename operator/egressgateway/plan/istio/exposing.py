@@ -50,7 +50,7 @@ def attachment_of(facts: Facts, exposed: ExposedHost) -> Attachment | None:
     if ref is None:
         return None
     found = facts.references.objects.get(ref)
-    selection = ingress_pods(found) if found else None
+    selection = ingress_pods(facts, ref, found) if found else None
     return Attachment(ref, facts.references.pods.get(selection, ()) if selection else ())
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from egressgateway.facts import Facts
 from egressgateway.plan.accept import Acceptance
+from egressgateway.plan.consumers import union
 from egressgateway.plan.hops import Hop, build_hops
 from egressgateway.plan.ir import Child, Plan, Stage
 from egressgateway.plan.istio.access import plan_access
@@ -56,8 +57,8 @@ def _plan_pods(
         site=site,
         hops=hops,
         exposed_ports=ports,
-        consumers=all_consumers(acceptance.consumers) | visiting_namespaces(facts, acceptance.exposed),
-        reads_secrets=_reads_secrets(acceptance),
+        consumers=_reached_from(facts, acceptance),
+        reads_secrets=_reads_secrets(facts),
         backends=any(exposed.backend.service for exposed in acceptance.exposed if exposed.gateway_ref is None),
         retained_ports=retained.ports,
         retained_service_ports=retained.service_ports,
@@ -74,8 +75,7 @@ def _plan_routing(
     if hops or ports or retained.servers:
         yield from plan_access(facts, site, hops, visitors, ports, retained)
         yield from plan_telemetry(facts, site)
-    visiting = visiting_namespaces(facts, acceptance.exposed)
-    yield from plan_hop(facts, site, hops, all_consumers(acceptance.consumers) | visiting, retained)
+    yield from plan_hop(facts, site, hops, _reached_from(facts, acceptance), retained)
     yield from plan_upstreams(facts, site, upstreams)
     yield from plan_original_host(facts, site, hops)
     yield from plan_gateway(facts, site, upstreams, retained)
@@ -83,7 +83,19 @@ def _plan_routing(
     yield from plan_clients(facts, site, acceptance.served, hops, acceptance.consumers)
 
 
-def _reads_secrets(acceptance: Acceptance) -> bool:
-    return any(
-        port.tls is not None and port.tls.credential_name for found in acceptance.served for port in found.ports
-    ) or any(exposed.tls is not None for exposed in acceptance.exposed)
+def _reached_from(facts: Facts, acceptance: Acceptance) -> frozenset[str]:
+    """Namespaces from which the hop is used; Istio refuses an `exportTo` of every one and some besides."""
+    return union((all_consumers(acceptance.consumers), visiting_namespaces(facts, acceptance.exposed)))
+
+
+def _reads_secrets(facts: Facts) -> bool:
+    """
+    Whether some part names a Secret, be it there or not.
+
+    A right that is granted after a certificate was asked for heals nothing for minutes (notes "istio-recipes" §2).
+    """
+    spec = facts.gateway.spec
+    ports = [port for found in (spec.destinations if spec else ()) for port in found.ports]
+    return any(port.tls is not None and port.tls.credential_name for port in ports) or any(
+        exposed.tls is not None for exposed in (spec.expose if spec else ())
+    )

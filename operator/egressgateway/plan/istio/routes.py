@@ -85,7 +85,8 @@ def http_options(upstream: Upstream | None) -> dict[str, Any]:
     """Time-out and retries: at the gateway alone. None where the mesh's apply."""
     traffic = (upstream.destination.traffic if upstream else None) or Traffic()
     return {
-        "timeout": None if traffic.timeout is None else format_duration(traffic.timeout),
+        # No limit is said by saying nothing: Istio's kinds take no zero.
+        "timeout": format_duration(traffic.timeout) if traffic.timeout else None,
         "retries": _retries(traffic.retries) if traffic.retries else None,
     }
 
