@@ -111,7 +111,7 @@ def ports_dialed(live: Live) -> set[int]:
         for host in found["spec"]["hosts"]
     }
     entries = [found for found in _of_kind(live, "ServiceEntry") if routed & set(found["spec"]["hosts"])]
-    private = [found for found in entries if "endpoints" in found["spec"]]
+    private = [found for found in entries if found["spec"]["hosts"][0].endswith(".egress.internal")]
     return {port.get("targetPort", port["number"]) for found in private for port in found["spec"]["ports"]}
 
 

@@ -390,7 +390,8 @@ def test_a_route_that_goes_while_the_object_is_refused_unregisters_its_host() ->
     """What is kept as it is must not leak either, nor be called steered."""
     world = World(spec(destination("x", HOST, OTHER)))
     world.settle()
-    world.edit(spec(destination("x", HOST, OTHER), telemetry={"accessLog": "Enabled"}))
+    refused = {"set": [{"name": "X-A", "value": "1"}, {"name": "x-a", "value": "2"}]}
+    world.edit(spec(destination("x", HOST, OTHER, requestHeaders=refused)))
     world.settle()
     route = next(ref for ref in clients(world, "VirtualService") if OTHER in world.live[ref]["spec"]["hosts"])
     world.remove(route)

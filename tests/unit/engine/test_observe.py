@@ -347,9 +347,15 @@ def test_objects_with_our_labels_and_no_owner_are_others() -> None:
 
 
 def test_children_of_another_namespace_are_the_objects_by_all_three_labels() -> None:
-    """No owner reference can point there."""
-    caches = caches_of(gateway())
-    for namespace in ("lab", "shop"):
+    """No owner reference can point there; anybody can set labels, so the status must name it, too."""
+    known = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "namespace": "lab",
+        "name": deployment(1)["metadata"]["name"],
+    }
+    caches = caches_of(gateway(status={"remoteChildren": [known]}))
+    for namespace in ("bank", "lab", "shop"):
         remote = deployment(1)
         remote["metadata"]["namespace"] = namespace
         caches.put_child("Deployment", remote)
@@ -357,7 +363,7 @@ def test_children_of_another_namespace_are_the_objects_by_all_three_labels() -> 
     stray["metadata"] |= {"namespace": "other", "labels": {"egressgateway.dev/gateway": ME.name}}
     caches.put_child("Deployment", stray)
     assert [ref.namespace for ref in facts(caches).live] == ["lab"]
-    assert [ref.namespace for ref in facts(caches).others] == ["shop"]
+    assert sorted(ref.namespace for ref in facts(caches).others) == ["bank", "shop"]
 
 
 def owned_by(key: Key) -> list[Manifest]:
@@ -448,8 +454,10 @@ def test_a_foreign_route_wakes_who_wants_its_host() -> None:
 def test_a_class_wakes_those_that_name_it_or_none() -> None:
     """It may be, or have been, the default."""
     caches = caches_of(gateway(), gateway(OTHER, className="a"), gateway(Key("lab", "x"), className="b"))
-    change = Change("MODIFIED", egress_class("a"), egress_class("a", version=2), listed=False)
+    change = Change("MODIFIED", egress_class("a"), egress_class("a", default=True, version=2), listed=False)
     assert set(caches.affected_by_class(change)) == {ME, OTHER}
+    same = Change("MODIFIED", egress_class("a"), egress_class("a", version=2), listed=False)
+    assert set(caches.affected_by_class(same)) == set()
 
 
 def test_a_namespace_wakes_its_objects_when_its_labels_change() -> None:
