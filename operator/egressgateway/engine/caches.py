@@ -16,6 +16,7 @@ from egressgateway.engine.ownership import owner_of
 from egressgateway.engine.references import ReferenceCache
 from egressgateway.engine.routes import ROUTE_KINDS, ForeignRoutes, keep_needed
 from egressgateway.engine.wants import NOTHING, claimed_by, key_of, stakes_of, wants_of
+from egressgateway.plan.claims import mappings_in, texts_of
 from egressgateway.refs import CHILD_RESOURCES, Key, Manifest, ObjectRef
 from egressgateway.settings import MeshSettings
 
@@ -160,11 +161,11 @@ def _looks(child: Manifest) -> tuple[Any, ...]:
 
 def _access(gateway: Manifest) -> tuple[Manifest, ...]:
     """Entries of `access.from`, as they stand in the spec."""
-    return tuple(((gateway.get("spec") or {}).get("access") or {}).get("from") or ())
+    return tuple(mappings_in((gateway.get("spec") or {}).get("access"), "from"))
 
 
 def _may_mean(entry: Manifest, namespace: str) -> bool:
-    return "namespaceSelector" in entry or namespace in (entry.get("namespaces") or ())
+    return "namespaceSelector" in entry or namespace in texts_of(entry, "namespaces")
 
 
 def _standing(namespace: Manifest) -> tuple[Mapping[str, str], bool]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.facts import Claimed
-from egressgateway.plan.claims import contended_names, read_claims, read_since
+from egressgateway.plan.claims import contended_names, entries_of, mappings_in, read_claims, read_since, texts_of
 from egressgateway.plan.names import FINALIZER
 from egressgateway.refs import Key, Manifest
 
@@ -46,11 +46,10 @@ NOTHING: Final = Wants()
 
 def wants_of(gateway: Manifest) -> Wants:
     """Everything that the spec asks for."""
-    spec = gateway.get("spec") or {}
-    destinations = spec.get("destinations") or ()
+    destinations = entries_of(gateway, "destinations")
     return Wants(
-        frozenset(name for each in destinations for name in (*(each.get("hosts") or ()), *(each.get("aliases") or ()))),
-        _exposed(gateway, spec.get("expose") or ()),
+        frozenset(name for each in destinations for name in (*texts_of(each, "hosts"), *texts_of(each, "aliases"))),
+        _exposed(gateway, entries_of(gateway, "expose")),
         _tcp_ports(destinations),
     )
 
@@ -126,8 +125,8 @@ def _exposed(gateway: Manifest, entries: Iterable[Mapping[str, Any]]) -> frozens
     return frozenset(
         Claimed(host, f"{ref.get('namespace') or own}/{ref['name']}")
         for entry in entries
-        if (ref := entry.get("gatewayRef")) and ref.get("name")
-        for host in entry.get("hosts") or ()
+        if isinstance(ref := entry.get("gatewayRef"), dict) and ref.get("name")
+        for host in texts_of(entry, "hosts")
     )
 
 
@@ -135,8 +134,8 @@ def _tcp_ports(destinations: Iterable[Mapping[str, Any]]) -> frozenset[int]:
     return frozenset(
         port["port"]
         for each in destinations
-        for port in each.get("ports") or ()
-        if port.get("protocol") == _TCP and "port" in port
+        for port in mappings_in(each, "ports")
+        if port.get("protocol") == _TCP and isinstance(port.get("port"), int)
     )
 
 
@@ -148,7 +147,7 @@ def _not_refused(gateway: Manifest, list_name: str) -> Iterator[Mapping[str, Any
         # The object as a whole is refused; it has no parts that say so.
         return
     refused = {part.get("name") for part in status.get(list_name) or () if judged and _is_refused(part)}
-    for entry in (gateway.get("spec") or {}).get(list_name) or ():
+    for entry in entries_of(gateway, list_name):
         if entry.get("name") not in refused:
             yield entry
 

@@ -120,12 +120,29 @@ def contended_names(gateway: Manifest) -> frozenset[str]:
     if spec.get("suspend") or _is_refused(gateway):
         return frozenset()
     refused = _refused_parts(gateway)
-    destinations = [found for found in spec.get("destinations") or () if found.get("name") not in refused]
     return frozenset(
         name
-        for destination in destinations
-        for name in (*(destination.get("hosts") or ()), *(destination.get("aliases") or ()))
+        for destination in entries_of(gateway, "destinations")
+        if destination.get("name") not in refused
+        for name in (*texts_of(destination, "hosts"), *texts_of(destination, "aliases"))
     )
+
+
+def entries_of(gateway: Manifest, name: str) -> list[dict[str, Any]]:
+    """Entries of a list in the spec; what is none is left out, as a CRD that is damaged lets everything pass."""
+    return mappings_in(gateway.get("spec"), name)
+
+
+def mappings_in(holder: Any, name: str) -> list[dict[str, Any]]:
+    """Those items of a list that are mappings."""
+    found = holder.get(name) if isinstance(holder, dict) else None
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def texts_of(holder: Mapping[str, Any], name: str) -> list[str]:
+    """Those items of a list that are texts."""
+    found = holder.get(name)
+    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
 
 def _is_refused(gateway: Manifest) -> bool:
