@@ -61,17 +61,19 @@ def refuse(screen: Screen, stage: Stage, gateways: Gateways) -> None:
     assert "spec.destinations[0].hosts[0]" in answer.stderr, "the message does not name the field"
     screen.fact("refused by the API server, by the rules of the CRD: no webhook that could be down")
 
-    tcp = _variant("over-tcp", hosts=["db.example.com"], ports=[{"port": 5432, "protocol": "TCP"}])
-    screen.command("kubectl apply -f -   # with", "ports: [{port: 5432, protocol: TCP}]")
-    screen.text(stage.cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(tcp)).stdout)
-    condition = gateways.wait("over-tcp", "Accepted", "False", "UnsupportedValue")
-    screen.text(f"Accepted={condition['status']}  {condition['reason']}  {condition['message']}")
-    assert not gateways.children("over-tcp"), "something was made for an object that is not accepted"
-    screen.fact(
-        "what this version cannot do is said in the status, and nothing is made for it; the others keep working"
+    opaque = _variant(
+        "over-tls", hosts=["www.example.com"], ports=[{"port": 443, "protocol": "TLS"}], traffic={"timeout": "5s"}
     )
-    gateways.delete("over-tcp")
-    gateways.wait_gone("over-tcp")
+    screen.command("kubectl apply -f -   # with", "ports: [{port: 443, protocol: TLS}], traffic: {timeout: 5s}")
+    screen.text(stage.cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(opaque)).stdout)
+    condition = gateways.wait("over-tls", "Accepted", "False", "UnsupportedValue")
+    screen.text(f"Accepted={condition['status']}  {condition['reason']}  {condition['message']}")
+    assert not gateways.children("over-tls"), "something was made for an object that is not accepted"
+    screen.fact(
+        "what the data plane cannot do is said in the status, and nothing is made for it; the others keep working"
+    )
+    gateways.delete("over-tls")
+    gateways.wait_gone("over-tls")
 
 
 def restart(screen: Screen, stage: Stage) -> None:
