@@ -122,7 +122,7 @@ class TestWithoutSchema:
 
 def stored_as(document: tuple[int, Document]) -> Object | None:
     """
-    An EgressGateway of the corpus under a name and with hosts of its own: hundreds that want one host are another story.
+    An EgressGateway of the corpus under a name and with hosts of its own: hundreds that want one are another story.
 
     None for what only its name or its class makes bad.
     """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import pytest
@@ -23,6 +25,7 @@ from harness.gateways import Gateways, destination
 from harness.istioctl import Istioctl
 from harness.objects import client_secret, fingerprints, namespace, path_of, pod, secret, service
 from harness.rest import Object
+from harness.traffic import operator_writes
 from harness.wait import eventually
 
 MESH: Final = {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}
@@ -418,6 +421,66 @@ class TestIstioTasks:
         world.plane.rest.merge(path_of(gateway), {"spec": {"access": {"from": whole}}})
         gateways.wait_ready("partners")
         check_children(world, gateway)
+
+
+class TestMinimalWrites:
+    """The richest case: what one change of one destination writes, to the last object, by the audit log."""
+
+    def test_change_touches_only_what_depends_on_it(self, world: GatewayWorld, istio_tasks: list[Object]) -> None:
+        """A time-out is one object; a port is the destination's own objects and those that hold every way."""
+        gateway, pair = istio_tasks[1], world.authority.issue("client")
+        world.apply(client_secret("payments", "my-nginx-client", pair, world.authority_certificate))
+        Gateways(world.plane, "payments").wait_ready("partners")
+
+        timeout = changed(gateway, "originate", lambda found: found["traffic"].update(timeout="6s"))
+        assert writes_for(world, timeout) == {("patch", "virtualservices", "originate", 1)}
+
+        port = changed(gateway, "postgres", lambda found: found["ports"][0].update(port=5433))
+        own = ("virtualservices", "serviceentries")
+        assert {write for write in writes_for(world, port) if write[2]} == {
+            ("patch", "virtualservices", "postgres", 2),
+            ("patch", "serviceentries", "postgres", 2),
+            *(("delete", resource, "postgres", 1) for resource in own),
+        }
+
+        back = writes_for(world, gateway)
+        assert {part for _, _, part, _ in back} == {"", "originate", "postgres"}
+        # What holds every way is written once with the new one, and once without the old one.
+        shared = {(resource, count) for _, resource, part, count in back if not part}
+        assert shared <= {
+            *((resource, 2) for resource in ("gateways", "destinationrules", "networkpolicies")),
+            ("authorizationpolicies", 2),
+        }
+
+
+Write = tuple[str, str, str, int]
+"""Verb, resource, part (empty: of all parts), and how often."""
+
+
+def changed(gateway: Object, name: str, change: Callable[[Object], None]) -> Object:
+    found = copy.deepcopy(gateway)
+    change(next(each for each in found["spec"]["destinations"] if each["name"] == name))
+    return found
+
+
+def writes_for(world: GatewayWorld, gateway: Object) -> set[Write]:
+    """Writes to children that an edit leads to, from its apply until the operator has nothing more to do."""
+    gateways, before = Gateways(world.plane, "payments"), world.children_of(gateway)
+    eventually(world.operator.is_idle, what="an idle operator")
+    seen = sum(1 for _ in operator_writes(world.plane))
+    world.apply(gateway)
+    gateways.wait_ready("partners")
+    eventually(world.operator.is_idle, what="an idle operator")
+    parts_by_name = {
+        name: each["metadata"]["labels"].get("egressgateway.dev/part", "")
+        for (_, name), each in {**before, **world.children_of(gateway)}.items()
+    }
+    counted = Counter(
+        (event["verb"], event["objectRef"]["resource"], parts_by_name[event["objectRef"]["name"]])
+        for event in list(operator_writes(world.plane))[seen:]
+        if event["objectRef"]["resource"] not in ("egressgateways", "events")
+    )
+    return {(*what, count) for what, count in counted.items()}
 
 
 def test_operator_never_failed(world: GatewayWorld) -> None:
