@@ -103,10 +103,15 @@ class OperatorProcess:
         """Whether this replica is the one that writes."""
         return self.metric("egressgateway_leader") == 1
 
-    def is_idle(self, reconciles: int = 0) -> bool:
-        """Whether nothing is queued, under way or due later, after at least that many reconciles."""
+    def is_idle(self, reconciles: int = 0, *, later: int = 0) -> bool:
+        """
+        Whether nothing is queued, under way or due later, after at least that many reconciles.
+
+        `later`: how many objects are to be looked at again in days to come, when something of theirs expires.
+        """
         series = self._series()
-        busy = any(series[f"egressgateway_queue_{name}"] for name in ("depth", "processing", "delayed"))
+        busy = any(series[f"egressgateway_queue_{name}"] for name in ("depth", "processing"))
+        busy = busy or series["egressgateway_queue_delayed"] > later
         return not busy and _sum(series, "egressgateway_reconcile_total") >= reconciles
 
     def _series(self) -> dict[str, float]:
