@@ -12,22 +12,25 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from harness.wait import START, eventually
+
+QUICK: Final = ("--lease-seconds", "3", "--push-grace-seconds", "0.3")
+"""For tests of the election: another takes over in seconds, and a machine that stalls for two of them ends a lead."""
 
 
 class OperatorProcess:
     """
     `egressgw run` against one kubeconfig, with its log in a file.
 
-    Its times are short, so that tests need not wait for what is measured in seconds in a cluster.
+    It waits for the mesh shortly, so that tests need not; its lease is that of a cluster.
     """
 
     def __init__(self, kubeconfig: Path, log: Path, *flags: str) -> None:
         self.kubeconfig = kubeconfig
         self.log = log
-        self._flags: Sequence[str] = flags or ("--lease-seconds", "3", "--push-grace-seconds", "0.3")
+        self._flags: Sequence[str] = flags or ("--push-grace-seconds", "0.3")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, wait: bool = True) -> Self:

@@ -186,7 +186,14 @@ class LeaderElector:
             await self._hold()
             self._lead(False)
             self._must_read = True
-            log.error("Leadership lost", extra={"fields": self._fields() | {"error": self.error}})
+            log.error("Leadership lost", extra={"fields": self._fields() | {"error": self._why_lost()}})
+
+    def _why_lost(self) -> str:
+        if self.error:
+            return self.error
+        if self._held_by_other():
+            return f"{self.leader} took the Lease"
+        return f"no renewal was answered for {self._settings.renew_deadline.total_seconds():g} s"
 
     async def _hold(self) -> None:
         """Renew; returns when another holds the Lease, or when the last renewal is too old."""
