@@ -29,6 +29,9 @@ class Retained:
         servers: of the Gateway, to be carried over; likewise `subsets` of the DestinationRule, `rules` of the
             AuthorizationPolicy for the ways that go, `identity_rules` all of it that name clients, `service_ports` of
             the hop's Service, and `ports` at the destinations that the NetworkPolicy leaves open.
+        guarded_names: private server names that stay as they are forbidden to strangers: those of `servers`, and at a
+            shared gateway all that the live Gateway still serves; `clean_names` those among them that an EnvoyFilter
+            keeps from leaving.
         draining: some of this only until the mesh has been told; a later plan of the same spec holds less.
     """
 
@@ -40,6 +43,8 @@ class Retained:
     identity_rules: tuple[Manifest, ...] = ()
     service_ports: tuple[Manifest, ...] = ()
     ports: frozenset[int] = frozenset()
+    guarded_names: frozenset[str] = frozenset()
+    clean_names: frozenset[str] = frozenset()
     draining: bool = False
 
 
@@ -61,17 +66,25 @@ def retain(facts: Facts, hops: Iterable[Hop], kept: frozenset[str], site: Site) 
     names_for_good = _all_hosts(staying)
     ways_for_good = frozenset(way for found in staying for way in ways_of(found))
     ports_for_good = frozenset(_ports_to(facts, names_for_good)) | {hop.target_port for hop in hops}
+    carried_names = _server_names(servers.values())
+    # Where strangers are denied, they are until the server is gone: the Gateway is written after the policies.
+    leaving = [item for item in live_servers if not site.dedicated and _port_name(item) not in planned]
+    guarded_names = carried_names | _server_names(leaving)
     of_this_site = planned | {_port_name(item) for item in live_servers}
     return Retained(
         children=_untouched(facts, kept, names_for_good) | _other_sites(facts, site, ways_for_good - of_this_site),
         narrowed=tuple(_narrowed(facts, kept, names_for_good)),
         servers=tuple(servers.values()),
         subsets=tuple(subsets.values()),
-        rules=_rules_for(facts, site, servers.values()),
+        rules=_rules_for(facts, site, guarded_names),
         identity_rules=_identity_rules(facts, site),
         service_ports=_service_ports(facts, site) if servers else (),
         ports=ports,
-        draining=bool((servers.keys() | subsets.keys()) - ways_for_good or ports - ports_for_good),
+        guarded_names=guarded_names,
+        clean_names=guarded_names & frozenset(_clean_names(facts, site)),
+        draining=bool(
+            (servers.keys() | subsets.keys()) - ways_for_good or ports - ports_for_good or guarded_names - carried_names
+        ),
     )
 
 
@@ -126,14 +139,9 @@ def hosts_of(manifest: Manifest) -> frozenset[str]:
     return frozenset((manifest.get("spec") or {}).get("hosts") or ())
 
 
-def tcp_ports_of(entries: Iterable[Manifest]) -> frozenset[int]:
-    """Ports that ServiceEntries of clients register without a host name in the protocol."""
-    return frozenset(
-        port["number"]
-        for entry in entries
-        for port in (entry.get("spec") or {}).get("ports") or ()
-        if port.get("protocol") == "TCP"
-    )
+def ports_of(entries: Iterable[Manifest]) -> frozenset[int]:
+    """Ports that ServiceEntries of clients register."""
+    return frozenset(port["number"] for entry in entries for port in (entry.get("spec") or {}).get("ports") or ())
 
 
 def _left_over(facts: Facts, planned: frozenset[str], named: Mapping[str, Manifest]) -> dict[str, Manifest]:
@@ -205,16 +213,42 @@ def _ports_of(entries: Iterable[Manifest]) -> Iterator[int]:
             yield port.get("targetPort") or port["number"]
 
 
-def _rules_for(facts: Facts, site: Site, servers: Iterable[Manifest]) -> tuple[Manifest, ...]:
-    """Rules of the live AuthorizationPolicy that speak of a way that is carried over, and of no other way."""
-    names = {host.removeprefix("./") for server in servers for host in server.get("hosts") or ()}
-    live = _live_list(facts, ObjectRef("AuthorizationPolicy", facts.key.namespace, site.object_name), "rules")
+def _server_names(servers: Iterable[Manifest]) -> frozenset[str]:
+    return frozenset(host.removeprefix("./") for server in servers for host in server.get("hosts") or ())
+
+
+def _rules_for(facts: Facts, site: Site, names: frozenset[str]) -> tuple[Manifest, ...]:
+    """Rules of the live policy that speak of a way that is carried over, and of no other way."""
     return tuple(
         {**rule, "when": [{**condition, "values": sorted(names & set(condition["values"]))}]}
-        for rule in live
+        for rule in _live_rules(facts, site)
         for condition in rule.get("when") or ()
         if names & set(condition.get("values") or ())
     )
+
+
+def _live_rules(facts: Facts, site: Site) -> list[Manifest]:
+    """Of the own gateway's policy, which allows; of the one beside a shared gateway, which denies."""
+    if site.dedicated:
+        return _live_list(facts, ObjectRef("AuthorizationPolicy", facts.key.namespace, site.object_name), "rules")
+    policies = (spec for spec in _remote_specs(facts, site, "AuthorizationPolicy") if spec.get("action") == "DENY")
+    return [rule for spec in policies for rule in spec.get("rules") or ()]
+
+
+def _clean_names(facts: Facts, site: Site) -> Iterator[str]:
+    """Server names that the live EnvoyFilter on a shared gateway is about."""
+    for spec in _remote_specs(facts, site, "EnvoyFilter"):
+        for patch in spec.get("configPatches") or ():
+            found = ((patch.get("match") or {}).get("listener") or {}).get("filterChain") or {}
+            yield found.get("sni", "")
+
+
+def _remote_specs(facts: Facts, site: Site, kind: str) -> list[Manifest]:
+    """Specs of the live children in a shared gateway's namespace, the object's own included."""
+    if site.dedicated:
+        return []
+    found = (item for ref, item in facts.live.items() if (ref.kind, ref.namespace) == (kind, site.namespace))
+    return [item.get("spec") or {} for item in found]
 
 
 def _identity_rules(facts: Facts, site: Site) -> tuple[Manifest, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import permutations
@@ -13,13 +14,13 @@ from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.diff.changeset import Write, diff
 from egressgateway.diff.steering import Burst, Steps, plan_steps
-from egressgateway.facts import Facts, PodFacts, PodSelection, References
-from egressgateway.plan.accept import accept
+from egressgateway.facts import Facts, MeshConfig, PodFacts, PodSelection, References
+from egressgateway.plan.accept import Acceptance, accept
 from egressgateway.plan.build import build_plan
 from egressgateway.plan.retain import mesh_routes, namespaces_of_export, ways_of
 from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.render.environment import Renderer
-from egressgateway.render.manifests import render_child
+from egressgateway.render.manifests import Desired, render_child
 from unit.plan.policies import Request, passes
 from unit.plan.world import KEY, class_of, destination, facts_of, spec_of
 
@@ -27,7 +28,8 @@ RENDERER = Renderer()
 Live = Mapping[ObjectRef, Manifest]
 Steer = tuple[str, str]
 """A way, and the namespace of clients that are sent by it."""
-SHARED = {"shared": {"namespace": "edge", "service": "egress", "selector": {"istio": "egress"}}}
+SHARED_PODS = {"istio": "egress"}
+SHARED = {"shared": {"namespace": "edge", "service": "egress", "selector": SHARED_PODS}}
 CLASSES: dict[str, EgressGatewayClassSpec] = {
     "strict": class_of(),
     "plain": class_of(mtls="Disabled"),
@@ -92,6 +94,7 @@ class World:
         for way, namespace in sorted(in_use(self.live) | self.recent):
             if flaw := flaw_of(self.live, way, namespace):
                 self.offences.append(f"{when}: {way} from {namespace} {flaw}")
+        self.offences += [f"{when}: {sni} is open to strangers" for sni in open_names(self.live)]
 
 
 def planned(facts: Facts) -> tuple[Steps, bool]:
@@ -111,6 +114,21 @@ def in_use(live: Live) -> set[Steer]:
         for way in ways_of(route)
         for namespace in namespaces_of_export(route, KEY.namespace)
     }
+
+
+STRANGER = "cluster.local/ns/somewhere/sa/somebody"
+
+
+def open_names(live: Live) -> list[str]:
+    """Server names under mutual TLS that let in somebody whom nothing grants anything."""
+    return [
+        sni
+        for gateway in of_kind(live, "Gateway")
+        for server in gateway["spec"]["servers"]
+        if server.get("tls", {}).get("mode") == "ISTIO_MUTUAL"
+        for sni in (host.removeprefix("./") for host in server["hosts"])
+        if passes(_policies(live, own=gateway["spec"]["selector"] != SHARED_PODS), Request(STRANGER, sni))
+    ]
 
 
 def flaw_of(live: Live, way: str, namespace: str) -> str:
@@ -264,3 +282,28 @@ def test_a_shared_gateway_of_the_own_namespace_is_no_stranger() -> None:
     plan = build_plan(facts, accept(facts))
     desired = tuple(render_child(RENDERER, child) for child in plan.children)
     assert diff(plan, desired, {item.ref: item.manifest for item in desired}, KEY).foreign == set()
+
+
+def test_a_part_that_is_kept_beside_a_shared_gateway_keeps_its_guards() -> None:
+    """Denial, authorizer and clean headers are of every way that stands, be it planned or only left as it was."""
+    class_spec = class_of(**SHARED, externalAuthorization={"provider": "opa"})
+    spec = spec_of(destination("a", "a.example.com"), destination("b", "b.example.com"))
+    mesh = MeshConfig(authorizers={"opa": "grpc"})
+    facts = facts_of(spec, class_spec, references=PODS, mesh_config=mesh)
+    accepted = accept(facts)
+    live = {item.ref: item.manifest for item in rendered(facts, accepted)}
+    kept = replace(accepted, served=accepted.served[:1], kept=frozenset({"b"}))
+    after = {item.ref: item.manifest for item in rendered(replace(facts, live=live), kept)}
+    assert open_names(after) == []
+    guards = [ref for ref in live if ref.namespace == "edge"]
+    assert sorted(ref.kind for ref in guards) == ["AuthorizationPolicy", "AuthorizationPolicy", "EnvoyFilter"]
+    assert {ref: names_in(live[ref]) for ref in guards} == {ref: names_in(after[ref]) for ref in guards}
+
+
+def rendered(facts: Facts, acceptance: Acceptance) -> list[Desired]:
+    return [render_child(RENDERER, child) for child in build_plan(facts, acceptance).children]
+
+
+def names_in(manifest: Manifest) -> set[str]:
+    """Private server names that a manifest speaks of."""
+    return set(re.findall(r"[a-z0-9.-]+\.egress\.internal", str(manifest)))

@@ -66,8 +66,12 @@ def plan_access(  # noqa: PLR0913, PLR0917  (what the policies speak of)
             "retained_rules": retained.identity_rules,
         }
         yield shared_child(facts, site.object_name, "AuthorizationPolicy", Stage.FOUNDATION, values)
-    elif site.strict and hops:
-        values = {"site": site, "rules": _deny_rules(facts, site, hops, visitors)}
+    elif site.strict and (hops or retained.rules):
+        values = {
+            "site": site,
+            "rules": _deny_rules(facts, site, hops, visitors),
+            "retained_rules": retained.rules,
+        }
         yield remote_child(
             facts,
             site.namespace,
@@ -77,7 +81,7 @@ def plan_access(  # noqa: PLR0913, PLR0917  (what the policies speak of)
             values,
             "authorizationpolicy-deny",
         )
-    yield from _authorizer(facts, site, hops)
+    yield from _authorizer(facts, site, hops, retained)
 
 
 def _allow_rules(
@@ -169,17 +173,17 @@ def _principals(facts: Facts, namespace: str, service_accounts: Sequence[str]) -
         yield f"{domain}/ns/{namespace}/sa/{account}"
 
 
-def _authorizer(facts: Facts, site: Site, hops: Sequence[Hop]) -> Iterator[Child]:
+def _authorizer(facts: Facts, site: Site, hops: Sequence[Hop], retained: Retained) -> Iterator[Child]:
     """The class's external authorizer, asked about every request of the object."""
     authorizer = facts.class_.spec.external_authorization if facts.class_.spec else None
     if authorizer is None:
         return
-    names = [] if site.dedicated else [hop.sni for hop in hops]
+    names = [] if site.dedicated else [*(hop.sni for hop in hops), *sorted(retained.guarded_names)]
     values = {"site": site, "provider": authorizer.provider, "names": names}
     if site.dedicated:
         name = f"{site.object_name}-authorizer"
         yield shared_child(facts, name, "AuthorizationPolicy", Stage.FOUNDATION, values, "authorizationpolicy-custom")
-    elif hops:
+    elif names:
         yield remote_child(
             facts,
             site.namespace,

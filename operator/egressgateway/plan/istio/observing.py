@@ -10,6 +10,7 @@ from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Child, Stage
 from egressgateway.plan.istio.children import remote_child, shared_child
 from egressgateway.plan.istio.routes import strips_mesh_headers, strips_trace_context
+from egressgateway.plan.retain import Retained
 from egressgateway.plan.site import Site
 
 
@@ -33,13 +34,13 @@ def plan_telemetry(facts: Facts, site: Site) -> Iterator[Child]:
     yield shared_child(facts, site.object_name, "Telemetry", Stage.FOUNDATION, values)
 
 
-def plan_original_host(facts: Facts, site: Site, hops: Sequence[Hop]) -> Iterator[Child]:
+def plan_original_host(facts: Facts, site: Site, hops: Sequence[Hop], retained: Retained) -> Iterator[Child]:
     """
     On a shared gateway: no `x-envoy-original-host`, which would tell external hosts the private server name.
 
     Envoy sets it after the routes have removed headers; the own gateway's pods have it switched off.
     """
-    names = [hop.sni for hop in hops if hop.http and not hop.wildcard]
+    names = [*(hop.sni for hop in hops if hop.http and not hop.wildcard), *sorted(retained.clean_names)]
     if site.dedicated or not site.strict or not names or not strips_mesh_headers(facts):
         return
     values = {"site": site, "names": names}

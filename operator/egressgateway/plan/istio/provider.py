@@ -77,7 +77,7 @@ def _plan_routing(
         yield from plan_telemetry(facts, site)
     yield from plan_hop(facts, site, hops, _reached_from(facts, acceptance), retained)
     yield from plan_upstreams(facts, site, upstreams)
-    yield from plan_original_host(facts, site, hops)
+    yield from plan_original_host(facts, site, hops, retained)
     yield from plan_gateway(facts, site, upstreams, retained)
     yield from plan_exposed(facts, site, acceptance.exposed, upstreams)
     yield from plan_clients(facts, site, acceptance.served, hops, acceptance.consumers)
