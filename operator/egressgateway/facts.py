@@ -69,7 +69,7 @@ class Rival:
         serves: by name, the consumer namespaces for which it wants the name; `*` among them stands for every one.
         exposes: names that it wants on a gateway that it shares with others.
         tcp_ports: by port number without a host name in the protocol, the consumer namespaces that it serves there;
-            `tcp_live` are those on which its clients are sent to it already.
+            `named_ports` likewise those with one, `live_ports` all on which its clients are sent to it already.
         claimed: what its status claims, and since when.
         since: by consumer namespace (or `*`), since when its status has it.
         steers: by name, the namespaces whose clients its live routes send to it.
@@ -80,7 +80,8 @@ class Rival:
     serves: Mapping[str, frozenset[str]] = field(default_factory=dict)
     exposes: frozenset[Claimed] = frozenset()
     tcp_ports: Mapping[int, frozenset[str]] = field(default_factory=dict)
-    tcp_live: frozenset[int] = frozenset()
+    named_ports: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    live_ports: frozenset[int] = frozenset()
     claimed: Mapping[Claimed, datetime] = field(default_factory=dict)
     since: Mapping[str, datetime] = field(default_factory=dict)
     steers: Mapping[str, frozenset[str]] = field(default_factory=dict)

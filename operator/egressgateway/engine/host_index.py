@@ -17,6 +17,7 @@ class HostIndex:
         self._names: NameIndex[Key] = NameIndex()
         self._exposed: dict[str, NameIndex[Key]] = {}
         self._tcp_ports: dict[int, set[Key]] = {}
+        self._named_ports: dict[int, set[Key]] = {}
 
     def file(self, key: Key, wants: Wants) -> None:
         """From now on `key` wants this; `NOTHING` when it is gone."""
@@ -29,10 +30,8 @@ class HostIndex:
             self._exposed[claimed.gateway].discard((claimed.host,), key)
         for claimed in wants.exposed - old.exposed:
             self._exposed.setdefault(claimed.gateway, NameIndex()).add((claimed.host,), key)
-        for port in old.tcp_ports - wants.tcp_ports:
-            self._tcp_ports[port].discard(key)
-        for port in wants.tcp_ports - old.tcp_ports:
-            self._tcp_ports.setdefault(port, set()).add(key)
+        _refile(self._tcp_ports, key, old.tcp_ports, wants.tcp_ports)
+        _refile(self._named_ports, key, old.named_ports, wants.named_ports)
 
     def rivals_of(self, key: Key, wants: Wants) -> frozenset[Key]:
         """
@@ -43,9 +42,11 @@ class HostIndex:
         return frozenset((*self._by_name(key, wants), *self._by_gateway(wants), *self.sharing_ports(wants))) - {key}
 
     def sharing_ports(self, wants: Wants) -> Iterator[Key]:
-        """EgressGateways with one of the TCP ports of `wants`."""
-        for port in wants.tcp_ports:
+        """EgressGateways with one of the ports of `wants`, where one of the two speaks TCP there."""
+        for port in wants.tcp_ports | wants.named_ports:
             yield from self._tcp_ports.get(port, ())
+        for port in wants.tcp_ports:
+            yield from self._named_ports.get(port, ())
 
     def wanting(self, hosts: Iterable[str]) -> frozenset[Key]:
         """EgressGateways that want one of `hosts`, or a wildcard that covers one."""
@@ -65,3 +66,10 @@ class HostIndex:
                 yield from index.at(claimed.host)
                 yield from index.above(claimed.host)
                 yield from index.below(claimed.host)
+
+
+def _refile(filed: dict[int, set[Key]], key: Key, old: frozenset[int], new: frozenset[int]) -> None:
+    for port in old - new:
+        filed[port].discard(key)
+    for port in new - old:
+        filed.setdefault(port, set()).add(key)

@@ -18,18 +18,19 @@ from egressgateway.engine.routes import steers_of
 from egressgateway.engine.wants import contended, has_let_go, key_of, wants_of
 from egressgateway.facts import ClassFacts, Rival
 from egressgateway.plan.claims import read_claims, read_since
-from egressgateway.plan.consumers import Namespaces, overlap, served_names, tcp_ports
+from egressgateway.plan.consumers import Namespaces, overlap, served_names, served_ports
 from egressgateway.plan.ir import Stage
-from egressgateway.plan.retain import stage_of, tcp_ports_of
+from egressgateway.plan.retain import ports_of, stage_of
 from egressgateway.refs import Key, Manifest
 
 
 @dataclass(frozen=True, slots=True)
 class _Reach:
-    """Consumer namespaces by name and by TCP port, as spec and class have them."""
+    """Consumer namespaces by name, and by port with and without TCP, as spec and class have them."""
 
     names: Mapping[str, frozenset[str]] = field(default_factory=dict)
     tcp_ports: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    named_ports: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
 
 _Basis = tuple[str, int, ClassFacts, Namespaces]
@@ -47,7 +48,9 @@ class Rivals:
     def of(self, gateway: Manifest) -> tuple[Rival, ...]:
         """Rivals of an EgressGateway, in a stable order."""
         key, wants, hosts = key_of(gateway), wants_of(gateway), self._caches.hosts
-        by_name = hosts.rivals_of(key, replace(wants, tcp_ports=frozenset()))
+        by_name = hosts.rivals_of(key, replace(wants, tcp_ports=frozenset(), named_ports=frozenset()))
+        # After its status was lost, only its routes tell that an object has a name that it wants no more.
+        by_name |= self._caches.routes.steering(wants.names) - {key}
         by_port = {other for other in hosts.sharing_ports(wants) if other not in by_name and other != key}
         found = [
             *self._standing(by_name),
@@ -70,8 +73,12 @@ class Rivals:
         mine, theirs = self._reach(gateway), self._reach(rival)
         if mine is None or theirs is None:
             return False
-        common = mine.tcp_ports.keys() & theirs.tcp_ports.keys()
-        return any(overlap(mine.tcp_ports[port], theirs.tcp_ports[port]) for port in common)
+        pairs = (
+            (mine.tcp_ports, theirs.tcp_ports),
+            (mine.tcp_ports, theirs.named_ports),
+            (mine.named_ports, theirs.tcp_ports),
+        )
+        return any(overlap(one[port], other[port]) for one, other in pairs for port in one.keys() & other.keys())
 
     def _rival(self, manifest: Manifest) -> Rival:
         key, status = key_of(manifest), manifest.get("status") or {}
@@ -88,10 +95,9 @@ class Rivals:
             if reach is None
             else {name: served for name, served in reach.names.items() if name in wanted.names},
             exposes=wanted.exposed,
-            tcp_ports={}
-            if reach is None
-            else {port: served for port, served in reach.tcp_ports.items() if port in wanted.tcp_ports},
-            tcp_live=tcp_ports_of(
+            tcp_ports=_among(wanted.tcp_ports, reach.tcp_ports if reach else {}),
+            named_ports=_among(wanted.named_ports, reach.named_ports if reach else {}),
+            live_ports=ports_of(
                 child
                 for child in self._caches.children["ServiceEntry"].by_index(key)
                 if stage_of(child) is Stage.CLIENTS and is_child_of(child, key)
@@ -111,7 +117,12 @@ class Rivals:
             known = self._reaches[gateway.key] = (basis, None)
             if gateway.spec is not None and class_.spec is not None:
                 arguments = gateway.key, gateway.spec, class_.spec, namespaces
-                known = self._reaches[gateway.key] = (basis, _Reach(served_names(*arguments), tcp_ports(*arguments)))
+                reach = _Reach(
+                    served_names(*arguments),
+                    served_ports(*arguments, tcp=True),
+                    served_ports(*arguments, tcp=False),
+                )
+                known = self._reaches[gateway.key] = (basis, reach)
         return known[1]
 
 
@@ -119,6 +130,10 @@ def _claimed_serves(status: Mapping[str, Any]) -> dict[str, frozenset[str]]:
     """What can only be known from the status: each claim in each consumer namespace."""
     consumers = frozenset(read_since(status))
     return {claim.host: consumers for claim in read_claims(status) if not claim.gateway}
+
+
+def _among(wanted: frozenset[int], served: Mapping[int, frozenset[str]]) -> dict[int, frozenset[str]]:
+    return {port: consumers for port, consumers in served.items() if port in wanted}
 
 
 def _is_same(one: _Basis, other: _Basis) -> bool:

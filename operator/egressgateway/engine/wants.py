@@ -30,15 +30,21 @@ class Wants:
     Attributes:
         names: hosts and aliases of destinations.
         exposed: hosts exposed on a gateway that others may use as well.
-        tcp_ports: numbers of ports on which clients speak TCP, which names no host.
+        tcp_ports: numbers of ports on which clients speak TCP, which names no host; `named_ports` those of the others.
     """
 
     names: frozenset[str] = frozenset()
     exposed: frozenset[Claimed] = frozenset()
     tcp_ports: frozenset[int] = frozenset()
+    named_ports: frozenset[int] = frozenset()
 
     def __or__(self, other: Wants) -> Wants:
-        return Wants(self.names | other.names, self.exposed | other.exposed, self.tcp_ports | other.tcp_ports)
+        return Wants(
+            self.names | other.names,
+            self.exposed | other.exposed,
+            self.tcp_ports | other.tcp_ports,
+            self.named_ports | other.named_ports,
+        )
 
 
 NOTHING: Final = Wants()
@@ -50,7 +56,8 @@ def wants_of(gateway: Manifest) -> Wants:
     return Wants(
         frozenset(name for each in destinations for name in (*texts_of(each, "hosts"), *texts_of(each, "aliases"))),
         _exposed(gateway, entries_of(gateway, "expose")),
-        _tcp_ports(destinations),
+        _ports(destinations, tcp=True),
+        _ports(destinations, tcp=False),
     )
 
 
@@ -63,10 +70,12 @@ def contended(gateway: Manifest) -> Wants:
     spec = gateway.get("spec") or {}
     if spec.get("suspend"):
         return NOTHING
+    destinations = list(_not_refused(gateway, "destinations"))
     return Wants(
         contended_names(gateway),
         _exposed(gateway, _not_refused(gateway, "expose")),
-        _tcp_ports(_not_refused(gateway, "destinations")),
+        _ports(destinations, tcp=True),
+        _ports(destinations, tcp=False),
     )
 
 
@@ -130,12 +139,12 @@ def _exposed(gateway: Manifest, entries: Iterable[Mapping[str, Any]]) -> frozens
     )
 
 
-def _tcp_ports(destinations: Iterable[Mapping[str, Any]]) -> frozenset[int]:
+def _ports(destinations: Iterable[Mapping[str, Any]], *, tcp: bool) -> frozenset[int]:
     return frozenset(
         port["port"]
         for each in destinations
         for port in mappings_in(each, "ports")
-        if port.get("protocol") == _TCP and isinstance(port.get("port"), int)
+        if (port.get("protocol") == _TCP) == tcp and isinstance(port.get("port"), int)
     )
 
 

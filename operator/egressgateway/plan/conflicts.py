@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from typing import Final
 
 from egressgateway.api.conditions import ConditionType, Reason
-from egressgateway.api.destination import Destination, Protocol
+from egressgateway.api.destination import Destination, DestinationPort, Protocol
 from egressgateway.api.expose import ExposedHost
 from egressgateway.api.scalars import parse_instant
 from egressgateway.api.spec import EgressGatewaySpec
-from egressgateway.facts import EVERY_NAMESPACE, Claimed, Facts, ForeignRoute
+from egressgateway.facts import EVERY_NAMESPACE, Claimed, Facts, ForeignRoute, Rival
 from egressgateway.plan.claims import Claims, read_claims
 from egressgateway.plan.consumers import overlap
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.hosts import covers, is_wildcard
-from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, tcp_ports_of
+from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, ports_of
 from egressgateway.plan.site import LISTENER_PORT, PLAIN_PORT, listen_port, site_of
 from egressgateway.refs import Key
 
@@ -170,25 +170,27 @@ def _with_other_objects(
     facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]
 ) -> Iterator[Finding]:
     """Who has the port keeps it; of two that want it the one that claimed its first host earlier gets it."""
-    live = tcp_ports_of(live_clients(facts.live, "ServiceEntry"))
+    live = ports_of(live_clients(facts.live, "ServiceEntry"))
     for index, destination in enumerate(spec.destinations):
         for number, port in enumerate(destination.ports):
-            if port.protocol is not Protocol.TCP:
-                continue
             own = (port.port not in live, _first(read_claims(facts.gateway.status)), facts.gateway.created, facts.key)
             for rival in facts.rivals:
-                common = overlap(
-                    consumers.get(destination.name, frozenset()), rival.tcp_ports.get(port.port, frozenset())
-                )
-                right = (port.port not in rival.tcp_live, _first(rival.claimed), rival.created, rival.key)
+                common = overlap(consumers.get(destination.name, frozenset()), _in_the_way(rival, port))
+                right = (port.port not in rival.live_ports, _first(rival.claimed), rival.created, rival.key)
                 if common and right < own:
                     yield Finding(
                         _ACCEPTED,
                         Reason.PORT_CONFLICT,
-                        f"spec.destinations[{index}].ports[{number}]: TCP port {port.port} is EgressGateway "
+                        f"spec.destinations[{index}].ports[{number}]: port {port.port} is EgressGateway "
                         f"{rival.key}'s in {_in_words(sorted(common))}, and TCP tells no two hosts apart; use another",
                         destination.name,
                     )
+
+
+def _in_the_way(rival: Rival, port: DestinationPort) -> frozenset[str]:
+    """Consumers of the rival on that port, where one of the two speaks TCP: it takes the port for every host."""
+    tcp = rival.tcp_ports.get(port.port, frozenset())
+    return tcp if port.protocol is not Protocol.TCP else tcp | rival.named_ports.get(port.port, frozenset())
 
 
 def _on_the_gateway(spec: EgressGatewaySpec) -> Iterator[Finding]:

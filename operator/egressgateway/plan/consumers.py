@@ -74,15 +74,15 @@ def served_names(
     return {name: served[destination.name] for destination in spec.destinations for name in destination.names}
 
 
-def tcp_ports(
-    key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces
+def served_ports(
+    key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces, *, tcp: bool
 ) -> dict[int, frozenset[str]]:
-    """Consumer namespaces by port number on which clients speak TCP, which names no host."""
+    """Consumer namespaces by port number; `tcp`: of ports where clients speak TCP, which names no host, else the rest."""
     served = consumers_of(key, spec, class_spec, namespaces).served
     found: dict[int, frozenset[str]] = {}
     for destination in spec.destinations:
         for port in destination.ports:
-            if port.protocol is Protocol.TCP:
+            if (port.protocol is Protocol.TCP) == tcp:
                 found[port.port] = union((found.get(port.port, frozenset()), served[destination.name]))
     return found
 

@@ -56,6 +56,14 @@ def test_tcp_ports_meet() -> None:
     assert index.rivals_of(ME, Wants(tcp_ports=frozenset({1521}))) == frozenset()
 
 
+def test_a_port_meets_where_one_of_the_two_speaks_tcp() -> None:
+    """TCP takes the port for every host; two that name their hosts share it."""
+    index = index_of(far=Wants(tcp_ports=frozenset({5432}), named_ports=frozenset({443})))
+    assert index.rivals_of(ME, Wants(named_ports=frozenset({5432}))) == {FAR}
+    assert index.rivals_of(ME, Wants(tcp_ports=frozenset({443}))) == {FAR}
+    assert index.rivals_of(ME, Wants(named_ports=frozenset({443}))) == frozenset()
+
+
 def test_filing_anew_replaces_what_was_filed() -> None:
     """What was given up is nobody's any more."""
     claimed = Claimed("x.example.com", "ingress/public")

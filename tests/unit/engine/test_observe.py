@@ -174,6 +174,7 @@ def test_rivals_are_those_with_a_name_in_common_in_any_namespace() -> None:
         key=FAR,
         created=datetime(2026, 1, 1, tzinfo=UTC),
         serves={HOST: frozenset({"shop", "lab"})},
+        named_ports={80: frozenset({"shop", "lab"})},
         claimed={
             Claimed(HOST): datetime(2025, 1, 1, tzinfo=UTC),
             Claimed("x.example.com", "ingress/public"): datetime(2025, 1, 2, tzinfo=UTC),

@@ -37,6 +37,7 @@ ALL = Wants(
     frozenset({"a.example.com", "b.example.com", "db.example.com"}),
     frozenset({Claimed("shop.example.com", "shop/public"), Claimed("far.example.com", "ingress/public")}),
     frozenset({5432}),
+    frozenset({80}),
 )
 
 

@@ -237,7 +237,10 @@ def _class(case: Case) -> ClassFacts:
 
 def _rival(raw: Manifest) -> Rival:
     """`wants` and `steers` are names in the namespaces of `consumers`, by default the rival's own."""
-    _no_others(raw, {"name", "namespace", "consumers", "wants", "claimed", "since", "steers", "tcpPorts", "exposes"})
+    _no_others(
+        raw,
+        {"name", "namespace", "consumers", "wants", "claimed", "since", "steers", "tcpPorts", "namedPorts", "exposes"},
+    )
     consumers = frozenset(raw.get("consumers", [raw["namespace"]]))
     claimed = {Claimed(host): parse_instant(at) for host, at in raw.get("claimed", {}).items()}
     since = {name: parse_instant(at) for name, at in raw.get("since", {}).items()}
@@ -247,6 +250,7 @@ def _rival(raw: Manifest) -> Rival:
         serves=dict.fromkeys(raw.get("wants", ()), consumers),
         exposes=frozenset(Claimed(**entry) for entry in raw.get("exposes", ())),
         tcp_ports=dict.fromkeys(raw.get("tcpPorts", ()), consumers),
+        named_ports=dict.fromkeys(raw.get("namedPorts", ()), consumers),
         claimed=claimed,
         since=since or (dict.fromkeys(consumers, min(claimed.values())) if claimed else {}),
         steers=dict.fromkeys(raw.get("steers", ()), consumers),

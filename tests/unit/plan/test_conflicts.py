@@ -78,8 +78,8 @@ def rival(created: Any = NOW - DAY, *, claimed: bool = True, **more: Any) -> Riv
         (rival(NOW + DAY), ["a"]),
         (rival(claimed=False), ["a"]),
         (rival(NOW + DAY, claimed=False), []),
-        (rival(NOW + DAY, claimed=False, tcp_live=frozenset({5432})), ["a"]),
-        (rival(NOW + DAY, claimed=False, tcp_live=frozenset({5433})), []),
+        (rival(NOW + DAY, claimed=False, live_ports=frozenset({5432})), ["a"]),
+        (rival(NOW + DAY, claimed=False, live_ports=frozenset({5433})), []),
         (rival(tcp_ports={5432: LAB}), []),
         (rival(tcp_ports={5432: frozenset("*")}), ["a"]),
         (rival(tcp_ports={5433: SHOP}), []),
@@ -88,6 +88,21 @@ def rival(created: Any = NOW - DAY, *, claimed: bool = True, **more: Any) -> Riv
 def test_a_tcp_port_of_another_object_is_taken(other: Rival, losers: list[str]) -> None:
     """Where both serve a namespace; without claims the older object has it."""
     assert conflicts(facts_of(spec_of(tcp("a")), rivals=(other,))) == losers
+
+
+@pytest.mark.parametrize(
+    ("protocol", "other", "losers"),
+    [
+        ("TLS", rival(), ["a"]),
+        ("TLS", rival(tcp_ports={}, named_ports={5432: SHOP}), []),
+        ("TCP", rival(tcp_ports={}, named_ports={5432: SHOP}), ["a"]),
+        ("TCP", rival(tcp_ports={}, named_ports={5432: LAB}), []),
+        ("TCP", rival(NOW + DAY, claimed=False, tcp_ports={}, named_ports={5432: SHOP}), []),
+    ],
+)
+def test_tcp_takes_its_port_from_other_protocols_too(protocol: str, other: Rival, losers: list[str]) -> None:
+    """A sidecar sends whatever comes to that port to the one host that spoke TCP there, or the other way round."""
+    assert conflicts(facts_of(spec_of(tcp("a", protocol=protocol)), rivals=(other,))) == losers
 
 
 def test_a_tcp_port_that_clients_are_sent_to_already_is_kept() -> None:
@@ -99,7 +114,7 @@ def test_a_tcp_port_that_clients_are_sent_to_already_is_kept() -> None:
     }
     live, spec = {ObjectRef("ServiceEntry", "shop", "e"): entry}, spec_of(tcp("a"))
     assert conflicts(facts_of(spec, rivals=(rival(),), live=live)) == []
-    assert conflicts(facts_of(spec, rivals=(rival(tcp_live=frozenset({5432})),), live=live)) == ["a"]
+    assert conflicts(facts_of(spec, rivals=(rival(live_ports=frozenset({5432})),), live=live)) == ["a"]
 
 
 @pytest.mark.parametrize(
