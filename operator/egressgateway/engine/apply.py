@@ -145,7 +145,7 @@ class Applier:
         uid = delete.live["metadata"]["uid"]
         with suppress(NotFound):
             await self._client.send(delete_object(resource, delete.ref.namespace, delete.ref.name, uid=uid))
-        self._caches.children[delete.ref.kind].remove(delete.live)
+        self._caches.remove_child(delete.ref.kind, delete.live)
         progress.written.pop(delete.ref, None)
         log.debug("Child deleted", extra={"fields": {"child": str(delete.ref)}})
 

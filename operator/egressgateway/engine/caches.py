@@ -14,7 +14,7 @@ from egressgateway.engine.host_index import HostIndex
 from egressgateway.engine.meshconfig import MeshCache
 from egressgateway.engine.ownership import owner_of
 from egressgateway.engine.references import ReferenceCache
-from egressgateway.engine.routes import ROUTE_KINDS, ForeignRoutes, keep_needed
+from egressgateway.engine.routes import ROUTE_KINDS, Routes, keep_needed
 from egressgateway.engine.wants import NOTHING, claimed_by, key_of, stakes_of, wants_of
 from egressgateway.plan.claims import mappings_in, texts_of
 from egressgateway.refs import CHILD_RESOURCES, Key, Manifest, ObjectRef
@@ -36,11 +36,13 @@ class Caches:
             for resource in CHILD_RESOURCES
         }
         self.hosts = HostIndex()
-        self.foreign_routes = ForeignRoutes()
+        self.routes = Routes()
         self.references = ReferenceCache()
         self.mesh = MeshCache(root_namespace)
         self.on_own_write: Callable[[Change], None] = _ignore
         """Called with a change of an EgressGateway that we made ourselves: the watch will not tell of it again."""
+        self.on_freed: Callable[[Iterable[Key]], None] = _ignore
+        """Called with those who want a host that a child, by a write of ours, steers no more."""
         self._with_access: dict[Key, tuple[Manifest, ...]] = {}
         self._labels: Mapping[str, Mapping[str, str]] = {}
         self._labels_revision = -1
@@ -67,9 +69,18 @@ class Caches:
         return self._labels
 
     def put_child(self, kind: str, manifest: Manifest) -> None:
-        change = self.children[kind].put(manifest)
+        """A child as we have written or read it; the watch will not tell of it again."""
+        self._own_change(kind, self.children[kind].put(manifest))
+
+    def remove_child(self, kind: str, manifest: Manifest) -> None:
+        """A child that we have deleted."""
+        self._own_change(kind, self.children[kind].remove(manifest))
+
+    def _own_change(self, kind: str, change: Change | None) -> None:
         if change is not None and kind in ROUTE_KINDS:
-            self.foreign_routes.take(change)
+            waiting = self.hosts.wanting(self.routes.take(change)) - {owner_of(change.object)}
+            if waiting:
+                self.on_freed(waiting)
 
     def put_gateway(self, manifest: Manifest) -> Change | None:
         return self._filed(self.gateways.put(manifest))
@@ -113,8 +124,8 @@ class Caches:
         return {key for key in owners if key is not None}
 
     def affected_by_route(self, change: Change) -> set[Key]:
-        """For a VirtualService or ServiceEntry: also those who want a host that it takes, or took, as a foreign one."""
-        return {*self.affected_by_child(change), *self.hosts.wanting(self.foreign_routes.take(change))}
+        """For a VirtualService or ServiceEntry: also those who want a host that it takes from them, or did."""
+        return {*self.affected_by_child(change), *self.hosts.wanting(self.routes.take(change))}
 
     def affected_by_class(self, change: Change) -> Iterator[Key]:
         """Objects that name the class, and all that name none when it may be the default; nobody for its status."""
@@ -183,5 +194,5 @@ def _labels(manifest: Manifest) -> dict[str, str]:
     return labels
 
 
-def _ignore(change: Change) -> None:
+def _ignore(change: object) -> None:
     """Nobody else reconciles."""

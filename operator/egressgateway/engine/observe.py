@@ -76,7 +76,7 @@ class Observer:
             namespace_labels=None if namespace is None else namespace["metadata"].get("labels") or {},
             namespaces=self._caches.namespace_labels(),
             mesh_config=mesh.config,
-            foreign_routes=self._caches.foreign_routes.for_names(wants_of(manifest).names),
+            foreign_routes=self._caches.routes.for_names(wants_of(manifest).names),
             rivals=self._rivals.of(manifest),
             live=live,
             others={ref: found for ref, found in labelled.items() if ref not in live},

@@ -1,5 +1,5 @@
 """
-Routes of others: VirtualServices for sidecars and ServiceEntries that are no children of the operator's.
+Routes by host; above all those of others: VirtualServices for sidecars and ServiceEntries that are no children of ours.
 
 Whoever else routes or registers a host that we steer may take its requests: the status must say so. A large mesh has
 thousands of them, so of each only what is asked for is kept, and they are found by host.
@@ -7,7 +7,8 @@ thousands of them, so of each only what is asked for is kept, and they are found
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from egressgateway.api.scalars import parse_instant
@@ -16,7 +17,9 @@ from egressgateway.diff.changeset import is_child_of
 from egressgateway.engine.name_index import NameIndex
 from egressgateway.engine.ownership import owner_of
 from egressgateway.facts import EVERY_NAMESPACE, ForeignRoute
-from egressgateway.refs import Manifest, ObjectRef
+from egressgateway.plan.ir import Stage
+from egressgateway.plan.retain import stage_of
+from egressgateway.refs import Key, Manifest, ObjectRef
 
 ROUTE_KINDS: Final = frozenset({"VirtualService", "ServiceEntry"})
 """Kinds that tell sidecars where a host's requests go: watched whole, not only our own."""
@@ -90,18 +93,42 @@ def steers_of(routes: Iterable[Manifest]) -> dict[str, frozenset[str]]:
     return steers
 
 
-class ForeignRoutes:
-    """All of them, by host."""
+@dataclass(frozen=True, slots=True)
+class OwnRoute:
+    """A child by which clients are steered: by host, of which namespaces."""
+
+    owner: Key
+    steers: Mapping[str, frozenset[str]]
+
+
+def own_route(manifest: Manifest) -> OwnRoute | None:
+    """Which names a child steers for whom; None for what steers nothing, or is no child."""
+    owner = owner_of(manifest)
+    if owner is None or not is_child_of(manifest, owner) or manifest["kind"] != "VirtualService":
+        return None
+    steers = steers_of((manifest,)) if stage_of(manifest) is Stage.CLIENTS else {}
+    return OwnRoute(owner, steers) if steers else None
+
+
+class Routes:
+    """All that take requests for a host, ours and others', by host."""
 
     def __init__(self) -> None:
         self._routes: dict[ObjectRef, ForeignRoute] = {}
         self._by_host: NameIndex[ObjectRef] = NameIndex()
+        self._own: dict[ObjectRef, OwnRoute] = {}
+        self._own_by_host: NameIndex[ObjectRef] = NameIndex()
 
     def take(self, change: Change) -> frozenset[str]:
-        """Follow a change of a VirtualService or ServiceEntry; returns the hosts that it concerns, none when ours."""
+        """Follow a change of a VirtualService or ServiceEntry; returns the hosts whose standing it changes."""
         metadata = change.object["metadata"]
         ref = ObjectRef(change.object["kind"], metadata["namespace"], metadata["name"])
-        old, new = self._routes.pop(ref, None), foreign_route(change.new) if change.new else None
+        foreign = foreign_route(change.new) if change.new else None
+        own = own_route(change.new) if change.new else None
+        return self._take_foreign(ref, foreign) | self._take_own(ref, own)
+
+    def _take_foreign(self, ref: ObjectRef, new: ForeignRoute | None) -> frozenset[str]:
+        old = self._routes.pop(ref, None)
         if old is not None:
             self._by_host.discard(old.hosts, ref)
         if new is not None:
@@ -110,6 +137,25 @@ class ForeignRoutes:
         if old == new:
             return frozenset()
         return frozenset(host for route in (old, new) if route is not None for host in route.hosts)
+
+    def _take_own(self, ref: ObjectRef, new: OwnRoute | None) -> frozenset[str]:
+        """Who waits for a name that one of ours steers hears when that ends; a new steer concerns nobody else."""
+        old = self._own.pop(ref, None)
+        if old is not None:
+            self._own_by_host.discard(old.steers, ref)
+        if new is not None:
+            self._own[ref] = new
+            self._own_by_host.add(new.steers, ref)
+        left = new.steers if new else {}
+        return frozenset(
+            host for host, served in (old.steers if old else {}).items() if not served <= left.get(host, frozenset())
+        )
+
+    def steering(self, names: Iterable[str]) -> frozenset[Key]:
+        """EgressGateways that steer clients of one of `names`, or of a name that overlaps, whatever their specs say."""
+        index = self._own_by_host
+        finders = (index.at, index.above, index.below)
+        return frozenset(self._own[ref].owner for name in names for find in finders for ref in find(name))
 
     def for_names(self, names: Iterable[str]) -> tuple[ForeignRoute, ...]:
         """Those for one of `names`, or for a host that a wildcard among them covers, in a stable order."""

@@ -51,6 +51,7 @@ class Runtime:
         self._client = client
         self.caches = Caches(settings.mesh.root_namespace)
         self.caches.on_own_write = self._tell_rivals
+        self.caches.on_freed = self._look_at
         self._queue: WorkQueue[Key] = WorkQueue()
         self._preflight = Preflight(client, settings.namespaces)
         self._events = EventRecorder(client, instance=settings.identity)

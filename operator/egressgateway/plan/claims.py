@@ -3,7 +3,7 @@ Who owns a name (api.md "Who wins a host").
 
 Objects contend for a name in each consumer namespace that both serve. The earliest claim of the name in that namespace
 wins, so an old object takes nothing over by adding a host or a consumer. A claim stands in the status before the first
-child is written. Where claims were lost with the status, who steers the name now has the older right, then the older
+child is written, and until the last client was told otherwise. Where claims were lost with the status, who steers the name now has the older right, then the older
 object, then namespace and name.
 """
 
@@ -179,8 +179,10 @@ def resolve_claims(facts: Facts, stakes: Stakes) -> Claims:
     """Which of the names that the object wants it holds, and to whom it loses others."""
     status = facts.gateway.status
     claimed, before = read_claims(status), read_since(status)
+    # Who still steers keeps its right until it has let go: the next in line would steer beside it.
+    leaving = [name for name in sorted(stakes.steers.keys() - stakes.serves.keys()) if Claimed(name) in claimed]
     consumers = union(stakes.serves.values())
-    held, lost, unsettled = [], {}, set()
+    held, lost, unsettled = [Claim(name, claimed[Claimed(name)]) for name in leaving], {}, set()
     for name, served in sorted(stakes.serves.items()):
         places = _places(facts, served)
         winners = _without_rest(
@@ -203,6 +205,7 @@ def resolve_claims(facts: Facts, stakes: Stakes) -> Claims:
         for namespace in consumers
         if namespace in before or namespace not in unsettled
     }
+    since |= {place: before[place] for served in stakes.steers.values() for place in served if place in before}
     if EVERY_NAMESPACE in consumers:
         # Who serves everybody now has served some before, and keeps that older right there.
         since |= {namespace: begun for namespace, begun in before.items() if namespace in facts.namespaces}
@@ -257,14 +260,14 @@ def _better_right(  # noqa: PLR0913, PLR0917  (one contest: who, for what, where
 
 
 def _contenders(facts: Facts, name: str, place: str) -> Iterator[tuple[Rival, str]]:
-    """Rivals for `name` that serve `place`, and the name that they contend by."""
+    """Rivals for `name` that serve `place`, or steer its clients still, and the name that they contend by."""
     for rival in facts.rivals:
-        for other in rival.serves.keys() | {claim.host for claim in rival.claimed if not claim.gateway}:
+        for other in rival.serves.keys() | rival.steers.keys() | {c.host for c in rival.claimed if not c.gateway}:
             if other != name and (rival.key.namespace == facts.key.namespace or not overlaps(other, name)):
                 # Of one namespace the more specific name wins, which is no conflict.
                 continue
             served = rival.serves.get(other, frozenset(rival.since))
-            if place in served or EVERY_NAMESPACE in served:
+            if place in served or EVERY_NAMESPACE in served or _steers(rival.steers, other, place):
                 yield rival, other
 
 

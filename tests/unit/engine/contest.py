@@ -93,6 +93,7 @@ class Contest:
         """A process that has read everything."""
         caches = Caches()
         caches.on_own_write = self._heard
+        caches.on_freed = self._look_at
         annotations = {"egressgateway.dev/is-default-class": "true"}
         metadata = {"name": "standard", "uid": "class", "resourceVersion": "1", "annotations": annotations}
         caches.classes.put({"metadata": metadata | {"creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": CLASS})
@@ -204,6 +205,9 @@ class Contest:
         for key in self._caches.affected_by_gateway(change):
             self._due[key] = self.loop.now
 
+    def _look_at(self, keys: Iterable[Key]) -> None:
+        self._due.update(dict.fromkeys(keys, self.loop.now))
+
     def _child(self, ref: ObjectRef, manifest: Manifest) -> None:
         if self._caches is not None:
             change = self._caches.children[ref.kind].put(deepcopy(manifest))
@@ -220,7 +224,7 @@ class Contest:
             if owners and not owners & uids:
                 removed = self.server.remove(ref)
                 if self._caches is not None:
-                    self._caches.children[ref.kind].remove(removed)
+                    self._caches.remove_child(ref.kind, removed)
         known = self._caches.gateways.get(*key) if self._caches is not None else None
         if self._caches is not None and known is not None:
             self._heard(self._caches.remove_gateway(known))

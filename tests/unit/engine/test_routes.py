@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from egressgateway.cluster.store import Change
-from egressgateway.engine.routes import ForeignRoutes, foreign_route, keep_needed, steers_of
+from egressgateway.engine.routes import Routes, foreign_route, keep_needed, steers_of
 from egressgateway.facts import ForeignRoute
 from egressgateway.plan.names import child_labels
 from egressgateway.refs import Key, Manifest, ObjectRef
@@ -103,7 +103,7 @@ def test_little_is_kept_of_a_foreign_route() -> None:
 
 def test_routes_are_found_by_host_and_below_a_wildcard() -> None:
     """A wildcard of theirs takes nothing from a host of ours: the more specific name wins."""
-    routes = ForeignRoutes()
+    routes = Routes()
     assert routes.take(added(route())) == {HOST}
     assert [found.ref.name for found in routes.for_names([HOST])] == ["theirs"]
     assert len(routes.for_names(["*.example.com"])) == 1
@@ -114,7 +114,7 @@ def test_routes_are_found_by_host_and_below_a_wildcard() -> None:
 
 def test_route_follows_its_object() -> None:
     """Old and new hosts are concerned by a change; what changes nothing concerns nobody."""
-    routes = ForeignRoutes()
+    routes = Routes()
     routes.take(added(route()))
     assert routes.take(Change("MODIFIED", route(), route(http=[{}]), listed=False)) == frozenset()
     moved = route(hosts=["b.example.com"])
