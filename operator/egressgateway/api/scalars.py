@@ -230,7 +230,12 @@ HttpMethod = Annotated[
     form("[A-Z]+(-[A-Z]+)*", "must be an HTTP method in capitals, such as GET"),
 ]
 
+
 # -- labels, annotations, selectors
+def is_label(key: str, value: str) -> bool:
+    """Whether a pod may have this label: a selector of other people's kinds may say what no API server takes."""
+    return bool(re.fullmatch(_KEY, key) and re.fullmatch(f"({_QUALIFIED})?", value))
+
 
 _KEY_WORDS = "letters, digits, '-', '_' and '.', at most 63, after an optional DNS prefix and '/'"
 _KEYS_FORM = keys_form(_KEY, f"keys must be names of Kubernetes: {_KEY_WORDS}")

@@ -45,7 +45,8 @@ _LIST_KEYS: Final[dict[str, tuple[str, ...]]] = {
 }
 _BINARY: Final = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
 _DECIMAL: Final = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
-_QUANTITY_FIELDS: Final = frozenset({"requests", "limits"})
+_QUANTITY_MAPS: Final = frozenset({"requests", "limits"})
+_QUANTITIES: Final = frozenset({"sizeLimit", "divisor"})
 _WHOLE_FIELDS: Final = frozenset({"selector", "nodeSelector"})
 """Maps that are one value to Kubernetes (`x-kubernetes-map-type: atomic`): one key more selects other pods, or none."""
 
@@ -82,6 +83,8 @@ def _holds(desired: Any, live: Any, field: str) -> bool:
         return _holds_mapping(desired, live, field)
     if isinstance(desired, (list, tuple)):
         return _holds_list(list(desired), live, field)
+    if field in _QUANTITIES and live is not None:
+        return same_quantity(desired, live)
     return bool(desired == live) and isinstance(desired, bool) == isinstance(live, bool)
 
 
@@ -90,7 +93,7 @@ def _holds_mapping(desired: dict[str, Any], live: Any, field: str) -> bool:
         return not desired and live is None
     if field in _WHOLE_FIELDS:
         return desired == live
-    if field in _QUANTITY_FIELDS:
+    if field in _QUANTITY_MAPS:
         return all(key in live and same_quantity(value, live[key]) for key, value in desired.items())
     return all(_holds(value, live.get(key), key) for key, value in desired.items())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from egressgateway.api.expose import ExposedHost
+from egressgateway.api.scalars import is_label
 from egressgateway.facts import Facts, PodSelection
 from egressgateway.refs import Manifest, ObjectRef
 
@@ -50,7 +51,8 @@ def ingress_pods(facts: Facts, ref: ObjectRef, gateway: Manifest) -> PodSelectio
     """
     selector = (gateway.get("spec") or {}).get("selector") or {}
     within = ref.namespace if ref.namespace == facts.key.namespace or facts.mesh_config.scopes_gateways else ""
-    return PodSelection(within, tuple(sorted(selector.items()))) if selector else None
+    selectable = selector and all(is_label(key, str(value)) for key, value in selector.items())
+    return PodSelection(within, tuple(sorted(selector.items()))) if selectable else None
 
 
 def _wanted(facts: Facts) -> Iterator[ObjectRef]:

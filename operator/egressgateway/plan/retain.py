@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from egressgateway.facts import EVERY_NAMESPACE, Facts
+from egressgateway.plan.consumers import union
 from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Stage
 from egressgateway.plan.names import LABEL_PART, LABEL_STAGE
@@ -29,6 +30,7 @@ class Retained:
         servers: of the Gateway, to be carried over; likewise `subsets` of the DestinationRule, `rules` of the
             AuthorizationPolicy for the ways that go, `identity_rules` all of it that name clients, `service_ports` of
             the hop's Service, and `ports` at the destinations that the NetworkPolicy leaves open.
+        consumers: namespaces whose clients are sent to a part that is kept.
         guarded_names: private server names that stay as they are forbidden to strangers: those of `servers`, and at a
             shared gateway all that the live Gateway still serves; `clean_names` those among them that an EnvoyFilter
             keeps from leaving.
@@ -43,6 +45,7 @@ class Retained:
     identity_rules: tuple[Manifest, ...] = ()
     service_ports: tuple[Manifest, ...] = ()
     ports: frozenset[int] = frozenset()
+    consumers: frozenset[str] = frozenset()
     guarded_names: frozenset[str] = frozenset()
     clean_names: frozenset[str] = frozenset()
     draining: bool = False
@@ -80,6 +83,7 @@ def retain(facts: Facts, hops: Iterable[Hop], kept: frozenset[str], site: Site) 
         identity_rules=_identity_rules(facts, site),
         service_ports=_service_ports(facts, site) if servers else (),
         ports=ports,
+        consumers=union(namespaces_of_export(found, facts.key.namespace) for found in staying),
         guarded_names=guarded_names,
         clean_names=guarded_names & frozenset(_clean_names(facts, site)),
         draining=bool(

@@ -76,11 +76,15 @@ def test_holds_sees_what_was_taken_or_changed(desired: dict[str, Any], live: dic
     assert not holds(deployment(**desired), deployment(**live))
 
 
+VOLUME = {"volumes": [{"name": "a", "emptyDir": {"sizeLimit": "1Gi"}}]}
+
+
 @pytest.mark.parametrize(
     ("desired", "live"),
     [
         ({"containers": [{"name": "a"}]}, {"containers": [{"name": "sidecar"}, {"name": "a", "image": "auto"}]}),
         ({"resources": {"limits": {"cpu": "1000m"}}}, {"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}),
+        ({"volumes": [{"name": "a", "emptyDir": {"sizeLimit": "1024Mi"}}]}, VOLUME),
         ({"tolerations": [], "nodeSelector": {}}, {}),
         ({"a": [{"b": 1}]}, {"a": [{"b": 1, "added": 2}]}),
     ],

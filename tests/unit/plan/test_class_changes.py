@@ -300,6 +300,17 @@ def test_a_part_that_is_kept_beside_a_shared_gateway_keeps_its_guards() -> None:
     assert {ref: names_in(live[ref]) for ref in guards} == {ref: names_in(after[ref]) for ref in guards}
 
 
+def test_clients_of_a_part_that_is_kept_find_the_gateway_when_access_has_shrunk() -> None:
+    """Their routes stay, so what these rely on stays in their namespace."""
+    class_spec = class_of(**SHARED, allowedConsumers={"from": "All"})
+    facts = facts_of(serving("shop", "lab"), class_spec, namespaces={"lab": {}}, references=PODS)
+    live = {item.ref: item.manifest for item in rendered(facts, accept(facts))}
+    shrunk = replace(facts, gateway=replace(facts.gateway, spec=serving("shop")), live=live)
+    kept = replace(accept(shrunk), served=(), kept=frozenset({"a"}))
+    rules = [item.ref.namespace for item in rendered(shrunk, kept) if item.ref.kind == "DestinationRule"]
+    assert sorted(rules) == ["lab", "shop"]
+
+
 def rendered(facts: Facts, acceptance: Acceptance) -> list[Desired]:
     return [render_child(RENDERER, child) for child in build_plan(facts, acceptance).children]
 

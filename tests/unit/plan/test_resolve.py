@@ -211,6 +211,15 @@ def test_what_an_exposed_host_refers_to_must_be_there(
     assert (found and found[0]) == reason
 
 
+def test_a_gateway_whose_selector_no_label_can_meet_is_not_waited_for() -> None:
+    """The API server would refuse to list its pods, again and again, and the object would stay Pending."""
+    gateway = {**GATEWAY, "spec": {"selector": {"a": "no label, for its comma"}}}
+    entry = {"name": "web", "hosts": ["web.example.com"], "backend": {"service": {"name": "web", "port": 80}}, **REF}
+    facts = facts_of(spec_of(expose=[entry]), references=References({WEB: SERVICE, FRONT: gateway}))
+    assert not unread(facts)
+    assert flaw(facts)[0] == Reason.GATEWAY_NOT_FOUND
+
+
 @pytest.mark.parametrize("held", [pair(), {"cert": certificate(), "key": b""}])
 def test_an_exposed_host_needs_a_pair_and_no_authority(held: dict[str, Any]) -> None:
     """The gateway shows a certificate there, it verifies none."""

@@ -57,7 +57,7 @@ def _plan_pods(
         site=site,
         hops=hops,
         exposed_ports=ports,
-        consumers=_reached_from(facts, acceptance),
+        consumers=_reached_from(facts, acceptance, retained),
         reads_secrets=_reads_secrets(facts),
         backends=any(exposed.backend.service for exposed in acceptance.exposed if exposed.gateway_ref is None),
         retained_ports=retained.ports,
@@ -75,7 +75,7 @@ def _plan_routing(
     if hops or ports or retained.servers:
         yield from plan_access(facts, site, hops, visitors, ports, retained)
         yield from plan_telemetry(facts, site)
-    yield from plan_hop(facts, site, hops, _reached_from(facts, acceptance), retained)
+    yield from plan_hop(facts, site, hops, _reached_from(facts, acceptance, retained), retained)
     yield from plan_private_names(facts, site, hops, acceptance.consumers)
     yield from plan_upstreams(facts, site, upstreams)
     yield from plan_original_host(facts, site, hops, retained)
@@ -84,9 +84,10 @@ def _plan_routing(
     yield from plan_clients(facts, site, acceptance.served, hops, acceptance.consumers)
 
 
-def _reached_from(facts: Facts, acceptance: Acceptance) -> frozenset[str]:
+def _reached_from(facts: Facts, acceptance: Acceptance, retained: Retained) -> frozenset[str]:
     """Namespaces from which the hop is used; Istio refuses an `exportTo` of every one and some besides."""
-    return union((all_consumers(acceptance.consumers), visiting_namespaces(facts, acceptance.exposed)))
+    visiting = visiting_namespaces(facts, acceptance.exposed)
+    return union((all_consumers(acceptance.consumers), visiting, retained.consumers))
 
 
 def _reads_secrets(facts: Facts) -> bool:
