@@ -196,10 +196,16 @@ def _in_the_way(rival: Rival, port: DestinationPort) -> frozenset[str]:
 def _on_the_gateway(spec: EgressGatewaySpec) -> Iterator[Finding]:
     """Without mutual TLS the gateway listens on the clients' own port numbers, one protocol each."""
     taken: dict[int, tuple[str, str]] = {}
+    listeners: dict[int, int] = {}
     for index, destination in enumerate(spec.destinations):
         for number, port in enumerate(destination.ports):
             if port.protocol.is_http:
                 continue
+            inside = listen_port(port.port)
+            if listeners.setdefault(inside, port.port) != port.port or inside in (LISTENER_PORT, PLAIN_PORT):
+                where = f"spec.destinations[{index}].ports[{number}]"
+                message = f"{where}: without mtls port {port.port} is taken inside the gateway's pods; use another"
+                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, destination.name)
             protocol, owner = taken.setdefault(port.port, (str(port.protocol), destination.name))
             if protocol != port.protocol:
                 yield Finding(

@@ -95,6 +95,12 @@ def resolve_exposed(facts: Facts, exposed: ExposedHost, field: str) -> Iterator[
 
 def unchecked_references(facts: Facts) -> Iterator[Notice]:
     """What the operator may not read, so that nothing is known of it."""
+    authorizer = facts.class_.spec.external_authorization if facts.class_.spec else None
+    if authorizer is not None and facts.mesh_config.authorizers is None:
+        yield Notice(
+            f"authorizer {authorizer.provider} of {facts.class_} is not checked: the mesh's configuration cannot be "
+            "read; one that speaks HTTP is not asked about TLS and TCP"
+        )
     for ref in sorted(facts.references.unreadable & wanted_references(facts)):
         if not ref.name.endswith(CA_SUFFIX):
             yield Notice(f"{ref} is not checked: the operator may not read it")

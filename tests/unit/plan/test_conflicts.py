@@ -123,6 +123,8 @@ def test_a_tcp_port_that_clients_are_sent_to_already_is_kept() -> None:
         ([tcp("a", 443, "TLS"), tcp("b", 443, "TCP")], {"b"}),
         ([tcp("a", 443, "TLS"), tcp("b", 443, "TLS")], set()),
         ([tcp("a", 443, "TLS"), tcp("b", 443, "HTTP")], set()),
+        ([tcp("a", 443, "TLS"), tcp("b", 18443, "TLS")], {"b"}),
+        ([tcp("a", 15443, "TCP")], {"a"}),
     ],
 )
 def test_without_mutual_tls_a_port_of_the_gateway_has_one_protocol(

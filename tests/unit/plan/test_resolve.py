@@ -211,6 +211,17 @@ def test_what_an_exposed_host_refers_to_must_be_there(
     assert (found and found[0]) == reason
 
 
+def test_an_authorizer_of_an_unknown_mesh_is_said_to_be_unchecked() -> None:
+    """Whether it is asked about connections depends on what it speaks."""
+    class_spec = class_of(externalAuthorization={"provider": "opa"})
+    unknown, known = (facts_of(spec_of(), class_spec, mesh_config=MeshConfig(authorizers=each)) for each in (None, OPA))
+    assert [notice.message.split(" of ")[0] for notice in accept(unknown).notices] == ["authorizer opa"]
+    assert accept(known).notices == ()
+
+
+OPA = {"opa": "grpc"}
+
+
 def test_a_gateway_whose_selector_no_label_can_meet_is_not_waited_for() -> None:
     """The API server would refuse to list its pods, again and again, and the object would stay Pending."""
     gateway = {**GATEWAY, "spec": {"selector": {"a": "no label, for its comma"}}}
