@@ -40,7 +40,7 @@ controlplane: $(STAMP) tools ## Tests on a real etcd, kube-apiserver and kube-co
 bench: $(STAMP) tools ## Writes, CPU and throughput of 200 objects, beside a bare apply loop
 	@PYTHONPATH=tests $(BIN)/python -m bench
 
-tools: $(STAMP) ## Build and cache etcd, kube-apiserver, kube-controller-manager and kubectl
+tools: $(STAMP) ## Build and cache etcd, kube-apiserver, kube-controller-manager and kubectl; fetch Helm
 	@$(HARNESS) tools > /dev/null
 
 tools-mesh: $(STAMP) ## Build and cache istiod, its agent and istioctl too: a quarter of an hour the first time

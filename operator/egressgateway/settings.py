@@ -32,6 +32,15 @@ class MeshSettings:
     push_grace: timedelta = timedelta(seconds=2)
     """How long istiod may take to push a change to every proxy (its debounce is 0.1 s, at most 10 s under load)."""
 
+    gateway_cluster_role: str = ""
+    """
+    ClusterRole by which a gateway's account may list the Secrets of its namespace, where istiod insists on it.
+
+    Empty: a Role is written for each such gateway. Kubernetes lets nobody write a Role with more than they may do
+    themselves, so that takes an operator that may list Secrets everywhere, or escalate; one that may `bind` this
+    ClusterRole needs neither.
+    """
+
     fixed: frozenset[str] = frozenset()
     """Fields that somebody set on purpose: what the mesh says of itself does not replace them."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from harness import tools
 from harness.controlplane import ControlPlane, Options
 from harness.go import Progress
+from harness.helm import obtain_helm
 from harness.processes import wait_for_exit
 from harness.session import ROOT, definition_files
 
@@ -38,7 +39,7 @@ def build_tools(_: argparse.Namespace) -> None:
     """Build what is missing and print where everything lies."""
     found = tools.obtain(Progress())
     crds = tools.istio_crds()
-    for path in (found.etcd, found.apiserver, found.controller_manager, found.kubectl, crds):
+    for path in (found.etcd, found.apiserver, found.controller_manager, found.kubectl, crds, *obtain_helm()):
         print(path)
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 
 from harness import tools
+from harness.helm import find_helm
 from harness.mesh import place
 from harness.session import FOREIGN
 
@@ -32,6 +33,7 @@ def _control_plane() -> str:
         else:
             tools.find()
         tools.istio_crds(download=False)
+        find_helm()
     except tools.ToolsMissing as error:
         return str(error)
     return ""

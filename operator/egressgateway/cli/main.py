@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -74,6 +75,10 @@ def run(  # noqa: PLR0913  (one parameter a flag)
             help="The mesh's root namespace, where istiod runs. Default: what the mesh says, else istio-system."
         ),
     ] = None,
+    gateway_cluster_role: Annotated[
+        str,
+        typer.Option(help="ClusterRole by which gateways may list Secrets. Default: a Role for each that needs it."),
+    ] = "",
     push_grace_seconds: Annotated[
         float, typer.Option(min=0.0, help="How long istiod may take to push a change to every proxy.")
     ] = 2.0,
@@ -102,7 +107,10 @@ def run(  # noqa: PLR0913  (one parameter a flag)
         log_format=log_format.value,
         log_level=log_level.value,
         lease=lease_of(leader_elect, lease_namespace, lease_seconds),
-        mesh=mesh_of(trust_domain, cluster_domain, mesh_namespace, push_grace_seconds),
+        mesh=replace(
+            mesh_of(trust_domain, cluster_domain, mesh_namespace, push_grace_seconds),
+            gateway_cluster_role=gateway_cluster_role,
+        ),
     )
     raise typer.Exit(run_operator(settings))
 

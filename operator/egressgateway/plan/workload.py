@@ -134,14 +134,13 @@ def stage_labels(key: Key, stage: Stage) -> dict[str, str]:
 
 def plan_workload(facts: Facts, needs: WorkloadNeeds) -> Iterator[Child]:
     """
-    ServiceAccount, Services, Deployment, and as wanted Role, HorizontalPodAutoscaler, PodDisruptionBudget and
+    ServiceAccount, Services, Deployment, and as wanted RoleBinding, HorizontalPodAutoscaler, PodDisruptionBudget and
     NetworkPolicy.
     """
     settings = effective_settings(facts)
     yield _child(facts, "ServiceAccount", Stage.FOUNDATION, {})
     if needs.reads_secrets:
-        yield _child(facts, "Role", Stage.FOUNDATION, {})
-        yield _child(facts, "RoleBinding", Stage.FOUNDATION, {})
+        yield from _right_to_secrets(facts)
     service = {"traffic_distribution": settings.traffic_distribution, "ports": needs.hop_ports}
     yield _child(facts, "Service", Stage.FOUNDATION, service)
     if needs.exposed_ports:
@@ -157,6 +156,21 @@ def plan_workload(facts: Facts, needs: WorkloadNeeds) -> Iterator[Child]:
         yield _child(facts, "PodDisruptionBudget", Stage.GATEWAY, {})
     if settings.network_policy is None or settings.network_policy.mode == "Enabled":
         yield _child(facts, "NetworkPolicy", Stage.FOUNDATION, _network_policy_values(facts, needs))
+
+
+def _right_to_secrets(facts: Facts) -> Iterator[Child]:
+    """The right that istiod asks for: by the operator's ClusterRole for gateways, else by a Role of the gateway's."""
+    own, shared = workload_name(facts.key), facts.mesh.gateway_cluster_role
+    if not shared:
+        yield _child(facts, "Role", Stage.FOUNDATION, {})
+        binding = {"role_kind": "Role", "role": own, "account": own}
+        yield _child(facts, "RoleBinding", Stage.FOUNDATION, binding)
+        return
+    # A name of its own: what a RoleBinding refers to can never be changed.
+    name = f"{own}-secrets"
+    binding = {"role_kind": "ClusterRole", "role": shared, "account": own, "name": name}
+    child = _child(facts, "RoleBinding", Stage.FOUNDATION, binding)
+    yield replace(child, ref=ObjectRef("RoleBinding", facts.key.namespace, name))
 
 
 def exposed_service_name(key: Key) -> str:

@@ -83,6 +83,7 @@ class Case:
     workload: WorkloadFacts = SERVING
     settled: Settled = Settled()
     now: datetime = CREATED
+    settings: MeshSettings = field(default_factory=MeshSettings)
     shown: tuple[str, ...] | None = None
     """Kinds of objects that `out.yaml` shows; None for all."""
 
@@ -132,6 +133,7 @@ def parse_case(text: str) -> Case:
         workload=WorkloadFacts(**raw["workload"]) if "workload" in raw else SERVING,
         settled=Settled(**raw.get("settled", {})),
         now=parse_instant(raw.get("now", "2026-01-01T00:00:00Z")),
+        settings=MeshSettings(**raw.get("settings", {})),
         shown=tuple(raw["show"]) if "show" in raw else None,
     )
 
@@ -148,6 +150,7 @@ _KEYS = {
     "workload",
     "settled",
     "now",
+    "settings",
     "show",
 }
 
@@ -212,7 +215,7 @@ def _facts(case: Case) -> Facts:
             status=case.gateway.get("status", {}),
         ),
         class_=_class(case),
-        mesh=MeshSettings(),
+        mesh=case.settings,
         namespace_labels=namespaces[metadata["namespace"]],
         namespaces=namespaces,
         references=case.references,
