@@ -15,6 +15,7 @@ from bench.story import Story
 from harness import tools
 from harness.controlplane import ControlPlane, Options
 from harness.go import Progress
+from harness.helm import obtain_helm
 from harness.session import definition_files
 
 
@@ -24,6 +25,7 @@ def main() -> int:
     arguments = parser.parse_args()
     say = Console(stderr=True)
     with TemporaryDirectory(prefix="egressgateway-bench-") as temporary:
+        obtain_helm()
         plane = ControlPlane(Path(temporary) / "cluster", tools.obtain(Progress()))
         try:
             with say.status("starting a control plane") as status:

@@ -16,6 +16,7 @@ from harness.controlplane import ControlPlane
 from harness.faultproxy import FaultProxy, Record
 from harness.gateways import NAMESPACES, Gateways
 from harness.operator import OperatorProcess
+from harness.release import operator_kubeconfig
 from harness.wait import eventually
 
 SAMPLE = "recorded-sample"
@@ -60,7 +61,7 @@ def record(plane: ControlPlane, directory: Path) -> Recording:
     gateways = Gateways(plane, f"in-{SAMPLE}")
     with (
         TemporaryDirectory(dir=directory) as temporary,
-        FaultProxy(plane.kubeconfig, Path(temporary) / "kubeconfig", keep_bodies=True) as proxy,
+        FaultProxy(operator_kubeconfig(plane), Path(temporary) / "kubeconfig", keep_bodies=True) as proxy,
         OperatorProcess(proxy.kubeconfig, Path(temporary) / "log") as operator,
     ):
         gateways.apply(SAMPLE)

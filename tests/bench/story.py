@@ -24,6 +24,7 @@ from harness.gateways import NAMESPACES, ChildName, Gateways, children, destinat
 from harness.kubeconfig import Access
 from harness.metrics import Request
 from harness.operator import OperatorProcess
+from harness.release import operator_kubeconfig
 from harness.rest import Object
 from harness.traffic import USER_AGENT, WriteCounter, Writes
 from harness.wait import eventually
@@ -74,7 +75,9 @@ class Story:
         self._directory = directory
         self._say = say
         self._access = Access.read(plane.kubeconfig)
-        self._operator = OperatorProcess(plane.kubeconfig, directory / "operator.log", "--lease-seconds", "15")
+        self._operator = OperatorProcess(
+            operator_kubeconfig(plane), directory / "operator.log", "--lease-seconds", "15"
+        )
         self.figures = Figures(objects)
 
     def run(self) -> Figures:

@@ -14,6 +14,7 @@ from harness.gateways import Gateways
 from harness.istioctl import Istioctl
 from harness.operator import OperatorProcess
 from harness.recorder import ConditionsRecorder
+from harness.release import operator_kubeconfig
 from harness.session import Run
 
 
@@ -26,7 +27,7 @@ def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     cluster is one of leader election, too. A replica ends with its process, and the other takes over.
     """
     log = tmp_path_factory.mktemp("operator") / "operator.log"
-    with ConditionsRecorder(cluster.kubeconfig), OperatorProcess(cluster.kubeconfig, log) as operator:
+    with ConditionsRecorder(cluster.kubeconfig), OperatorProcess(operator_kubeconfig(cluster), log) as operator:
         yield operator
 
 

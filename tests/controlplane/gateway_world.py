@@ -20,6 +20,7 @@ from harness.istioctl import ENVOY_FILTER, Istioctl, Message
 from harness.objects import apply_all, namespace, path_of
 from harness.operator import OperatorProcess
 from harness.pki import Authority
+from harness.release import operator_kubeconfig
 from harness.rest import ApiError, Object
 from harness.wait import eventually
 
@@ -108,7 +109,7 @@ def open_world(plane: ControlPlane, istioctl: Istioctl, directory: Path, **mesh:
     istiod.install(plane, revisions=("canary",), **mesh)
     with (
         TemporaryDirectory() as keys,
-        OperatorProcess(plane.kubeconfig, directory / "operator.log", *FLAGS) as operator,
+        OperatorProcess(operator_kubeconfig(plane, secrets=True), directory / "operator.log", *FLAGS) as operator,
     ):
         authority = Authority(Path(keys))
         authority.create()

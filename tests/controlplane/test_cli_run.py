@@ -12,6 +12,7 @@ from harness.controlplane import ControlPlane, Options
 from harness.gateways import NAMESPACES, Gateways, destination
 from harness.kinds import install_definitions, read_definitions
 from harness.operator import OperatorProcess
+from harness.release import operator_kubeconfig
 from harness.session import ROOT, Run, definition_files
 from harness.wait import START, eventually
 
@@ -30,7 +31,7 @@ def bare_plane(run: Run) -> Iterator[ControlPlane]:
 
 def starting(plane: ControlPlane, log: Path) -> OperatorProcess:
     """An operator that answers probes, whether or not it is ready."""
-    operator = OperatorProcess(plane.kubeconfig, log).start(wait=False)
+    operator = OperatorProcess(operator_kubeconfig(plane), log).start(wait=False)
     eventually(lambda: operator.answers("/healthz"), timeout=START, what="an answer to /healthz")
     return operator
 

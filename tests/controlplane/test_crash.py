@@ -22,6 +22,7 @@ from harness.gateways import (
     in_parallel,
 )
 from harness.operator import OperatorProcess
+from harness.release import operator_kubeconfig
 from harness.rest import Object
 from harness.wait import eventually
 
@@ -57,7 +58,7 @@ def test_killed_operator_leaves_what_an_undisturbed_one_does(
     Killed (SIGKILL) at 20 random moments while 50 objects are applied, edited and deleted, the operator leaves the
     same objects, field by field, as one that nobody touched, and no orphans in between.
     """
-    with OperatorProcess(plane.kubeconfig, operator_log, *FLAGS):
+    with OperatorProcess(operator_kubeconfig(plane), operator_log, *FLAGS):
         for step in story():
             step(plane)
         undisturbed = settled(plane)
@@ -70,7 +71,7 @@ def test_killed_operator_leaves_what_an_undisturbed_one_does(
     assert disturbed.keys() == undisturbed.keys()
     for name, each in undisturbed.items():
         assert disturbed[name] == each, name
-    with OperatorProcess(plane.kubeconfig, operator_log, *FLAGS):
+    with OperatorProcess(operator_kubeconfig(plane), operator_log, *FLAGS):
         everything_deleted(plane)
 
 
@@ -79,14 +80,14 @@ def run_with_kills(plane: ControlPlane, log: Path, dice: random.Random) -> dict[
     steps = story()
     per_kill = -(-len(steps) // KILLS)
     for number in range(KILLS):
-        operator = OperatorProcess(plane.kubeconfig, log, *FLAGS).start(wait=False)
+        operator = OperatorProcess(operator_kubeconfig(plane), log, *FLAGS).start(wait=False)
         in_parallel(lambda step: step(plane), steps[number * per_kill : (number + 1) * per_kill])
         moment = dice.randrange(0, 45)
         eventually(partial(has_written, operator, moment), timeout=LONG)
         operator.kill()
         print(moment, end=" ", flush=True)
     print()
-    with OperatorProcess(plane.kubeconfig, log, *FLAGS):
+    with OperatorProcess(operator_kubeconfig(plane), log, *FLAGS):
         return settled(plane)
 
 

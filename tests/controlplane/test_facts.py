@@ -19,6 +19,7 @@ from harness.controlplane import ControlPlane
 from harness.gateways import NAMESPACES, Gateways, destination, egress_gateway
 from harness.operator import OperatorProcess
 from harness.pki import Authority
+from harness.release import allow_secrets, operator_kubeconfig
 from harness.rest import ApiError, Object
 from harness.wait import eventually
 from unit.cluster.fake_api import eventually as soon
@@ -61,6 +62,7 @@ class TestReferences:
 
     def test_secret_that_comes_later_is_found(self, gateways: Gateways, host: str, tmp_path: Path) -> None:
         """Without it the status says so; once it is there, and again when it goes, the operator sees it by itself."""
+        allow_secrets(gateways.cluster, gateways.namespace)
         tls = {"mode": "Mutual", "credentialName": "partner-client"}
         ports = [{"port": 80, "protocol": "HTTP", "targetPort": 443, "tls": tls}]
         gateways.apply("partners", destination("api", host, ports=ports))
@@ -197,7 +199,7 @@ class TestMesh:
         plane.rest.create(NAMESPACES, {"metadata": {"name": "istio-system"}})
         config = "/api/v1/namespaces/istio-system/configmaps"
         plane.rest.create(config, {"metadata": {"name": "istio"}, "data": {"mesh": "trustDomain: one.example"}})
-        with OperatorProcess(plane.kubeconfig, operator_log):
+        with OperatorProcess(operator_kubeconfig(plane), operator_log):
             gateways.apply("partners", destination("api", host))
             gateways.wait_ready("partners")
             assert identities(gateways) == ["spiffe://one.example/ns/default/sa/partners-egress"]
@@ -205,7 +207,7 @@ class TestMesh:
             two = ["spiffe://two.example/ns/default/sa/partners-egress"]
             eventually(lambda: identities(gateways) == two, what="the new trust domain")
         flags = ("--lease-seconds", "3", "--push-grace-seconds", "0.3", "--trust-domain", "told.example")
-        with OperatorProcess(plane.kubeconfig, operator_log, *flags):
+        with OperatorProcess(operator_kubeconfig(plane), operator_log, *flags):
             told = ["spiffe://told.example/ns/default/sa/partners-egress"]
             eventually(lambda: identities(gateways) == told, what="the trust domain of the flag")
             gateways.wait_ready("partners")

@@ -19,6 +19,7 @@ from harness.faultproxy import FaultProxy, Record
 from harness.faults import WRITES, Answer, Effect, Empty, Reset, Rule
 from harness.gateways import CLIENTS, NAMESPACES, Gateways, destination, in_parallel
 from harness.operator import OperatorProcess
+from harness.release import operator_kubeconfig
 from harness.wait import CONVERGE, eventually
 
 pytestmark = pytest.mark.controlplane
@@ -36,7 +37,7 @@ _namespaces = count()
 
 @pytest.fixture(scope="module")
 def proxy(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultProxy]:
-    with FaultProxy(plane.kubeconfig, tmp_path_factory.mktemp("proxy") / "kubeconfig") as proxy:
+    with FaultProxy(operator_kubeconfig(plane), tmp_path_factory.mktemp("proxy") / "kubeconfig") as proxy:
         yield proxy
 
 

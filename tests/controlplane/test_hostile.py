@@ -25,6 +25,7 @@ from harness.istioctl import Istioctl
 from harness.kinds import read_definitions
 from harness.operator import OperatorProcess
 from harness.recorder import ConditionsRecorder
+from harness.release import operator_kubeconfig
 from harness.rest import ApiError, Object
 from harness.session import Run
 from harness.wait import eventually
@@ -105,7 +106,7 @@ class TestWithoutSchema:
         gateways, log = Gateways(loose, "default"), tmp_path / "operator.log"
         stored = [each for each in map(stored_as, numbered(corpus("invalid"))) if each is not None]
         assert len(stored) > 100
-        with OperatorProcess(loose.kubeconfig, log, *FLAGS) as operator:
+        with OperatorProcess(operator_kubeconfig(loose), log, *FLAGS) as operator:
             in_parallel(lambda each: loose.rest.create(EGRESS_GATEWAY.path("default"), each), stored)
             gateways.apply("good")
             gateways.wait_ready("good", timeout=120)

@@ -13,6 +13,7 @@ from harness.faultproxy import FaultProxy
 from harness.faults import Answer, Rule
 from harness.gateways import Gateways, in_parallel
 from harness.operator import QUICK, OperatorProcess
+from harness.release import operator_kubeconfig
 from harness.traffic import operator_writes
 from harness.wait import eventually
 
@@ -29,8 +30,8 @@ MAX_IN_FLIGHT = 32
 @pytest.fixture
 def pair(plane: ControlPlane, tmp_path: Path) -> Iterator[tuple[OperatorProcess, OperatorProcess]]:
     """The leader and a follower, both with full caches."""
-    first = OperatorProcess(plane.kubeconfig, tmp_path / "first.log", *QUICK)
-    second = OperatorProcess(plane.kubeconfig, tmp_path / "second.log", *QUICK)
+    first = OperatorProcess(operator_kubeconfig(plane), tmp_path / "first.log", *QUICK)
+    second = OperatorProcess(operator_kubeconfig(plane), tmp_path / "second.log", *QUICK)
     try:
         first.start()
         eventually(lambda: first.leads, what="a leader")
@@ -117,7 +118,7 @@ def test_leader_that_loses_its_lease_stops_writing_until_it_leads_again(
 ) -> None:
     """Cut off from the Lease it stops before another may start; when the Lease can be had again, it goes on."""
     with (
-        FaultProxy(plane.kubeconfig, tmp_path / "kubeconfig") as proxy,
+        FaultProxy(operator_kubeconfig(plane), tmp_path / "kubeconfig") as proxy,
         OperatorProcess(proxy.kubeconfig, tmp_path / "log", *QUICK) as operator,
     ):
         eventually(lambda: operator.leads, what="a leader")
@@ -132,7 +133,7 @@ def test_leader_that_loses_its_lease_stops_writing_until_it_leads_again(
 
 def test_leader_whose_lease_was_taken_stops_and_stands_again(plane: ControlPlane, tmp_path: Path) -> None:
     """Another holder in the Lease is enough, however it came there; one that never renews is succeeded."""
-    with OperatorProcess(plane.kubeconfig, tmp_path / "log", *QUICK) as operator:
+    with OperatorProcess(operator_kubeconfig(plane), tmp_path / "log", *QUICK) as operator:
         eventually(lambda: operator.leads, what="a leader")
         plane.rest.merge(LEASE, {"spec": {"holderIdentity": "somebody-else"}})
         eventually(lambda: not operator.leads, what="a leader that gave up")

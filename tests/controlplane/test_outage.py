@@ -19,6 +19,7 @@ from harness.controlplane import ControlPlane
 from harness.faultproxy import FaultProxy
 from harness.gateways import NAMESPACES, Gateways, in_parallel
 from harness.operator import OperatorProcess
+from harness.release import operator_kubeconfig
 from harness.wait import CONVERGE, eventually
 
 pytestmark = pytest.mark.controlplane
@@ -37,7 +38,7 @@ _namespaces = count()
 
 @pytest.fixture(scope="module")
 def proxy(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultProxy]:
-    with FaultProxy(plane.kubeconfig, tmp_path_factory.mktemp("proxy") / "kubeconfig") as proxy:
+    with FaultProxy(operator_kubeconfig(plane), tmp_path_factory.mktemp("proxy") / "kubeconfig") as proxy:
         yield proxy
 
 
@@ -107,7 +108,9 @@ class TestOutage:
     def test_operator_started_before_the_server_waits_for_it(self, plane: ControlPlane, operator_log: Path) -> None:
         """Without an API server the process waits, tells on /readyz why, and works once it is there."""
         plane.stop_apiserver()
-        operator = OperatorProcess(plane.kubeconfig, operator_log, "--lease-seconds", "3", "--namespace", "default")
+        operator = OperatorProcess(
+            operator_kubeconfig(plane), operator_log, "--lease-seconds", "3", "--namespace", "default"
+        )
         try:
             operator.start(wait=False)
             eventually(lambda: operator.answers("/healthz"), timeout=PATIENT, what="a healthy operator")

@@ -17,6 +17,7 @@ from harness.gateways import NAMESPACES, Gateways, destination
 from harness.kinds import DEFINITIONS, install_definitions, read_definitions
 from harness.operator import OperatorProcess
 from harness.recorder import ConditionsRecorder
+from harness.release import operator_kubeconfig
 from harness.rest import Object
 from harness.session import Run
 from harness.wait import eventually
@@ -124,7 +125,7 @@ class TestBareCluster:
     ) -> None:
         """Without Istio's kinds the status says so; once they are installed the same process makes a gateway."""
         gateways = Gateways(bare, "default")
-        with OperatorProcess(bare.kubeconfig, operator_log):
+        with OperatorProcess(operator_kubeconfig(bare), operator_log):
             gateways.apply("partners")
             found = gateways.wait("partners", "ResolvedRefs", "False", "ProviderUnavailable")
             assert "VirtualService" in found["message"]
@@ -149,7 +150,7 @@ class TestBareCluster:
         """A default class takes over objects without a class; when it goes they are refused, and not let loose."""
         install_definitions(bare.rest, read_definitions(run.options().definitions))
         gateways = Gateways(bare, "default")
-        with OperatorProcess(bare.kubeconfig, operator_log):
+        with OperatorProcess(operator_kubeconfig(bare), operator_log):
             gateways.apply("partners")
             gateways.wait_ready("partners", timeout=NEW_KINDS)
             assert "className" not in gateways.get("partners")["status"]

@@ -16,6 +16,7 @@ from harness.controlplane import ControlPlane
 from harness.gateways import ChildName, Gateways, in_parallel
 from harness.operator import OperatorProcess
 from harness.recorder import ConditionsRecorder
+from harness.release import operator_kubeconfig
 from harness.rest import Object
 from harness.session import Run
 from harness.traffic import WriteCounter, Writes
@@ -35,7 +36,7 @@ def plane(run: Run) -> Iterator[ControlPlane]:
 
 @pytest.fixture(scope="module")
 def operator(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    with OperatorProcess(plane.kubeconfig, tmp_path_factory.mktemp("operator") / "log") as operator:
+    with OperatorProcess(operator_kubeconfig(plane), tmp_path_factory.mktemp("operator") / "log") as operator:
         eventually(lambda: operator.leads, what="a leader")
         yield operator
 

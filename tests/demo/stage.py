@@ -15,9 +15,11 @@ from harness import tools
 from harness.cluster import Cluster
 from harness.controlplane import ControlPlane, Options
 from harness.go import Progress
+from harness.helm import obtain_helm
 from harness.metrics import Request
 from harness.operator import OperatorProcess
 from harness.processes import Process
+from harness.release import operator_kubeconfig
 from harness.rest import ApiError
 from harness.session import ROOT, definition_files
 from harness.wait import START, eventually
@@ -56,6 +58,7 @@ class Stage:
         """
         stop_everything()
         shutil.rmtree(DIRECTORY, ignore_errors=True)
+        obtain_helm()
         self.plane = ControlPlane(DIRECTORY, tools.obtain(Progress()))
         owner = None if self.keep else os.getpid()
         self.plane.start(Options(definitions=definition_files(download=True), owner=owner))
@@ -63,7 +66,7 @@ class Stage:
     def start_operator(self) -> None:
         """Start it, and return once it has read everything and leads."""
         log = DIRECTORY / "operator.log"
-        self.operator = OperatorProcess(self.plane.kubeconfig, log, *FLAGS)
+        self.operator = OperatorProcess(operator_kubeconfig(self.plane), log, *FLAGS)
         self.operator.start(wait=False)
         _remember(self.operator.pid)
         eventually(self.operator.is_ready, timeout=START, what="the operator's readiness")

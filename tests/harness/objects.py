@@ -21,17 +21,20 @@ from harness.pki import Pair
 from harness.rest import Object
 
 _ADMISSION: Final = "admissionregistration.k8s.io"
+_RBAC: Final = "rbac.authorization.k8s.io"
 _RESOURCES: Final = {
     resource.kind: resource
     for resource in (
         *CHILD_RESOURCES,
         *(CONFIG_MAP, EGRESS_GATEWAY, EGRESS_GATEWAY_CLASS, NAMESPACE, POD, SECRET),
         *(
-            Resource(_ADMISSION, "v1", kind, plural, namespaced=False)
-            for kind, plural in (
-                ("MutatingAdmissionPolicy", "mutatingadmissionpolicies"),
-                ("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings"),
-                ("MutatingWebhookConfiguration", "mutatingwebhookconfigurations"),
+            Resource(group, "v1", kind, plural, namespaced=False)
+            for group, kind, plural in (
+                (_ADMISSION, "MutatingAdmissionPolicy", "mutatingadmissionpolicies"),
+                (_ADMISSION, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings"),
+                (_ADMISSION, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations"),
+                (_RBAC, "ClusterRole", "clusterroles"),
+                (_RBAC, "ClusterRoleBinding", "clusterrolebindings"),
             )
         ),
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from harness.release import GATEWAY_ROLE
 from harness.wait import START, eventually
 
 QUICK: Final = ("--lease-seconds", "3", "--push-grace-seconds", "0.3")
@@ -22,7 +23,7 @@ QUICK: Final = ("--lease-seconds", "3", "--push-grace-seconds", "0.3")
 
 class OperatorProcess:
     """
-    `egressgw run` against one kubeconfig, with its log in a file.
+    `egressgw run` against one kubeconfig, that of `release.operator_kubeconfig` as a rule, with its log in a file.
 
     It waits for the mesh shortly, so that tests need not; its lease is that of a cluster.
     """
@@ -36,6 +37,7 @@ class OperatorProcess:
     def start(self, *, wait: bool = True) -> Self:
         """Start it; with `wait` return once it has read everything (it need not lead)."""
         argv = [sys.executable, "-m", "egressgateway", "run", "--metrics-host", "127.0.0.1", "--metrics-port", "0"]
+        argv += ["--gateway-cluster-role", GATEWAY_ROLE]
         environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(

@@ -14,6 +14,7 @@ from harness.mesh.proxies import rejected
 from harness.mesh.session import mesh_of
 from harness.operator import OperatorProcess
 from harness.recorder import ConditionsRecorder
+from harness.release import operator_kubeconfig
 from harness.session import Run
 
 
@@ -30,7 +31,7 @@ def mesh(run: Run) -> Iterator[Mesh]:
 def operator(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     """The operator of the run's mesh; each process of pytest-xdist starts a replica, and one of them works."""
     log = tmp_path_factory.mktemp("operator") / "operator.log"
-    with ConditionsRecorder(mesh.kubeconfig), OperatorProcess(mesh.kubeconfig, log) as operator:
+    with ConditionsRecorder(mesh.kubeconfig), OperatorProcess(operator_kubeconfig(mesh, secrets=True), log) as operator:
         yield operator
 
 

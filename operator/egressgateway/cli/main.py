@@ -141,6 +141,42 @@ def mesh_of(
     )
 
 
+class Objects(StrEnum):
+    """What becomes of EgressGateways that are let go of."""
+
+    KEEP = "keep"
+    DELETE = "delete"
+
+
+@app.command()
+def drain(
+    *,
+    objects: Annotated[
+        Objects, typer.Option(help="Keep them, with gateways that go on working, or delete them.")
+    ] = Objects.KEEP,
+    namespace: Annotated[
+        list[str] | None, typer.Option("--namespace", "-n", help="Only this namespace; repeatable. Default: all.")
+    ] = None,
+    lease_namespace: Annotated[
+        str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the operator's Lease.")
+    ] = "default",
+    timeout_seconds: Annotated[float, typer.Option(min=1.0, help="How long it may take.")] = 120.0,
+) -> None:
+    """
+    Let go of every EgressGateway before the operator is gone for good.
+
+    With `--objects keep` the operator must have been stopped, with `--objects delete` it must run.
+
+    Example: egressgw drain --objects keep --lease-namespace egressgateway-system
+    """
+    import asyncio
+
+    from egressgateway.cli.drain import Drain, run_drain
+
+    wanted = Drain(LeaseSettings(namespace=lease_namespace), tuple(namespace or ()), timeout_seconds)
+    asyncio.run(run_drain(wanted, delete=objects is Objects.DELETE, say=typer.echo))
+
+
 @app.command()
 def crds(directory: Annotated[Path, typer.Argument(help="Directory to write to.")] = Path("crds")) -> None:
     """
