@@ -55,6 +55,9 @@ class Settings:
     namespaces: tuple[str, ...] = ()
     """Namespaces whose EgressGateways are served; empty means every one."""
 
+    gateway_namespaces: tuple[str, ...] = ()
+    """With `namespaces`: others in which children may be, because gateways that objects share run there."""
+
     built_in_class: bool = True
     """Serve objects without a class while the cluster has none."""
 
@@ -76,3 +79,8 @@ class Settings:
 
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     mesh: MeshSettings = field(default_factory=MeshSettings)
+
+    @property
+    def child_namespaces(self) -> tuple[str, ...]:
+        """Namespaces in which children may be; empty means every one."""
+        return tuple(dict.fromkeys((*self.namespaces, *self.gateway_namespaces))) if self.namespaces else ()

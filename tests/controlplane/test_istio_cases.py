@@ -352,9 +352,13 @@ class TestIstioTasks:
         after = versions(gateways.clients("partners"))
         assert {key: after[key] for key in before} == before
         assert gateways.get("partners")["status"]["summary"]["destinations"] == "7/7"
-        roles = [each for (kind, _), each in gateways.children("partners").items() if kind == "Role"]
         # What istiod asks for, and nothing more: it knows no names of Secrets when it asks (notes "istio-recipes" §2).
-        assert [each["rules"] for each in roles] == [[{"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"]}]]
+        account = "system:serviceaccount:payments:partners-egress"
+        may = ("auth", "can-i", "list", "secrets", "--as", account, "--namespace")
+        assert [world.plane.kubectl(*may, each, check=False).stdout for each in ("payments", "billing")] == [
+            "yes\n",
+            "no\n",
+        ]
         check_children(world, istio_tasks[1])
 
     def test_every_destination_reaches_its_consumers_alone(

@@ -62,6 +62,9 @@ class Options:
     host: str = HOST
     """Address of the API server, one of this machine's."""
 
+    admission: tuple[str, ...] = ()
+    """Admission plugins beside those that are on by default."""
+
 
 class ControlPlane(Cluster):
     """A control plane in `directory`, running or not."""
@@ -237,6 +240,8 @@ class ControlPlane(Cluster):
             "--disable-admission-plugins=TaintNodesByCondition",
             "--allow-privileged=true",
         ]
+        if options.admission:
+            arguments.append(f"--enable-admission-plugins={','.join(options.admission)}")
         return arguments + (self._audit() if options.audit else [])
 
     def _audit(self) -> list[str]:

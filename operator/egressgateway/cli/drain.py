@@ -1,8 +1,9 @@
 """
 `egressgw drain`: let go of every EgressGateway, so that none waits for an operator that is gone.
 
-For the time before or after an uninstall. `keep` takes our finalizer off objects that stay: their gateways go on working, and whoever
-deletes one later is not held up. `delete` deletes the objects while the operator still runs, which withdraws clients in order.
+For the time before or after an uninstall. `keep` takes our finalizer off objects that stay: their gateways go on
+working, and whoever deletes one later is not held up. `delete` deletes the objects while the operator still runs, which
+withdraws clients in order.
 """
 
 from __future__ import annotations

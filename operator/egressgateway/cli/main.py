@@ -52,6 +52,10 @@ def run(  # noqa: PLR0913  (one parameter a flag)
             help="Serve only this namespace; repeatable. Default: all.",
         ),
     ] = None,
+    gateway_namespace: Annotated[
+        list[str] | None,
+        typer.Option(help="With --namespace: another one, where a gateway that objects share runs; repeatable."),
+    ] = None,
     identity: Annotated[
         str, typer.Option(envvar="POD_NAME", help="Name of this replica in the Lease. Default: the host's name.")
     ] = "",
@@ -99,6 +103,7 @@ def run(  # noqa: PLR0913  (one parameter a flag)
     settings = Settings(
         identity=identity or socket.gethostname(),
         namespaces=tuple(namespace or ()),
+        gateway_namespaces=tuple(gateway_namespace or ()),
         built_in_class=built_in_class,
         workers=workers,
         max_in_flight=max_in_flight,

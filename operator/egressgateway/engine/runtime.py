@@ -196,7 +196,7 @@ class Runtime:
             self._client,
             resource,
             store,
-            namespaces=self._settings.namespaces,
+            namespaces=self._settings.child_namespaces,
             label_selector=label_selector,
             on_change=on_change,
             on_restart=self._watch_restarted,

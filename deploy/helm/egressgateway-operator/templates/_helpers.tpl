@@ -76,54 +76,69 @@ capabilities: {drop: [ALL]}
 - apiGroups: [egressgateway.dev]
   resources: [egressgateways/finalizers]
   verbs: [update]
-- apiGroups: [""]
-  resources: [serviceaccounts, services]
-  verbs: &child [get, list, watch, create, patch, delete]
-- apiGroups: [apps]
-  resources: [deployments]
-  verbs: *child
-- apiGroups: [autoscaling]
-  resources: [horizontalpodautoscalers]
-  verbs: *child
-- apiGroups: [policy]
-  resources: [poddisruptionbudgets]
-  verbs: *child
-- apiGroups: [networking.k8s.io]
-  resources: [networkpolicies]
-  verbs: *child
-- apiGroups: [networking.istio.io]
-  resources: [destinationrules, envoyfilters, gateways, serviceentries, virtualservices]
-  verbs: *child
-- apiGroups: [security.istio.io]
-  resources: [authorizationpolicies]
-  verbs: *child
-- apiGroups: [telemetry.istio.io]
-  resources: [telemetries]
-  verbs: *child
-{{- if .Values.apisix.enabled }}
-- apiGroups: [apisix.apache.org]
-  resources: [apisixroutes, apisixupstreams]
-  verbs: *child
-{{- end }}
-# A gateway that opens TLS with a Secret has an account that may list Secrets: istiod insists. The operator hands that right out by
-# binding one ClusterRole, and has it neither itself nor may it write another role.
-- apiGroups: [rbac.authorization.k8s.io]
-  resources: [rolebindings]
-  verbs: *child
-- apiGroups: [rbac.authorization.k8s.io]
-  resources: [clusterroles]
-  resourceNames: [{{ include "egw.gatewayClusterRole" . }}]
-  verbs: [bind]
-# Roles of an operator that ran without this chart are removed.
-- apiGroups: [rbac.authorization.k8s.io]
-  resources: [roles]
-  verbs: [list, watch, delete]
-- apiGroups: [""]
-  resources: [pods]
-  verbs: [list, watch]
+{{- include "egw.childRules" (dict "root" . "shared" false) }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+{{- end -}}
+
+{{- /*
+Rights to children. Where only gateways are that EgressGateways share (`shared`), what hangs on those is written, and no workload.
+*/ -}}
+{{- define "egw.childRules" -}}
+{{- $istio := "[get, list, watch, create, patch, delete]" }}
+{{- $workload := ternary "[list, watch]" $istio .shared }}
+- apiGroups: [""]
+  resources: [serviceaccounts, services]
+  verbs: {{ $workload }}
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: {{ $workload }}
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: {{ $workload }}
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: {{ $workload }}
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: {{ $workload }}
+- apiGroups: [networking.istio.io]
+  resources: [destinationrules, envoyfilters, gateways, serviceentries, virtualservices]
+  verbs: {{ $istio }}
+- apiGroups: [security.istio.io]
+  resources: [authorizationpolicies]
+  verbs: {{ $istio }}
+- apiGroups: [telemetry.istio.io]
+  resources: [telemetries]
+  verbs: {{ $istio }}
+{{- if .root.Values.apisix.enabled }}
+- apiGroups: [apisix.apache.org]
+  resources: [apisixroutes, apisixupstreams]
+  verbs: {{ $istio }}
+{{- end }}
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [rolebindings]
+  verbs: {{ $workload }}
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+{{- if .shared }}
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles]
+  verbs: [list, watch]
+{{- else }}
+# Roles of an operator that ran without this chart are removed; none is written.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles]
+  verbs: [list, watch, delete]
+# A gateway that opens TLS with a Secret has an account that may list Secrets: istiod insists. The operator hands that right out by
+# binding this one ClusterRole: it has the right neither itself, nor may it write a role.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [clusterroles]
+  resourceNames: [{{ include "egw.gatewayClusterRole" .root }}]
+  verbs: [bind]
+{{- end }}
 {{- end -}}
 
 {{- define "egw.secretRules" -}}
@@ -155,19 +170,13 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end -}}
 
-{{- define "egw.referenceRules" -}}
-- apiGroups: [""]
-  resources: [services, pods]
-  verbs: [list, watch]
-- apiGroups: [networking.istio.io]
-  resources: [gateways]
-  verbs: [list, watch]
-{{- end -}}
-
 {{- define "egw.args" -}}
 - run
 {{- range .Values.watchNamespaces }}
 - --namespace={{ . }}
+{{- end }}
+{{- range .Values.gatewayNamespaces }}
+- --gateway-namespace={{ . }}
 {{- end }}
 {{- if not .Values.builtInClass }}
 - --no-built-in-class
