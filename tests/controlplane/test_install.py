@@ -1,0 +1,248 @@
+"""The chart on a real API server, by real Helm: install, upgrade, uninstall, and again over what an uninstall keeps."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from egressgateway.plan.names import FINALIZER
+from egressgateway.refs import EGRESS_GATEWAY_CLASS
+from harness.controlplane import ControlPlane, Options
+from harness.gateways import NAMESPACES, Gateways, destination
+from harness.helm import CHART, MAJORS, RELEASE, Helm, HelmError, find_helm
+from harness.jobs import JobRunner
+from harness.kinds import DEFINITIONS
+from harness.objects import namespace
+from harness.operator import OperatorProcess
+from harness.rest import ApiError, Object
+from harness.session import ROOT, Run, definition_files
+from harness.wait import CONVERGE, eventually
+
+pytestmark = pytest.mark.controlplane
+
+SYSTEM: Final = "egressgateway-system"
+RESTRICTED: Final = {"pod-security.kubernetes.io/enforce": "restricted"}
+OWN: Final = sorted((ROOT / "crds").glob("*.yaml"))
+DEPLOYMENT: Final = f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/{RELEASE}"
+CLASS: Final = EGRESS_GATEWAY_CLASS.path(None, "default")
+VALUES: Final[dict[str, Any]] = {
+    "defaultClass": {"enabled": True, "spec": {"deniedHosts": ["*.internal.example.com"]}},
+    "hostPolicy": {"enabled": True},
+    "leaderElection": {"leaseSeconds": 3},
+    "mesh": {"pushGraceSeconds": 0.3},
+}
+
+
+@pytest.fixture(scope="module")
+def plane(run: Run) -> Iterator[ControlPlane]:
+    """With Istio's kinds and none of ours: those come with the chart."""
+    foreign = tuple(path for path in definition_files(download=False) if path not in OWN)
+    with run.private(Options(definitions=foreign, owner=run.owner)) as plane:
+        plane.rest.create(NAMESPACES, namespace("istio-system"))
+        plane.rest.create(NAMESPACES, namespace(SYSTEM, **RESTRICTED))
+        yield plane
+
+
+@pytest.fixture(params=MAJORS, ids=lambda major: f"helm{major}")
+def helm(plane: ControlPlane, request: pytest.FixtureRequest) -> Helm:
+    return Helm(find_helm(request.param), plane.kubeconfig)
+
+
+@pytest.fixture(scope="module")
+def newest(plane: ControlPlane) -> Helm:
+    """For what is no different in an older Helm."""
+    return Helm(find_helm(max(MAJORS)), plane.kubeconfig)
+
+
+@pytest.fixture
+def gateways(plane: ControlPlane) -> Gateways:
+    """A tenant whose namespace may use the hosts of one partner."""
+    name = f"tenant-{secrets.token_hex(3)}"
+    tenant = namespace(name)
+    tenant["metadata"]["annotations"] = {"egressgateway.dev/allowed-hosts": "*.partner.example"}
+    plane.rest.create(NAMESPACES, tenant)
+    return Gateways(plane, name)
+
+
+def install(helm: Helm, values: dict[str, Any], verb: str = "install") -> None:
+    """Install or upgrade and wait until every pod is ready: under PodSecurity `restricted` there are none otherwise."""
+    wait = ("--namespace", SYSTEM, "--wait", "--timeout", "60s")
+    helm.run(verb, RELEASE, str(CHART), *wait, values=values)
+
+
+@contextmanager
+def running(plane: ControlPlane, directory: Path) -> Iterator[OperatorProcess]:
+    """The operator as its Deployment says, for as long as that is there."""
+    [container] = plane.rest.get(DEPLOYMENT)["spec"]["template"]["spec"]["containers"]
+    flags = [each for each in container["args"][1:] if not each.startswith("--metrics-port")]
+    account = plane.service_account_kubeconfig(SYSTEM, RELEASE, directory / "operator.kubeconfig")
+    with OperatorProcess(account, directory / "log", *flags, "--lease-namespace", SYSTEM) as operator:
+        over = threading.Event()
+
+        def end_with_the_deployment() -> None:
+            while not over.wait(0.2):
+                if not plane.rest.exists(DEPLOYMENT):
+                    operator.stop()
+                    return
+
+        watcher = threading.Thread(target=end_with_the_deployment, daemon=True)
+        watcher.start()
+        try:
+            yield operator
+        finally:
+            over.set()
+            watcher.join()
+
+
+def uninstall(helm: Helm, plane: ControlPlane, directory: Path) -> str:
+    """Uninstall; returns what the drain said."""
+    with JobRunner(plane, SYSTEM, directory) as jobs:
+        helm.run("uninstall", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout", "60s")
+    return "".join(jobs.said.values())
+
+
+def definitions(plane: ControlPlane) -> list[str]:
+    return [name for path in OWN if plane.rest.exists(f"{DEFINITIONS}/{(name := definition_name(path))}")]
+
+
+def definition_name(path: Path) -> str:
+    group, plural = path.stem.split("_")
+    return f"{plural}.{group}"
+
+
+def test_objects_survive_an_uninstall_and_nothing_hangs(
+    plane: ControlPlane, helm: Helm, gateways: Gateways, tmp_path: Path
+) -> None:
+    """
+    Installed, upgraded and uninstalled, a gateway stays as it is: its objects, its children, no pod restarted.
+
+    Without an operator it can be deleted at once; a second installation takes over what the first one kept.
+    """
+    install(helm, VALUES)
+    with running(plane, tmp_path):
+        gateways.apply("partners", destination("api", "api.partner.example"))
+        gateways.wait_ready("partners")
+        before, children = gateways.get("partners"), set(gateways.children("partners"))
+        assert before["status"]["className"] == "default"
+        assert FINALIZER in before["metadata"]["finalizers"]
+
+        install(helm, {**VALUES, "replicas": 3}, verb="upgrade")
+        assert plane.rest.get(DEPLOYMENT)["status"]["readyReplicas"] == 3
+        assert "helm.sh/hook" not in plane.rest.get(CLASS)["metadata"]["annotations"]
+        said = uninstall(helm, plane, tmp_path)
+
+    assert "1 EgressGateways let go of" in said
+    assert definitions(plane) == [definition_name(path) for path in OWN]
+    after = gateways.get("partners")
+    assert (after["metadata"]["uid"], after["spec"]) == (before["metadata"]["uid"], before["spec"])
+    assert FINALIZER not in after["metadata"].get("finalizers", [])
+    assert set(gateways.children("partners")) == children
+    assert not plane.rest.exists(CLASS)
+    assert left_of_the_release(plane) == []
+
+    plane.rest.delete(f"{NAMESPACES}/{gateways.namespace}")
+    eventually(
+        lambda: not plane.rest.exists(f"{NAMESPACES}/{gateways.namespace}"),
+        timeout=2 * CONVERGE,
+        what="the end of the tenant's namespace",
+    )
+
+
+def left_of_the_release(plane: ControlPlane) -> list[str]:
+    """Cluster-wide objects that an uninstall should have taken along."""
+    kinds = {
+        "rbac.authorization.k8s.io": ("clusterroles", "clusterrolebindings"),
+        "admissionregistration.k8s.io": ("validatingadmissionpolicies", "validatingadmissionpolicybindings"),
+    }
+    return [
+        f"{plural}/{each['metadata']['name']}"
+        for group, plurals in kinds.items()
+        for plural in plurals
+        for each in plane.rest.items(
+            f"/apis/{group}/v1/{plural}", labelSelector=f"app.kubernetes.io/instance={RELEASE}"
+        )
+    ]
+
+
+def test_definitions_that_go_take_objects_with_them_in_order(
+    plane: ControlPlane, helm: Helm, gateways: Gateways, tmp_path: Path
+) -> None:
+    """With `crds.keep: false` the operator withdraws every client before it goes itself."""
+    # Without the class: Helm 4 waits for it to be accepted, and the operator begins only then here.
+    install(helm, {**VALUES, "defaultClass": {"enabled": False}, "crds": {"keep": False}})
+    with running(plane, tmp_path):
+        gateways.apply("partners", destination("api", "api.partner.example"))
+        gateways.wait_ready("partners")
+        said = uninstall(helm, plane, tmp_path)
+        assert "all of them are gone" in said
+    eventually(lambda: definitions(plane) == [], what="the end of the CRDs")
+    assert gateways.children("partners") == {}
+
+
+def test_host_policy_asks_the_namespace(plane: ControlPlane, newest: Helm, gateways: Gateways) -> None:
+    """A host that the annotation does not allow is refused by name; looks alike is not the same."""
+    install(newest, {"hostPolicy": VALUES["hostPolicy"]})
+    try:
+        eventually(lambda: policy_refuses(gateways, "www.other.example"), what="the policy in force")
+        for host in ("partner.example", "evilpartner.example", "partner.example.evil.example"):
+            assert policy_refuses(gateways, host), host
+        assert not policy_refuses(gateways, "api.partner.example")
+        assert not policy_refuses(gateways, "*.partner.example", wildcard={"strategy": "DynamicResolution"})
+        plane.rest.merge(
+            f"{NAMESPACES}/{gateways.namespace}",
+            {"metadata": {"annotations": {"egressgateway.dev/allowed-hosts": None}}},
+        )
+        eventually(lambda: policy_refuses(gateways, "api.partner.example"), what="a namespace that may use nothing")
+    finally:
+        newest.run("uninstall", RELEASE, "--namespace", SYSTEM, "--no-hooks")
+
+
+def policy_refuses(gateways: Gateways, host: str, **more: Any) -> bool:
+    body: Object = {
+        "apiVersion": "egressgateway.dev/v1alpha1",
+        "kind": "EgressGateway",
+        "metadata": {"name": "asks", "namespace": gateways.namespace},
+        "spec": {"destinations": [{**destination("api", host), **more}]},
+    }
+    try:
+        gateways.cluster.rest.create(f"{gateways.path()}?dryRun=All", body)
+    except ApiError as error:
+        return f"namespace {gateways.namespace} may not use {host}" in error.message
+    return False
+
+
+def test_every_pod_of_the_chart_may_run_under_restricted(plane: ControlPlane, newest: Helm) -> None:
+    """Those of hooks and tests as well, which no controller makes here."""
+    for rendered in newest.template():
+        spec = (
+            rendered["spec"]["template"]["spec"] if rendered["kind"] in ("Deployment", "Job") else rendered.get("spec")
+        )
+        if rendered["kind"] in ("Deployment", "Job", "Pod"):
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe", "namespace": SYSTEM}}
+            body = {**pod, "spec": {**spec, "serviceAccountName": "default"}}
+            plane.rest.create(f"/api/v1/namespaces/{SYSTEM}/pods?dryRun=All", body)
+
+
+def test_restricted_refuses_what_is_less(plane: ControlPlane) -> None:
+    """The test above can fail."""
+    body = {"metadata": {"name": "probe"}, "spec": {"containers": [{"name": "any", "image": "any"}]}}
+    with pytest.raises(ApiError, match="PodSecurity"):
+        plane.rest.create(f"/api/v1/namespaces/{SYSTEM}/pods?dryRun=All", body)
+
+
+def test_second_release_is_refused_the_definitions(plane: ControlPlane, newest: Helm) -> None:
+    """Two releases cannot own the CRDs: Helm says so, and `crds.enabled: false` is the way."""
+    install(newest, {})
+    try:
+        with pytest.raises(HelmError, match="cannot be imported into the current release"):
+            newest.run("install", "other", str(CHART), "--namespace", "default")
+        newest.run("install", "other", str(CHART), "--namespace", "default", values={"crds": {"enabled": False}})
+        newest.run("uninstall", "other", "--namespace", "default", "--no-hooks")
+    finally:
+        newest.run("uninstall", RELEASE, "--namespace", SYSTEM, "--no-hooks")
