@@ -10,7 +10,7 @@ STAMP       := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fmt lint type unit test controlplane demo bench tools tools-mesh cluster cluster-down mesh mesh-down run crds golden lock check clean
+.PHONY: help venv fmt lint type unit test controlplane demo bench tools tools-mesh cluster cluster-down mesh mesh-down run crds chart golden lock check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ type: $(STAMP) ## mypy --strict
 
 crds: $(STAMP) ## Write crds/ from the models
 	@$(BIN)/python -m egressgateway.cli.crds crds
+
+chart: $(STAMP) ## Write the chart's copies of crds/, and the table of values in its README
+	@$(HARNESS) chart
 
 golden: $(STAMP) ## Write the golden files from what is rendered now
 	@$(BIN)/python -m pytest -q tests/unit --update-golden -k golden

@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from harness import tools
+from harness import chartfiles, tools
 from harness.controlplane import ControlPlane, Options
 from harness.go import Progress
 from harness.helm import obtain_helm
@@ -65,6 +65,11 @@ def stop_cluster(arguments: argparse.Namespace) -> None:
     _say("the control plane is stopped" if plane else "no control plane is running")
 
 
+def write_chart_files(_: argparse.Namespace) -> None:
+    """Write the chart's copies of the CRDs, and the table of values in its README."""
+    chartfiles.write()
+
+
 def kubelet(arguments: argparse.Namespace) -> None:
     """Be the fake kubelet until told to stop."""
     # Imported here, as aiohttp takes longer to load than the other commands take to run.
@@ -100,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("cluster-down", help="stop it")
     command.add_argument("--directory", type=Path, default=CLUSTER)
     command.set_defaults(run=stop_cluster)
+
+    command = commands.add_parser("chart", help="write those files of the chart that are made from others")
+    command.set_defaults(run=write_chart_files)
 
     command = commands.add_parser("kubelet", help="run the fake kubelet for a cluster, in the foreground")
     command.add_argument("--kubeconfig", type=Path, required=True)

