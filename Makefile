@@ -80,7 +80,7 @@ chart: $(STAMP) ## Write the chart's copies of crds/, and the table of values in
 	@$(HARNESS) chart
 
 golden: $(STAMP) ## Write the golden files from what is rendered now
-	@$(BIN)/python -m pytest -q tests/unit --update-golden -k golden
+	@$(BIN)/python -m pytest -q tests/unit tests/gitops --update-golden -k "golden or gitops"
 
 lock: $(STAMP) ## Pin the packages anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
