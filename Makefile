@@ -10,7 +10,7 @@ STAMP       := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fmt lint type unit test controlplane demo bench tools tools-mesh cluster cluster-down mesh mesh-down run crds chart golden lock check clean
+.PHONY: help venv fmt lint type unit test controlplane demo bench tools tools-mesh cluster cluster-down mesh mesh-down run crds chart docs golden lock check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,8 +79,11 @@ crds: $(STAMP) ## Write crds/ from the models
 chart: $(STAMP) ## Write the chart's copies of crds/, and the table of values in its README
 	@$(HARNESS) chart
 
+docs: $(STAMP) ## Write the field reference of docs/ from the models
+	@PYTHONPATH=tests $(BIN)/python -m docs.reference docs/reference
+
 golden: $(STAMP) ## Write the golden files from what is rendered now
-	@$(BIN)/python -m pytest -q tests/unit tests/gitops --update-golden -k "golden or gitops"
+	@$(BIN)/python -m pytest -q tests/unit tests/gitops tests/docs/test_reference.py --update-golden -k "golden or gitops or operators"
 
 lock: $(STAMP) ## Pin the packages anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
