@@ -17,14 +17,22 @@ from egressgateway.api.objects import parse_gateway
 from egressgateway.cli.main import app
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+PAGES = (
+    *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
+)
 SAMPLES = sorted((ROOT / "deploy" / "samples").glob("*.yaml"))
-TOP = ("operator", "tests", "templates", "crds", "deploy", ".ci")
+TOP = ("operator", "tests", "templates", "crds", "deploy", ".ci", ".github")
 """A word that begins with one of these and a slash is a path."""
 
 
 def read(page: str) -> str:
     return (ROOT / page).read_text()
+
+
+def named_targets(page: str) -> set[str]:
+    """Targets in commands of a page: after a backtick or four spaces, or at the start of a line of a block."""
+    return set(re.findall(r"(?:`| {4}|^)make ([a-z-]+)", read(page), re.MULTILINE))
 
 
 def makefile_targets() -> set[str]:
@@ -41,14 +49,13 @@ def gateways_of(text: str) -> Iterator[dict[str, object]]:
 @pytest.mark.parametrize("page", PAGES)
 def test_named_make_targets_exist(page: str) -> None:
     """Whoever copies a command from a page has a target for it."""
-    named = set(re.findall(r"(?:`| {4})make ([a-z-]+)", read(page)))
-    assert named <= makefile_targets()
+    assert named_targets(page) <= makefile_targets()
 
 
 def test_readme_and_contributing_name_targets() -> None:
     """The test above finds what it looks for."""
-    assert {"demo", "test", "run", "check"} <= set(re.findall(r"(?:`| {4})make ([a-z-]+)", read("README.md")))
-    assert {"crds", "golden", "cluster-down"} <= set(re.findall(r"`make ([a-z-]+)", read("CONTRIBUTING.md")))
+    assert {"demo", "test", "run", "check"} <= named_targets("README.md")
+    assert {"crds", "golden", "cluster-down"} <= named_targets("CONTRIBUTING.md")
 
 
 def test_help_lists_every_target() -> None:
@@ -65,7 +72,7 @@ def test_help_lists_every_target() -> None:
 def test_paths_exist(page: str) -> None:
     """Files and directories that a page names are there, and links lead somewhere."""
     text = read(page)
-    links = set(re.findall(r"\]\(([^)#:]+)\)", text))
+    links = {str(Path(page).parent / link) for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)}
     spoken = set(re.findall(rf"(?<![\w/.-])((?:{'|'.join(map(re.escape, TOP))})/[\w./-]*)", text))
     missing = sorted(path for path in links | {each.rstrip(".") for each in spoken} if not (ROOT / path).exists())
     assert missing == []
@@ -105,9 +112,9 @@ def test_reasons_of_the_readme_are_in_the_catalogue() -> None:
     assert named <= {reason.value for reason in Reason}
 
 
-def test_flags_of_the_readme_exist() -> None:
-    """Every flag that the README names is one of `egressgw run`."""
-    section = read("README.md").split("\n## Configuration\n")[1].split("\n## ")[0]
+def test_flags_of_the_pages_exist() -> None:
+    """Every flag that `docs/operations.md` names is one of `egressgw run`."""
+    section = read("docs/operations.md").split("\n## Configuration\n")[1].split("\n## ")[0]
     named = set(re.findall(r"`(--[a-z-]+)`", section)) - {"--help"}
     assert len(named) > 5
     shown = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output

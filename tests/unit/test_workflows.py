@@ -83,4 +83,5 @@ def test_release_checks_what_it_tags() -> None:
     text = (ROOT / ".github" / "workflows" / "release.yaml").read_text()
     assert (ROOT / "operator" / "egressgateway" / "__init__.py").read_text().count("__version__ = ") == 1
     assert 'grep -qx "__version__ = ' in text
-    assert "/.ci/run" in text and (ROOT / ".ci" / "run").exists()
+    assert "/.ci/run" in text
+    assert (ROOT / ".ci" / "run").exists()
