@@ -83,7 +83,7 @@ docs: $(STAMP) ## Write the field reference of docs/ from the models
 	@PYTHONPATH=tests $(BIN)/python -m docs.reference docs/reference
 
 golden: $(STAMP) ## Write the golden files from what is rendered now
-	@$(BIN)/python -m pytest -q tests/unit tests/gitops tests/docs/test_reference.py --update-golden -k "golden or gitops or operators"
+	@$(BIN)/python -m pytest -q tests/unit tests/gitops tests/docs/test_reference.py --update-golden -k "golden or test_health or chart or operators"
 
 lock: $(STAMP) ## Pin the packages anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock

@@ -13,6 +13,7 @@ from docs import walk
 from docs.pages import Block, commands, name_of, pages
 from harness.controlplane import ControlPlane
 from harness.operator import OperatorProcess
+from harness.release import operator_kubeconfig
 from harness.rest import Object
 from harness.session import Run
 from harness.wait import eventually
@@ -31,7 +32,7 @@ def shell(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
     with run.private(run.options()) as plane:
         (directory / "kubectl").symlink_to(plane.kubectl_binary)
         environment = {"KUBECONFIG": str(plane.kubeconfig), "PATH": f"{directory}:{os.environ['PATH']}"}
-        with OperatorProcess(plane.kubeconfig, directory / "operator.log"):
+        with OperatorProcess(operator_kubeconfig(plane, secrets=True), directory / "operator.log"):
             yield plane, environment
 
 
