@@ -4,6 +4,9 @@ What Argo CD, Flux and kstatus make of an object, each by its own rules.
 Argo CD: the Lua of `deploy/gitops/argocd`, run as Lua 5.1 with the few libraries that Argo CD opens. Flux: the CEL
 expressions of `deploy/gitops/flux`, in the order in which Flux asks them. kstatus, which Helm 4 uses, too, and Flux
 without expressions: its rules are written down anew from kubernetes-sigs/cli-utils `pkg/kstatus/status`.
+
+All three were compared, state by state, with the real ones: cli-utils 0.37.2, fluxcd/pkg/runtime 0.69.0 (`cel`), and
+gopher-lua 1.1.1 with the libraries of Argo CD.
 """
 
 from __future__ import annotations
@@ -49,8 +52,6 @@ def argocd(manifest: Object) -> tuple[str, str]:
 def flux(manifest: Object) -> str:
     """Status by Flux with the expressions of `health-checks.yaml`."""
     metadata, status = manifest["metadata"], manifest.get("status", {})
-    if "deletionTimestamp" in metadata:
-        return "Terminating"
     if "observedGeneration" in status and status["observedGeneration"] != metadata["generation"]:
         return "InProgress"
     checks = expressions()[manifest["kind"]]
