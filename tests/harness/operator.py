@@ -9,7 +9,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -21,6 +22,18 @@ QUICK: Final = ("--lease-seconds", "3", "--push-grace-seconds", "0.3")
 """For tests of the election: another takes over in seconds, and a machine that stalls for two of them ends a lead."""
 
 
+def _as_it_is(*argv: str) -> list[str]:
+    return list(argv)
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """A network to run in: the command that enters it, and the address at which its processes are reached."""
+
+    enter: Callable[..., list[str]] = _as_it_is
+    host: str = "127.0.0.1"
+
+
 class OperatorProcess:
     """
     `egressgw run` against one kubeconfig, that of `release.operator_kubeconfig` as a rule, with its log in a file.
@@ -28,7 +41,9 @@ class OperatorProcess:
     It waits for the mesh shortly, so that tests need not; its lease is that of a cluster.
     """
 
-    def __init__(self, kubeconfig: Path, log: Path, *flags: str) -> None:
+    def __init__(self, kubeconfig: Path, log: Path, *flags: str, within: Within | None = None) -> None:
+        """`within`: another network than this process's."""
+        self._within = within or Within()
         self.kubeconfig = kubeconfig
         self.log = log
         self._flags: Sequence[str] = flags or ("--push-grace-seconds", "0.3")
@@ -36,12 +51,17 @@ class OperatorProcess:
 
     def start(self, *, wait: bool = True) -> Self:
         """Start it; with `wait` return once it has read everything (it need not lead)."""
-        argv = [sys.executable, "-m", "egressgateway", "run", "--metrics-host", "127.0.0.1", "--metrics-port", "0"]
+        argv = [sys.executable, "-m", "egressgateway", "run"]
+        argv += ["--metrics-host", self._within.host, "--metrics-port", "0"]
         argv += ["--gateway-cluster-role", GATEWAY_ROLE]
         environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
-                [*argv, *self._flags], env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                self._within.enter(*argv, *self._flags),
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         if wait:
             eventually(self.is_ready, timeout=START, what="the operator's readiness")
@@ -82,7 +102,7 @@ class OperatorProcess:
             LookupError: it has not said its port yet.
             urllib.error.HTTPError: another answer than 200.
         """
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{self._within.host}:{self.port}{path}", timeout=5) as answer:
             text: str = answer.read().decode()
             return text
 

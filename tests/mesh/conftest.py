@@ -12,7 +12,7 @@ from harness.mesh.dump import dump_mesh
 from harness.mesh.mesh import Mesh
 from harness.mesh.proxies import rejected
 from harness.mesh.session import mesh_of
-from harness.operator import OperatorProcess
+from harness.operator import OperatorProcess, Within
 from harness.recorder import ConditionsRecorder
 from harness.release import operator_kubeconfig
 from harness.session import Run
@@ -31,7 +31,10 @@ def mesh(run: Run) -> Iterator[Mesh]:
 def operator(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     """The operator of the run's mesh; each process of pytest-xdist starts a replica, and one of them works."""
     log = tmp_path_factory.mktemp("operator") / "operator.log"
-    with ConditionsRecorder(mesh.kubeconfig), OperatorProcess(operator_kubeconfig(mesh, secrets=True), log) as operator:
+    # Where the pods are: it asks them about their probes.
+    within = Within(mesh.node.enter, mesh.node_address)
+    kubeconfig = operator_kubeconfig(mesh, secrets=True)
+    with ConditionsRecorder(mesh.kubeconfig), OperatorProcess(kubeconfig, log, within=within) as operator:
         yield operator
 
 

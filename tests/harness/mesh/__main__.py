@@ -61,6 +61,8 @@ def up(arguments: argparse.Namespace) -> None:
         shutil.rmtree(directory, ignore_errors=True)
         mesh = Mesh(directory, tools.obtain(Progress()), tools.obtain_mesh(Progress()))
         mesh.start(definitions=definition_files(download=True), owner=None, say=_say)
+        if not mesh.route_pods():
+            _say("another mesh has the way to pods: an operator outside of this one cannot read probes")
     print(mesh.kubeconfig)
 
 

@@ -25,11 +25,21 @@ import psutil
 
 from harness.controlplane import TESTS, ControlPlane, Options
 from harness.mesh import istio, netns
-from harness.mesh.layout import DEAD_NETWORK, DNS_IP, LINK_NETWORKS, NODE_IP, WORLD_DNS_IP, WORLD_IP, WORLD_NETWORK
+from harness.mesh.layout import (
+    DEAD_NETWORK,
+    DNS_IP,
+    LINK_NETWORKS,
+    NODE_IP,
+    POD_NETWORK,
+    WORLD_DNS_IP,
+    WORLD_IP,
+    WORLD_NETWORK,
+)
 from harness.mesh.netns import ROOTS, Netns
 from harness.mesh.place import new_prefix
 from harness.mesh.world.certificates import Certificates
 from harness.mesh.world.journal import Journal
+from harness.mesh.world.names import HEALED
 from harness.processes import Process, spawn
 from harness.tools import MeshTools, Tools
 from harness.wait import START, eventually
@@ -54,6 +64,7 @@ Envoy as pods start it: a line of the access log is there 20 ms after its reques
 FENCE = """table ip fence {
  chain forward {
   type filter hook forward priority 0;
+  ct state established accept;
   oifname machine reject;
  }
 }
@@ -122,6 +133,27 @@ class Mesh:
     def certificates(self) -> Certificates:
         """The world's authorities."""
         return Certificates(self.directory / "world")
+
+    def heal(self, name: str) -> None:
+        """From now on nothing is wrong with a name of the world; see `world.names`."""
+        place = self.directory / "world" / HEALED
+        place.mkdir(exist_ok=True)
+        (place / name).touch()
+
+    @property
+    def node_address(self) -> str:
+        """Where the machine reaches what runs in the node's namespace."""
+        return self._link.node
+
+    def route_pods(self) -> bool:
+        """
+        Let the machine reach pods, as what runs in a cluster does; whether it may: one mesh of a machine can have that.
+        """
+        try:
+            netns.ip(f"route add {POD_NETWORK} via {self._link.node} dev {self._link.device}")
+        except netns.NetworkError:
+            return False
+        return True
 
     def running(self) -> bool:
         return self.cluster.running() and all(each.alive() for each in self.processes.values())

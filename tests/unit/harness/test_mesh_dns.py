@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 
 import pytest
 
 from harness.mesh.dns import NAME_ERROR, NO_ERROR, Query
 from harness.mesh.layout import DEAD_NETWORK, WORLD_NETWORK
-from harness.mesh.world.names import Names, status_of
+from harness.mesh.world.names import HEALED, Names
 
 AAAA = 28
 
@@ -25,9 +26,13 @@ def read(answer: bytes) -> tuple[int, list[IPv4Address]]:
     return flags & 0xF, [IPv4Address(answer[len(answer) - 16 * index - 4 :][:4]) for index in range(count)]
 
 
-async def test_names_have_addresses_of_their_own() -> None:
+@pytest.fixture
+def names(tmp_path: Path) -> Names:
+    return Names(tmp_path)
+
+
+async def test_names_have_addresses_of_their_own(names: Names) -> None:
     """Two names differ in address, one name keeps its own, and the address leads back to the name."""
-    names = Names()
     (code, [one]), (_, [other]) = [read(await names.resolve(query(each))) for each in ("a.example", "b.example")]
     assert code == NO_ERROR
     assert one != other
@@ -37,20 +42,20 @@ async def test_names_have_addresses_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("name", ["absent-x.example", "x.internal", "svc.ns.svc.cluster.local", "single"])
-async def test_names_that_nobody_has(name: str) -> None:
+async def test_names_that_nobody_has(names: Names, name: str) -> None:
     """DNS says so."""
-    assert read(await Names().resolve(query(name))) == (NAME_ERROR, [])
+    assert read(await names.resolve(query(name))) == (NAME_ERROR, [])
 
 
-async def test_dead_names_lead_where_nobody_lives() -> None:
+async def test_dead_names_lead_where_nobody_lives(names: Names) -> None:
     """They resolve, to addresses of another network than those of the living."""
-    _, [address] = read(await Names().resolve(query("dead-x.example")))
+    _, [address] = read(await names.resolve(query("dead-x.example")))
     assert address in IPv4Network(DEAD_NETWORK)
 
 
-async def test_other_types_have_no_records_and_no_error() -> None:
+async def test_other_types_have_no_records_and_no_error(names: Names) -> None:
     """A client that asks for IPv6 first goes on with IPv4."""
-    assert read(await Names().resolve(query("a.example", AAAA))) == (NO_ERROR, [])
+    assert read(await names.resolve(query("a.example", AAAA))) == (NO_ERROR, [])
 
 
 @pytest.mark.parametrize("message", [b"", b"\0" * 11, query("a.example")[:-5]])
@@ -60,7 +65,18 @@ def test_cut_message_is_refused(message: bytes) -> None:
         Query.parse(message)
 
 
-def test_host_may_always_answer_with_one_status() -> None:
+def test_host_may_always_answer_with_one_status(names: Names) -> None:
     """By its name."""
-    assert status_of("status-503-api.example") == 503
-    assert status_of("api.example") is None
+    assert names.status_of("status-503-api.example") == 503
+    assert names.status_of("api.example") is None
+
+
+async def test_healed_names_are_as_others(names: Names, tmp_path: Path) -> None:
+    """From the moment on at which they are, and no other name with them."""
+    for name in ("absent-x.example", "status-503-x.example"):
+        (tmp_path / HEALED).mkdir(exist_ok=True)
+        (tmp_path / HEALED / name).touch()
+    assert read(await names.resolve(query("absent-x.example")))[0] == NO_ERROR
+    assert read(await names.resolve(query("absent-y.example")))[0] == NAME_ERROR
+    assert names.status_of("status-503-x.example") is None
+    assert names.status_of("status-503-y.example") == 503

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from harness.mesh.world.certificates import NamedContext
 from harness.mesh.world.journal import Journal, Seen
-from harness.mesh.world.names import Names, status_of
+from harness.mesh.world.names import Names
 
 Headers = list[tuple[str, str]]
 
@@ -81,11 +81,11 @@ class Request:
             "bytes": self.size,
         }
 
-    def status(self, dialled: str) -> int:
-        """What is answered: the host's own status, that of `/status/503` or `?status=503`, else 200."""
+    def status(self, of_host: int | None) -> int:
+        """What is answered: the host's own status, else that of `/status/503` or `?status=503`, else 200."""
         asked = re.match(r"/status/(\d{3})", self.path)
         given = [int(asked[1])] if asked else [int(each) for each in self.query.get("status", ())]
-        return status_of(dialled) or (given[0] if given else 200)
+        return of_host or (given[0] if given else 200)
 
     def delay_seconds(self) -> float:
         """How long the answer takes: `/delay/500` or `?delay=500`, in milliseconds."""
@@ -96,7 +96,7 @@ class Request:
 async def answer(connection: Connection, request: Request) -> tuple[int, bytes]:
     """Status and body for a request, which is noted first."""
     seen: dict[str, Any] = request.seen(connection)
-    status = request.status(seen["dialled"])
+    status = request.status(connection.names.status_of(seen["dialled"]))
     connection.journal.add({**seen, "status": status})
     if delay := request.delay_seconds():
         await asyncio.sleep(delay)

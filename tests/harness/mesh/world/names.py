@@ -4,7 +4,8 @@ it.
 
 The beginning of a name says what is wrong with it: `absent-` is not known to DNS, `dead-` leads where nobody answers,
 `wrong-` has a certificate for another name, `expired-` one that was good until lately, `private-` one of an authority
-that systems do not trust, and `status-503-` answers every HTTP request so.
+that systems do not trust, and `status-503-` answers every HTTP request so. A name that was healed is known to DNS and
+answers as others do.
 """
 
 from __future__ import annotations
@@ -12,9 +13,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Final
 
 from harness.mesh.dns import NAME_ERROR, A, Query
 from harness.mesh.layout import DEAD_NETWORK, WORLD_NETWORK
+
+HEALED: Final = "healed"
+"""Directory with a file for each name that was healed."""
 
 NOT_OURS = ("local", "internal", "invalid", "localhost", "svc", "test-absent")
 """Last labels that no name outside of a cluster has."""
@@ -23,7 +29,8 @@ NOT_OURS = ("local", "internal", "invalid", "localhost", "svc", "test-absent")
 class Names:
     """Names by address and back. A name keeps its address until the world ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
+        self._healed = directory / HEALED
         self._by_name: dict[str, str] = {}
         self._by_address: dict[str, str] = {}
         self._alive = _addresses(WORLD_NETWORK, skip=256)
@@ -33,7 +40,7 @@ class Names:
         """The answer to a DNS query."""
         query = Query.parse(message)
         labels = query.name.split(".")
-        if len(labels) < 2 or labels[-1] in NOT_OURS or query.name.startswith("absent-"):
+        if len(labels) < 2 or labels[-1] in NOT_OURS or self._is_absent(query.name):
             return query.answer((), NAME_ERROR)
         return query.answer([self.address_of(query.name)] if query.type == A else ())
 
@@ -43,15 +50,20 @@ class Names:
             self._by_name[name], self._by_address[address] = address, name
         return self._by_name[name]
 
+    def status_of(self, name: str) -> int | None:
+        """The status with which a host always answers, if it is one of those."""
+        found = re.match(r"status-(\d{3})-", name)
+        return int(found[1]) if found and not self._is_healed(name) else None
+
+    def _is_absent(self, name: str) -> bool:
+        return name.startswith("absent-") and not self._is_healed(name)
+
+    def _is_healed(self, name: str) -> bool:
+        return (self._healed / name).exists()
+
     def name_of(self, address: str) -> str | None:
         """The name that was given this address."""
         return self._by_address.get(address)
-
-
-def status_of(name: str) -> int | None:
-    """The status with which a host always answers, if it is one of those."""
-    found = re.match(r"status-(\d{3})-", name)
-    return int(found[1]) if found else None
 
 
 def _addresses(network: IPv4Network, skip: int) -> Iterator[str]:

@@ -33,7 +33,7 @@ Handler = Callable[[Connection], Awaitable[None]]
 
 async def run_world(directory: Path) -> None:
     """Be the world until cancelled; keys and the journal lie in `directory`."""
-    certificates, names, journal = Certificates(directory), Names(), Journal(directory)
+    certificates, names, journal = Certificates(directory), Names(directory), Journal(directory)
     journal.open()
 
     async def listen(ports: tuple[int, ...], handler: Handler, context: ssl.SSLContext | None = None) -> None:
