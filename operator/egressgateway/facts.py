@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from egressgateway.api.conditions import ConditionStatus, Reason
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.api.validation import SpecError
@@ -126,7 +127,7 @@ class MeshConfig:
 
 @dataclass(frozen=True, slots=True)
 class PodSelection:
-    """Pods that an object depends on and that are not its own: of one namespace (empty: of all), by labels."""
+    """Pods that an object depends on: of one namespace (empty: of all), by labels."""
 
     namespace: str
     labels: tuple[tuple[str, str], ...]
@@ -134,12 +135,13 @@ class PodSelection:
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """One pod of a gateway that somebody else runs."""
+    """One pod of a gateway. `address` is empty while it has none, and when it is about to end."""
 
     namespace: str
     name: str
     service_account: str
     ready: bool
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,15 @@ class WorkloadFacts:
     replicas: int = 0
     ready: int = 0
     complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What the gateway's pods found when they probed a destination: status, reason and message of `Reachable`."""
+
+    status: ConditionStatus
+    reason: Reason
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +211,9 @@ class Facts:
     """Objects that carry the labels of children and have no owner, or another one: they decide nothing."""
 
     workload: WorkloadFacts = field(default_factory=WorkloadFacts)
+    reached: Mapping[str, Reached] = field(default_factory=dict)
+    """By destination, what its probe came to; nothing for those that have not been asked about."""
+
     unserved: frozenset[str] = field(default_factory=frozenset)
     """Kinds of children that the API server does not serve: their CRD is missing."""
 

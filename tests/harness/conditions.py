@@ -29,10 +29,12 @@ def violations(gateway: Object) -> list[str]:
         found += _of_condition(each, (*OBJECT_CONDITIONS, ConditionType.RECONCILING, ConditionType.STALLED))
     for part in status.get("destinations") or ():
         types = [each["type"] for each in part["conditions"]]
-        if sorted(types) != sorted(PART_CONDITIONS):
+        if sorted(type_ for type_ in types if type_ != ConditionType.REACHABLE) != sorted(PART_CONDITIONS):
             found.append(f"{part['name']} has the conditions {types}")
         found += [
-            f"{part['name']}: {text}" for each in part["conditions"] for text in _of_condition(each, PART_CONDITIONS)
+            f"{part['name']}: {text}"
+            for each in part["conditions"]
+            for text in _of_condition(each, (*PART_CONDITIONS, ConditionType.REACHABLE))
         ]
     return found
 

@@ -23,6 +23,8 @@ class ConditionType(StrEnum):
     PROGRAMMED = "Programmed"
     STEERED = "Steered"
     """Mesh clients are sent through the gateway; only on destinations and exposed hosts."""
+    REACHABLE = "Reachable"
+    """The gateway's pods reach the destination; only on destinations with a probe."""
     READY = "Ready"
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
@@ -42,7 +44,7 @@ PART_CONDITIONS = (
     ConditionType.PROGRAMMED,
     ConditionType.STEERED,
 )
-"""The conditions of a destination or exposed host."""
+"""The conditions of a destination or exposed host; a destination with a probe also has `Reachable`."""
 
 
 class Reason(StrEnum):
@@ -53,6 +55,7 @@ class Reason(StrEnum):
     PROGRAMMED = "Programmed"
     STEERED = "Steered"
     READY = "Ready"
+    REACHABLE = "Reachable"
 
     INVALID = "Invalid"
     CLASS_NOT_FOUND = "ClassNotFound"
@@ -81,6 +84,13 @@ class Reason(StrEnum):
 
     GATEWAY_NOT_READY = "GatewayNotReady"
     ROUTE_CONFLICT = "RouteConflict"
+
+    DNS_FAILED = "DnsFailed"
+    CONNECT_FAILED = "ConnectFailed"
+    TLS_NAME_MISMATCH = "TlsNameMismatch"
+    TLS_FAILED = "TlsFailed"
+    UNEXPECTED_STATUS = "UnexpectedStatus"
+    NOT_OBSERVED = "NotObserved"
 
     PARTIALLY_READY = "PartiallyReady"
     SUSPENDED = "Suspended"
@@ -126,6 +136,7 @@ _ACCEPTED = (ConditionType.ACCEPTED, ConditionType.READY)
 _RESOLVED = (ConditionType.RESOLVED_REFS, ConditionType.READY)
 _PROGRAMMED = (ConditionType.PROGRAMMED, ConditionType.READY)
 _STEERED = (ConditionType.STEERED, ConditionType.READY)
+_REACHABLE = (ConditionType.REACHABLE,)
 
 
 def _success(condition: ConditionType) -> ReasonEntry:
@@ -217,7 +228,10 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             _PROGRAMMED, Actor.AUTHOR, "Delete or rename the object that the message names, or rename this one."
         ),
         Reason.PENDING: ReasonEntry(
-            (*OBJECT_CONDITIONS, ConditionType.STEERED), None, Actor.NOBODY, "Wait: an earlier step is still going on."
+            (*OBJECT_CONDITIONS, ConditionType.STEERED, ConditionType.REACHABLE),
+            None,
+            Actor.NOBODY,
+            "Wait: an earlier step is still going on.",
         ),
         # Steered
         Reason.GATEWAY_NOT_READY: _fails(
@@ -227,6 +241,35 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             _STEERED,
             Actor.ADMIN,
             "Delete the VirtualService or ServiceEntry that the message names, or hide it from the consumer.",
+        ),
+        # Reachable
+        Reason.REACHABLE: _success(ConditionType.REACHABLE),
+        Reason.DNS_FAILED: _fails(
+            _REACHABLE, Actor.AUTHOR, "Look at the host's name, and at the DNS that the gateway's pods ask."
+        ),
+        Reason.CONNECT_FAILED: _fails(
+            _REACHABLE,
+            Actor.AUTHOR,
+            "Look at the destination's port, and at firewalls and NetworkPolicies between the gateway and it.",
+        ),
+        Reason.TLS_NAME_MISMATCH: _fails(
+            _REACHABLE,
+            Actor.AUTHOR,
+            "Correct tls.sni and tls.subjectAltNames, or have the destination's certificate name the host.",
+        ),
+        Reason.TLS_FAILED: _fails(
+            _REACHABLE,
+            Actor.AUTHOR,
+            "Look at the destination's certificate and its issuer, and at the client certificate of credentialName.",
+        ),
+        Reason.UNEXPECTED_STATUS: _fails(
+            _REACHABLE, Actor.AUTHOR, "Ask the destination's owner, or correct probe.path and probe.statuses."
+        ),
+        Reason.NOT_OBSERVED: ReasonEntry(
+            _REACHABLE,
+            "Unknown",
+            Actor.ADMIN,
+            "Let the operator reach port 15090 of the gateway's pods, where they tell what came of their probes.",
         ),
         # Ready and the abnormal ones
         Reason.PARTIALLY_READY: _fails(

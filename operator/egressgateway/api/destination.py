@@ -10,6 +10,7 @@ from pydantic import Field
 from egressgateway.api.headers import RequestHeaders
 from egressgateway.api.hosts import Fqdn, Host
 from egressgateway.api.model import ApiModel
+from egressgateway.api.probe import Probe
 from egressgateway.api.rules import SET, Rule, list_map
 from egressgateway.api.scalars import ClientPort, Instant, PartName, Port
 from egressgateway.api.server import Endpoint, Wildcard
@@ -158,6 +159,12 @@ class Destination(ApiModel):
     """
     Time-outs, retries, connection pool, outlier detection and load balancing, all at the gateway. Default: the
     mesh's.
+    """
+
+    probe: Probe | None = None
+    """
+    A synthetic check by the gateway's pods; its result is the condition `Reachable`. Not with `DynamicResolution`, nor
+    with a shared gateway. Default: none.
     """
 
     expires_at: Instant | None = None

@@ -101,7 +101,10 @@ class PartStatus(StatusModel):
     """Name of the entry in `spec`."""
 
     conditions: Conditions = ()
-    """`Accepted`, `ResolvedRefs`, `Programmed` and `Steered` (mesh clients are sent through the gateway)."""
+    """
+    `Accepted`, `ResolvedRefs`, `Programmed` and `Steered` (mesh clients are sent through the gateway); with a probe
+    also `Reachable`.
+    """
 
 
 class Summary(StatusModel):

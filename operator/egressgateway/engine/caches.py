@@ -155,7 +155,7 @@ def _says(class_: Manifest) -> tuple[Any, Any]:
 
 def _looks(child: Manifest) -> tuple[Any, ...]:
     """
-    What a reconcile looks at: everything but the status, of which only a Deployment's ready pods and a Service's
+    What a reconcile looks at: everything but the status, of which only a Deployment's pods and a Service's
     addresses matter.
 
     Istiod and controllers write more status than all else together.
@@ -165,9 +165,14 @@ def _looks(child: Manifest) -> tuple[Any, ...]:
     return (
         {name: metadata.get(name) for name in ("uid", "labels", "annotations", "ownerReferences", "deletionTimestamp")},
         {name: value for name, value in child.items() if name not in ("metadata", "status")},
-        status.get("readyReplicas") if child.get("kind") == "Deployment" else None,
+        _pods_of(status) if child.get("kind") == "Deployment" else None,
         status.get("loadBalancer") if child.get("kind") == "Service" else None,
     )
+
+
+def _pods_of(status: Manifest) -> tuple[Any, bool]:
+    """How many pods are ready, and whether all are of the newest template."""
+    return status.get("readyReplicas"), status.get("updatedReplicas") == status.get("replicas")
 
 
 def _access(gateway: Manifest) -> tuple[Manifest, ...]:

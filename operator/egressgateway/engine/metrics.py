@@ -8,7 +8,7 @@ series go with it (`forget`). Hosts are never labels: their number is the users'
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -37,11 +37,13 @@ class _GatewaySeries(Collector):
         self.conditions: dict[Key, dict[str, str]] = {}
         self.destinations: dict[Key, tuple[str, int]] = {}
         self.conflicts: dict[Key, int] = {}
+        self.reachable: dict[Key, Mapping[str, str]] = {}
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """prometheus_client's protocol for collectors."""
         yield self._conditions()
         yield self._destinations()
+        yield self._reachable()
         text = "Hosts refused because another object claimed them."
         yield GaugeMetricFamily("egressgateway_host_conflicts", text, value=sum(self.conflicts.values()))
 
@@ -55,6 +57,18 @@ class _GatewaySeries(Collector):
             for type_, status in conditions.items():
                 for possible in STATUSES:
                     family.add_metric([*key, type_, possible], 1 if possible == status else 0)
+        return family
+
+    def _reachable(self) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(
+            "egressgateway_destination_reachable",
+            "1 for what the probe of a destination came to (True, False, Unknown), 0 for the others.",
+            labels=["namespace", "name", "destination", "status"],
+        )
+        for key, destinations in self.reachable.items():
+            for destination, status in destinations.items():
+                for possible in STATUSES:
+                    family.add_metric([*key, destination, possible], 1 if possible == status else 0)
         return family
 
     def _destinations(self) -> GaugeMetricFamily:
@@ -132,6 +146,10 @@ class Metrics:
         """`key` has `count` destinations, served by `provider`."""
         self._gateways.destinations[key] = (provider, count)
 
+    def reachable(self, key: Key, statuses: Mapping[str, str]) -> None:
+        """What the probes of `key` came to, by destination."""
+        self._gateways.reachable[key] = statuses
+
     def host_conflicts(self, key: Key, count: int) -> None:
         """`count` hosts of `key` are claimed by others."""
         self._gateways.conflicts[key] = count
@@ -183,6 +201,7 @@ class Metrics:
         self._gateways.conditions.pop(key, None)
         self._gateways.destinations.pop(key, None)
         self._gateways.conflicts.pop(key, None)
+        self._gateways.reachable.pop(key, None)
 
     def render(self) -> bytes:
         """All of it in Prometheus' text format."""

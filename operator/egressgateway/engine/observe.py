@@ -11,9 +11,11 @@ from egressgateway.diff.changeset import is_child_of
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.judged import Judged
 from egressgateway.engine.memory import Progress
+from egressgateway.engine.probing import ProbeReader
 from egressgateway.engine.rivals import Rivals
 from egressgateway.engine.wants import wants_of
 from egressgateway.facts import Facts, WorkloadFacts
+from egressgateway.plan.istio.probing import probing_of
 from egressgateway.plan.names import workload_name
 from egressgateway.plan.references import wanted_pods, wanted_references
 from egressgateway.refs import Key, Manifest, ObjectRef
@@ -34,7 +36,9 @@ def remote_refs(status: Mapping[str, Any]) -> frozenset[ObjectRef]:
 class Observer:
     """Reads the caches, and says what else it wants to find there; remembers what it parsed."""
 
-    def __init__(self, caches: Caches, settings: Settings) -> None:
+    def __init__(self, caches: Caches, settings: Settings, probes: ProbeReader | None = None) -> None:
+        """`probes`: who asks the gateway's pods what came of their probes; without it nobody does."""
+        self._probes = probes
         self._caches = caches
         self._settings = settings
         self._judged = Judged(caches.classes, built_in_class=settings.built_in_class)
@@ -54,7 +58,7 @@ class Observer:
         if manifest is None:
             self._forget(key)
             return None
-        return self._with_references(self._facts(key, manifest, progress, now, clock))
+        return self._with_probes(self._with_references(self._facts(key, manifest, progress, now, clock)))
 
     def _facts(self, key: Key, manifest: Manifest, progress: Progress, now: datetime, clock: float) -> Facts:
         labelled = self._caches.children_of(key)
@@ -98,7 +102,17 @@ class Observer:
         references.want(facts.key, wanted | pods)
         return facts
 
+    def _with_probes(self, facts: Facts) -> Facts:
+        """`facts` with what the pods said last, after saying which pods are to be asked."""
+        if self._probes is None:
+            return facts
+        probing = probing_of(facts)
+        self._probes.want(facts.key, probing, facts.references.pods.get(probing.pods, ()) if probing else ())
+        return replace(facts, reached=self._probes.reached(facts.key)) if probing else facts
+
     def _forget(self, key: Key) -> None:
+        if self._probes is not None:
+            self._probes.want(key, None, ())
         self._judged.forget(key)
         self._rivals.forget(key)
         self._caches.references.want(key, frozenset())

@@ -181,6 +181,7 @@ class Reconciler:
         self._tell_of_expiries(facts, progress)
         progress.settled = Settled.after(facts, outcome) if done.changes.empty else None
         self._metrics.destinations(key, str(status.get("provider", "")), len(summary.parts))
+        self._metrics.reachable(key, {name: found.status for name, found in facts.reached.items()})
         self._metrics.host_conflicts(key, len(done.acceptance.claims.lost))
         return outcome
 

@@ -119,6 +119,7 @@ def pods_of(manifests: Iterable[Manifest]) -> Iterable[PodFacts]:
             metadata["name"],
             (manifest.get("spec") or {}).get("serviceAccountName") or "default",
             ready=conditions.get("Ready") == "True" and "deletionTimestamp" not in metadata,
+            address="" if "deletionTimestamp" in metadata else status.get("podIP") or "",
         )
 
 
@@ -133,6 +134,7 @@ def keep_of_pod(pod: Manifest) -> Manifest:
         "spec": {"serviceAccountName": (pod.get("spec") or {}).get("serviceAccountName")},
         "status": {
             "phase": status.get("phase"),
+            "podIP": status.get("podIP"),
             "conditions": [each for each in status.get("conditions") or () if each.get("type") == "Ready"],
         },
     }

@@ -25,6 +25,7 @@ from egressgateway.engine.mesh_watch import MeshWatch
 from egressgateway.engine.metrics import Metrics
 from egressgateway.engine.observe import Observer
 from egressgateway.engine.preflight import Preflight
+from egressgateway.engine.probing import ProbeReader
 from egressgateway.engine.queue import Priority, WorkQueue
 from egressgateway.engine.reconcile import Reconciler
 from egressgateway.engine.reference_watch import ReferenceWatch
@@ -55,7 +56,8 @@ class Runtime:
         self._queue: WorkQueue[Key] = WorkQueue()
         self._preflight = Preflight(client, settings.namespaces)
         self._events = EventRecorder(client, instance=settings.identity)
-        self._observer = Observer(self.caches, settings)
+        self._probes = ProbeReader(self._look_at)
+        self._observer = Observer(self.caches, settings, self._probes)
         self._informers = self._build_informers()
         self._mesh = MeshWatch(
             client,
@@ -116,6 +118,7 @@ class Runtime:
             informer.start()
         self._mesh.start()
         self._references.start()
+        self._probes.start()
         self._resync.start()
         self._classes.start()
         self.elector.start()
@@ -137,6 +140,7 @@ class Runtime:
             await informer.stop()
         await self._mesh.stop()
         await self._references.stop()
+        await self._probes.stop()
         await self.server.stop()
 
     def gateway_event(self, type_: str | None, manifest: Manifest) -> None:
@@ -162,6 +166,7 @@ class Runtime:
             self._classes.look()
         else:
             self.caches.references.want_nothing()
+            self._probes.want_nothing()
 
     def _build_informers(self) -> list[Informer]:
         children = [

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from egressgateway.api.expose import ExposedHost
 from egressgateway.api.scalars import is_label
 from egressgateway.facts import Facts, PodSelection
+from egressgateway.plan.names import selector_labels
 from egressgateway.refs import Manifest, ObjectRef
 
 CA_SUFFIX = "-cacert"
@@ -19,7 +20,7 @@ def wanted_references(facts: Facts) -> frozenset[ObjectRef]:
 
 
 def wanted_pods(facts: Facts) -> frozenset[PodSelection]:
-    """Pods of gateways that somebody else runs: their readiness and their identity matter."""
+    """Pods of gateways that somebody else runs, whose readiness and identity matter; and the own ones with probes."""
     return frozenset(_wanted_pods(facts))
 
 
@@ -40,6 +41,16 @@ def shared_pods(facts: Facts) -> PodSelection | None:
     """The pods of the class's shared gateway."""
     shared = facts.class_.spec.shared if facts.class_.spec else None
     return PodSelection(shared.namespace, tuple(sorted(shared.selector.items()))) if shared else None
+
+
+def own_pods(facts: Facts) -> PodSelection | None:
+    """The pods of the object's own gateway, where they tell what came of probes; None where nothing is to be told."""
+    spec, class_spec = facts.gateway.spec, facts.class_.spec
+    if spec is None or class_spec is None or class_spec.shared is not None:
+        return None
+    if not any(destination.probe is not None for destination in spec.destinations):
+        return None
+    return PodSelection(facts.key.namespace, tuple(sorted(selector_labels(facts.key).items())))
 
 
 def ingress_pods(facts: Facts, ref: ObjectRef, gateway: Manifest) -> PodSelection | None:
@@ -81,6 +92,9 @@ def _wanted_pods(facts: Facts) -> Iterator[PodSelection]:
     shared = shared_pods(facts)
     if shared is not None:
         yield shared
+    own = own_pods(facts)
+    if own is not None:
+        yield own
     for exposed in facts.gateway.spec.expose if facts.gateway.spec else ():
         ref = gateway_ref(facts, exposed)
         gateway = facts.references.objects.get(ref) if ref else None

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from egressgateway.api.access import MAX_CONSUMER_NAMESPACES
-from egressgateway.api.destination import Destination
+from egressgateway.api.destination import Destination, Protocol
 from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, Provider
+from egressgateway.api.probe import Probe
 from egressgateway.api.server import WildcardStrategy
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.facts import Facts
@@ -61,6 +62,8 @@ def unsupported_in_destination(
         yield from _ambiguous_headers(destination, field)
     if destination.wildcard is not None:
         yield from _wildcard(facts, class_spec, destination, field)
+    if destination.probe is not None:
+        yield from _probe(facts, class_spec, destination, destination.probe, field)
     if class_spec.shared is not None:
         yield from _destination_on_a_shared_gateway(facts, class_spec, destination, field)
     authorizer = class_spec.external_authorization
@@ -216,6 +219,21 @@ def _dynamic(facts: Facts, class_spec: EgressGatewayClassSpec, destination: Dest
                 f"{field}.traffic.{name}: no choice to make with DynamicResolution, where each name has servers of "
                 "its own; remove it"
             )
+
+
+def _probe(
+    facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, probe: Probe, field: str
+) -> Iterator[str]:
+    if class_spec.shared is not None:
+        # Its proxies do not tell what came of it, and are not ours to be told to.
+        yield f"{field}.probe: not with the shared gateway of {facts.class_}; remove it, or use a dedicated gateway"
+    if destination.wildcard is not None and destination.wildcard.strategy is WildcardStrategy.DYNAMIC_RESOLUTION:
+        yield f"{field}.probe: with DynamicResolution there is no one server to probe; remove it, or name a host"
+    asks = any(port.protocol in (Protocol.HTTP, Protocol.HTTP2) for port in destination.ports)
+    if probe.path is not None and not asks:
+        yield f"{field}.probe.path: needs a port with protocol HTTP or HTTP2; remove it, and a connection is checked"
+    if probe.path is None and probe.statuses:
+        yield f"{field}.probe.statuses: without a path nothing is asked that has a status; set probe.path"
 
 
 def _destination_on_a_shared_gateway(

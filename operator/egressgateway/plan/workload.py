@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from egressgateway.api.gateway import Autoscaling, DedicatedGateway, ExposedService, GatewaySettings, ServiceType
 from egressgateway.api.model import ApiModel
+from egressgateway.api.probe import ProbeGate
 from egressgateway.api.spec import MeshHeadersMode
 from egressgateway.facts import EVERY_NAMESPACE, Facts
 from egressgateway.plan.hops import Hop
@@ -29,6 +30,23 @@ _DEFAULT_RESOURCES: Final[Mapping[str, Any]] = {
     "requests": {"cpu": "100m", "memory": "128Mi"},
     "limits": {"cpu": "2", "memory": "1Gi"},
 }
+GATE_PORT: Final = 15022
+"""Where pods that follow destinations answer the kubelet: 200 while they reach them."""
+
+GATE_PATH: Final = "/ready"
+
+_STATS_OF_PROBES: Final = (
+    r"cluster\.outbound\|.*\.egress\.internal;?\.(membership_(healthy|total)|update_(success|failure|empty)"
+    r"|health_check\.(attempt|success|failure|network_failure)|ssl\.(connection_error|fail_verify_.*))"
+)
+"""Counters of Envoy by which the operator learns what came of probes; by default Istio keeps none of them."""
+
+_PATIENCE_AT_START: Final = 1_000_000
+"""
+Failures that a startup probe allows a pod to reach its destinations for the first time: for ever. Until then nothing
+restarts it, so that a pod is restarted once for each loss of a destination, however long it lasts.
+"""
+
 _SHORTEST_DRAIN_SECONDS: Final = 5
 _LAST_SECONDS: Final = 5
 """Of the grace period, left to Envoy to end after its connections were drained."""
@@ -234,7 +252,63 @@ def _deployment_values(facts: Facts, settings: DedicatedGateway, needs: Workload
         "affinity": plain(settings.affinity),
         "topology_spread_constraints": _topology_spread(facts.key, settings),
         "resources": plain(settings.resources) or _DEFAULT_RESOURCES,
+        **_probes(facts),
     }
+
+
+def _probes(facts: Facts) -> dict[str, Any]:
+    """
+    What the kubelet asks pods that follow destinations.
+
+    The page is Envoy's own, so it stands for Istio's readiness too: a proxy without configuration does not have it.
+    """
+    gates = _gates(facts)
+    page = {"httpGet": {"path": GATE_PATH, "port": GATE_PORT}, "periodSeconds": 5, "timeoutSeconds": 3}
+    restarts = ProbeGate.LIVENESS in gates
+    return {
+        "readiness_probe": {**page, "failureThreshold": 3} if gates else None,
+        "liveness_probe": {**page, "periodSeconds": 10, "failureThreshold": 6} if restarts else None,
+        "startup_probe": {**page, "failureThreshold": _PATIENCE_AT_START} if restarts else None,
+    }
+
+
+def has_gate(facts: Facts) -> bool:
+    """
+    Whether pods answer the kubelet for destinations: where some follow one, and until no pod is asked any more.
+
+    A page that goes before the probes do would take every pod out of service.
+    """
+    live = facts.live.get(ObjectRef("Deployment", facts.key.namespace, workload_name(facts.key)))
+    page = ObjectRef("EnvoyFilter", facts.key.namespace, probes_name(facts.key)) in facts.live
+    asked = page and live is not None and (_template_asks(live) or not _is_rolled_out(live))
+    return bool(_gates(facts)) or asked
+
+
+def probes_name(key: Key) -> str:
+    """Name of the EnvoyFilter that makes pods probe, and answer for it."""
+    return f"{workload_name(key)}-probes"
+
+
+def _template_asks(deployment: Manifest) -> bool:
+    containers: list[Manifest] = deployment["spec"]["template"]["spec"]["containers"]
+    return any(
+        (container.get("readinessProbe") or {}).get("httpGet", {}).get("port") == GATE_PORT for container in containers
+    )
+
+
+def _is_rolled_out(deployment: Manifest) -> bool:
+    status = deployment.get("status") or {}
+    return bool(
+        status.get("observedGeneration") == deployment["metadata"].get("generation")
+        and status.get("updatedReplicas", 0) == status.get("replicas", 0)
+    )
+
+
+def _gates(facts: Facts) -> frozenset[ProbeGate]:
+    """What of the pods follows some destination."""
+    spec = facts.gateway.spec
+    probes = [destination.probe for destination in (spec.destinations if spec else ())]
+    return frozenset(probe.gates for probe in probes if probe is not None and probe.gates is not None)
 
 
 def _pod_labels(key: Key, settings: DedicatedGateway) -> dict[str, str]:
@@ -273,7 +347,10 @@ def _proxy_config(facts: Facts, grace_seconds: int) -> dict[str, Any]:
             "MINIMUM_DRAIN_DURATION": f"{min(drain, _SHORTEST_DRAIN_SECONDS)}s",
         },
     }
-    telemetry = facts.gateway.spec.telemetry if facts.gateway.spec else None
+    spec = facts.gateway.spec
+    if spec is not None and any(destination.probe is not None for destination in spec.destinations):
+        config["proxyStatsMatcher"] = {"inclusionRegexps": [_STATS_OF_PROBES]}
+    telemetry = spec.telemetry if spec else None
     if telemetry is None or telemetry.mesh_headers is not MeshHeadersMode.KEEP:
         config["proxyHeaders"] = {
             # Set again for each try, after the routes have removed it.
@@ -326,6 +403,7 @@ def _network_policy_values(facts: Facts, needs: WorkloadNeeds) -> dict[str, Any]
         "backends": needs.backends,
         # It may be anywhere in the cluster, on any port.
         "authorizer": authorizer is not None,
+        "gate_port": GATE_PORT if has_gate(facts) else None,
     }
 
 

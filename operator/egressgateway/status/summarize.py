@@ -7,7 +7,7 @@ sent through the gateway and a pod serves them. A part that is kept although it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import Provider
 from egressgateway.api.scalars import format_instant
 from egressgateway.diff.steering import Hold
-from egressgateway.facts import Facts
+from egressgateway.facts import Facts, Reached
 from egressgateway.plan.accept import Acceptance
 from egressgateway.plan.claims import Claim
 from egressgateway.plan.findings import Finding, exposed_part
@@ -29,6 +29,7 @@ from egressgateway.refs import CHILD_BY_KIND, Manifest, ObjectRef
 _OBJECT_TYPES: Final = (ConditionType.ACCEPTED, ConditionType.RESOLVED_REFS, ConditionType.PROGRAMMED)
 _MAX_MESSAGE: Final = 512
 _MAX_HOSTS: Final = 256
+_NOT_PROBED: Final = Reached("Unknown", Reason.PENDING, "the first checks have not ended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class _View:
             *self._judged(part),
             _programmed([child.ref for child in children], self.observed),
             self._conflicting(part) or _steered(self.facts, self._stands(clients), self._hold(clients)),
+            *self._reached(part),
         )
 
     def exposed(self, entry: ExposedHost) -> tuple[Condition, ...]:
@@ -130,6 +132,14 @@ class _View:
     def _taken_out(self, part: str, running: bool) -> tuple[Condition, ...]:
         running = running and (self.acceptance.keep_all or part in self.acceptance.kept)
         return (*self._judged(part), _kept_programmed(running), _steered(self.facts, running, None))
+
+    def _reached(self, part: str) -> Iterator[Condition]:
+        """Of a destination with a probe. It is the external side's condition, and no part of Ready."""
+        spec = self.facts.gateway.spec
+        if not any(found.name == part and found.probe is not None for found in (spec.destinations if spec else ())):
+            return
+        found = self.facts.reached.get(part) or _NOT_PROBED
+        yield Condition(ConditionType.REACHABLE, found.status, found.reason, found.message)
 
     def _conflicting(self, part: str) -> Condition | None:
         """Somebody else's route in the way: whatever stands of ours, clients may go by that one."""
@@ -382,7 +392,7 @@ def _is_bad(condition: Condition, type_: ConditionType) -> bool:
 
 
 def _serves(conditions: Sequence[Condition]) -> bool:
-    return all(condition.status == "True" for condition in conditions)
+    return all(condition.status == "True" for condition in conditions if condition.type is not ConditionType.REACHABLE)
 
 
 def _serves_somebody(conditions: Sequence[Condition]) -> bool:

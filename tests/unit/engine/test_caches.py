@@ -69,6 +69,12 @@ def test_ready_pods_of_a_deployment_concern_its_owner() -> None:
     assert changed(child("Deployment"), child("Deployment", status={"readyReplicas": 1})) == {KEY}
 
 
+def test_end_of_a_roll_concerns_the_owner() -> None:
+    """What only pods of the last template need may go then."""
+    rolling = child("Deployment", status={"replicas": 2, "updatedReplicas": 1})
+    assert changed(rolling, child("Deployment", status={"replicas": 2, "updatedReplicas": 2})) == {KEY}
+
+
 def test_owner_reference_counts_before_labels() -> None:
     """A child whose label somebody changed is still ours; one without an owner is whose three labels it has."""
     relabelled = child(labels={"egressgateway.dev/gateway": "other"})

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from egressgateway.api.conditions import Reason
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.scalars import parse_instant
 from egressgateway.api.validation import parse_class_spec, parse_spec
@@ -27,6 +28,7 @@ from egressgateway.facts import (
     MeshConfig,
     PodFacts,
     PodSelection,
+    Reached,
     References,
     Rival,
     WorkloadFacts,
@@ -82,6 +84,7 @@ class Case:
     live: Live | None = None
     workload: WorkloadFacts = SERVING
     settled: Settled = Settled()
+    reached: dict[str, Reached] = field(default_factory=dict)
     now: datetime = CREATED
     settings: MeshSettings = field(default_factory=MeshSettings)
     shown: tuple[str, ...] | None = None
@@ -132,6 +135,7 @@ def parse_case(text: str) -> Case:
         live=_live(raw["live"]) if "live" in raw else None,
         workload=WorkloadFacts(**raw["workload"]) if "workload" in raw else SERVING,
         settled=Settled(**raw.get("settled", {})),
+        reached={name: _reached(entry) for name, entry in raw.get("reached", {}).items()},
         now=parse_instant(raw.get("now", "2026-01-01T00:00:00Z")),
         settings=MeshSettings(**raw.get("settings", {})),
         shown=tuple(raw["show"]) if "show" in raw else None,
@@ -149,6 +153,7 @@ _KEYS = {
     "live",
     "workload",
     "settled",
+    "reached",
     "now",
     "settings",
     "show",
@@ -224,6 +229,7 @@ def _facts(case: Case) -> Facts:
         rivals=case.rivals,
         live=_live_objects(case.live) if case.live else {},
         workload=case.workload,
+        reached=case.reached,
         gateway_settled=case.settled.gateway,
         clients_settled=case.settled.clients,
     )
@@ -286,6 +292,11 @@ def _foreign(raw: Manifest) -> ForeignRoute:
     return ForeignRoute(
         _ref(raw["ref"]), frozenset(raw["hosts"]), frozenset(raw["visibleIn"]), parse_instant(raw["created"])
     )
+
+
+def _reached(raw: Manifest) -> Reached:
+    _no_others(raw, {"status", "reason", "message"})
+    return Reached(raw["status"], Reason(raw["reason"]), raw["message"])
 
 
 def _live(raw: Manifest) -> Live:

@@ -30,8 +30,11 @@ from unit.render.attacks import ATTACKS, HEADERS, LABELS
 EXAMPLES = 20_800
 SHARES = 8
 SEED = 5
-COMPOSED = re.compile(r"[A-Za-z0-9.*:/_-]*")
+COMPOSED = re.compile(r"[A-Za-z0-9.*:|/_-]*")
 """Names that the planner composes of hosts, parts and namespaces: nothing in them means anything to YAML or Envoy."""
+
+CLUSTER = "outbound|"
+"""Begins the names that istiod gives clusters: composed ones, and the only keys of that kind."""
 
 FREE_MAPS = frozenset({"podLabels", "podAnnotations", "nodeSelector", "annotations", "matchLabels"})
 """Fields whose keys are an author's, too."""
@@ -148,7 +151,9 @@ def shape(node: Any, texts: frozenset[str]) -> Any:
         fields = (
             (key, set(value) and "text" if key == "remove" else shape(value, texts)) for key, value in node.items()
         )
-        return "map", frozenset(("‹›" if key in texts else key, inside) for key, inside in fields)
+        return "map", frozenset(
+            ("‹›" if key in texts or key.startswith(CLUSTER) else key, inside) for key, inside in fields
+        )
     if isinstance(node, (list, tuple)):
         return "list", frozenset(Counter(shape(item, texts) for item in node).items())
     return "text" if isinstance(node, str) else type(node).__name__

@@ -152,6 +152,12 @@ def _traffic_policy(upstream: Upstream) -> dict[str, Any]:
     return {name: value for name, value in policy.items() if value}
 
 
+def outlier_detection_of(upstream: Upstream) -> dict[str, Any]:
+    """How the gateway leaves out addresses that keep failing; empty where it does not."""
+    settings: dict[str, Any] = _traffic_policy(upstream).get("outlierDetection") or {}
+    return settings
+
+
 def _connection_pool(traffic: Traffic, *, http: bool) -> dict[str, Any]:
     pool = traffic.connection_pool
     if pool is None:

@@ -1,0 +1,146 @@
+"""
+Asks gateway pods what came of their probes, again and again, for each object that has some.
+
+The pods probe, whether anybody asks them or not; here it is only read, at Envoy's page for Prometheus. What a pod does
+not tell is not known, and never an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiohttp
+
+from egressgateway.facts import PodFacts, Reached
+from egressgateway.plan.istio.probing import ProbedWay, Probing
+from egressgateway.refs import Key
+from egressgateway.status.reachable import Sight, look, reached, readings_of
+
+log = logging.getLogger(__name__)
+
+PORT: Final = 15090
+"""Envoy's own page, which every version of Istio's proxies has."""
+
+_PATH: Final = "/stats/prometheus"
+_PARAMETERS: Final = {"filter": r"egress\.internal"}
+_ROUND_SECONDS: Final = 1.0
+_SHORTEST_PERIOD: Final = 2.0
+_LONGEST_PERIOD: Final = 15.0
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=3)
+_AT_ONCE: Final = 16
+_LARGEST_PAGE: Final = 4 << 20
+
+Sights = Mapping[str, Sight]
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One object's probes and pods, and what was seen last; `pods` by name, None for those that did not tell."""
+
+    probing: Probing
+    pods: tuple[PodFacts, ...]
+    due: float = 0.0
+    sights: dict[str, Sights | None] = field(default_factory=dict)
+    reached: dict[str, Reached] = field(default_factory=dict)
+
+
+class ProbeReader:
+    """Reads what probes came to, while some object wants it."""
+
+    def __init__(self, on_news: Callable[[frozenset[Key]], None]) -> None:
+        """`on_news` is told the keys whose destinations are reached otherwise than before."""
+        self._on_news = on_news
+        self._watched: dict[Key, _Watched] = {}
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="probes")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def want(self, key: Key, probing: Probing | None, pods: tuple[PodFacts, ...]) -> None:
+        """From now on these pods are asked for `key`; None ends it."""
+        if probing is None:
+            self._watched.pop(key, None)
+            return
+        known = self._watched.get(key)
+        asked = tuple(pod for pod in pods if pod.address)
+        if known is None or known.probing != probing:
+            self._watched[key] = _Watched(probing, asked)
+        elif known.pods != asked:
+            known.pods, known.due = asked, 0.0
+
+    def want_nothing(self) -> None:
+        """This replica reconciles no more."""
+        self._watched.clear()
+
+    def reached(self, key: Key) -> Mapping[str, Reached]:
+        """By destination what is known; nothing before the first answer."""
+        watched = self._watched.get(key)
+        return dict(watched.reached) if watched is not None else {}
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
+            while True:
+                now = loop.time()
+                due = [(key, watched) for key, watched in self._watched.items() if watched.due <= now]
+                for _, watched in due:
+                    watched.due = now + min(max(watched.probing.period_seconds, _SHORTEST_PERIOD), _LONGEST_PERIOD)
+                news = await asyncio.gather(*(self._read(session, watched) for _, watched in due))
+                changed = frozenset(key for (key, _), new in zip(due, news, strict=True) if new)
+                if changed:
+                    self._on_news(changed)
+                await asyncio.sleep(_ROUND_SECONDS)
+
+    async def _read(self, session: aiohttp.ClientSession, watched: _Watched) -> bool:
+        """Ask every pod of one object; whether that is news."""
+        probing, pods = watched.probing, watched.pods
+        pages = await asyncio.gather(*(self._ask(session, pod) for pod in pods))
+        ways = {way.cluster: way for listed in probing.ways.values() for way in listed}
+        watched.sights = {
+            pod.name: None if page is None else _sights(page, ways, watched.sights.get(pod.name))
+            for pod, page in zip(pods, pages, strict=True)
+        }
+        found = {
+            name: reached(listed, [_of(listed, sights) for sights in watched.sights.values()])
+            for name, listed in probing.ways.items()
+        }
+        news, watched.reached = found != watched.reached, found
+        return news
+
+    async def _ask(self, session: aiohttp.ClientSession, pod: PodFacts) -> str | None:
+        host = f"[{pod.address}]" if ":" in pod.address else pod.address
+        try:
+            async with (
+                self._at_once,
+                session.get(f"http://{host}:{PORT}{_PATH}", params=_PARAMETERS, allow_redirects=False) as answer,
+            ):
+                content = await answer.content.read(_LARGEST_PAGE)
+                return content.decode(errors="replace") if answer.status == 200 else None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            fields = {"pod": f"{pod.namespace}/{pod.name}", "error": repr(error)}
+            log.debug("Gateway pod does not tell of its probes", extra={"fields": fields})
+            return None
+
+
+def _sights(page: str, ways: Mapping[str, ProbedWay], before: Sights | None) -> Sights:
+    found = readings_of(page, ways)
+    return {cluster: look((before or {}).get(cluster), reading, ways[cluster]) for cluster, reading in found.items()}
+
+
+def _of(ways: tuple[ProbedWay, ...], sights: Sights | None) -> Sights | None:
+    """What a pod sees of one destination."""
+    if sights is None:
+        return None
+    return {way.cluster: sights[way.cluster] for way in ways if way.cluster in sights}

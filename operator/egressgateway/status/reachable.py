@@ -1,0 +1,158 @@
+"""
+What a destination's probes came to, from what the gateway's Envoys count.
+
+Envoy does not tell why a check failed, but it counts names that were not found, refused certificates and failed
+connections beside the checks themselves: whichever grew since the last look is the reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from egressgateway.api.conditions import Reason
+from egressgateway.facts import Reached
+from egressgateway.plan.istio.probing import ProbedWay
+
+_TLS_ERRORS: Final = ("connection_error", "fail_verify_error", "fail_verify_no_cert", "fail_verify_cert_hash")
+_SAMPLE: Final = re.compile(r'^envoy_cluster_(\w+)\{[^}]*?cluster_name="([^"]+)"[^}]*\} ([0-9.e+]+)$')
+_SEPARATORS: Final = re.compile(r"[^A-Za-z0-9]+")
+
+_WHOLE: Final = (".egress.internal", ";", ".ssl", ".health_check")
+"""Ends of a cluster's name that was not cut."""
+
+_WORDS: Final = {
+    Reason.DNS_FAILED: "its name has no address",
+    Reason.CONNECT_FAILED: "no connection, or no answer in time",
+    Reason.TLS_NAME_MISMATCH: "its certificate is for another name",
+    Reason.TLS_FAILED: "TLS fails: its certificate is not trusted, or it refuses the gateway's",
+    Reason.UNEXPECTED_STATUS: "its answer has none of the expected statuses",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """
+    What one Envoy has counted for one way since it started.
+
+    Attributes:
+        healthy: addresses that passed their last checks; `known` are all.
+        lookups: of the name that ended, however.
+        checks: that were begun; `failures` ended badly, `breaks` of them without an answer.
+        names: certificates for another name; `refusals` other reasons why TLS failed.
+    """
+
+    healthy: int = 0
+    known: int = 0
+    lookups: int = 0
+    checks: int = 0
+    failures: int = 0
+    breaks: int = 0
+    names: int = 0
+    refusals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One way as one pod sees it: the reading, and why it is not reached; None while it is, or nothing is known."""
+
+    reading: Reading
+    trouble: Reason | None = None
+
+    @property
+    def decided(self) -> bool:
+        return self.reading.healthy > 0 or self.trouble is not None
+
+
+def readings_of(text: str, clusters: Iterable[str]) -> dict[str, Reading]:
+    """
+    Readings by cluster from Envoy's page for Prometheus; clusters that it does not have are left out.
+
+    Istio's versions differ in where they cut a counter's name: behind the cluster's, behind its first label, or behind
+    a word of the counter. Joined again, all of them read alike.
+    """
+    listed = tuple(clusters)
+    counts: dict[str, dict[str, int]] = {}
+    for line in text.splitlines():
+        found = _SAMPLE.match(line)
+        if found is None:
+            continue
+        joined = _plain(f"{found[2]}_{found[1]}")
+        for cluster in _meant(found[2], joined, listed):
+            counts.setdefault(cluster, {})[joined[len(_plain(cluster)) + 1 :]] = int(float(found[3]))
+    return {cluster: _reading(counted) for cluster, counted in counts.items()}
+
+
+def look(before: Sight | None, reading: Reading, way: ProbedWay) -> Sight:
+    """What a new reading means, after what was seen before."""
+    if reading.healthy:
+        return Sight(reading)
+    last = before.reading if before is not None else Reading()
+    if last.checks > reading.checks:
+        # Another Envoy, which counts from the start.
+        last = Reading()
+    if not reading.known:
+        return Sight(reading, Reason.DNS_FAILED if reading.lookups else None)
+    if reading.failures == last.failures:
+        return Sight(reading, before.trouble if before is not None else None)
+    return Sight(reading, _grown(last, reading, way))
+
+
+def reached(ways: Sequence[ProbedWay], pods: Sequence[Mapping[str, Sight] | None]) -> Reached:
+    """
+    The condition of a destination.
+
+    Args:
+        pods: what each pod sees, by cluster; None for one that does not tell.
+    """
+    telling = [pod for pod in pods if pod is not None]
+    if not telling:
+        words = "no gateway pod tells what came of its probes" if pods else "there is no gateway pod that could probe"
+        return Reached("Unknown", Reason.NOT_OBSERVED, words)
+    sights = [(way, pod.get(way.cluster)) for way in ways for pod in telling]
+    failing = [(way, sight.trouble) for way, sight in sights if sight is not None and sight.trouble is not None]
+    if failing:
+        counted = sum(any(sight.trouble for sight in pod.values()) for pod in telling)
+        said = dict.fromkeys(f"{way.host}:{way.port}: {_WORDS[trouble]}" for way, trouble in failing)
+        return Reached("False", failing[0][1], f"{'; '.join(said)}; seen by {counted}/{len(telling)} gateway pods")
+    if not all(sight is not None and sight.decided for _, sight in sights):
+        return Reached("Unknown", Reason.PENDING, "the first checks have not ended")
+    return Reached("True", Reason.REACHABLE, f"reached by {len(telling)}/{len(pods)} gateway pods")
+
+
+def _meant(label: str, joined: str, clusters: Sequence[str]) -> Iterator[str]:
+    """The cluster that a counter is of; several, where a cut label and the rest of the name may mean either."""
+    whole = [cluster for cluster in clusters if label == cluster or label.startswith((f"{cluster};", f"{cluster}."))]
+    if whole:
+        yield from whole
+    elif not label.endswith(_WHOLE):
+        yield from (cluster for cluster in clusters if joined.startswith(f"{_plain(cluster)}_"))
+
+
+def _grown(last: Reading, now: Reading, way: ProbedWay) -> Reason:
+    if now.names > last.names:
+        return Reason.TLS_NAME_MISMATCH
+    if now.refusals > last.refusals:
+        return Reason.TLS_FAILED
+    if way.asks and now.failures - last.failures > now.breaks - last.breaks:
+        return Reason.UNEXPECTED_STATUS
+    return Reason.CONNECT_FAILED
+
+
+def _reading(counted: Mapping[str, int]) -> Reading:
+    return Reading(
+        healthy=counted.get("membership_healthy", 0),
+        known=counted.get("membership_total", 0),
+        lookups=sum(counted.get(f"update_{outcome}", 0) for outcome in ("success", "failure", "empty")),
+        checks=counted.get("health_check_attempt", 0),
+        failures=counted.get("health_check_failure", 0),
+        breaks=counted.get("health_check_network_failure", 0),
+        names=counted.get("ssl_fail_verify_san", 0),
+        refusals=sum(counted.get(f"ssl_{error}", 0) for error in _TLS_ERRORS),
+    )
+
+
+def _plain(text: str) -> str:
+    return _SEPARATORS.sub("_", text).strip("_")

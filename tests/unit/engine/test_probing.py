@@ -1,0 +1,100 @@
+"""The reader of probes asks the pods that it is told to, and takes what they do not tell for unknown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+
+from egressgateway.engine import probing
+from egressgateway.engine.probing import ProbeReader
+from egressgateway.facts import PodFacts, PodSelection, Reached
+from egressgateway.plan.istio.probing import ProbedWay, Probing
+from egressgateway.refs import Key
+
+KEY = Key("shop", "partners")
+CLUSTER = "outbound|80||http-80.api.example.com.partners.shop.egress.internal"
+PROBING = Probing(PodSelection("shop", ()), {"api": (ProbedWay(CLUSTER, "api.example.com", 80, asks=False),)}, 1)
+POD = PodFacts("shop", "partners-1", "partners-egress", ready=True, address="127.0.0.1")
+PAGE = "".join(f'envoy_cluster_membership_{what}{{cluster_name="{CLUSTER}"}} 1\n' for what in ("healthy", "total"))
+
+
+class Envoy:
+    """A page for Prometheus on loopback, with the content of the moment."""
+
+    def __init__(self) -> None:
+        self.page = PAGE
+        self.asked: list[str] = []
+        self._rounds: asyncio.Queue[None] = asyncio.Queue()
+
+    async def until_asked(self, times: int) -> None:
+        """Return when it was asked that often, counted from the first time."""
+        for _ in range(times):
+            await self._rounds.get()
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.rel_url.query["filter"])
+        self._rounds.put_nowait(None)
+        return web.Response(text=self.page) if self.page else web.Response(status=503)
+
+
+@pytest.fixture
+async def envoy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Envoy]:
+    envoy = Envoy()
+    app = web.Application()
+    app.router.add_get("/stats/prometheus", envoy.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    monkeypatch.setattr(probing, "PORT", runner.addresses[0][1])
+    monkeypatch.setattr(probing, "_ROUND_SECONDS", 0.01)
+    monkeypatch.setattr(probing, "_SHORTEST_PERIOD", 0.01)
+    monkeypatch.setattr(probing, "_LONGEST_PERIOD", 0.01)
+    yield envoy
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def reader() -> AsyncIterator[tuple[ProbeReader, asyncio.Queue[frozenset[Key]]]]:
+    news: asyncio.Queue[frozenset[Key]] = asyncio.Queue()
+    reader = ProbeReader(news.put_nowait)
+    reader.start()
+    yield reader, news
+    await reader.stop()
+
+
+Reader = tuple[ProbeReader, "asyncio.Queue[frozenset[Key]]"]
+
+
+async def test_news_are_told_once(envoy: Envoy, reader: Reader) -> None:
+    """A pod that says the same again is no news; one that stops telling is."""
+    probes, news = reader
+    probes.want(KEY, PROBING, (POD,))
+    assert await news.get() == {KEY}
+    assert probes.reached(KEY) == {"api": Reached("True", "Reachable", "reached by 1/1 gateway pods")}
+    await envoy.until_asked(3)
+    assert news.empty()
+    envoy.page = ""
+    assert await news.get() == {KEY}
+    assert probes.reached(KEY)["api"].reason == "NotObserved"
+
+
+async def test_pod_without_an_address_is_not_asked(envoy: Envoy, reader: Reader) -> None:
+    """It is starting, or about to end."""
+    probes, news = reader
+    probes.want(KEY, PROBING, (PodFacts("shop", "partners-1", "partners-egress", ready=False),))
+    await news.get()
+    assert probes.reached(KEY)["api"].message == "there is no gateway pod that could probe"
+    assert envoy.asked == []
+
+
+async def test_object_without_probes_is_forgotten(envoy: Envoy, reader: Reader) -> None:
+    """Nobody is asked for it, and nothing is known of it."""
+    probes, news = reader
+    probes.want(KEY, PROBING, (POD,))
+    await news.get()
+    probes.want(KEY, None, ())
+    assert probes.reached(KEY) == {}
