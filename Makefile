@@ -10,7 +10,7 @@ STAMP       := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fmt lint type unit test controlplane demo bench tools tools-mesh cluster cluster-down mesh mesh-down run crds chart docs golden lock check clean
+.PHONY: help venv fmt lint type unit test controlplane demo bench tools tools-mesh cluster cluster-down mesh mesh-down mesh-report run crds chart docs golden lock check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ mesh: $(STAMP) ## The same with istiod and real pods in network namespaces; need
 
 mesh-down: $(STAMP) ## Stop it; its objects are gone
 	@$(MESH) down
+
+mesh-report: $(STAMP) tools-mesh ## What events cost requests, beside the same manifests applied at once; needs root
+	@$(BIN)/python -m pytest -q tests/mesh/report.py -p no:cacheprovider
 
 run: $(STAMP) ## The operator in the foreground, against $KUBECONFIG
 	@$(BIN)/egressgw run --log-format human

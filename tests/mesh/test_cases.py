@@ -10,7 +10,6 @@ import pytest
 from harness.mesh.cases import Case, load_case
 from harness.mesh.clients import Clients
 from harness.mesh.mesh import Mesh
-from harness.mesh.proxies import rejected
 from harness.mesh.runner import Result, clean_up, run_step
 from harness.operator import OperatorProcess
 
@@ -30,14 +29,14 @@ def case(request: pytest.FixtureRequest, mesh: Mesh, operator: OperatorProcess) 
 
 
 def test_traffic(case: Case, mesh: Mesh, clients: Clients, record_property: Callable[[str, object], None]) -> None:
-    """Each row of the table comes out as it says, and no proxy refuses an update."""
+    """Each row of the table comes out as it says, and Istio has nothing against the objects."""
     failed = []
     for step in case.steps:
         for result in run_step(mesh, clients, step):
             record_property("traffic", line_of(case, result))
+            record_property("headers", " ".join(result.headers))
             if result.faults:
                 failed.append(f"{step.about or case.about}\n  {line_of(case, result)}\n    {'; '.join(result.faults)}")
-        assert rejected(mesh) == {}, step.about
         assert [each for each in mesh.analyze(case.namespaces) if not each.startswith(UNAVOIDABLE)] == [], step.about
     assert not failed, "\n".join(failed)
 

@@ -2,7 +2,8 @@
 What events cost the requests that are under way. Every line of the table at the end of a run is one of these tests.
 
 All of them run against one gateway after the other in a namespace of their own, at a steady rate; lost and direct
-requests are counted.
+requests are counted. What can be done without the operator, too, is in `harness.mesh.events`; `make mesh-report` shows
+the difference.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -17,27 +19,16 @@ import pytest
 from harness.gateways import Gateways, destination
 from harness.mesh.clients import Client, Clients, ensure_namespace
 from harness.mesh.continuity import RATE, Report, StatusWatch, Traffic, lies
+from harness.mesh.events import EVENTS
+from harness.mesh.exits import NAME, ByOperator
 from harness.mesh.mesh import Mesh
+from harness.mesh.scene import MODES, PUSH_SECONDS, Scene
 from harness.operator import OperatorProcess
 from harness.rest import Object
 from harness.wait import eventually
 
 URL = "http://steady.example.com/"
 STEADY = destination("steady", "steady.example.com")
-NAME = "exit"
-SIDECARS = "/apis/networking.istio.io/v1/namespaces/{}/sidecars"
-ALLOW_ANY = {
-    "apiVersion": "networking.istio.io/v1",
-    "kind": "Sidecar",
-    "metadata": {"name": "default"},
-    "spec": {"outboundTrafficPolicy": {"mode": "ALLOW_ANY"}, "egress": [{"hosts": ["*/*"]}]},
-}
-"""For one namespace: the mesh's own setting is everybody's."""
-
-PUSH_SECONDS = 1.0
-"""
-How long a status may be ahead of the proxies: istiod waits for more changes, pushes, and proxies warm up what they got.
-"""
 
 
 @pytest.fixture
@@ -69,93 +60,70 @@ def steady(gateways: Gateways, replicas: int = 2) -> None:
     eventually(deployed, what=f"{replicas} ready pods")
 
 
+@contextmanager
+def watched(mesh: Mesh, gateways: Gateways, client: Client) -> Iterator[Traffic]:
+    """Requests at a steady rate, and a status that is true of them at every moment."""
+    with StatusWatch(mesh.kubeconfig, gateways.namespace, NAME) as watch, Traffic(client, URL) as traffic:
+        yield traffic
+    assert lies(traffic.report(), watch.stands, "steady/Steered", PUSH_SECONDS) == []
+
+
 def nothing_lost(report: Report) -> None:
-    assert (dict(report.lost), report.direct) == ({}, 0)
+    assert (report.moments()[:9], report.direct) == ([], 0)
     assert report.through > 100
+
+
+@pytest.fixture
+def scene(mesh: Mesh, operator: OperatorProcess, clients: Clients) -> Iterator[Scene]:
+    assert operator.running
+    scene = Scene(mesh, clients)
+    yield scene
+    scene.end()
+
+
+JUDGED_BY: dict[str, tuple[str, ...]] = {
+    # The whole object is rightly not Ready until all that is asked for is in place.
+    "another destination added, removed": ("steady/Steered",),
+    # No condition is about a host that is not in the spec any more.
+    "one of 60 hosts removed, the host itself": (),
+}
+"""Conditions that must be true of the requests, where that is not `Ready`."""
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_event(name: str, scene: Scene, told: Callable[[str], None]) -> None:
+    """
+    None of the requests is lost or goes past the gateway, whatever becomes of hosts that nobody knows; and at no moment
+    does the status say otherwise than what becomes of requests.
+    """
+    seen = EVENTS[name](scene, ByOperator(Gateways(scene.mesh.cluster, scene.namespace)))
+    for mode in MODES:
+        told(seen.cost(mode).line(f"{name}: {mode}"))
+    for mode in MODES:
+        assert (seen.cost(mode).moments()[:9], seen.cost(mode).direct) == ([], 0), mode
+        assert seen.reports[mode].through > 30, mode
+    assert seen.lies(*JUDGED_BY.get(name, ("Ready",))) == []
 
 
 class TestSteadyTraffic:
     """Requests flow while the gateway's owner, and others, do what they do."""
 
-    def test_creation(self, mesh: Mesh, gateways: Gateways, client: Client, told: Callable[[str], None]) -> None:
-        """From the first request that is answered on none is lost, and none ever leaves past the gateway."""
-        with StatusWatch(mesh.kubeconfig, gateways.namespace, NAME) as watch:
-            with Traffic(client, URL) as traffic:
-                gateways.apply(NAME, STEADY, gateway={"replicas": 1})
-                gateways.wait_ready(NAME)
-                traffic.wait_for(150)
-            report = traffic.report()
-        told(report.steered().line("created"))
-        assert report.direct == 0
-        nothing_lost(report.steered())
-        assert report.samples[-1].ok
-        assert lies(report, watch.stands, "Ready", PUSH_SECONDS) == []
-
-    def test_deletion(self, gateways: Gateways, client: Client, told: Callable[[str], None]) -> None:
-        """Until the last request that is answered none is lost, and none ever leaves past the gateway."""
-        steady(gateways)
-        with Traffic(client, URL) as traffic:
-            traffic.wait_for(100, ok=True)
-            gateways.delete(NAME)
-            gateways.wait_gone(NAME)
-            traffic.wait_for(100)
-        report = traffic.report()
-        told(report.steered().line("deleted"))
-        assert report.direct == 0
-        nothing_lost(report.steered())
-        assert not report.samples[-1].ok
-
-    def test_life_in_a_mesh_that_lets_everything_out(
-        self, gateways: Gateways, client: Client, told: Callable[[str], None]
-    ) -> None:
-        """
-        Created and deleted where requests are answered before and after, too: not one is lost, and in between none is
-        direct.
-        """
-        gateways.cluster.rest.apply(f"{SIDECARS.format(gateways.namespace)}/default", ALLOW_ANY)
-        with Traffic(client, URL) as traffic:
-            traffic.wait_for(50, ok=True)
-            steady(gateways)
-            traffic.wait_for(200)
-            gateways.delete(NAME)
-            gateways.wait_gone(NAME)
-            traffic.wait_for(100, ok=True)
-        report = traffic.report()
-        told(report.steered().line("ALLOW_ANY: created, deleted"))
-        nothing_lost(report.steered())
-        assert report.since(report.steered().samples[0].at).lost == {}
-
-    def test_edit_of_another_destination(self, gateways: Gateways, client: Client, told: Callable[[str], None]) -> None:
-        """Destinations that come and go leave the others alone."""
-        steady(gateways)
-        with Traffic(client, URL) as traffic:
-            gateways.apply(NAME, STEADY, destination("other", "other.example.com"), gateway={"replicas": 2})
-            gateways.wait_ready(NAME)
-            traffic.wait_for(100)
-            gateways.apply(NAME, STEADY, gateway={"replicas": 2})
-            gateways.wait_ready(NAME)
-            traffic.wait_for(100)
-        told(traffic.report().line("another destination added, removed"))
-        nothing_lost(traffic.report())
-
     def test_roll(self, mesh: Mesh, gateways: Gateways, client: Client, told: Callable[[str], None]) -> None:
         """All pods are replaced, one after the other."""
         steady(gateways)
         before = pods(mesh, gateways)
-        with StatusWatch(mesh.kubeconfig, gateways.namespace, NAME) as watch:
-            with Traffic(client, URL) as traffic:
-                mesh.cluster.kubectl("rollout", "restart", f"deployment/{NAME}-egress", "-n", gateways.namespace)
-                eventually(lambda: not before & pods(mesh, gateways), what="the end of the old pods", timeout=60)
-                traffic.wait_for(100)
-            report = traffic.report()
+        with watched(mesh, gateways, client) as traffic:
+            mesh.cluster.kubectl("rollout", "restart", f"deployment/{NAME}-egress", "-n", gateways.namespace)
+            eventually(lambda: not before & pods(mesh, gateways), what="the end of the old pods", timeout=60)
+            traffic.wait_for(100)
+        report = traffic.report()
         told(report.line("gateway rolled, 2 pods"))
         nothing_lost(report)
-        assert lies(report, watch.stands, "Ready", PUSH_SECONDS) == []
 
-    def test_scale(self, gateways: Gateways, client: Client, told: Callable[[str], None]) -> None:
+    def test_scale(self, mesh: Mesh, gateways: Gateways, client: Client, told: Callable[[str], None]) -> None:
         """Pods come and go."""
         steady(gateways, 1)
-        with Traffic(client, URL) as traffic:
+        with watched(mesh, gateways, client) as traffic:
             for replicas in (3, 1):
                 gateways.apply(NAME, STEADY, gateway={"replicas": replicas})
                 eventually(partial(_deployed, gateways, replicas), what=f"{replicas} pods")
@@ -172,7 +140,7 @@ class TestSteadyTraffic:
         the dead pod's address may also wait in vain: the kernel says "unreachable" once a second at most.
         """
         steady(gateways)
-        with Traffic(client, URL) as traffic:
+        with watched(mesh, gateways, client) as traffic:
             traffic.wait_for(50, ok=True)
             victim = sorted(pods(mesh, gateways))[0]
             place = mesh.pod_netns(gateways.namespace, victim)
@@ -189,11 +157,16 @@ class TestSteadyTraffic:
         nothing_lost(report.since(known))
 
     def test_operator_killed(
-        self, operator: OperatorProcess, gateways: Gateways, client: Client, told: Callable[[str], None]
+        self,
+        mesh: Mesh,
+        operator: OperatorProcess,
+        gateways: Gateways,
+        client: Client,
+        told: Callable[[str], None],
     ) -> None:
         """The operator is not in the way of any request; what it left half done, the next one finishes."""
         steady(gateways)
-        with Traffic(client, URL) as traffic:
+        with watched(mesh, gateways, client) as traffic:
             gateways.apply(NAME, STEADY, destination("late", "late.example.com"), gateway={"replicas": 2})
             operator.kill()
             traffic.wait_for(100)
@@ -208,7 +181,7 @@ class TestSteadyTraffic:
     ) -> None:
         """Proxies keep what they have while nobody tells them anything."""
         steady(gateways)
-        with Traffic(client, URL) as traffic:
+        with watched(mesh, gateways, client) as traffic:
             traffic.wait_for(50, ok=True)
             mesh.stop_istiod()
             traffic.wait_for(100)

@@ -11,6 +11,7 @@ import pytest
 from harness.gateways import Gateways, destination
 from harness.mesh.clients import Clients, ensure_namespace
 from harness.mesh.mesh import Mesh
+from harness.mesh.proxies import Proxy
 from harness.operator import OperatorProcess
 from harness.rest import Object
 from harness.wait import eventually
@@ -20,6 +21,9 @@ OFTEN: Object = {"periodSeconds": 1, "timeoutSeconds": 2, "failureThreshold": 2}
 HTTP: list[Object] = [{"port": 80, "protocol": "HTTP"}]
 ORIGINATED: list[Object] = [{"port": 80, "protocol": "HTTP", "targetPort": 443, "tls": {"mode": "Simple"}}]
 OPAQUE: list[Object] = [{"port": 443, "protocol": "TLS"}]
+
+LIVENESS_FAILURES = 6
+"""After which the kubelet restarts a pod; here it asks once a second."""
 
 FAULTS = {
     "sound": ("sound.example.com", ORIGINATED, {"path": "/healthz"}, "Reachable"),
@@ -89,16 +93,44 @@ def test_probe_takes_the_way_of_requests_and_nothing_of_the_mesh_with_it(mesh: M
 
 
 def test_pods_that_follow_a_destination(mesh: Mesh, gateways: Gateways) -> None:
-    """They are ready while they reach it, and again when nobody asks them to follow it any more."""
+    """
+    They are ready while they reach it, and restarted once when they lose it: never before they have reached it, and not
+    again until they have. Nobody notices when they need not follow it any more.
+    """
     host = f"status-503-{gateways.namespace}.example.com"
-    gateways.apply(NAME, probed("lead", host, HTTP, path="/", gates="Readiness"), gateway={"replicas": 1})
+    gateways.apply(NAME, probed("lead", host, HTTP, path="/", gates="Liveness"), gateway={"replicas": 1})
     gateways.wait(NAME, "Reachable", "False", "UnexpectedStatus", part="lead")
+    gateways.wait(NAME, "Ready", "False", "GatewayNotReady")
+    _until_checked(mesh, gateways, 2 * LIVENESS_FAILURES)
+    assert _restarts(mesh, gateways) == 0
+    mesh.heal(host)
+    gateways.wait_ready(NAME)
+    mesh.unheal(host)
+    eventually(lambda: _restarts(mesh, gateways) == 1, what="a restart")
+    _until_checked(mesh, gateways, 2 * LIVENESS_FAILURES)
+    assert _restarts(mesh, gateways) == 1
     gateways.wait(NAME, "Ready", "False", "GatewayNotReady")
     mesh.heal(host)
     gateways.wait_ready(NAME)
     gateways.apply(NAME, probed("lead", host, HTTP, path="/"), gateway={"replicas": 1})
     eventually(partial(_without_gate, gateways), what="the end of the gate")
     gateways.wait_ready(NAME)
+
+
+def _pod(mesh: Mesh, gateways: Gateways) -> Object:
+    path = f"/api/v1/namespaces/{gateways.namespace}/pods"
+    (pod,) = mesh.cluster.rest.items(path, labelSelector=f"egressgateway.dev/gateway={NAME}")
+    return pod
+
+
+def _restarts(mesh: Mesh, gateways: Gateways) -> int:
+    return int(_pod(mesh, gateways)["status"]["containerStatuses"][0]["restartCount"])
+
+
+def _until_checked(mesh: Mesh, gateways: Gateways, times: int) -> None:
+    """Return when the Envoy that runs has checked so often, one second apart, and failed."""
+    proxy = Proxy(mesh, gateways.namespace, _pod(mesh, gateways)["metadata"]["name"])
+    eventually(lambda: sum(proxy.stats(r"egress.internal.*health_check\.failure").values()) >= times, what="checks")
 
 
 def _without_gate(gateways: Gateways) -> bool:

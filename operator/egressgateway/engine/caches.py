@@ -68,6 +68,11 @@ class Caches:
                 self._labels = found
         return self._labels
 
+    def is_namespace_ending(self, name: str) -> bool:
+        """Whether it is known, and is being deleted with all that is in it."""
+        found = self.namespaces.get("", name)
+        return found is not None and _is_ending(found)
+
     def put_child(self, kind: str, manifest: Manifest) -> None:
         """A child as we have written or read it; the watch will not tell of it again."""
         self._own_change(kind, self.children[kind].put(manifest))

@@ -14,7 +14,7 @@ from egressgateway.engine.memory import Progress
 from egressgateway.engine.probing import ProbeReader
 from egressgateway.engine.rivals import Rivals
 from egressgateway.engine.wants import wants_of
-from egressgateway.facts import Facts, WorkloadFacts
+from egressgateway.facts import Facts, GatewayFacts, WorkloadFacts
 from egressgateway.plan.istio.probing import probing_of
 from egressgateway.plan.names import workload_name
 from egressgateway.plan.references import wanted_pods, wanted_references
@@ -74,7 +74,7 @@ class Observer:
         mesh = self._caches.mesh.reading()
         return Facts(
             now=now,
-            gateway=self._judged.gateway(manifest),
+            gateway=self._leaving(self._judged.gateway(manifest)),
             class_=self._judged.class_of(manifest),
             mesh=mesh.refine(self._settings.mesh),
             namespace_labels=None if namespace is None else namespace["metadata"].get("labels") or {},
@@ -89,6 +89,16 @@ class Observer:
             gateway_settled=clock - progress.gateway_written_at >= grace,
             clients_settled=clock - progress.clients_written_at >= grace,
         )
+
+    def _leaving(self, gateway: GatewayFacts) -> GatewayFacts:
+        """
+        An object whose namespace is being deleted goes, too: its pods first, and itself when they have all ended.
+
+        Who waited until the object is deleted would send clients to pods that are gone.
+        """
+        if gateway.deleting or not self._caches.is_namespace_ending(gateway.key.namespace):
+            return gateway
+        return replace(gateway, deleting=True)
 
     def _with_references(self, facts: Facts) -> Facts:
         """`facts` with the objects that they name. Which pods matter may be read from an object that was just found."""

@@ -43,6 +43,7 @@ from egressgateway.settings import Settings
 from egressgateway.status.merge import (
     broken_status,
     is_cosmetic,
+    leaving_status,
     merge_status,
     says,
     stuck_status,
@@ -229,6 +230,8 @@ class Reconciler:
         if applied.failures:
             raise next(iter(applied.failures.values()))
         if facts.live and (steps.bursts or not facts.clients_settled):
+            status = leaving_status(facts.gateway.status, facts.gateway.generation, facts.now)
+            await self._owner.write_status(facts.key, status)
             return Again(self._grace)
         await self._remove_remote(facts, progress)
         await self._owner.remove_finalizer(facts.key)

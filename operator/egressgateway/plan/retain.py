@@ -113,6 +113,14 @@ def ways_of(virtual_service: Manifest) -> Iterator[str]:
                 yield subset
 
 
+def targets_of(virtual_service: Manifest) -> Iterator[str]:
+    """Hosts that a VirtualService sends to."""
+    spec = virtual_service.get("spec") or {}
+    for route in (route for family in ("http", "tls", "tcp") for route in spec.get(family) or ()):
+        for target in route.get("route") or ():
+            yield (target.get("destination") or {}).get("host", "")
+
+
 def live_clients(live: Mapping[ObjectRef, Manifest], kind: str) -> list[Manifest]:
     """Live children of `kind` that mesh clients go by."""
     return [found for ref, found in live.items() if ref.kind == kind and stage_of(found) is Stage.CLIENTS]

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.api.conditions import OBJECT_CONDITIONS, ConditionType, Reason
 from egressgateway.api.scalars import format_instant
 from egressgateway.diff.subset import merge_patch
 from egressgateway.status.summarize import Condition, Part, Summary, cut
 
 _SUSPENDED_MESSAGE: Final = "spec.suspend is true: nothing is written but this status; traffic flows as it is"
+
+_LEAVING_MESSAGE: Final = "the object is being deleted: clients are no longer sent through the gateway"
 
 
 def merge_status(
@@ -54,6 +56,30 @@ def stuck_status(old: Mapping[str, Any], generation: int, now: datetime, why: st
     programmed = Condition(ConditionType.PROGRAMMED, "False", Reason.APPLY_FAILED, message)
     reconciling = Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, message)
     return _with_conditions(old, (programmed, ready, reconciling), generation, now, gone=ConditionType.STALLED)
+
+
+def leaving_status(old: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
+    """
+    The status of an object that is being let go, from the moment on at which its clients are not sent any more.
+
+    One of which nothing was said (its status was lost) has nothing to take back.
+    """
+    if not {condition["type"] for condition in old.get("conditions") or ()} >= set(OBJECT_CONDITIONS):
+        return dict(old)
+    ready = Condition(ConditionType.READY, "False", Reason.PENDING, _LEAVING_MESSAGE)
+    reconciling = Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, _LEAVING_MESSAGE)
+    status = _with_conditions(old, (ready, reconciling), generation, now, gone=ConditionType.STALLED)
+    for name in ("destinations", "expose"):
+        if old.get(name):
+            status[name] = [_left(part, generation, now) for part in old[name]]
+    return status
+
+
+def _left(part: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
+    before = part.get("conditions") or ()
+    steered = Condition(ConditionType.STEERED, "False", Reason.PENDING, _LEAVING_MESSAGE)
+    others = [condition for condition in before if condition["type"] != ConditionType.STEERED]
+    return {**part, "conditions": [*others, *_timed(before, (steered,), generation, now)]}
 
 
 def broken_status(old: Mapping[str, Any], generation: int, now: datetime, error: Exception) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from egressgateway.plan.accept import Acceptance
 from egressgateway.plan.claims import Claim
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.ir import Plan, Stage
-from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, ways_of
+from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, targets_of, ways_of
 from egressgateway.plan.site import site_of, workload_of
 from egressgateway.plan.workload import desired_replicas, effective_settings, exposed_service_name
 from egressgateway.refs import CHILD_BY_KIND, Manifest, ObjectRef
@@ -29,6 +29,7 @@ from egressgateway.refs import CHILD_BY_KIND, Manifest, ObjectRef
 _OBJECT_TYPES: Final = (ConditionType.ACCEPTED, ConditionType.RESOLVED_REFS, ConditionType.PROGRAMMED)
 _MAX_MESSAGE: Final = 512
 _MAX_HOSTS: Final = 256
+_MOVING: Final = "clients are sent as before, until all that is asked for now is in place"
 _NOT_PROBED: Final = Reached("Unknown", Reason.PENDING, "the first checks have not ended")
 
 
@@ -102,7 +103,7 @@ class _View:
         return (
             *self._judged(part),
             _programmed([child.ref for child in children], self.observed),
-            self._conflicting(part) or _steered(self.facts, self._stands(clients), self._hold(clients)),
+            self._conflicting(part) or self._moving(part, clients) or self._steered(clients),
             *self._reached(part),
         )
 
@@ -140,6 +141,20 @@ class _View:
             return
         found = self.facts.reached.get(part) or _NOT_PROBED
         yield Condition(ConditionType.REACHABLE, found.status, found.reason, found.message)
+
+    def _steered(self, clients: Set[ObjectRef]) -> Condition:
+        return _steered(self.facts, self._stands(clients), self._hold(clients))
+
+    def _moving(self, part: str, clients: Set[ObjectRef]) -> Condition | None:
+        """
+        Clients go on by the way that they had, while another is made ready: that they are not yet sent as asked is no
+        reason to say that they are not sent.
+        """
+        if self._stands(clients) or not _runs(self.facts, part):
+            return None
+        if workload_of(self.facts).ready == 0 and not _goes_elsewhere(self.facts, part):
+            return None
+        return Condition(ConditionType.STEERED, "Unknown", Reason.PENDING, _MOVING)
 
     def _conflicting(self, part: str) -> Condition | None:
         """Somebody else's route in the way: whatever stands of ours, clients may go by that one."""
@@ -244,6 +259,11 @@ def _ready(
     unsteered = [c for _, conditions in parts for c in conditions if _is_bad(c, ConditionType.STEERED)]
     if not bad and not unsteered:
         return Condition(ConditionType.READY, "True", Reason.READY, _ready_message(facts, acceptance))
+    if all(condition.reason is Reason.PENDING for condition in bad) and all(c.status == "Unknown" for c in unsteered):
+        # What ran before runs on: Ready is neither lost, nor is it won.
+        return Condition(
+            ConditionType.READY, "Unknown", Reason.PENDING, _joined({c.message: None for c in (*bad, *unsteered)})
+        )
     serving = sum(_serves(conditions) for _, conditions in parts)
     if any(_serves_somebody(conditions) for _, conditions in parts):
         message = f"{serving}/{len(parts)} parts serve; " + _joined(f"{c.type}: {c.message}" for c in bad or unsteered)
@@ -381,6 +401,13 @@ def _runs(facts: Facts, part: str) -> bool:
     entries = [found for found in live_clients(facts.live, "ServiceEntry") if part_of(found) == part]
     routed = {host for found in routes if any(ways_of(found)) for host in hosts_of(found)}
     return bool(entries) and all(hosts_of(found) <= routed for found in entries)
+
+
+def _goes_elsewhere(facts: Facts, part: str) -> bool:
+    """Whether clients of the part are sent to another gateway than the one that the class gives it now."""
+    service = site_of(facts).service_host
+    routes = [found for found in mesh_routes(facts.live) if part_of(found) == part]
+    return any(target != service for found in routes for target in targets_of(found))
 
 
 def _is_expired(acceptance: Acceptance, part: str) -> bool:

@@ -17,6 +17,6 @@ The mesh tier's cluster: a real control plane, istiod and Envoys, every pod in a
     that somebody could have stolen cases         tables of requests, and what is expected of them proxies       what
     the Envoys of pods say of themselves
 
-The kubelet is the only part of the cluster that is ours. It does not do what no gateway needs: images, restarts of
-containers by liveness probes, NetworkPolicy (nobody enforces it here), resources, logs through the API.
+The kubelet is the only part of the cluster that is ours. It does not do what no gateway needs: images, NetworkPolicy
+(nobody enforces it here), resources, logs through the API.
 """

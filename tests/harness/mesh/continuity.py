@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -74,6 +75,16 @@ class Report:
         """Requests that were answered, and that the server had from another address than the client's."""
         return sum(each.ok and each.peer not in (self.own, "-") for each in self.samples)
 
+    def cost(self, *, closed: bool) -> Report:
+        """
+        What an event cost. `closed`: what is not known is refused, so that a request past the gateway is wrong at any
+        time, and a failure only between the first and the last that took it; else it is the other way round.
+        """
+        steered = self.steered().samples
+        inner = frozenset(steered)
+        kept = (each for each in self.samples if each in inner or (each.peer == self.own if closed else not each.ok))
+        return Report(self.own, tuple(kept))
+
     def steered(self) -> Report:
         """
         From the first to the last request that left through a gateway: what came before and after may rightly be
@@ -87,10 +98,27 @@ class Report:
         """What was sent from a moment on."""
         return Report(self.own, tuple(each for each in self.samples if each.at >= moment))
 
+    @property
+    def lag(self) -> float:
+        """The longest time, in seconds, that this machine did not even send: how late anything here may be."""
+        times = [each.at for each in self.samples]
+        return max((after - before for before, after in pairwise(times)), default=0.0)
+
+    def moments(self) -> list[str]:
+        """Each loss, with the second of this report in which it was sent, and how long it took."""
+        if not self.samples:
+            return []
+        begin, length = self.samples[0].at, self.samples[-1].at - self.samples[0].at
+        return [
+            f"{each.outcome} at {each.at - begin:.2f} of {length:.2f} s, after {each.milliseconds:.0f} ms"
+            for each in self.samples
+            if not each.ok
+        ]
+
     def line(self, event: str) -> str:
         """A line of the table."""
         lost = ", ".join(f"{count} × {outcome}" for outcome, count in sorted(self.lost.items())) or "0"
-        return f"{event:44} {len(self.samples):6} requests, lost {lost}, direct {self.direct}"
+        return f"{event:72} {len(self.samples):6} requests, lost {lost}, direct {self.direct}"
 
 
 class Traffic:
@@ -194,20 +222,26 @@ class StatusWatch:
 
 def lies(report: Report, stands: Iterable[Stand], condition: str, tolerance_seconds: float) -> list[str]:
     """
-    Moments at which a condition was True while requests failed for longer than `tolerance_seconds`, or False while they
-    were answered as long.
+    Moments at which a condition was True while requests failed or went past the gateway for longer than
+    `tolerance_seconds`, or False while they were answered through it as long. Unknown is no claim.
 
-    Only stretches within one stand count: what the status said after the change has as long to be true.
+    What the machine itself was late by, as the gaps between requests show, is nobody's fault. Only stretches within one
+    stand count: what the status said after the change has as long to be true.
     """
     found = []
     listed = list(stands)
     for stand, following in zip(listed, [*listed[1:], None], strict=True):
         end = following.at if following else float("inf")
-        says = stand.conditions.get(condition, "False") == "True"
+        claim = stand.conditions.get(condition, "False")
+        if claim == "Unknown":
+            continue
+        says = claim == "True"
         during = [each for each in report.samples if stand.at <= each.at < end]
-        wrong = _longest_stretch([each.at for each in during], [each.ok is not says for each in during])
-        if wrong > tolerance_seconds:
-            found.append(f"{condition}={says} for {wrong:.2f} s while requests {'failed' if says else 'were answered'}")
+        right = [each.ok and each.peer != report.own for each in during]
+        wrong = _longest_stretch([each.at for each in during], [each is not says for each in right])
+        if wrong > tolerance_seconds + report.lag:
+            did = "did not take the gateway" if says else "took the gateway"
+            found.append(f"{condition}={says} for {wrong:.2f} s while requests {did}")
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -162,6 +163,12 @@ def ask(node: Netns, path: str, port: int = MONITORING_PORT) -> str:
     if done.returncode:
         raise LookupError(f"istiod does not answer {path}")
     return done.stdout
+
+
+def rejects(node: Netns) -> dict[str, int]:
+    """Updates that proxies refused since istiod started, by its own count and by kind; nothing is what is wanted."""
+    found = re.findall(r"^pilot_total_xds_rejects(?:\{([^}]*)\})? (\d+)", ask(node, "/metrics"), re.MULTILINE)
+    return {labels: int(count) for labels, count in found if int(count)}
 
 
 def in_step(node: Netns, alive: Collection[str]) -> str:

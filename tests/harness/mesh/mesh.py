@@ -140,6 +140,10 @@ class Mesh:
         place.mkdir(exist_ok=True)
         (place / name).touch()
 
+    def unheal(self, name: str) -> None:
+        """What its beginning says is wrong with a name, again."""
+        (self.directory / "world" / HEALED / name).unlink()
+
     @property
     def node_address(self) -> str:
         """Where the machine reaches what runs in the node's namespace."""

@@ -36,6 +36,8 @@ class Running:
     process: Process | None = None
     started_at: str = ""
     ready: bool = False
+    begun: bool = False
+    """Its startup probe has passed, if it has one: until then it is not asked anything else."""
     restarts: int = 0
     exit_code: int | None = None
 
@@ -154,9 +156,14 @@ class PodLife:
                 break
         await asyncio.to_thread(self.sandbox.own, running.container)
         self._keep(self._supervise(running))
-        probe = probe_of(running.container.spec, "readinessProbe") if running.container.real else None
-        if probe:
-            self._keep(self._watch_readiness(running, probe))
+        if not running.container.real:
+            return
+        startup = probe_of(running.container.spec, "startupProbe") if running in self._main else None
+        running.begun = startup is None
+        if readiness := probe_of(running.container.spec, "readinessProbe"):
+            self._keep(self._watch_readiness(running, readiness))
+        if liveness := probe_of(running.container.spec, "livenessProbe"):
+            self._keep(self._watch_liveness(running, startup, liveness))
 
     async def _supervise(self, running: Running) -> None:
         """Start the process, and again when it ends by itself."""
@@ -183,13 +190,27 @@ class PodLife:
     async def _watch_readiness(self, running: Running, probe: Probe) -> None:
         failures = 0
         while True:
-            passed = await probe.passes(self.sandbox.address)
+            passed = running.begun and await probe.passes(self.sandbox.address)
             failures = 0 if passed else failures + 1
             ready = passed or (running.ready and failures < probe.failures)
             if ready != running.ready and running.exit_code is None:
                 running.ready = ready
                 await self._report()
             await asyncio.sleep(probe.period if running.ready else STARTING_PERIOD)
+
+    async def _watch_liveness(self, running: Running, startup: Probe | None, liveness: Probe) -> None:
+        """Restart the container when it fails, once it has begun; and so each time."""
+        while True:
+            restarts, failures = running.restarts, 0
+            if startup:
+                running.begun = False
+                await startup.wait(self.sandbox.address)
+            running.begun = True
+            while running.restarts == restarts:
+                await asyncio.sleep(liveness.period)
+                failures = 0 if await liveness.passes(self.sandbox.address) else failures + 1
+                if failures == liveness.failures and running.process:
+                    running.process.terminate()
 
     async def _end(self) -> None:
         """Ask the processes to end, wait for the grace period, and then do not ask."""

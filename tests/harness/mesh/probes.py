@@ -1,4 +1,4 @@
-"""Startup and readiness probes, asked from the node as a kubelet does."""
+"""Startup, readiness and liveness probes, asked from the node as a kubelet does."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Probe:
 
 
 def probe_of(container: Object, kind: str) -> Probe | None:
-    """The container's `startupProbe` or `readinessProbe`."""
+    """The container's `startupProbe`, `readinessProbe` or `livenessProbe`."""
     spec = container.get(kind)
     ports = {each["name"]: each["containerPort"] for each in container.get("ports") or () if "name" in each}
     return Probe(spec, ports) if spec else None

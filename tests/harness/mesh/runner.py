@@ -40,6 +40,8 @@ class Result:
     row: Row
     answer: Answer
     faults: tuple[str, ...]
+    headers: tuple[str, ...] = ()
+    """Names of the headers that an external server got by way of a gateway."""
 
 
 def run_step(mesh: Mesh, clients: Clients, step: Step) -> Iterator[Result]:
@@ -108,7 +110,9 @@ def try_row(mesh: Mesh, client: Client, row: Row) -> Result:
     mark, trial = mesh.journal.mark(), secrets.token_hex(4)
     answer = send(mesh, client, row, trial)
     saw = [each for each in mesh.journal.since(mark) if _is_of(each, row, trial)]
-    return Result(row, answer, tuple(_faults(row, answer, saw, gateways)))
+    through = [each for each in saw if each["peer"] in gateways and row.expect.get("leaks") != "any"]
+    headers = sorted({name for each in through for name in each.get("headers", ())})
+    return Result(row, answer, tuple(_faults(row, answer, saw, gateways)), tuple(headers))
 
 
 def _is_of(seen: Object, row: Row, trial: str) -> bool:

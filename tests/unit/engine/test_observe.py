@@ -271,6 +271,16 @@ def namespace(name: str, *, ending: bool = False, version: int = 1, **labels: st
     return {"metadata": {"name": name, "labels": labels, "resourceVersion": f"{version}", **deleted}}
 
 
+def test_object_of_an_ending_namespace_is_leaving() -> None:
+    """Its pods are deleted before it is: who waited for its own deletion would send clients to nobody."""
+    caches = caches_of(gateway())
+    assert not facts(caches).gateway.deleting
+    caches.namespaces.put(namespace("shop"))
+    assert not facts(caches).gateway.deleting
+    caches.namespaces.put(namespace("shop", ending=True, version=2))
+    assert facts(caches).gateway.deleting
+
+
 def test_namespaces_are_those_that_stay() -> None:
     """The same picture for as long as nothing in it changes: what is computed from it is kept with it."""
     caches = caches_of(gateway())

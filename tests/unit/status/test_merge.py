@@ -13,6 +13,7 @@ from egressgateway.engine.transitions import transitions
 from egressgateway.status.merge import (
     class_status,
     is_cosmetic,
+    leaving_status,
     merge_status,
     status_patch,
     stuck_status,
@@ -157,6 +158,25 @@ def test_an_object_that_cannot_be_let_go_says_why() -> None:
     assert "delete VirtualService a/b: no" in after["Ready"]["message"]
     assert new["destinations"] == old["destinations"]
     assert [each.type for each in transitions(old, new)] == ["Warning"]
+
+
+def test_an_object_that_is_let_go_is_not_ready_and_steers_nobody() -> None:
+    """From the moment on at which its clients are withdrawn; that is no trouble of anybody's."""
+    seen = run_named("steady-state")
+    old = merge_status({}, seen.summary, 1, NOW)
+    new = leaving_status(old, 2, LATER)
+    after = {each["type"]: (each["status"], each["reason"]) for each in new["conditions"]}
+    assert (after["Ready"], after["Reconciling"]) == (("False", "Pending"), ("True", "Progressing"))
+    parts = [{each["type"]: each["status"] for each in part["conditions"]} for part in new["destinations"]]
+    assert {(part["Programmed"], part["Steered"]) for part in parts} == {("True", "False")}
+    assert violations({"metadata": {"generation": 2}, "status": new}) == []
+    assert leaving_status(new, 2, LATER + timedelta(hours=1)) == new
+    assert list(transitions(old, new)) == []
+
+
+def test_an_object_of_which_nothing_is_said_is_let_go_without_a_word() -> None:
+    """Its status was lost: a part of one would break the rules for conditions."""
+    assert leaving_status({}, 2, LATER) == {}
 
 
 def test_an_answer_to_a_request_is_kept_until_the_next() -> None:

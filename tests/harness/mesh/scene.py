@@ -1,0 +1,153 @@
+"""
+A place for events: an exit in a namespace of its own, and two namespaces that call through it, in one of which what is
+not known is refused (REGISTRY_ONLY), in the other let out (ALLOW_ANY). Both call at a steady rate while things happen.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from harness.gateways import destination
+from harness.mesh.clients import Client, Clients, ensure_namespace
+from harness.mesh.continuity import Report, Stand, StatusWatch, Traffic, lies
+from harness.mesh.exits import CLASSES, NAME
+from harness.mesh.mesh import Mesh
+from harness.rest import Object
+from harness.wait import eventually
+
+CLOSED: Final = "REGISTRY_ONLY"
+OPEN: Final = "ALLOW_ANY"
+MODES: Final = (CLOSED, OPEN)
+
+HOST: Final = "steady.example.com"
+STEADY: Final = destination("steady", HOST, ports=[{"port": 80, "protocol": "HTTP"}])
+RATE: Final = 50.0
+"""Requests a second of each client."""
+
+PUSH_SECONDS: Final = 1.0
+"""
+How long a status may be ahead of the proxies: istiod waits for more changes, pushes, and proxies warm up what they got.
+"""
+
+_SIDECARS: Final = "/apis/networking.istio.io/v1/namespaces/{}/sidecars"
+_CLASS: Final = {"apiVersion": "egressgateway.dev/v1alpha1", "kind": "EgressGatewayClass"}
+_LETS_OUT: Final = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "Sidecar",
+    "metadata": {"name": "default"},
+    "spec": {"outboundTrafficPolicy": {"mode": OPEN}, "egress": [{"hosts": ["*/*"]}]},
+}
+"""For one namespace: the mesh's own setting is everybody's."""
+
+
+@dataclass(slots=True)
+class Observation:
+    """What became of the requests of both clients, and what the status said meanwhile."""
+
+    traffic: Mapping[str, Traffic]
+    reports: dict[str, Report] = field(default_factory=dict)
+    stands: list[Stand] = field(default_factory=list)
+
+    def wait_for(self, count: int, *, ok: bool | None = None) -> None:
+        """Return once each client has noted that many more requests; see `Traffic.wait_for`."""
+        for traffic in self.traffic.values():
+            traffic.wait_for(count, ok=ok)
+
+    def cost(self, mode: str) -> Report:
+        """
+        What the event cost the client in that mode.
+
+        Where everything is let out, requests are answered before and after, so that each failure is a loss, and direct
+        only is wrong between the first and the last that took the gateway. Where it is refused, it is the other way
+        round.
+        """
+        return self.reports[mode].cost(closed=mode == CLOSED)
+
+    def lies(self, *conditions: str) -> list[str]:
+        """Where the status was wrong for longer than proxies need to be told."""
+        return [
+            f"{mode}: {lie}"
+            for mode, report in self.reports.items()
+            for condition in conditions
+            for lie in lies(report, self.stands, condition, PUSH_SECONDS)
+        ]
+
+
+class Scene:
+    """Namespaces, classes and clients for one exit; `end` removes them."""
+
+    def __init__(self, mesh: Mesh, clients: Clients) -> None:
+        token = secrets.token_hex(3)
+        self.mesh = mesh
+        self.namespace = f"exit-{token}"
+        self.callers = {CLOSED: f"closed-{token}", OPEN: f"open-{token}"}
+        self.dedicated, self.shared = f"dedicated-{token}", f"shared-{token}"
+        for name in (self.namespace, *self.callers.values()):
+            ensure_namespace(mesh, name)
+        mesh.cluster.rest.apply(f"{_SIDECARS.format(self.callers[OPEN])}/default", _LETS_OUT)
+        self._class(self.dedicated)
+        self.clients: dict[str, Client] = {mode: clients.get(name) for mode, name in self.callers.items()}
+
+    def spec(self, **more: Any) -> dict[str, Any]:
+        """Fields of a spec by which the exit serves both callers."""
+        access = {"from": [{"namespaces": sorted(self.callers.values())}]}
+        return {"className": self.dedicated, "access": access, **more}
+
+    def add_shared_gateway(self) -> None:
+        """A gateway that the platform runs, and the class `shared` for it."""
+        name, selector = f"commons-{self.shared}", {"istio": self.shared}
+        ensure_namespace(self.mesh, name)
+        template = {
+            "metadata": {
+                "labels": {**selector, "sidecar.istio.io/inject": "true"},
+                "annotations": {"inject.istio.io/templates": "gateway"},
+            },
+            "spec": {"containers": [{"name": "istio-proxy", "image": "auto"}]},
+        }
+        ports = [{"name": "http", "port": 80, "targetPort": 8080}, {"name": "https", "port": 443, "targetPort": 8443}]
+        rest = self.mesh.cluster.rest
+        rest.create(
+            f"/api/v1/namespaces/{name}/services",
+            {"metadata": {"name": "commons"}, "spec": {"selector": selector, "ports": ports}},
+        )
+        deployment = {
+            "metadata": {"name": "commons"},
+            "spec": {"selector": {"matchLabels": selector}, "template": template},
+        }
+        path = f"/apis/apps/v1/namespaces/{name}/deployments"
+        rest.create(path, deployment)
+        self._class(self.shared, shared={"namespace": name, "service": "commons", "selector": selector})
+        eventually(lambda: rest.get(f"{path}/commons")["status"]["readyReplicas"], what="the shared gateway")
+
+    @contextmanager
+    def observed(self, host: str = HOST) -> Iterator[Observation]:
+        """Requests and status of the while that the block lasts."""
+        observation = Observation({mode: Traffic(each, f"http://{host}/", RATE) for mode, each in self.clients.items()})
+        with StatusWatch(self.mesh.kubeconfig, self.namespace, NAME) as watch, ExitStack() as stack:
+            for traffic in observation.traffic.values():
+                stack.enter_context(traffic)
+            yield observation
+        observation.stands = watch.stands
+        observation.reports = {mode: traffic.report() for mode, traffic in observation.traffic.items()}
+
+    def wait_gone(self) -> None:
+        """Return once the exit's namespace is gone."""
+        path = f"/api/v1/namespaces/{self.namespace}"
+        eventually(lambda: not self.mesh.cluster.rest.exists(path), what="the end of the namespace", timeout=90)
+
+    def end(self) -> None:
+        rest = self.mesh.cluster.rest
+        for name in (*self.callers.values(), self.namespace, f"commons-{self.shared}"):
+            if rest.exists(f"/api/v1/namespaces/{name}"):
+                rest.delete(f"/api/v1/namespaces/{name}")
+        for name in (self.dedicated, self.shared):
+            if rest.exists(f"{CLASSES}/{name}"):
+                rest.delete(f"{CLASSES}/{name}")
+
+    def _class(self, name: str, **spec: Object) -> None:
+        manifest = {**_CLASS, "metadata": {"name": name}, "spec": {"allowedConsumers": {"from": "All"}, **spec}}
+        self.mesh.cluster.rest.apply(f"{CLASSES}/{name}", manifest)
