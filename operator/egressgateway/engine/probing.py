@@ -68,6 +68,11 @@ class ProbeReader:
             with suppress(asyncio.CancelledError):
                 await self._task
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was started and ended by itself, which only a bug does."""
+        return self._task is not None and self._task.done()
+
     def want(self, key: Key, probing: Probing | None, pods: tuple[PodFacts, ...]) -> None:
         """From now on these pods are asked for `key`; None ends it."""
         if probing is None:
@@ -109,7 +114,10 @@ class ProbeReader:
         pages = await asyncio.gather(*(self._ask(session, pod) for pod in pods))
         ways = {way.cluster: way for listed in probing.ways.values() for way in listed}
         watched.sights = {
-            pod.name: None if page is None else _sights(page, ways, watched.sights.get(pod.name))
+            pod.name: None
+            if page is None
+            # Thousands of lines of one pod hold nobody else up.
+            else await asyncio.to_thread(_sights, page, ways, watched.sights.get(pod.name))
             for pod, page in zip(pods, pages, strict=True)
         }
         found = {

@@ -250,6 +250,7 @@ class Runtime:
         return [
             *dead_informers([*self._informers, *self._mesh.informers]),
             *(["the engine has ended"] if ended else []),
+            *(["the reader of probes has ended"] if self._probes.ended else []),
         ]
 
     def _unready(self) -> list[str]:

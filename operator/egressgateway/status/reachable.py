@@ -8,7 +8,7 @@ connections beside the checks themselves: whichever grew since the last look is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,11 +17,18 @@ from egressgateway.facts import Reached
 from egressgateway.plan.istio.probing import ProbedWay
 
 _TLS_ERRORS: Final = ("connection_error", "fail_verify_error", "fail_verify_no_cert", "fail_verify_cert_hash")
-_SAMPLE: Final = re.compile(r'^envoy_cluster_(\w+)\{[^}]*?cluster_name="([^"]+)"[^}]*\} ([0-9.e+]+)$')
+_SAMPLE: Final = re.compile(r'^envoy_cluster_(\w+)\{[^}]*?cluster_name="([^"]+)"[^}]*\} ([0-9]{1,18})$')
+_LONGEST_LINE: Final = 2048
+"""Characters. Whoever may make a pod that looks like the gateway's may also make up its page."""
+
 _SEPARATORS: Final = re.compile(r"[^A-Za-z0-9]+")
 
-_WHOLE: Final = (".egress.internal", ";", ".ssl", ".health_check")
-"""Ends of a cluster's name that was not cut."""
+_COUNTERS: Final = (
+    *("membership_healthy", "membership_total", "update_success", "update_failure", "update_empty"),
+    *("health_check_attempt", "health_check_network_failure", "health_check_failure", "ssl_fail_verify_san"),
+    *(f"ssl_{error}" for error in _TLS_ERRORS),
+)
+"""What is read, plain; a name that another one ends with comes later."""
 
 _WORDS: Final = {
     Reason.DNS_FAILED: "its name has no address",
@@ -73,15 +80,21 @@ def readings_of(text: str, clusters: Iterable[str]) -> dict[str, Reading]:
     Istio's versions differ in where they cut a counter's name: behind the cluster's, behind its first label, or behind
     a word of the counter. Joined again, all of them read alike.
     """
-    listed = tuple(clusters)
+    names = frozenset(clusters)
+    alike = {_plain(cluster): cluster for cluster in names}
     counts: dict[str, dict[str, int]] = {}
     for line in text.splitlines():
-        found = _SAMPLE.match(line)
+        found = _SAMPLE.match(line) if len(line) <= _LONGEST_LINE else None
         if found is None:
             continue
         joined = _plain(f"{found[2]}_{found[1]}")
-        for cluster in _meant(found[2], joined, listed):
-            counts.setdefault(cluster, {})[joined[len(_plain(cluster)) + 1 :]] = int(float(found[3]))
+        counter = next((each for each in _COUNTERS if joined.endswith(each)), None)
+        if counter is None:
+            continue
+        whole = found[2].partition(";")[0].removesuffix(".ssl").removesuffix(".health_check")
+        cluster = whole if whole in names else alike.get(joined[: -len(counter) - 1])
+        if cluster is not None:
+            counts.setdefault(cluster, {})[counter] = int(found[3])
     return {cluster: _reading(counted) for cluster, counted in counts.items()}
 
 
@@ -120,15 +133,6 @@ def reached(ways: Sequence[ProbedWay], pods: Sequence[Mapping[str, Sight] | None
     if not all(sight is not None and sight.decided for _, sight in sights):
         return Reached("Unknown", Reason.PENDING, "the first checks have not ended")
     return Reached("True", Reason.REACHABLE, f"reached by {len(telling)}/{len(pods)} gateway pods")
-
-
-def _meant(label: str, joined: str, clusters: Sequence[str]) -> Iterator[str]:
-    """The cluster that a counter is of; several, where a cut label and the rest of the name may mean either."""
-    whole = [cluster for cluster in clusters if label == cluster or label.startswith((f"{cluster};", f"{cluster}."))]
-    if whole:
-        yield from whole
-    elif not label.endswith(_WHOLE):
-        yield from (cluster for cluster in clusters if joined.startswith(f"{_plain(cluster)}_"))
 
 
 def _grown(last: Reading, now: Reading, way: ProbedWay) -> Reason:

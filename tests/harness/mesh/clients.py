@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.mesh.mesh import Mesh
 
 DIAL: Final = Path(__file__).with_name("dial.py")
-TIMEOUT_SECONDS: Final = 8
+TIMEOUT_SECONDS: Final = 15
 INJECT: Final = "sidecar.istio.io/inject"
 GRPC_EMPTY: Final = b"\0\0\0\0\0"
 """One empty message."""

@@ -18,7 +18,8 @@ import sys
 import time
 from urllib.parse import urlsplit
 
-PATIENCE_SECONDS = 5
+PATIENCE_SECONDS = 15
+"""After which a request counts as lost. Longer than any answer takes on a busy machine: what is slow is not lost."""
 
 
 class Load:

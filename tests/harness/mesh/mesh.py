@@ -42,7 +42,7 @@ from harness.mesh.world.journal import Journal
 from harness.mesh.world.names import HEALED
 from harness.processes import Process, spawn
 from harness.tools import MeshTools, Tools
-from harness.wait import START, eventually
+from harness.wait import CONVERGE, START, eventually
 
 WAYS_IN = 0o711
 """Mode of directories through which proxies, which are not root, reach their own files."""
@@ -241,7 +241,7 @@ class Mesh:
 
         eventually(ready, timeout=START, what="istiod")
 
-    def settle(self, quiet_seconds: float = 0.3, timeout: float = 20) -> None:
+    def settle(self, quiet_seconds: float = 0.3, timeout: float = CONVERGE) -> None:
         """
         Return once every connected proxy has acknowledged what it was sent, and nothing new was sent for a while.
 

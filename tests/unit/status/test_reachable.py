@@ -47,6 +47,13 @@ def test_page_is_read_however_names_are_cut(page: str) -> None:
     assert readings_of(page, [CLUSTER, "outbound|1||nowhere"]) == {CLUSTER: Reading(known=1, failures=4, names=4)}
 
 
+@pytest.mark.parametrize("value", ["NaN", "1e999", "-1", "9" * 400, "1" + " " * 5000])
+def test_page_that_somebody_made_up_is_read_as_far_as_it_makes_sense(value: str) -> None:
+    """A pod's labels are its maker's to choose, and so is what it answers."""
+    page = f'envoy_cluster_membership_total{{cluster_name="{CLUSTER}"}} {value}\n{PAGES["behind the cluster"]}'
+    assert readings_of(page, [CLUSTER]) == {CLUSTER: Reading(known=1, failures=4, names=4)}
+
+
 def test_names_that_read_alike_are_kept_apart() -> None:
     """`a-b` and `a.b` differ in nothing but a character that the page's names cannot have."""
     dashed, dotted = (f"outbound|80||http-80.{host}.x.y.egress.internal" for host in ("a-b.example", "a.b.example"))
