@@ -65,7 +65,10 @@ class TestBudget:
     def test_new_object_costs_its_children_and_three_writes(
         self, settled: Gateways, counter: WriteCounter, operator: OperatorProcess
     ) -> None:
-        """A write for each child, one for the finalizer, two for the status, one event."""
+        """
+        A write for each child, one for the finalizer, two for the status, one event; its end, one that says that its
+        clients are withdrawn, and one for the finalizer.
+        """
         settled.apply("counted")
         settled.wait_ready("counted")
         eventually(lambda: operator.is_idle() and counter.read().events, what="the event")
@@ -76,7 +79,7 @@ class TestBudget:
         settled.delete("counted")
         settled.wait_gone("counted")
         found = counter.read()
-        assert (found.children, found.status, found.metadata) == (0, 0, 1)
+        assert (found.children, found.status, found.metadata) == (0, 1, 1)
 
     def test_refused_object_costs_one_status(
         self, settled: Gateways, counter: WriteCounter, operator: OperatorProcess
