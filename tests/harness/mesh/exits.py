@@ -86,7 +86,7 @@ class ByHand:
     def _kubectl(self, *arguments: str, manifests: Iterable[Manifest]) -> None:
         documents = "\n---\n".join(map(json.dumps, manifests))
         if documents:
-            self._mesh.cluster.kubectl(*arguments, "-f", "-", stdin=documents)
+            self._mesh.cluster.kubectl(*arguments, "-f", "-", stdin=documents, timeout=180)
 
     def _serves(self, namespace: str, name: str) -> bool:
         deployment = self._mesh.cluster.rest.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")

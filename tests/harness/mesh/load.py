@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import ssl
@@ -67,16 +68,17 @@ class Load:
         name = self._host if self._tls else None
         reader, writer = await asyncio.open_connection(self._address, self._port, ssl=self._tls, server_hostname=name)
         try:
-            head = f"GET {self._path} HTTP/1.1\r\nHost: {self._authority}\r\nConnection: close\r\n\r\n"
-            writer.write(head.encode())
-            answer = await reader.read()
+            request = f"GET {self._path} HTTP/1.1\r\nHost: {self._authority}\r\nConnection: close\r\n\r\n"
+            writer.write(request.encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            # An answer is there when it is there: how soon a proxy closes the connection after it is its affair.
+            length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+            body = await (reader.readexactly(int(length[1])) if length else reader.read())
         finally:
             writer.close()
-        if not answer:
-            raise EOFError
-        status = answer.split(b" ", 2)[1].decode()
-        start = answer.find(b'{"peer"')
-        seen = json.loads(answer[start : answer.rindex(b"}") + 1]) if start >= 0 else {}
+        status = head.split(b" ", 2)[1].decode()
+        start = body.find(b'{"peer"')
+        seen = json.loads(body[start : body.rindex(b"}") + 1]) if start >= 0 else {}
         return status, seen.get("peer", "-")
 
     def _resolve(self) -> str:
