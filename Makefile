@@ -5,12 +5,13 @@ VENV        := .venv
 BIN         := $(VENV)/bin
 HARNESS     := PYTHONPATH=tests $(BIN)/python -m harness
 MESH        := PYTHONPATH=tests $(BIN)/python -m harness.mesh
+VERSION     := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/egressgateway/__init__.py)
 STAMP       := $(VENV)/.installed
 # Two workers: files that share no state run side by side, one file stays in one worker.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fmt lint type unit test controlplane demo bench tools tools-mesh cluster cluster-down mesh mesh-down mesh-report run crds chart docs golden lock check clean
+.PHONY: help venv fmt lint type unit test controlplane demo bench tools tools-mesh cluster cluster-down mesh mesh-down mesh-report run crds chart docs golden lock image sbom package check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +92,17 @@ golden: $(STAMP) ## Write the golden files from what is rendered now
 lock: $(STAMP) ## Pin the packages anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --extra mesh pyproject.toml -o requirements-dev.lock
+	@echo hatchling | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header - -o requirements-build.lock
+
+image: ## The operator's image, tagged with its version; needs docker
+	@docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) -t egressgateway-operator:$(VERSION) .
+
+sbom: $(STAMP) ## Packages of the image as CycloneDX, in dist/sbom.cdx.json
+	@mkdir -p dist
+	@$(BIN)/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o dist/sbom.cdx.json requirements.lock
+
+package: $(STAMP) tools ## The chart as dist/egressgateway-operator-VERSION.tgz
+	@$(HARNESS) package
 
 check: lint type test ## What CI runs, but for the demo
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from harness import chartfiles, tools
 from harness.controlplane import ControlPlane, Options
 from harness.go import Progress
-from harness.helm import obtain_helm
+from harness.helm import CHART, Helm, obtain_helm
 from harness.processes import wait_for_exit
 from harness.session import ROOT, definition_files
 
@@ -70,6 +70,12 @@ def write_chart_files(_: argparse.Namespace) -> None:
     chartfiles.write()
 
 
+def package_chart(_: argparse.Namespace) -> None:
+    """Package the chart into dist/ and print the archive's path."""
+    helm = Helm(obtain_helm()[0])
+    print(helm.run("package", str(CHART), "--destination", str(ROOT / "dist")).rpartition(": ")[2].strip())
+
+
 def kubelet(arguments: argparse.Namespace) -> None:
     """Be the fake kubelet until told to stop."""
     # Imported here, as aiohttp takes longer to load than the other commands take to run.
@@ -108,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("chart", help="write those files of the chart that are made from others")
     command.set_defaults(run=write_chart_files)
+
+    command = commands.add_parser("package", help="package the chart into dist/")
+    command.set_defaults(run=package_chart)
 
     command = commands.add_parser("kubelet", help="run the fake kubelet for a cluster, in the foreground")
     command.add_argument("--kubeconfig", type=Path, required=True)
