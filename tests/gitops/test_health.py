@@ -92,21 +92,32 @@ def test_test_data_for_argo_cd_is_up_to_date(kind: str, golden: Golden) -> None:
 
 
 def test_config_map_of_argo_cd_holds_the_lua(golden: Golden) -> None:
-    """Who takes the ConfigMap instead of the files gets the same rules."""
+    """Who takes the ConfigMap instead of the files gets the same rules and buttons."""
     data = {
         f"resource.customizations.health.egressgateway.dev_{kind}": (CUSTOMIZATIONS / kind / "health.lua").read_text()
         for kind in KINDS
     }
+    actions = CUSTOMIZATIONS / "EgressGateway" / "actions"
+    definitions = [
+        {"name": path.parent.name, "action.lua": path.read_text()} for path in sorted(actions.glob("*/action.lua"))
+    ]
+    buttons = {"discovery.lua": (actions / "discovery.lua").read_text(), "definitions": definitions}
+    data["resource.customizations.actions.egressgateway.dev_EgressGateway"] = _as_text(buttons)
     metadata = {"name": "argocd-cm", "namespace": "argocd", "labels": {"app.kubernetes.io/part-of": "argocd"}}
     manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
-    head = "# Argo CD's health checks for both kinds, to merge into its ConfigMap. Made from resource_customizations.\n"
-    Golden(golden.update, ARGOCD)("argocd-cm.yaml", head + yaml.dump(manifest, Dumper=_Literal, sort_keys=False))
+    head = "# Health checks and actions for Argo CD, to merge into its ConfigMap. Made from resource_customizations.\n"
+    Golden(golden.update, ARGOCD)("argocd-cm.yaml", head + _as_text(manifest))
 
 
 def test_flux_has_expressions_for_every_kind() -> None:
     """A kind without them would be judged by kstatus alone."""
     assert expressions().keys() == KINDS.keys()
     assert yaml.safe_load(HEALTH_CHECKS.read_text())["spec"]["wait"] is True
+
+
+def _as_text(value: object) -> str:
+    text: str = yaml.dump(value, Dumper=_Literal, sort_keys=False)
+    return text
 
 
 class _Literal(yaml.SafeDumper):

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_optional
-from lupa.lua51 import LuaRuntime
+from lupa.lua51 import LuaRuntime, lua_type
 
 ROOT = Path(__file__).parent.parent.parent
 ARGOCD = ROOT / "deploy" / "gitops" / "argocd"
@@ -27,11 +27,12 @@ HEALTH_CHECKS = ROOT / "deploy" / "gitops" / "flux" / "health-checks.yaml"
 Object = dict[str, Any]
 FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
 
-# Argo CD opens package, base, table and a few functions of os: argo-cd `util/lua/lua.go`.
+# Argo CD opens package, base, table and two functions of os: argo-cd `util/lua/lua.go`.
 _WITHOUT_LIBRARIES = """
 function(object, source)
   local chunk = assert(loadstring(source))
   local names = { obj = object, ipairs = ipairs, pairs = pairs, type = type, tostring = tostring, table = table }
+  names.os = { time = os.time, date = os.date }
   setfenv(chunk, names)
   return chunk()
 end
@@ -43,10 +44,14 @@ def argocd(manifest: Object) -> tuple[str, str]:
     # Argo CD answers for what is being deleted itself (gitops-engine `pkg/health`).
     if "deletionTimestamp" in manifest["metadata"]:
         return "Progressing", "Pending deletion"
+    found = run_lua((CUSTOMIZATIONS / manifest["kind"] / "health.lua").read_text(), manifest)
+    return found["status"], found["message"]
+
+
+def run_lua(source: str, manifest: Object) -> Any:
+    """What a script of Argo CD returns for an object, as lists and maps."""
     lua = LuaRuntime(unpack_returned_tuples=True)
-    source = (CUSTOMIZATIONS / manifest["kind"] / "health.lua").read_text()
-    found = lua.eval(_WITHOUT_LIBRARIES)(_as_lua(lua, manifest), source)
-    return str(found["status"]), str(found["message"])
+    return _from_lua(lua.eval(_WITHOUT_LIBRARIES)(_as_lua(lua, manifest), source))
 
 
 def flux(manifest: Object) -> str:
@@ -97,3 +102,12 @@ def _as_lua(lua: Any, value: Any) -> Any:
     if isinstance(value, list):
         return lua.table_from([_as_lua(lua, each) for each in value])
     return value
+
+
+def _from_lua(value: Any) -> Any:
+    if lua_type(value) != "table":
+        return value
+    keys = list(value)
+    if keys and keys == list(range(1, len(keys) + 1)):
+        return [_from_lua(value[key]) for key in keys]
+    return {key: _from_lua(value[key]) for key in keys}
