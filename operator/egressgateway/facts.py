@@ -135,13 +135,19 @@ class PodSelection:
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """One pod of a gateway. `address` is empty while it has none, and when it is about to end."""
+    """
+    One pod of a gateway. `address` is empty while it has none, and when it is about to end.
+
+    `sidecar`: the mesh's proxy is beside its containers; `intercepted`: their own calls pass through it.
+    """
 
     namespace: str
     name: str
     service_account: str
     ready: bool
     address: str = ""
+    sidecar: bool = False
+    intercepted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

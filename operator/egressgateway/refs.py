@@ -83,6 +83,8 @@ CHILD_RESOURCES: tuple[Resource, ...] = (
     Resource("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings"),
     Resource("networking.istio.io", "v1alpha3", "EnvoyFilter", "envoyfilters"),
     Resource("telemetry.istio.io", "v1", "Telemetry", "telemetries"),
+    Resource("apisix.apache.org", "v2", "ApisixUpstream", "apisixupstreams"),
+    Resource("apisix.apache.org", "v2", "ApisixRoute", "apisixroutes"),
 )
 """Every kind of child that the operator writes, watches and prunes."""
 

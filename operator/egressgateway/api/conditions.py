@@ -81,6 +81,8 @@ class Reason(StrEnum):
     APPLY_FAILED = "ApplyFailed"
     RESOURCE_CONFLICT = "ResourceConflict"
     PENDING = "Pending"
+    ROUTE_REJECTED = "RouteRejected"
+    ROUTE_IGNORED = "RouteIgnored"
 
     GATEWAY_NOT_READY = "GatewayNotReady"
     ROUTE_CONFLICT = "RouteConflict"
@@ -226,6 +228,16 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
         ),
         Reason.RESOURCE_CONFLICT: _fails(
             _PROGRAMMED, Actor.AUTHOR, "Delete or rename the object that the message names, or rename this one."
+        ),
+        Reason.ROUTE_REJECTED: _fails(
+            _PROGRAMMED,
+            Actor.ADMIN,
+            "Read the words of the gateway's own controller in the message; APISIX's log may have more.",
+        ),
+        Reason.ROUTE_IGNORED: _fails(
+            _PROGRAMMED,
+            Actor.ADMIN,
+            "Run a controller for the class's ingressClassName, or correct that; without its answer nobody is steered.",
         ),
         Reason.PENDING: ReasonEntry(
             (*OBJECT_CONDITIONS, ConditionType.STEERED, ConditionType.REACHABLE),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field
 
@@ -20,6 +20,9 @@ class Provider(StrEnum):
 
     ISTIO = "Istio"
     APISIX = "APISIX"
+
+
+DEFAULT_INGRESS_CLASS: Final = "apisix"
 
 
 class SharedPorts(ApiModel):
@@ -258,3 +261,15 @@ class EgressGatewayClassSpec(ApiModel):
             reason="FieldValueForbidden",
         ),
     )
+
+    @property
+    def data_plane(self) -> Provider:
+        """The provider, be it named or not."""
+        return self.provider or Provider.ISTIO
+
+    @property
+    def ingress_class(self) -> str:
+        """Ingress class of the class's APISIX; empty with another provider."""
+        if self.provider is not Provider.APISIX:
+            return ""
+        return (self.apisix and self.apisix.ingress_class_name) or DEFAULT_INGRESS_CLASS

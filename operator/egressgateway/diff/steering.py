@@ -4,6 +4,7 @@ Which changes may be made now: make before break (notes "istio-recipes" §9).
 * Clients are sent a new way only when a pod can serve it and istiod has pushed the gateway's side of it.
 * A ServiceEntry and the VirtualServices of its hosts change in one burst: ServiceEntry alone is a direct way past the
   gateway, VirtualService alone is a 503.
+* Where the gateway has a controller of its own, clients also wait for its word that it took the routes.
 * What the gateway's side loses goes only after the clients were told and istiod has pushed that.
 """
 
@@ -18,6 +19,7 @@ from egressgateway.facts import Facts
 from egressgateway.plan.ir import Stage
 from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, ways_in_use, ways_of
 from egressgateway.plan.site import workload_of
+from egressgateway.plan.verdicts import Word, verdicts
 from egressgateway.refs import Manifest, ObjectRef
 
 
@@ -28,6 +30,7 @@ class Hold(StrEnum):
     NAME_TAKEN = "an object that it relies on has a name that is taken"
     PUSH = "the mesh is being told of the gateway"
     DRAIN = "the mesh is being told that clients have left"
+    NOT_TAKEN = "the gateway's own controller has not taken its routes"
 
 
 Burst = tuple[Write | Delete, ...]
@@ -103,7 +106,14 @@ def _hold_of(burst: Burst, changes: ChangeSet, facts: Facts, *, written: frozens
         return Hold.GATEWAY_NOT_READY
     if relies_on(burst, written) or not facts.gateway_settled:
         return Hold.PUSH
-    return None
+    return None if _is_taken(burst, changes, facts) else Hold.NOT_TAKEN
+
+
+def _is_taken(burst: Burst, changes: ChangeSet, facts: Facts) -> bool:
+    """Whether nothing of the gateway's side of the burst's parts waits for a controller, or was refused by one."""
+    parts = parts_of(burst)
+    relied = [ref for ref in changes.in_sync if ref in facts.live and part_of(facts.live[ref]) in parts]
+    return all(verdict.word is Word.TAKEN for verdict in verdicts(facts, relied))
 
 
 def _opens_a_way(burst: Iterable[Write | Delete], live: Mapping[ObjectRef, Manifest]) -> bool:

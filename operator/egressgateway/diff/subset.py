@@ -25,6 +25,8 @@ EXACT_KINDS: Final = frozenset(
         "PodDisruptionBudget",
         "EnvoyFilter",
         "Telemetry",
+        "ApisixUpstream",
+        "ApisixRoute",
         "Role",
         "RoleBinding",
     }

@@ -17,6 +17,7 @@ from egressgateway.engine.references import ReferenceCache
 from egressgateway.engine.routes import ROUTE_KINDS, Routes, keep_needed
 from egressgateway.engine.wants import NOTHING, claimed_by, key_of, stakes_of, wants_of
 from egressgateway.plan.claims import mappings_in, texts_of
+from egressgateway.plan.verdicts import answers
 from egressgateway.refs import CHILD_RESOURCES, Key, Manifest, ObjectRef
 from egressgateway.settings import MeshSettings
 
@@ -160,8 +161,8 @@ def _says(class_: Manifest) -> tuple[Any, Any]:
 
 def _looks(child: Manifest) -> tuple[Any, ...]:
     """
-    What a reconcile looks at: everything but the status, of which only a Deployment's pods and a Service's
-    addresses matter.
+    What a reconcile looks at: everything but the status, of which only a Deployment's pods, a Service's addresses and
+    what a controller of others says of its objects matter.
 
     Istiod and controllers write more status than all else together.
     """
@@ -172,6 +173,7 @@ def _looks(child: Manifest) -> tuple[Any, ...]:
         {name: value for name, value in child.items() if name not in ("metadata", "status")},
         _pods_of(status) if child.get("kind") == "Deployment" else None,
         status.get("loadBalancer") if child.get("kind") == "Service" else None,
+        answers(child),
     )
 
 

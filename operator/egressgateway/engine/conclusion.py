@@ -95,6 +95,8 @@ def _at_rest(done: Pass, foreign: Set[ObjectRef], moment: timedelta | None) -> O
         return Waiting("RepairBackOff", min(moment or wait, wait))
     if Hold.GATEWAY_NOT_READY in done.steps.held.values():
         return Waiting("GatewayNotReady", moment)
+    if Hold.NOT_TAKEN in done.steps.held.values():
+        return Waiting("NotTaken", moment)
     return Done(moment)
 
 

@@ -19,6 +19,10 @@ Wanted = ObjectRef | PodSelection
 OnWanted = Callable[[Wanted], None]
 
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
+_PROXY: Final = "istio-proxy"
+_INCLUDED: Final = "traffic.sidecar.istio.io/includeOutboundIPRanges"
+_EXCLUDED: Final = "traffic.sidecar.istio.io/excludeOutboundIPRanges"
+_EVERYWHERE: Final = "0.0.0.0/0"
 
 
 class ReferenceCache:
@@ -120,18 +124,45 @@ def pods_of(manifests: Iterable[Manifest]) -> Iterable[PodFacts]:
             (manifest.get("spec") or {}).get("serviceAccountName") or "default",
             ready=conditions.get("Ready") == "True" and "deletionTimestamp" not in metadata,
             address="" if "deletionTimestamp" in metadata else status.get("podIP") or "",
+            sidecar=(sidecar := has_sidecar(manifest)),
+            intercepted=sidecar and not _goes_past(metadata.get("annotations") or {}),
         )
+
+
+def has_sidecar(pod: Manifest) -> bool:
+    """Whether the mesh's proxy runs beside the pod's containers: as one of them, or as an init container that stays."""
+    spec = pod.get("spec") or {}
+    names = {each.get("name") for field in ("containers", "initContainers") for each in spec.get(field) or ()}
+    return _PROXY in names and len(names - {"istio-init", "istio-validation"}) > 1
+
+
+def _goes_past(annotations: Mapping[str, str]) -> bool:
+    """Whether all of the pod's own calls go past its sidecar (istio.io, "Resource Annotations")."""
+    return annotations.get(_INCLUDED) == "" or _EVERYWHERE in (annotations.get(_EXCLUDED) or "").replace(" ", "").split(
+        ","
+    )
 
 
 def keep_of_pod(pod: Manifest) -> Manifest:
     """What `pods_of` reads of a pod: a hundredth of it."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     kept = ("namespace", "name", "uid", "resourceVersion", "deletionTimestamp")
+    annotations = metadata.get("annotations") or {}
+    spec = pod.get("spec") or {}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {name: metadata[name] for name in kept if name in metadata},
-        "spec": {"serviceAccountName": (pod.get("spec") or {}).get("serviceAccountName")},
+        "metadata": {
+            **{name: metadata[name] for name in kept if name in metadata},
+            "annotations": {name: annotations[name] for name in (_INCLUDED, _EXCLUDED) if name in annotations},
+        },
+        "spec": {
+            "serviceAccountName": spec.get("serviceAccountName"),
+            **{
+                field: [{"name": each.get("name")} for each in spec.get(field) or ()]
+                for field in ("containers", "initContainers")
+            },
+        },
         "status": {
             "phase": status.get("phase"),
             "podIP": status.get("podIP"),

@@ -15,8 +15,8 @@ from egressgateway.diff.changeset import is_child_of
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.judged import Judged
 from egressgateway.engine.routes import steers_of
-from egressgateway.engine.wants import contended, has_let_go, key_of, wants_of
-from egressgateway.facts import ClassFacts, Rival
+from egressgateway.engine.wants import contended, has_let_go, key_of, on_gateway_of, wants_of
+from egressgateway.facts import Claimed, ClassFacts, Rival
 from egressgateway.plan.claims import read_claims, read_since
 from egressgateway.plan.consumers import Namespaces, overlap, served_names, served_ports
 from egressgateway.plan.ir import Stage
@@ -94,7 +94,7 @@ class Rivals:
             serves=_claimed_serves(status)
             if reach is None
             else {name: served for name, served in reach.names.items() if name in wanted.names},
-            exposes=wanted.exposed,
+            exposes=self._exposes(manifest, wanted.exposed),
             tcp_ports=_among(wanted.tcp_ports, reach.tcp_ports if reach else {}),
             named_ports=_among(wanted.named_ports, reach.named_ports if reach else {}),
             live_ports=ports_of(
@@ -106,6 +106,10 @@ class Rivals:
             since=read_since(status),
             steers=steers_of(routes),
         )
+
+    def _exposes(self, manifest: Manifest, wanted: frozenset[Claimed]) -> frozenset[Claimed]:
+        class_spec = self._judged.class_of(manifest).spec
+        return frozenset(found for claimed in wanted if (found := on_gateway_of(class_spec, claimed)) is not None)
 
     def _reach(self, manifest: Manifest) -> _Reach | None:
         """Whom an object serves by its spec; None when the spec or its class cannot be read."""

@@ -12,14 +12,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.facts import Claimed
 from egressgateway.plan.claims import contended_names, entries_of, mappings_in, read_claims, read_since, texts_of
 from egressgateway.plan.names import FINALIZER
+from egressgateway.plan.references import apisix_gateway
 from egressgateway.refs import Key, Manifest
 
 _TCP: Final = "TCP"
 _IN_LINE: Final = frozenset({Reason.HOST_CONFLICT, Reason.PORT_CONFLICT, Reason.CONSUMER_NOT_ALLOWED})
 """Refusals that end when somebody else lets go, or that leave other consumers served: no reason to be left out."""
+
+
+BY_CLASS: Final = "by class"
+"""Stands for the gateway of a host that names none: the own one or the class's APISIX, which the spec does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class Wants:
 
     Attributes:
         names: hosts and aliases of destinations.
-        exposed: hosts exposed on a gateway that others may use as well.
+        exposed: hosts exposed on a gateway that others may use as well, or `BY_CLASS`.
         tcp_ports: numbers of ports on which clients speak TCP, which names no host; `named_ports` those of the others.
     """
 
@@ -128,15 +134,22 @@ def key_of(gateway: Manifest) -> Key:
     return Key(gateway["metadata"]["namespace"], gateway["metadata"]["name"])
 
 
+def on_gateway_of(class_spec: EgressGatewayClassSpec | None, claimed: Claimed) -> Claimed | None:
+    """What is exposed `BY_CLASS`, once the class is known; None on an own gateway, which nobody else uses."""
+    if claimed.gateway != BY_CLASS:
+        return claimed
+    gateway = apisix_gateway(class_spec)
+    return Claimed(claimed.host, gateway) if gateway else None
+
+
 def _exposed(gateway: Manifest, entries: Iterable[Mapping[str, Any]]) -> frozenset[Claimed]:
-    """Only what is attached to a Gateway of others: on the own gateway nobody else can expose anything."""
     own = gateway["metadata"]["namespace"]
-    return frozenset(
-        Claimed(host, f"{ref.get('namespace') or own}/{ref['name']}")
-        for entry in entries
-        if isinstance(ref := entry.get("gatewayRef"), dict) and ref.get("name")
-        for host in texts_of(entry, "hosts")
-    )
+    return frozenset(Claimed(host, _gateway_of(entry, own)) for entry in entries for host in texts_of(entry, "hosts"))
+
+
+def _gateway_of(entry: Mapping[str, Any], own: str) -> str:
+    ref = entry.get("gatewayRef")
+    return f"{ref.get('namespace') or own}/{ref['name']}" if isinstance(ref, dict) and ref.get("name") else BY_CLASS
 
 
 def _ports(destinations: Iterable[Mapping[str, Any]], *, tcp: bool) -> frozenset[int]:

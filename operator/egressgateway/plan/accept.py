@@ -15,10 +15,12 @@ from typing import Final
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.destination import Destination
 from egressgateway.api.expose import ExposedHost
-from egressgateway.api.gateway_class import EgressGatewayClassSpec
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, Provider
 from egressgateway.api.scalars import format_instant
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.facts import Claimed, Facts
+from egressgateway.plan.apisix.limits import barred_message, barred_namespaces
+from egressgateway.plan.apisix.limits import notices as provider_notices
 from egressgateway.plan.claims import Claims, Stakes, read_claims, resolve_claims
 from egressgateway.plan.conflicts import (
     exposed_conflicts,
@@ -31,7 +33,7 @@ from egressgateway.plan.conflicts import (
 from egressgateway.plan.consumers import Consumers, consumers_of, overlap, union, without
 from egressgateway.plan.findings import Consequence, Finding, Notice, exposed_part
 from egressgateway.plan.guards import guard_consumers, guard_destination, guard_exposed, guard_object
-from egressgateway.plan.references import gateway_ref
+from egressgateway.plan.references import exposed_on
 from egressgateway.plan.resolve import (
     next_certificate_end,
     resolve_class,
@@ -47,10 +49,13 @@ from egressgateway.plan.unsupported import (
     unsupported_in_exposed,
     unsupported_in_spec,
 )
-from egressgateway.refs import ObjectRef
+from egressgateway.plan.verdicts import next_verdict_due
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 _RESOLVED: Final = ConditionType.RESOLVED_REFS
+_APISIX_KINDS: Final = frozenset({"ApisixRoute", "ApisixUpstream"})
+_CLIENTS_KINDS: Final = frozenset({"ServiceEntry", "VirtualService", "DestinationRule"})
+"""What sends clients to a gateway of any provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,13 +200,21 @@ def _injection_is_enabled(facts: Facts) -> Iterator[Finding]:
 
 
 def _kinds_are_served(facts: Facts) -> Iterator[Finding]:
-    if facts.unserved:
-        kinds = ", ".join(sorted(facts.unserved))
-        yield Finding(
-            _RESOLVED,
-            Reason.PROVIDER_UNAVAILABLE,
-            f"the API server does not serve {kinds}: install Istio (its CRDs); this heals by itself",
-        )
+    class_spec = facts.class_.spec
+    of_apisix = facts.unserved & _APISIX_KINDS
+    of_mesh = facts.unserved - _APISIX_KINDS
+    if class_spec is None or class_spec.data_plane is Provider.ISTIO:
+        of_apisix = frozenset()
+    else:
+        of_mesh &= _CLIENTS_KINDS if facts.gateway.spec and facts.gateway.spec.destinations else frozenset()
+    for kinds, what in ((of_mesh, "Istio"), (of_apisix, "APISIX's ingress controller")):
+        if kinds:
+            yield Finding(
+                _RESOLVED,
+                Reason.PROVIDER_UNAVAILABLE,
+                f"{facts.class_}: the API server does not serve {', '.join(sorted(kinds))}; install {what} (its CRDs), "
+                "this heals by itself",
+            )
 
 
 _OBJECT_CHECKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
@@ -224,8 +237,9 @@ class _Judge:
     class_spec: EgressGatewayClassSpec
 
     def accept(self) -> Acceptance:
-        consumers = consumers_of(self.facts.key, self.spec, self.class_spec, self.facts.namespaces)
-        findings = [*self._own_findings(consumers), *self._port_findings(consumers)]
+        asked = consumers_of(self.facts.key, self.spec, self.class_spec, self.facts.namespaces)
+        consumers = asked.less(barred_namespaces(self.facts), self.facts.namespaces)
+        findings = [*self._own_findings(consumers), *self._barred(asked, consumers), *self._port_findings(consumers)]
         claims = resolve_claims(self.facts, self._stakes(findings, consumers))
         served = {
             destination.name: without(
@@ -242,7 +256,7 @@ class _Judge:
             exposed=tuple(exposed for exposed in self.spec.expose if exposed_part(exposed.name) not in out),
             consumers=served,
             kept=frozenset(part for part in out if _keeps(findings, part)) - self._outlived(consumers),
-            notices=tuple(self._notices()),
+            notices=(*self._notices(), *provider_notices(self.facts, self.spec, asked)),
             next_look=self._next_look(),
         )
 
@@ -267,6 +281,15 @@ class _Judge:
         for index, exposed in enumerate(self.spec.expose):
             yield from self._exposed(exposed, f"spec.expose[{index}]")
         yield from exposed_port_conflicts(self.spec)
+
+    def _barred(self, asked: Consumers, consumers: Consumers) -> Iterator[Finding]:
+        """Namespaces that somebody named and that this gateway cannot serve; the others are served."""
+        barred = barred_namespaces(self.facts)
+        for destination in self.spec.destinations:
+            if barred & asked.served[destination.name]:
+                message = f"spec.access.from: {barred_message(self.facts)}"
+                partial = bool(consumers.served[destination.name])
+                yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message, destination.name, partial)
 
     def _destination(self, destination: Destination, where: str, consumers: Consumers) -> Iterator[Finding]:
         expires = destination.expires_at
@@ -303,10 +326,10 @@ class _Judge:
                 elif _keeps(findings, destination.name) and name in steered:
                     serves[name] = steered[name]
         exposes = frozenset(
-            Claimed(host, _gateway_name(reference))
+            Claimed(host, gateway)
             for exposed in self.spec.expose
             if (exposed_part(exposed.name) not in out or _keeps(findings, exposed_part(exposed.name)))
-            and (reference := gateway_ref(self.facts, exposed)) is not None
+            and (gateway := exposed_on(self.facts, exposed))
             for host in exposed.hosts
         )
         return Stakes(serves, exposes, steered)
@@ -322,9 +345,9 @@ class _Judge:
                 found += host_conflicts(claims, destination, where, left)
                 found += route_conflicts(self.facts, destination, where, left)
         for index, exposed in enumerate(self.spec.expose):
-            reference = gateway_ref(self.facts, exposed)
-            if reference is not None and exposed_part(exposed.name) not in out:
-                found += exposed_conflicts(claims, exposed, _gateway_name(reference), f"spec.expose[{index}]")
+            gateway = exposed_on(self.facts, exposed)
+            if gateway and exposed_part(exposed.name) not in out:
+                found += exposed_conflicts(claims, exposed, gateway, f"spec.expose[{index}]")
         out |= _taken_out(found)
         for index, exposed in enumerate(self.spec.expose):
             behind = exposed.backend.destination
@@ -355,12 +378,11 @@ class _Judge:
     def _next_look(self) -> datetime | None:
         moments = [found.expires_at for found in self.spec.destinations if found.expires_at]
         certificate = next_certificate_end(self.facts)
-        later = [moment for moment in (*moments, certificate) if moment is not None and moment > self.facts.now]
+        silence = next_verdict_due(self.facts)
+        later = [
+            moment for moment in (*moments, certificate, silence) if moment is not None and moment > self.facts.now
+        ]
         return min(later, default=None)
-
-
-def _gateway_name(reference: ObjectRef) -> str:
-    return f"{reference.namespace}/{reference.name}"
 
 
 def _taken_out(findings: Iterable[Finding]) -> frozenset[str]:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, Provider
 from egressgateway.facts import Facts
 from egressgateway.plan.accept import Acceptance
+from egressgateway.plan.apisix.provider import plan_apisix
 from egressgateway.plan.ir import Plan
 from egressgateway.plan.istio.provider import plan_istio, plan_kept
 from egressgateway.plan.retain import live_clients, part_of
+
+_PROVIDERS: Final[Mapping[Provider, Callable[[Facts, Acceptance], Plan]]] = {
+    Provider.ISTIO: plan_istio,
+    Provider.APISIX: plan_apisix,
+}
 
 
 def build_plan(facts: Facts, acceptance: Acceptance) -> Plan:
@@ -21,7 +31,8 @@ def build_plan(facts: Facts, acceptance: Acceptance) -> Plan:
         return plan_kept(facts)
     if not acceptance.served and not acceptance.exposed and not acceptance.kept & _running(facts):
         return Plan()
-    return plan_istio(facts, acceptance)
+    class_spec = facts.class_.spec or EgressGatewayClassSpec()
+    return _PROVIDERS[class_spec.data_plane](facts, acceptance)
 
 
 def _running(facts: Facts) -> frozenset[str]:

@@ -8,7 +8,7 @@ consent; one that the class does not allow is left out and reported, the others 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from egressgateway.api.access import AccessEntry
 from egressgateway.api.destination import Protocol
@@ -38,6 +38,12 @@ class Consumers:
     def all(self) -> frozenset[str]:
         """Every namespace that some destination serves."""
         return union(self.served.values())
+
+    def less(self, barred: frozenset[str], namespaces: Namespaces) -> Consumers:
+        """The same without some namespaces that cannot be served at all."""
+        if not barred:
+            return self
+        return replace(self, served={name: without(found, barred, namespaces) for name, found in self.served.items()})
 
 
 def consumers_of(

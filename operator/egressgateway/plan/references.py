@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from egressgateway.api.expose import ExposedHost
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, Provider
 from egressgateway.api.scalars import is_label
 from egressgateway.facts import Facts, PodSelection
 from egressgateway.plan.names import selector_labels
@@ -29,6 +30,29 @@ def gateway_ref(facts: Facts, exposed: ExposedHost) -> ObjectRef | None:
     if exposed.gateway_ref is None:
         return None
     return ObjectRef("Gateway", exposed.gateway_ref.namespace or facts.key.namespace, exposed.gateway_ref.name)
+
+
+def exposed_on(facts: Facts, exposed: ExposedHost) -> str:
+    """
+    Gateway that an exposed host has in common with other objects, as claims name it; empty for the object's own.
+
+    On APISIX it is the ingress class: every controller that serves it has all of its routes, by whichever Service
+    requests come. No namespace is called like that, so that none of Istio's Gateways is.
+    """
+    reference = gateway_ref(facts, exposed)
+    if reference is not None:
+        return f"{reference.namespace}/{reference.name}"
+    return apisix_gateway(facts.class_.spec)
+
+
+def apisix_gateway(class_spec: EgressGatewayClassSpec | None) -> str:
+    """What hosts are exposed on with a class of provider APISIX; empty with another."""
+    return f"IngressClass/{class_spec.ingress_class}" if class_spec and class_spec.ingress_class else ""
+
+
+def reads_own_secrets(class_spec: EgressGatewayClassSpec | None) -> bool:
+    """Whether Secrets of the object's namespace reach the gateway: by its pods' rights, or by APISIX's controller."""
+    return class_spec is None or class_spec.shared is None or class_spec.data_plane is Provider.APISIX
 
 
 def shared_service(facts: Facts) -> ObjectRef | None:
@@ -73,7 +97,7 @@ def _wanted(facts: Facts) -> Iterator[ObjectRef]:
         yield shared
     if spec is None:
         return
-    for destination in spec.destinations if shared is None else ():
+    for destination in spec.destinations if reads_own_secrets(facts.class_.spec) else ():
         for port in destination.ports:
             if port.tls is not None and port.tls.credential_name is not None:
                 yield ObjectRef("Secret", namespace, port.tls.credential_name)

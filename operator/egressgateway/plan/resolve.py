@@ -23,6 +23,7 @@ from egressgateway.plan.references import (
     CA_SUFFIX,
     gateway_ref,
     ingress_pods,
+    reads_own_secrets,
     shared_service,
     wanted_pods,
     wanted_references,
@@ -68,13 +69,16 @@ def resolve_class(facts: Facts, class_spec: EgressGatewayClassSpec) -> Iterator[
 
 def resolve_destination(facts: Facts, destination: Destination, field: str) -> Iterator[Finding]:
     """Secrets of the ports that the gateway opens TLS on."""
-    if not site_of(facts).dedicated:
+    if not reads_own_secrets(facts.class_.spec):
         return
+    # What APISIX cannot verify needs no CA; that it is not verified is told elsewhere.
+    verifies = site_of(facts).dedicated
     for index, port in enumerate(destination.ports):
         if port.tls is None or port.tls.credential_name is None:
             continue
         where = f"{field}.ports[{index}].tls.credentialName"
-        flaw = _client_secret_flaw(facts, port.tls.credential_name, mutual=port.tls.mode is TlsMode.MUTUAL)
+        name, mutual = port.tls.credential_name, port.tls.mode is TlsMode.MUTUAL
+        flaw = _client_secret_flaw(facts, name, mutual=mutual) if verifies else _pair_flaw(facts, name)
         if flaw is not None:
             yield Finding(_RESOLVED, flaw.reason, f"{where}: {flaw.message}", destination.name)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, SharedGateway
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, Provider, SharedGateway
 from egressgateway.facts import Facts, PodFacts, WorkloadFacts
 from egressgateway.plan.names import selector_labels, short_hash, workload_name
 from egressgateway.plan.references import shared_pods, shared_service
@@ -43,6 +43,7 @@ class Site:
         hop_port: of the Service, for everything under mutual TLS; `listen_port` the one in the pod behind it, None
             where a Service names it.
         plain_port: of the Service, for requests without.
+        upgrade_policy: whether sidecars speak HTTP/2 on the hop whatever their clients do, in Istio's words.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Site:
     hop_port: int = LISTENER_PORT
     plain_port: int = PLAIN_PORT
     listen_port: int | None = LISTENER_PORT
+    upgrade_policy: str = "UPGRADE"
 
     @property
     def export_to(self) -> list[str]:
@@ -108,9 +110,17 @@ def _shared(facts: Facts, shared: SharedGateway, *, strict: bool) -> Site:
     selection = shared_pods(facts)
     pods = facts.references.pods.get(selection, ()) if selection else ()
     # The owner is part of it: Istio joins the rules of several objects for one Service, and the older subset wins.
-    id_ = short_hash(*facts.key, shared.namespace, shared.service, "strict" if strict else "plain")
+    mode = "strict" if strict else "plain"
+    id_ = short_hash(*facts.key, shared.namespace, shared.service, mode)
     ports = shared.ports
+    http_port = (ports.http if ports else None) or _DEFAULT_HTTP
     tls_port = (ports.tls if ports else None) or _DEFAULT_TLS
+    is_apisix = facts.class_.spec is not None and facts.class_.spec.data_plane is Provider.APISIX
+    if is_apisix:
+        # A sidecar in front of APISIX ends the mutual TLS, so requests are plain where APISIX listens. The object's
+        # uid is part of it, because it is of what requests are marked with: another mark is another way.
+        id_ = short_hash(*facts.key, facts.gateway.uid, shared.namespace, shared.service, mode, Provider.APISIX)
+        tls_port = http_port
     return Site(
         id=id_,
         namespace=shared.namespace,
@@ -122,8 +132,10 @@ def _shared(facts: Facts, shared: SharedGateway, *, strict: bool) -> Site:
         dedicated=False,
         strict=strict,
         hop_port=tls_port,
-        plain_port=(ports.http if ports else None) or _DEFAULT_HTTP,
+        plain_port=http_port,
         listen_port=_target_port(facts, tls_port),
+        # Whether APISIX takes HTTP/2 on its plain port is its installation's, and cannot be seen.
+        upgrade_policy="DO_NOT_UPGRADE" if is_apisix else "UPGRADE",
     )
 
 

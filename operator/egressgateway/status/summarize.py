@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from egressgateway.api.conditions import ConditionType, Reason, stalls
 from egressgateway.api.expose import ExposedHost
-from egressgateway.api.gateway_class import Provider
 from egressgateway.api.scalars import format_instant
 from egressgateway.diff.steering import Hold
 from egressgateway.facts import Facts, Reached
@@ -21,8 +20,10 @@ from egressgateway.plan.accept import Acceptance
 from egressgateway.plan.claims import Claim
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.ir import Plan, Stage
+from egressgateway.plan.references import shared_service
 from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, targets_of, ways_of
 from egressgateway.plan.site import site_of, workload_of
+from egressgateway.plan.verdicts import PATIENCE, Word, verdicts
 from egressgateway.plan.workload import desired_replicas, effective_settings, exposed_service_name
 from egressgateway.refs import CHILD_BY_KIND, Manifest, ObjectRef
 
@@ -102,7 +103,7 @@ class _View:
         clients = {child.ref for child in children if child.part == part and child.stage is Stage.CLIENTS}
         return (
             *self._judged(part),
-            _programmed([child.ref for child in children], self.observed),
+            _programmed(self.facts, [child.ref for child in children], self.observed),
             self._conflicting(part) or self._moving(part, clients) or self._steered(clients),
             *self._reached(part),
         )
@@ -118,7 +119,7 @@ class _View:
         needs_pods = entry.gateway_ref is None or entry.backend.destination is not None
         return (
             *self._judged(part),
-            _programmed(own | (shared if needs_pods else set()), self.observed),
+            _programmed(self.facts, own | (shared if needs_pods else set()), self.observed),
             _steered(self.facts, stands, hold) if needs_pods or not stands else _succeeded(ConditionType.STEERED),
         )
 
@@ -176,7 +177,7 @@ def _judged(type_: ConditionType, findings: Sequence[Finding]) -> Condition:
     return Condition(type_, "False", own[0].reason, _joined(finding.message for finding in own))
 
 
-def _programmed(refs: Iterable[ObjectRef], observed: Observed) -> Condition:
+def _programmed(facts: Facts, refs: Iterable[ObjectRef], observed: Observed) -> Condition:
     wanted = sorted(refs)
     foreign = [ref for ref in wanted if ref in observed.foreign]
     failed = [ref for ref in wanted if ref in observed.failures]
@@ -185,10 +186,31 @@ def _programmed(refs: Iterable[ObjectRef], observed: Observed) -> Condition:
         return Condition(ConditionType.PROGRAMMED, "False", Reason.RESOURCE_CONFLICT, message)
     if failed:
         return Condition(ConditionType.PROGRAMMED, "False", Reason.APPLY_FAILED, observed.failures[failed[0]])
-    if any(ref in observed.missing for ref in wanted):
+    # What waits for a controller's word alone is told with that.
+    if any(ref in observed.missing and observed.held.get(ref) is not Hold.NOT_TAKEN for ref in wanted):
         why = next((f": {observed.unanswered[ref]}" for ref in wanted if ref in observed.unanswered), "")
         return Condition(ConditionType.PROGRAMMED, "False", Reason.PENDING, f"not every object is in place yet{why}")
-    return _succeeded(ConditionType.PROGRAMMED)
+    return _by_verdict(facts, wanted) or _succeeded(ConditionType.PROGRAMMED)
+
+
+def _by_verdict(facts: Facts, refs: Iterable[ObjectRef]) -> Condition | None:
+    """What stands against objects that are in place: their own controller refuses one, or has not taken it."""
+    open_ = [verdict for verdict in verdicts(facts, refs) if verdict.word is not Word.TAKEN]
+    if not open_:
+        return None
+    first = open_[0]
+    if first.word is Word.REFUSED:
+        reason, message = Reason.ROUTE_REJECTED, f"APISIX's ingress controller refuses {first.ref}: {first.message}"
+    elif any(verdict.overdue for verdict in open_):
+        class_name = facts.class_.spec.ingress_class if facts.class_.spec is not None else ""
+        reason = Reason.ROUTE_IGNORED
+        message = (
+            f"no controller says anything of {first.ref}, for {PATIENCE.seconds} seconds and more; is there an "
+            f"IngressClass {class_name!r}, and does APISIX's ingress controller run and serve it?"
+        )
+    else:
+        reason, message = Reason.PENDING, f"APISIX's ingress controller has not taken {first.ref} yet"
+    return Condition(ConditionType.PROGRAMMED, "False", reason, message)
 
 
 def _kept_programmed(running: bool) -> Condition:
@@ -318,7 +340,7 @@ def _fields(facts: Facts, acceptance: Acceptance, plan: Plan, parts: Sequence[Pa
     hosts = hosts or sorted({host for found in (spec.expose if spec else ()) for host in found.hosts})
     fields: dict[str, Any] = {
         "className": facts.class_.name or None,
-        "provider": str(facts.class_.spec.provider or Provider.ISTIO) if facts.class_.spec is not None else None,
+        "provider": str(facts.class_.spec.data_plane) if facts.class_.spec is not None else None,
         "summary": {"destinations": f"{serving}/{len(counted)}", "hosts": _shortened(hosts)},
         "claims": [_claim(claim) for claim in acceptance.claims.held],
         "consumers": _consumers(acceptance),
@@ -365,13 +387,20 @@ def _addresses(facts: Facts, acceptance: Acceptance) -> list[dict[str, str]]:
     """Where the exposed ports are reached: at the load balancer, else inside of the cluster."""
     if not any(entry.gateway_ref is None for entry in acceptance.exposed):
         return []
-    ref = ObjectRef("Service", facts.key.namespace, exposed_service_name(facts.key))
-    service: Manifest = facts.live.get(ref, {})
+    service = _exposed_service(facts)
     spec, status = service.get("spec") or {}, service.get("status") or {}
     balanced = (status.get("loadBalancer") or {}).get("ingress") or ()
     if spec.get("type") == "LoadBalancer":
         return [_address(entry) for entry in balanced if entry.get("ip") or entry.get("hostname")]
     return [_address({"ip": spec["clusterIP"]})] if spec.get("clusterIP") not in (None, "", "None") else []
+
+
+def _exposed_service(facts: Facts) -> Manifest:
+    """The Service of the exposed ports: the object's own, or that of the class's APISIX."""
+    shared = shared_service(facts)
+    if shared is not None:
+        return facts.references.objects.get(shared) or {}
+    return facts.live.get(ObjectRef("Service", facts.key.namespace, exposed_service_name(facts.key)), {})
 
 
 def _address(entry: Mapping[str, Any]) -> dict[str, str]:

@@ -122,4 +122,29 @@ def test_kept_of_a_pod_is_enough() -> None:
         kept = keep_of_pod(each)
         assert list(pods_of([kept])) == list(pods_of([each]))
         assert keep_of_pod(kept) == kept
-        assert "containers" not in kept["spec"]
+        assert set(kept["spec"]) == {"serviceAccountName", "containers", "initContainers"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "annotations", "expected"),
+    [
+        ({"containers": ["app"]}, {}, (False, False)),
+        ({"containers": ["app", "istio-proxy"]}, {}, (True, True)),
+        ({"containers": ["app"], "initContainers": ["istio-init", "istio-proxy"]}, {}, (True, True)),
+        ({"containers": ["istio-proxy"]}, {}, (False, False)),
+        ({"containers": ["app", "istio-proxy"]}, {"includeOutboundIPRanges": ""}, (True, False)),
+        ({"containers": ["app", "istio-proxy"]}, {"includeOutboundIPRanges": "10.0.0.0/8"}, (True, True)),
+        ({"containers": ["app", "istio-proxy"]}, {"excludeOutboundIPRanges": "10.0.0.0/8, 0.0.0.0/0"}, (True, False)),
+    ],
+    ids=["plain", "sidecar", "native sidecar", "gateway", "nothing included", "some included", "all excluded"],
+)
+def test_sidecar_of_a_pod_and_what_passes_it_are_seen(
+    spec: dict[str, list[str]], annotations: dict[str, str], expected: tuple[bool, bool]
+) -> None:
+    """By the pod itself, and by what is kept of it alike; a gateway's own proxy stands beside nothing."""
+    found = pod("a")
+    found["spec"] |= {field: [{"name": name, "image": "x"} for name in names] for field, names in spec.items()}
+    found["metadata"]["annotations"] = {f"traffic.sidecar.istio.io/{name}": each for name, each in annotations.items()}
+    for each in (found, keep_of_pod(found)):
+        [facts] = pods_of([each])
+        assert (facts.sidecar, facts.intercepted) == expected

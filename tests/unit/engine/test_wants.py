@@ -6,9 +6,19 @@ from typing import Any
 
 import pytest
 
-from egressgateway.engine.wants import Stakes, Wants, claimed_by, contended, stakes_of, wants_of
+from egressgateway.engine.wants import (
+    BY_CLASS,
+    Stakes,
+    Wants,
+    claimed_by,
+    contended,
+    on_gateway_of,
+    stakes_of,
+    wants_of,
+)
 from egressgateway.facts import Claimed
 from egressgateway.refs import Manifest
+from unit.plan.world import class_of
 
 DATABASE = {"name": "db", "hosts": ["db.example.com"], "ports": [{"port": 5432, "protocol": "TCP"}]}
 WEB = {
@@ -35,16 +45,33 @@ def refused(reason: str, *, list_name: str = "destinations", part: str = "db", g
 
 ALL = Wants(
     frozenset({"a.example.com", "b.example.com", "db.example.com"}),
-    frozenset({Claimed("shop.example.com", "shop/public"), Claimed("far.example.com", "ingress/public")}),
+    frozenset(
+        {
+            Claimed("shop.example.com", "shop/public"),
+            Claimed("far.example.com", "ingress/public"),
+            Claimed("own.example.com", BY_CLASS),
+        }
+    ),
     frozenset({5432}),
     frozenset({80}),
 )
 
 
 def test_wants_are_names_exposed_names_and_tcp_ports() -> None:
-    """What is exposed on the own gateway nobody else can want."""
+    """Of what names no gateway only the class tells whether others can want it, too."""
     assert wants_of(gateway()) == ALL
     assert contended(gateway()) == ALL
+
+
+def test_hosts_without_a_gateway_meet_on_the_ingress_class_of_their_class() -> None:
+    """On an own gateway they meet nobody; what names a gateway is there whatever the class."""
+    own, named = Claimed("own.example.com", BY_CLASS), Claimed("shop.example.com", "shop/public")
+    shared = {"namespace": "edge", "service": "apisix", "selector": {"app": "apisix"}}
+    apisix = class_of(provider="APISIX", shared=shared, apisix={"ingressClassName": "public"})
+    assert on_gateway_of(apisix, own) == Claimed("own.example.com", "IngressClass/public")
+    assert on_gateway_of(class_of(), own) is None
+    assert on_gateway_of(None, own) is None
+    assert on_gateway_of(apisix, named) == named
 
 
 def test_broken_object_has_its_place() -> None:
@@ -70,7 +97,7 @@ def test_refused_destination_contends_for_nothing(reason: str) -> None:
 def test_refused_entry_of_expose_contends_for_nothing() -> None:
     """Likewise on a shared gateway."""
     found = contended(gateway(refused("GatewayNotAllowed", list_name="expose", part="far")))
-    assert found.exposed == {Claimed("shop.example.com", "shop/public")}
+    assert found.exposed == ALL.exposed - {Claimed("far.example.com", "ingress/public")}
     assert found.names == ALL.names
 
 

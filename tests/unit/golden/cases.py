@@ -85,6 +85,8 @@ class Case:
     workload: WorkloadFacts = SERVING
     settled: Settled = Settled()
     reached: dict[str, Reached] = field(default_factory=dict)
+    unserved: frozenset[str] = frozenset()
+    """Kinds whose CRD is missing."""
     now: datetime = CREATED
     settings: MeshSettings = field(default_factory=MeshSettings)
     shown: tuple[str, ...] | None = None
@@ -136,6 +138,7 @@ def parse_case(text: str) -> Case:
         workload=WorkloadFacts(**raw["workload"]) if "workload" in raw else SERVING,
         settled=Settled(**raw.get("settled", {})),
         reached={name: _reached(entry) for name, entry in raw.get("reached", {}).items()},
+        unserved=frozenset(raw.get("unserved", ())),
         now=parse_instant(raw.get("now", "2026-01-01T00:00:00Z")),
         settings=MeshSettings(**raw.get("settings", {})),
         shown=tuple(raw["show"]) if "show" in raw else None,
@@ -154,6 +157,7 @@ _KEYS = {
     "workload",
     "settled",
     "reached",
+    "unserved",
     "now",
     "settings",
     "show",
@@ -230,6 +234,7 @@ def _facts(case: Case) -> Facts:
         live=_live_objects(case.live) if case.live else {},
         workload=case.workload,
         reached=case.reached,
+        unserved=case.unserved,
         gateway_settled=case.settled.gateway,
         clients_settled=case.settled.clients,
     )

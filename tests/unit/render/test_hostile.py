@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from egressgateway.api.gateway_class import Provider
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.api.validation import parse_spec
 from egressgateway.facts import Facts
@@ -254,19 +255,44 @@ def test_labels_of_tools_and_meshes_are_refused_or_go_to_the_pods_alone(field: s
 @pytest.mark.parametrize("value", HEADERS)
 def test_a_header_value_is_never_a_variable_of_envoy(value: str) -> None:
     """Every `%` comes out twice, which Envoy reads as one; line breaks are refused."""
-    subject = next(found for found in subjects() if "requestHeaders" in str(found.spec))
+    documents = _with_header(Provider.ISTIO, value)
+    if documents is None:
+        assert "\n" in value
+        return
+    [routed] = {
+        route["headers"]["request"]["set"]["x-a"] for document in documents for route in _routes_that_set(document)
+    }
+    assert routed == value.replace("%", "%%")
+
+
+@pytest.mark.parametrize("value", [*HEADERS, "$remote_addr", "${http_cookie}", "a $1"])
+def test_a_header_value_is_never_a_variable_of_apisix(value: str) -> None:
+    """It comes out as it is, and what APISIX would read as a variable is refused."""
+    documents = _with_header(Provider.APISIX, value)
+    if documents is None:
+        assert "\n" in value
+        return
+    routes = [found for found in documents if found["kind"] == "ApisixRoute"]
+    headers = [rule["plugins"][0]["config"]["headers"] for found in routes for rule in found["spec"]["http"]]
+    assert [found.get("set") for found in headers] == ([] if "$" in value else [{"x-a": value}])
+
+
+def _with_header(provider: Provider, value: str) -> list[Manifest] | None:
+    """What becomes of a destination that sets the header `x-a`; None where the models refuse it."""
+    subject = next(
+        found
+        for found in subjects()
+        if "requestHeaders" in str(found.spec)
+        and found.facts.class_.spec is not None
+        and found.facts.class_.spec.data_plane is provider
+    )
     spec = deepcopy(subject.spec)
     owner = next(found for found in spec["destinations"] if "requestHeaders" in found)
     owner["requestHeaders"] = {"set": [{"name": "x-a", "value": value}]}
     parsed = parse_spec(spec)
     if isinstance(parsed, tuple):
-        assert "\n" in value
-        return
-    documents = [document for _, document in judged(subject.facts, parsed)[0].values()]
-    [routed] = {
-        route["headers"]["request"]["set"]["x-a"] for document in documents for route in _routes_that_set(document)
-    }
-    assert routed == value.replace("%", "%%")
+        return None
+    return [document for _, document in judged(subject.facts, parsed)[0].values()]
 
 
 def _routes_that_set(document: Manifest) -> list[Any]:

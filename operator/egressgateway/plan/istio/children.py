@@ -1,4 +1,8 @@
-"""Children of the Istio provider: how they are named, labelled and owned."""
+"""
+Children beyond the workload: how they are named, labelled and owned, whichever provider plans them.
+
+Templates are Istio's; one of another folder is named with it.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +59,7 @@ def _child(  # noqa: PLR0913, PLR0917  (likewise)
         ref=ref,
         stage=stage,
         part=part,
-        template=f"istio/{template}.yaml.j2",
+        template=f"{template if '/' in template else f'istio/{template}'}.yaml.j2",
         values={
             **common,
             **owned,

@@ -71,7 +71,7 @@ def plan_clients(
             continue
         own = [hop for hop in hops if hop.destination == destination.name]
         exported = export_to(consumers, facts.key.namespace)
-        yield _entry(facts, site, destination, own, exported)
+        yield plan_entry(facts, site, destination, own, exported)
         for host in sorted(destination.hosts):
             yield _route(facts, site, [hop for hop in own if hop.host == host], exported)
 
@@ -107,7 +107,8 @@ def all_consumers(served: Served) -> frozenset[str]:
     return union(served.values())
 
 
-def _entry(facts: Facts, site: Site, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
+def plan_entry(facts: Facts, site: Site, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
+    """What registers a destination's names, with the gateway's Service behind them: no way leads past it."""
     ports = {hop.port: hop for hop in hops}
     values = {
         "hosts": sorted(destination.names),

@@ -76,7 +76,7 @@ def request_headers(facts: Facts, upstream: Upstream) -> dict[str, Any]:
     # Envoy reads `%` as the start of a variable of its own.
     set_ = {header.name: header.value.replace("%", "%%") for header in own.set_} if own else {}
     kept = {name.lower() for name in set_}
-    removed = [name for name in _stripped(facts) if name not in kept]
+    removed = [name for name in stripped_headers(facts) if name not in kept]
     removed += [name for name in (own.remove if own else ()) if name.lower() not in removed]
     return {"set": set_, "remove": removed}
 
@@ -106,7 +106,8 @@ def _route(facts: Facts, site: Site, upstream: Upstream) -> Child:
     return part_child(facts, "VirtualService", Stage.GATEWAY, hop.destination, within, values, "virtualservice-gateway")
 
 
-def _stripped(facts: Facts) -> Iterator[str]:
+def stripped_headers(facts: Facts) -> Iterator[str]:
+    """Headers of the mesh that external hosts may not see, as far as the object does not want them to."""
     yield from _NEVER_LEAVES
     if strips_mesh_headers(facts):
         yield from _MESH_HEADERS

@@ -1,0 +1,107 @@
+"""
+What APISIX's provider cannot do as fields and the world come together, and what its users should know.
+
+Single values are refused by the table of `capabilities`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from egressgateway.api.access import AccessEntry
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, Provider
+from egressgateway.api.spec import EgressGatewaySpec, MeshHeadersMode
+from egressgateway.facts import EVERY_NAMESPACE, Facts, PodFacts
+from egressgateway.plan.consumers import Consumers, entries_of, namespaces_of
+from egressgateway.plan.findings import Notice
+from egressgateway.plan.references import shared_pods
+from egressgateway.plan.site import site_of
+
+ADDED_HEADERS: Final = ("x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto")
+"""Headers that APISIX's nginx configuration sets on every request; no plugin takes them away again."""
+
+
+def limits_of_spec(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> Iterator[str]:
+    """
+    Conditions of `access` that would have to tell callers apart.
+
+    A route of APISIX knows methods and paths, but not whose request it is: what one namespace is granted, another
+    would be, too.
+    """
+    for destination in spec.destinations:
+        entries = list(entries_of(spec, destination.name))
+        whose = {namespaces_of(facts.key, entry, class_spec, facts.namespaces) for entry in entries}
+        if len(whose) > 1 and len({conditions_of(entry) for entry in entries}) > 1:
+            index, field = _first_conditional(spec, entries)
+            yield (
+                f"spec.access.from[{index}].{field}: not possible on {facts.class_} (provider APISIX): APISIX does not "
+                f"know who calls, so all entries for destination {destination.name} need the same methods and paths; "
+                "make them alike, or use a class with provider Istio"
+            )
+
+
+def limits_of_destination(facts: Facts, class_spec: EgressGatewayClassSpec, field: str) -> Iterator[str]:
+    """What the pods of APISIX cannot do for any destination."""
+    pods, site = gateway_pods(facts), site_of(facts)
+    if class_spec.mtls is not MtlsMode.DISABLED and pods and not all(pod.sidecar for pod in pods):
+        yield (
+            f"{field}: {facts.class_} has mtls Strict, and the pods behind Service {site.namespace}/{site.service} of "
+            "its APISIX have no mesh identity; use a class with mtls Disabled, or have their sidecars injected"
+        )
+    if facts.mesh_config.outbound_policy == "REGISTRY_ONLY" and any(pod.intercepted for pod in pods):
+        # Its sidecar would answer 502, for no host is registered with it: registered there, it would send them back.
+        yield (
+            f"{field}: the pods of {facts.class_}'s APISIX have sidecars, which let no host out that the mesh does not "
+            "know (outboundTrafficPolicy REGISTRY_ONLY); give these pods the annotation "
+            'traffic.sidecar.istio.io/includeOutboundIPRanges: "", or no sidecar'
+        )
+
+
+def conditions_of(entry: AccessEntry) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Methods and paths of an entry, in a stable order."""
+    return tuple(sorted(entry.methods)), tuple(sorted(entry.paths))
+
+
+def barred_namespaces(facts: Facts) -> frozenset[str]:
+    """
+    Namespaces whose clients cannot be sent to the gateway: its own, where its pods' own calls pass a sidecar.
+
+    That sidecar would send what leaves APISIX back to it, in a circle without end.
+    """
+    if facts.class_.spec is None or facts.class_.spec.data_plane is not Provider.APISIX:
+        return frozenset()
+    return frozenset({site_of(facts).namespace} if any(pod.intercepted for pod in gateway_pods(facts)) else ())
+
+
+def barred_message(facts: Facts) -> str:
+    """Why, and what helps."""
+    return (
+        f"clients in namespace {site_of(facts).namespace} are not sent to APISIX, which runs there with sidecars: its "
+        "own requests would come back to it; give its pods the annotation "
+        'traffic.sidecar.istio.io/includeOutboundIPRanges: "", or no sidecar'
+    )
+
+
+def notices(facts: Facts, spec: EgressGatewaySpec, consumers: Consumers) -> Iterator[Notice]:
+    """What stays as it is although one might think otherwise."""
+    class_spec = facts.class_.spec
+    if class_spec is None or class_spec.data_plane is not Provider.APISIX or not spec.destinations:
+        return
+    if spec.telemetry is None or spec.telemetry.mesh_headers is not MeshHeadersMode.KEEP:
+        yield Notice(f"external hosts see the address of the caller's pod: APISIX sets {', '.join(ADDED_HEADERS)}")
+    if EVERY_NAMESPACE in consumers.all and barred_namespaces(facts):
+        yield Notice(barred_message(facts))
+
+
+def gateway_pods(facts: Facts) -> Sequence[PodFacts]:
+    """The pods of the class's APISIX, as far as they are known."""
+    selection = shared_pods(facts)
+    return facts.references.pods.get(selection, ()) if selection else ()
+
+
+def _first_conditional(spec: EgressGatewaySpec, entries: Sequence[AccessEntry]) -> tuple[int, str]:
+    """Place of the first entry with a condition, and the field of it."""
+    conditional = next(entry for entry in entries if entry.methods or entry.paths)
+    listed = spec.access.from_ if spec.access else ()
+    return listed.index(conditional), "methods" if conditional.methods else "paths"

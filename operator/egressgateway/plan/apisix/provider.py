@@ -1,0 +1,46 @@
+"""
+Provider APISIX as a whole: objects of APISIX in the object's own namespace, and the clients' way to APISIX in the mesh.
+
+APISIX itself is the platform's. Its objects are complete, and its controller has taken them, before any client hears
+of a host; the clients' leg appears and disappears in one burst, as with Istio's gateways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from egressgateway.facts import Facts
+from egressgateway.plan.accept import Acceptance
+from egressgateway.plan.apisix.clients import plan_clients
+from egressgateway.plan.apisix.exposing import plan_exposed
+from egressgateway.plan.apisix.routes import plan_routes
+from egressgateway.plan.apisix.upstreams import plan_upstreams
+from egressgateway.plan.hops import Hop, build_hops
+from egressgateway.plan.ir import Child, Plan
+from egressgateway.plan.istio.clients import all_consumers, plan_hop, plan_narrowed
+from egressgateway.plan.istio.upstream import upstreams_of
+from egressgateway.plan.retain import Retained, retain
+from egressgateway.plan.site import Site, site_of
+
+
+def plan_apisix(facts: Facts, acceptance: Acceptance) -> Plan:
+    """Every child for what is accepted; parts that are kept stay as they are."""
+    site = site_of(facts)
+    hops = build_hops(facts.key, acceptance.served, site)
+    retained = retain(facts, hops, acceptance.kept, site)
+    children = (
+        *_plan_routing(facts, acceptance, site, hops, retained),
+        *plan_narrowed(facts, retained.narrowed),
+    )
+    return Plan(children, retained.children, draining=retained.draining)
+
+
+def _plan_routing(
+    facts: Facts, acceptance: Acceptance, site: Site, hops: tuple[Hop, ...], retained: Retained
+) -> Iterator[Child]:
+    upstreams = upstreams_of(hops, acceptance.served)
+    yield from plan_hop(facts, site, hops, all_consumers(acceptance.consumers), retained)
+    yield from plan_upstreams(facts, upstreams)
+    yield from plan_routes(facts, upstreams)
+    yield from plan_exposed(facts, acceptance.exposed, upstreams)
+    yield from plan_clients(facts, site, upstreams, acceptance.consumers)

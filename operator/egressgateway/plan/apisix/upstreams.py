@@ -1,0 +1,123 @@
+"""Where APISIX sends the requests of one (host, port), and how: an ApisixUpstream for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from egressgateway.api.destination import Destination
+from egressgateway.api.scalars import format_duration
+from egressgateway.api.tls import PortTls, TlsMode
+from egressgateway.api.traffic import LoadBalancingAlgorithm, OutlierDetection, Traffic
+from egressgateway.facts import Facts
+from egressgateway.plan.hops import Hop
+from egressgateway.plan.ir import Child, Stage
+from egressgateway.plan.istio.children import part_child
+from egressgateway.plan.istio.upstream import Upstream
+
+_SECOND: Final = timedelta(seconds=1)
+_CONNECT: Final = timedelta(seconds=10)
+"""As long as the mesh's sidecars try to connect (Istio's default)."""
+
+_UNLIMITED: Final = timedelta(hours=24)
+"""No limit, as far as APISIX knows one: left out, it is a minute."""
+
+_ALGORITHMS: Final = {
+    LoadBalancingAlgorithm.ROUND_ROBIN: "roundrobin",
+    LoadBalancingAlgorithm.LEAST_REQUEST: "least_conn",
+}
+_DEFAULT_ALGORITHM: Final = "least_conn"
+_DEFAULT_FAILURES: Final = 5
+_FAILING_CODES: Final = list(range(500, 512))
+_PROBE_INTERVAL: Final = timedelta(seconds=30)
+"""Of endpoints that were left out, and unavoidably of all: the default of `baseEjectionTime`."""
+
+
+def plan_upstreams(facts: Facts, upstreams: Sequence[Upstream]) -> Iterator[Child]:
+    """Each its own, so that one goes without a change of the others, after its clients have left."""
+    for upstream in upstreams:
+        yield part_child(
+            facts,
+            "ApisixUpstream",
+            Stage.FOUNDATION,
+            upstream.hop.destination,
+            within_of(upstream.hop),
+            _values(facts, upstream),
+            "apisix/apisixupstream",
+        )
+
+
+def within_of(hop: Hop) -> tuple[str, ...]:
+    """What tells the objects of one way from those of others; upstream and route are named alike."""
+    return ("apisix", hop.host, hop.name)
+
+
+def _values(facts: Facts, upstream: Upstream) -> dict[str, Any]:
+    traffic = upstream.destination.traffic or Traffic()
+    tls, https = upstream.port.tls, upstream.hop.originates
+    return {
+        "ingress_class": facts.class_.spec.ingress_class if facts.class_.spec else "",
+        "nodes": list(_nodes(upstream)),
+        "scheme": "https" if https else "http",
+        # A wildcard's requests bring the name along; all others have one, however they named it.
+        "host": None if upstream.hop.wildcard else upstream.hop.authority,
+        "timeout": _timeout(traffic),
+        "retries": traffic.retries.attempts if traffic.retries else None,
+        "algorithm": _algorithm(upstream.destination),
+        "checks": _checks(traffic.outlier_detection, https=https) if traffic.outlier_detection else None,
+        "tls_secret": _client_certificate(facts, tls) if tls else None,
+    }
+
+
+def _nodes(upstream: Upstream) -> Iterator[dict[str, Any]]:
+    port = upstream.hop.target_port
+    if not upstream.destination.endpoints:
+        yield {"name": upstream.hop.server, "port": port, "weight": None}
+    for endpoint in upstream.destination.endpoints:
+        yield {"name": endpoint.address, "port": port, "weight": endpoint.weight or 1}
+
+
+def _timeout(traffic: Traffic) -> dict[str, str]:
+    """APISIX counts in whole seconds, so its own limits are the next longer ones; the sidecars' are exact."""
+    pool = traffic.connection_pool
+    connect = (pool.connect_timeout if pool else None) or _CONNECT
+    limit = -(-(traffic.timeout or _UNLIMITED) // _SECOND) * _SECOND
+    return {"connect": format_duration(connect), "send": format_duration(limit), "read": format_duration(limit)}
+
+
+def _algorithm(destination: Destination) -> str | None:
+    """None where there is nothing to choose among."""
+    balancing = destination.traffic.load_balancing if destination.traffic else None
+    if balancing is not None:
+        return _ALGORITHMS[balancing.algorithm]
+    return _DEFAULT_ALGORITHM if len(destination.endpoints) > 1 else None
+
+
+def _checks(detection: OutlierDetection, *, https: bool) -> dict[str, Any]:
+    """
+    An endpoint is left out for its responses, and taken back once it can be dialled.
+
+    Only active checks take an endpoint back. They dial and send nothing, because nobody said what may be asked.
+    """
+    interval = format_duration(_PROBE_INTERVAL)
+    return {
+        "active": {
+            "type": "tcp",
+            "healthy": {"interval": interval, "successes": 1},
+            "unhealthy": {"interval": interval, "tcpFailures": 2},
+        },
+        "passive": {
+            "type": "https" if https else "http",
+            "unhealthy": {
+                "httpCodes": _FAILING_CODES,
+                "httpFailures": detection.consecutive5xx_errors or _DEFAULT_FAILURES,
+            },
+        },
+    }
+
+
+def _client_certificate(facts: Facts, tls: PortTls) -> dict[str, str] | None:
+    if tls.mode is not TlsMode.MUTUAL or tls.credential_name is None:
+        return None
+    return {"name": tls.credential_name, "namespace": facts.key.namespace}

@@ -1,0 +1,184 @@
+"""
+What Istio's provider cannot do as fields come together; single values are refused by the table of `capabilities`.
+
+Each rule says what would happen if it were not one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
+
+from egressgateway.api.destination import Destination, Protocol
+from egressgateway.api.expose import ExposedHost
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode
+from egressgateway.api.probe import Probe
+from egressgateway.api.server import WildcardStrategy
+from egressgateway.api.spec import EgressGatewaySpec
+from egressgateway.facts import Facts
+
+_DEFAULT_HTTP: Final = 80
+_DEFAULT_HTTPS: Final = 443
+
+
+def limits_of_class(facts: Facts, spec: EgressGatewayClassSpec) -> Iterator[str]:
+    """Fields of the class that every object of it would need."""
+    template = spec.dedicated.pod_template.as_json() if spec.dedicated and spec.dedicated.pod_template else {}
+    for name in ("serviceAccountName", "serviceAccount"):
+        if name in (template.get("spec") or {}):
+            # Clients insist on the gateway's own identity.
+            field = f"spec.dedicated.podTemplate.spec.{name}"
+            yield f"{facts.class_}: {field}: each gateway has an account of its own; remove it"
+    if spec.shared is not None and facts.mesh_config.scopes_gateways:
+        # A Gateway in the object's namespace would select nothing, and the hop would end nowhere.
+        yield (
+            f"{facts.class_}: spec.shared: the mesh lets Gateways select pods of their own namespace only "
+            "(PILOT_SCOPE_GATEWAY_TO_NAMESPACE); use a class with a dedicated gateway"
+        )
+
+
+def limits_of_spec(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> Iterator[str]:
+    """Fields that concern the whole object."""
+    if class_spec.shared is not None and class_spec.mtls is not MtlsMode.DISABLED:
+        yield from _not_by_denial(facts, spec)
+
+
+def limits_of_destination(
+    facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str
+) -> Iterator[str]:
+    """Fields of one destination; `field` is its path."""
+    yield from _endless_idling(destination, field)
+    if destination.wildcard is not None:
+        yield from _wildcard(facts, class_spec, destination, field)
+    if destination.probe is not None:
+        yield from _probe(destination, destination.probe, field)
+    if class_spec.shared is not None:
+        yield from _destination_on_a_shared_gateway(facts, class_spec, destination, field)
+    authorizer = class_spec.external_authorization
+    kind = (facts.mesh_config.authorizers or {}).get(authorizer.provider) if authorizer else None
+    if authorizer is not None and kind == "http" and not destination.is_http:
+        # Istio leaves an HTTP authorizer out of what is not HTTP, and lets everything pass there.
+        yield (
+            f"{field}.ports: the authorizer {authorizer.provider} of {facts.class_} is asked about HTTP requests "
+            "only; use ports with protocol HTTP, HTTP2 or GRPC"
+        )
+
+
+def limits_of_exposed(
+    facts: Facts, class_spec: EgressGatewayClassSpec, exposed: ExposedHost, field: str
+) -> Iterator[str]:
+    """Fields of one exposed host."""
+    if class_spec.shared is not None and exposed.gateway_ref is None:
+        yield f"{field}.gatewayRef: required with {facts.class_}, whose gateway is shared; name an Istio Gateway"
+
+
+def _not_by_denial(facts: Facts, spec: EgressGatewaySpec) -> Iterator[str]:
+    """On a shared gateway access is what is not denied; several conditions on one destination have no such opposite."""
+    entries = spec.access.from_ if spec.access else ()
+    limited = [index for index, entry in enumerate(entries) if entry.methods or entry.paths]
+    for destination in spec.destinations:
+        touching = [
+            index
+            for index in limited
+            if not entries[index].destinations or destination.name in entries[index].destinations
+        ]
+        if len(touching) > 1:
+            yield (
+                f"spec.access.from[{touching[1]}]: with the shared gateway of {facts.class_} one entry alone may have "
+                f"methods or paths for destination {destination.name}; join them"
+            )
+
+
+def _endless_idling(destination: Destination, field: str) -> Iterator[str]:
+    """Istio's DestinationRule takes no zero for requests, only for connections."""
+    pool = destination.traffic.connection_pool if destination.traffic else None
+    never = pool is not None and pool.idle_timeout == timedelta(0)
+    if never and any(port.protocol.is_http for port in destination.ports):
+        yield (
+            f"{field}.traffic.connectionPool.idleTimeout: 0s is possible on ports with protocol TLS or TCP only; "
+            "set it to a long time"
+        )
+
+
+def _wildcard(facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str) -> Iterator[str]:
+    numbers = [port.port for port in destination.ports if port.protocol.is_http]
+    if len(numbers) > 1:
+        # A real host may stand in one server of a gateway only; the second would be skipped without a word.
+        yield (
+            f"{field}.ports: wildcard hosts may have one port with protocol HTTP, HTTP2 or GRPC, here are "
+            f"{', '.join(map(str, numbers))}; make an object of its own for the other"
+        )
+    assert destination.wildcard is not None  # noqa: S101  (asked for wildcards only)
+    if destination.wildcard.strategy is WildcardStrategy.DYNAMIC_RESOLUTION:
+        yield from _dynamic(facts, class_spec, destination, field)
+
+
+def _dynamic(facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str) -> Iterator[str]:
+    """The name that is asked for decides where the gateway connects to, so nothing else can."""
+    if class_spec.mtls is MtlsMode.DISABLED:
+        yield (
+            f"{field}.wildcard.strategy: DynamicResolution needs mtls Strict, {facts.class_} has Disabled; use "
+            "strategy SingleServer, or another class"
+        )
+    for index, port in enumerate(destination.ports):
+        expected = _DEFAULT_HTTPS if port.tls is not None else port.port
+        if port.dialed != expected:
+            yield f"{field}.ports[{index}].targetPort: with DynamicResolution it can only be {expected}; set it to that"
+        if port.tls is not None and port.port != _DEFAULT_HTTP:
+            yield (
+                f"{field}.ports[{index}].port: with DynamicResolution and tls it can only be {_DEFAULT_HTTP}; "
+                "set it to that"
+            )
+        if port.tls is not None and (port.tls.sni or port.tls.subject_alt_names):
+            yield (
+                f"{field}.ports[{index}].tls: with DynamicResolution the name that is asked for is sent and verified; "
+                "remove sni and subjectAltNames"
+            )
+    traffic = destination.traffic
+    for name, value in (
+        ("loadBalancing", traffic.load_balancing if traffic else None),
+        ("outlierDetection", traffic.outlier_detection if traffic else None),
+    ):
+        if value is not None:
+            yield (
+                f"{field}.traffic.{name}: no choice to make with DynamicResolution, where each name has servers of "
+                "its own; remove it"
+            )
+
+
+def _probe(destination: Destination, probe: Probe, field: str) -> Iterator[str]:
+    if destination.wildcard is not None and destination.wildcard.strategy is WildcardStrategy.DYNAMIC_RESOLUTION:
+        yield f"{field}.probe: with DynamicResolution there is no one server to probe; remove it, or name a host"
+    asks = any(port.protocol in (Protocol.HTTP, Protocol.HTTP2) for port in destination.ports)
+    if probe.path is not None and not asks:
+        yield f"{field}.probe.path: needs a port with protocol HTTP or HTTP2; remove it, and a connection is checked"
+    if probe.path is None and probe.statuses:
+        yield f"{field}.probe.statuses: without a path nothing is asked that has a status; set probe.path"
+
+
+def _destination_on_a_shared_gateway(
+    facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str
+) -> Iterator[str]:
+    wildcard = destination.wildcard
+    if wildcard is not None and (
+        wildcard.strategy is WildcardStrategy.DYNAMIC_RESOLUTION
+        or any(port.protocol.is_http for port in destination.ports)
+    ):
+        # Its real host would stand in a server of a gateway that others configure, too.
+        yield (
+            f"{field}.wildcard: on the shared gateway of {facts.class_} only strategy SingleServer with protocol TLS "
+            "works; use a class with a dedicated gateway"
+        )
+    if class_spec.mtls is MtlsMode.DISABLED:
+        if destination.has_tcp:
+            yield (
+                f"{field}.ports: TCP needs mtls Strict on the shared gateway of {facts.class_}; use a class with a "
+                "dedicated gateway, or with mtls Strict"
+            )
+        tls_ports = [port.port for port in destination.ports if port.protocol == "TLS"]
+        if len(tls_ports) > 1:
+            yield (
+                f"{field}.ports: one TLS port only without mtls on the shared gateway of {facts.class_}; remove the "
+                "others, or use a class with mtls Strict"
+            )
