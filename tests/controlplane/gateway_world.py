@@ -15,7 +15,7 @@ from apicases.corpus import shared_case
 from egressgateway.refs import CHILD_RESOURCES
 from harness import istiod
 from harness.controlplane import ControlPlane
-from harness.gateways import ChildName, Gateways, children
+from harness.gateways import ChildName, Gateways, children, items
 from harness.istioctl import ENVOY_FILTER, Istioctl, Message
 from harness.objects import apply_all, namespace, path_of
 from harness.operator import OperatorProcess
@@ -151,5 +151,5 @@ def foreign_objects(plane: ControlPlane, namespace_: str) -> dict[ChildName, Obj
     return {
         (resource.kind, each["metadata"]["name"]): each
         for resource in CHILD_RESOURCES
-        for each in plane.rest.items(resource.path(namespace_), labelSelector="!egressgateway.dev/gateway")
+        for each in items(plane, resource, namespace_, "!egressgateway.dev/gateway")
     }

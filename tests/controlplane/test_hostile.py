@@ -20,7 +20,7 @@ from apicases.corpus import Document, corpus
 from controlplane.gateway_world import FLAGS, GatewayWorld, conditions, open_world
 from egressgateway.refs import CHILD_RESOURCES, EGRESS_GATEWAY
 from harness.controlplane import ControlPlane
-from harness.gateways import Gateways, destination, egress_gateway, in_parallel
+from harness.gateways import Gateways, destination, egress_gateway, in_parallel, items
 from harness.istioctl import Istioctl
 from harness.kinds import read_definitions
 from harness.operator import OperatorProcess
@@ -151,7 +151,7 @@ def owners_of_children(plane: ControlPlane) -> set[str]:
     return {
         each["metadata"]["labels"][label]
         for resource in CHILD_RESOURCES
-        for each in plane.rest.items(resource.path(None), labelSelector=label)
+        for each in items(plane, resource, None, label)
     }
 
 

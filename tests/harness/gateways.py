@@ -137,10 +137,17 @@ def items(cluster: Cluster, resource: Resource, namespace: str | None, selector:
         raise
 
 
+def is_served(cluster: Cluster, resource: Resource) -> bool:
+    """Whether the API server knows the kind: APISIX's are not part of every cluster."""
+    return cluster.rest.exists(resource.path(None))
+
+
 def deletions(cluster: Cluster, namespace: str, since: str) -> dict[ChildName, int]:
     """Children of a namespace that were deleted after the version `since`, with the version of their end."""
 
     def ended(resource: Resource) -> list[tuple[ChildName, int]]:
+        if not is_served(cluster, resource):
+            return []
         text = cluster.rest.text(f"{resource.path(namespace)}?watch=1&resourceVersion={since}&timeoutSeconds=1")
         events = [json.loads(line) for line in text.splitlines()]
         metadata = [each["object"]["metadata"] for each in events if each["type"] == "DELETED"]

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from harness import apisix
+from harness.apisix import StandInController
 from harness.mesh import istio
 from harness.mesh.clients import Clients
 from harness.mesh.dump import dump_mesh
@@ -30,12 +32,21 @@ def mesh(run: Run) -> Iterator[Mesh]:
 
 @pytest.fixture(scope="session")
 def operator(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """The operator of the run's mesh; each process of pytest-xdist starts a replica, and one of them works."""
+    """
+    The operator of the run's mesh; each process of pytest-xdist starts a replica, and one of them works.
+
+    Beside it the controller of an APISIX that takes every route; where no case has one, nothing is asked of it.
+    """
     log = tmp_path_factory.mktemp("operator") / "operator.log"
+    apisix.install(mesh.cluster)
     # Where the pods are: it asks them about their probes.
     within = Within(mesh.node.enter, mesh.node_address)
     kubeconfig = operator_kubeconfig(mesh, secrets=True)
-    with ConditionsRecorder(mesh.kubeconfig), OperatorProcess(kubeconfig, log, within=within) as operator:
+    with (
+        ConditionsRecorder(mesh.kubeconfig),
+        StandInController(mesh.cluster, look_seconds=1),
+        OperatorProcess(kubeconfig, log, within=within) as operator,
+    ):
         yield operator
 
 

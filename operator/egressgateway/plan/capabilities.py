@@ -235,7 +235,7 @@ CAPABILITIES: Final[Mapping[str, Capability]] = {
         "`tls.sni`", Refusal("the server name is always the host that is asked for", _REMOVE_OR_ISTIO)
     ),
     "destinations.ports.tls.subjectAltNames": _row(
-        "`tls.subjectAltNames`", Refusal("no name in a certificate is verified", _REMOVE_OR_ISTIO)
+        "`tls.subjectAltNames`", "refused by the schema beside `insecureSkipVerify`, which is required"
     ),
     "destinations.ports.tls.insecureSkipVerify": _row(
         "`tls.insecureSkipVerify`; a warning in the status", "required; a warning in the status"

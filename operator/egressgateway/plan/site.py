@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, Provider, SharedGateway
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, SharedGateway
 from egressgateway.facts import Facts, PodFacts, WorkloadFacts
 from egressgateway.plan.names import selector_labels, short_hash, workload_name
 from egressgateway.plan.references import shared_pods, shared_service
@@ -115,11 +115,12 @@ def _shared(facts: Facts, shared: SharedGateway, *, strict: bool) -> Site:
     ports = shared.ports
     http_port = (ports.http if ports else None) or _DEFAULT_HTTP
     tls_port = (ports.tls if ports else None) or _DEFAULT_TLS
-    is_apisix = facts.class_.spec is not None and facts.class_.spec.data_plane is Provider.APISIX
-    if is_apisix:
-        # A sidecar in front of APISIX ends the mutual TLS, so requests are plain where APISIX listens. The object's
-        # uid is part of it, because it is of what requests are marked with: another mark is another way.
-        id_ = short_hash(*facts.key, facts.gateway.uid, shared.namespace, shared.service, mode, Provider.APISIX)
+    ingress_class = facts.class_.spec.ingress_class if facts.class_.spec else ""
+    if ingress_class:
+        # A sidecar in front of APISIX ends the mutual TLS, so requests are plain where APISIX listens. Two more things
+        # make another way: the object's uid, of which the mark of requests is made, and the ingress class, because one
+        # controller drops a route at once that another has yet to take.
+        id_ = short_hash(*facts.key, facts.gateway.uid, shared.namespace, shared.service, mode, ingress_class)
         tls_port = http_port
     return Site(
         id=id_,
@@ -135,7 +136,7 @@ def _shared(facts: Facts, shared: SharedGateway, *, strict: bool) -> Site:
         plain_port=http_port,
         listen_port=_target_port(facts, tls_port),
         # Whether APISIX takes HTTP/2 on its plain port is its installation's, and cannot be seen.
-        upgrade_policy="DO_NOT_UPGRADE" if is_apisix else "UPGRADE",
+        upgrade_policy="DO_NOT_UPGRADE" if ingress_class else "UPGRADE",
     )
 
 

@@ -102,6 +102,14 @@ def authorizer(_: argparse.Namespace) -> None:
     asyncio.run(run_authorizer())
 
 
+def apisix(_: argparse.Namespace) -> None:
+    """Be the APISIX of a pod."""
+    from harness.mesh.apisix import run_proxy  # noqa: PLC0415
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    asyncio.run(run_proxy())
+
+
 def guard(arguments: argparse.Namespace) -> None:
     """Wait for the end of a process, however it ends, then stop the mesh that it started."""
     wait_for_exit(arguments.owner)
@@ -140,6 +148,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("authorizer", help="be an external authorizer within a pod")
     command.set_defaults(run=authorizer)
+
+    command = commands.add_parser("apisix", help="be an APISIX within a pod")
+    command.set_defaults(run=apisix)
 
     command = commands.add_parser("guard-mesh", help="stop a mesh when the process that started it ends")
     command.add_argument("--owner", type=int, required=True, help="process id")

@@ -22,7 +22,10 @@ PROXY = "istio-proxy"
 """Containers of this name run for real; all others sleep."""
 
 SLEEP = ("sleep", "infinity")
-STAND_INS = {"openpolicyagent/opa": (sys.executable, "-m", "harness.mesh", "authorizer")}
+STAND_INS = {
+    "openpolicyagent/opa": (sys.executable, "-m", "harness.mesh", "authorizer"),
+    "apache/apisix": (sys.executable, "-m", "harness.mesh", "apisix"),
+}
 """Programs of ours that run for an image, where a proxy needs somebody to answer."""
 
 NODE_RESOURCES = {"limits.cpu": "2", "limits.memory": "4Gi", "requests.cpu": "0", "requests.memory": "0"}

@@ -36,6 +36,10 @@ CLASSES: dict[str, EgressGatewayClassSpec] = {
     "shared": class_of(**SHARED),
     "shared plain": class_of(**SHARED, mtls="Disabled"),
 }
+APISIX: dict[str, EgressGatewayClassSpec] = {
+    "apisix": class_of(provider="APISIX", **SHARED, mtls="Disabled"),
+    "another apisix": class_of(provider="APISIX", **SHARED, mtls="Disabled", apisix={"ingressClassName": "another"}),
+}
 PODS = References(
     {ObjectRef("Service", "edge", "egress"): {"spec": {"ports": [{"port": 80}, {"port": 443}]}}},
     {PodSelection("edge", (("istio", "egress"),)): (PodFacts("edge", "p", "egress", ready=True),)},
@@ -44,6 +48,8 @@ SPEC = spec_of(
     destination("a", "a.example.com"),
     destination("b", "b.example.com", ports=[{"port": 443, "protocol": "TLS"}]),
 )
+REQUESTS = spec_of(destination("a", "a.example.com"), destination("b", "b.example.com"))
+"""What APISIX can do, too."""
 MOST_PASSES = 12
 
 
@@ -54,6 +60,8 @@ class World:
     live: dict[ObjectRef, Manifest] = field(default_factory=dict)
     recent: set[Steer] = field(default_factory=set)
     offences: list[str] = field(default_factory=list)
+    marks: dict[str, str] = field(default_factory=dict)
+    """By way through APISIX, what requests on it were marked with."""
 
     def settle(self, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> None:
         """Passes of the operator until there is nothing left to do; the mesh is told between them."""
@@ -64,6 +72,8 @@ class World:
             steps, draining = planned(facts)
             if clients_settled:
                 self.recent.clear()
+            # Before the writes: what is made now, APISIX's controller takes later.
+            self._take_routes()
             self._write(steps)
             idle = not any((steps.foundation, steps.gateway, steps.bursts, steps.removals, steps.held))
             if idle and not draining and gateway_settled and clients_settled:
@@ -82,6 +92,12 @@ class World:
             del self.live[removal.ref]
             self._look(f"without {removal.ref}")
 
+    def _take_routes(self) -> None:
+        taken = {"conditions": [{"type": "Accepted", "status": "True"}]}
+        for ref, found in self.live.items():
+            if ref.kind == "ApisixRoute":
+                self.live[ref] = {**found, "status": taken}
+
     def _carry_out(self, burst: Burst) -> None:
         self.recent |= in_use(self.live)
         for action in burst:
@@ -91,8 +107,9 @@ class World:
                 del self.live[action.ref]
 
     def _look(self, when: str) -> None:
+        self.marks |= marks_of(self.live)
         for way, namespace in sorted(in_use(self.live) | self.recent):
-            if flaw := flaw_of(self.live, way, namespace):
+            if flaw := flaw_of(self.live, way, namespace, self.marks.get(way, "")):
                 self.offences.append(f"{when}: {way} from {namespace} {flaw}")
         self.offences += [f"{when}: {sni} is open to strangers" for sni in open_names(self.live)]
 
@@ -131,14 +148,35 @@ def open_names(live: Live) -> list[str]:
     ]
 
 
-def flaw_of(live: Live, way: str, namespace: str) -> str:
-    """What keeps clients of a namespace from getting out by a way; nothing when they do."""
+def marks_of(live: Live) -> dict[str, str]:
+    """By way, what the clients' requests on it are marked with, where they are."""
+    return {
+        rule["route"][0]["destination"]["subset"]: mark
+        for route in mesh_routes(live)
+        for rule in route["spec"].get("http", ())
+        for mark in rule.get("headers", {}).get("request", {}).get("set", {}).values()
+    }
+
+
+def flaw_of(live: Live, way: str, namespace: str, mark: str = "") -> str:
+    """What keeps clients of a namespace from getting out by a way; nothing when they do. `mark`: it is APISIX's."""
     for rule in of_kind(live, "DestinationRule"):
         own = rule["metadata"]["namespace"]
         for subset in rule["spec"].get("subsets", ()):
             if subset["name"] == way and namespace in namespaces_of_export(rule, own):
+                if mark:
+                    return _flaw_at_apisix(live, mark)
                 return _flaw(live, rule["spec"]["host"], subset, f"cluster.local/ns/{namespace}/sa/app")
     return "has no DestinationRule that they see"
+
+
+def _flaw_at_apisix(live: Live, mark: str) -> str:
+    for route in of_kind(live, "ApisixRoute"):
+        [rule] = route["spec"]["http"]
+        if rule["match"]["exprs"][0]["value"] == mark and "status" in route:
+            upstreams = {found["metadata"]["name"] for found in of_kind(live, "ApisixUpstream")}
+            return "" if rule["upstreams"][0]["name"] in upstreams else "has no ApisixUpstream"
+    return "has no ApisixRoute that was taken"
 
 
 def _flaw(live: Live, service_host: str, subset: Manifest, client: str) -> str:
@@ -200,7 +238,7 @@ def of_kind(live: Live, kind: str) -> list[Any]:
 def served(class_name: str, spec: EgressGatewaySpec = SPEC) -> World:
     """A world in which an object of the class serves."""
     world = World()
-    world.settle(spec, CLASSES[class_name])
+    world.settle(spec, {**CLASSES, **APISIX}[class_name])
     assert world.offences == []
     return world
 
@@ -218,6 +256,35 @@ def test_a_change_of_class_leaves_no_gap(before: str, after: str) -> None:
     world.settle(SPEC, CLASSES[after])
     assert world.offences == []
     assert world.live == served(after).live
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [pair for pair in permutations([*CLASSES, *APISIX], 2) if set(pair) & set(APISIX)],
+)
+def test_a_change_from_or_to_apisix_leaves_no_gap(before: str, after: str) -> None:
+    """Also not while APISIX's controller has yet to take the routes; nothing of the other data plane is left."""
+    world = served(before, REQUESTS)
+    world.settle(REQUESTS, {**CLASSES, **APISIX}[after])
+    assert world.offences == []
+    assert world.live == served(after, REQUESTS).live
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        spec_of(destination("a", "a.example.com")),
+        spec_of(destination("a", "b.example.com"), destination("b", "a.example.com")),
+        spec_of(destination("a", "a.example.com", ports=[{"port": 8080, "protocol": "HTTP"}])),
+    ],
+    ids=["less", "swapped", "port"],
+)
+def test_a_change_of_the_spec_leaves_no_gap_at_apisix(changed: EgressGatewaySpec) -> None:
+    """What clients went by stands until they have heard, and the new way was taken before."""
+    world = served("apisix", REQUESTS)
+    world.settle(changed, APISIX["apisix"])
+    assert world.offences == []
+    assert world.live == served("apisix", changed).live
 
 
 @pytest.mark.parametrize("name", CLASSES)
