@@ -88,6 +88,9 @@ CHILD_RESOURCES: tuple[Resource, ...] = (
 )
 """Every kind of child that the operator writes, watches and prunes."""
 
+APISIX_KINDS = frozenset({"ApisixUpstream", "ApisixRoute"})
+"""Of these, the kinds that only clusters with APISIX have."""
+
 CHILD_BY_KIND: dict[str, Resource] = {resource.kind: resource for resource in CHILD_RESOURCES}
 
 REFERENCE_BY_KIND: dict[str, Resource] = {

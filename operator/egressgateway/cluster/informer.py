@@ -62,10 +62,12 @@ class Informer:
         on_restart: OnRestart | None = None,
         on_served: Callable[[], None] | None = None,
         timing: Timing | None = None,
+        optional: bool = False,
     ) -> None:
         """
         `namespaces` empty, or a cluster-scoped kind: one list of everything. `on_served` is called when the kind
-        begins or ceases to be served (its CRD was installed or deleted).
+        begins or ceases to be served (its CRD was installed or deleted). `optional`: not every cluster has the kind,
+        and where there is none we may lack the right to it, too, which is no obstacle.
         """
         self.resource = resource
         self.store = store
@@ -85,6 +87,7 @@ class Informer:
                 on_change=on_change or _ignore,
                 on_settled=self._settled,
                 on_restart=self._restarted,
+                optional=optional,
             )
             for namespace in scopes
         ]

@@ -121,14 +121,21 @@ class Reflector:
         on_settled: Callable[[], None],
         on_restart: Callable[[Restart], None],
         admission: Callable[[], Awaitable[None]] | None = None,
+        optional: bool = False,
     ) -> None:
-        """`admission` is awaited before each round, by reflectors so many that they must not all come at once."""
+        """
+        `admission` is awaited before each round, by reflectors so many that they must not all come at once.
+
+        Of an `optional` kind a lack of the right to it counts as not being served: the server asks for rights before
+        it looks whether it knows the kind.
+        """
         self.state = ReflectorState()
         self._client = client
         self._resource = resource
         self._store = store
         self._scope = scope
         self._admission = admission
+        self._optional = optional
         self._timing = timing
         self._on_change = on_change
         self._on_settled = on_settled
@@ -178,6 +185,9 @@ class Reflector:
             self._version = None
             return 0.0, "expired"
         if isinstance(error, NotFound):
+            self._not_served(error)
+            return 0.0, "notserved"
+        if self._optional and isinstance(error, Forbidden) and error.code != UNAUTHORIZED:
             self._not_served(error)
             return 0.0, "notserved"
         self._remember(error)
@@ -264,7 +274,7 @@ class Reflector:
         if change is not None:
             self._tell([change])
 
-    def _not_served(self, error: NotFound) -> None:
+    def _not_served(self, error: NotFound | Forbidden) -> None:
         self._version = None
         self._absences += 1
         self._remember(error)
@@ -292,7 +302,8 @@ class Reflector:
     def _remember(self, error: ClusterError) -> None:
         text = str(error)
         if text != self.state.error:
-            log.warning("Informer is cut off", extra={"fields": self._fields() | {"error": text}})
+            level = logging.INFO if self._optional else logging.WARNING
+            log.log(level, "Informer is cut off", extra={"fields": self._fields() | {"error": text}})
         self.state.error = text
 
     def _named(self, manifest: Manifest) -> Manifest:

@@ -35,7 +35,7 @@ from egressgateway.engine.server import Server, dead_informers, missing_kinds
 from egressgateway.engine.wants import key_of
 from egressgateway.engine.worker import Workers, work_while_leading
 from egressgateway.plan.names import CHILD_SELECTOR
-from egressgateway.refs import CHILD_RESOURCES, EGRESS_GATEWAY_CLASS, NAMESPACE, Key, Manifest, Resource
+from egressgateway.refs import APISIX_KINDS, CHILD_RESOURCES, EGRESS_GATEWAY_CLASS, NAMESPACE, Key, Manifest, Resource
 from egressgateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -206,6 +206,7 @@ class Runtime:
             on_change=on_change,
             on_restart=self._watch_restarted,
             on_served=self._served_changed,
+            optional=resource.kind in APISIX_KINDS,
         )
 
     def _served_changed(self) -> None:

@@ -50,10 +50,10 @@ from egressgateway.plan.unsupported import (
     unsupported_in_spec,
 )
 from egressgateway.plan.verdicts import next_verdict_due
+from egressgateway.refs import APISIX_KINDS
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 _RESOLVED: Final = ConditionType.RESOLVED_REFS
-_APISIX_KINDS: Final = frozenset({"ApisixRoute", "ApisixUpstream"})
 _CLIENTS_KINDS: Final = frozenset({"ServiceEntry", "VirtualService", "DestinationRule"})
 """What sends clients to a gateway of any provider."""
 
@@ -201,18 +201,21 @@ def _injection_is_enabled(facts: Facts) -> Iterator[Finding]:
 
 def _kinds_are_served(facts: Facts) -> Iterator[Finding]:
     class_spec = facts.class_.spec
-    of_apisix = facts.unserved & _APISIX_KINDS
-    of_mesh = facts.unserved - _APISIX_KINDS
+    of_apisix = facts.unserved & APISIX_KINDS
+    of_mesh = facts.unserved - APISIX_KINDS
     if class_spec is None or class_spec.data_plane is Provider.ISTIO:
         of_apisix = frozenset()
     else:
         of_mesh &= _CLIENTS_KINDS if facts.gateway.spec and facts.gateway.spec.destinations else frozenset()
-    for kinds, what in ((of_mesh, "Istio"), (of_apisix, "APISIX's ingress controller")):
+    for kinds, what in (
+        (of_mesh, "install Istio (its CRDs)"),
+        (of_apisix, "install APISIX's ingress controller (its CRDs), and grant the operator the right to them"),
+    ):
         if kinds:
             yield Finding(
                 _RESOLVED,
                 Reason.PROVIDER_UNAVAILABLE,
-                f"{facts.class_}: the API server does not serve {', '.join(sorted(kinds))}; install {what} (its CRDs), "
+                f"{facts.class_}: the API server does not serve {', '.join(sorted(kinds))} to the operator; {what}, "
                 "this heals by itself",
             )
 

@@ -270,6 +270,19 @@ async def test_missing_right_is_remembered_and_heals(api: FakeApi, client: ApiCl
         assert it.informer.state.error == ""
 
 
+async def test_missing_right_to_an_optional_kind_is_no_obstacle(api: FakeApi, client: ApiClient) -> None:
+    """The server asks for rights before it looks whether it knows the kind; both heal by themselves."""
+    api.intercept = answering(lambda: refusal(403, "Forbidden", "cannot list services"), watch=False)
+    async with running(client, optional=True) as it:
+        await it.informer.synced()
+        assert not it.informer.state.served
+        assert "cannot list services" in it.informer.state.error
+        api.put("services", "shop", "web")
+        api.intercept = None
+        await eventually(lambda: it.told == ["ADDED web"])
+        assert it.informer.state.served
+
+
 async def test_right_that_is_taken_away_and_given_back_ends_in_a_list(api: FakeApi, client: ApiClient) -> None:
     """A watch that merely goes on would not tell its owner that the right is back."""
     async with running(client) as it:
