@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+from functools import cache
 
 from harness import tools
 from harness.helm import find_helm
@@ -11,6 +13,7 @@ from harness.mesh import place
 from harness.session import FOREIGN
 
 REQUIRE = "EGRESSGATEWAY_REQUIRE_TIERS"
+_DOCKER_SECONDS = 20
 
 
 def missing(tier: str) -> str:
@@ -49,5 +52,9 @@ def _mesh() -> str:
     return ""
 
 
+@cache
 def _kind() -> str:
-    return "" if shutil.which("docker") else "docker: not in PATH"
+    if not shutil.which("docker"):
+        return "docker: not in PATH"
+    done = subprocess.run(["docker", "info"], capture_output=True, timeout=_DOCKER_SECONDS, check=False)
+    return "docker: its daemon does not answer" if done.returncode else ""
