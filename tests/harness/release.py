@@ -36,12 +36,12 @@ def operator_kubeconfig(cluster: Cluster, *, secrets: bool = False) -> Path:
     """
     A kubeconfig for the operator's account, made with its roles when first asked for.
 
-    `secrets`: it may look at Secrets everywhere, which it does not by default.
+    `secrets`: it may look at Secrets everywhere, which it does not by default. It may always write APISIX's kinds.
     """
     # One a process: several may ask at once, and the objects that they apply are the same.
     path = cluster.kubeconfig.with_name(f"kubeconfig-operator-{os.getpid()}{'-secrets' if secrets else ''}")
     if not path.exists():
-        objects = rights({"rbac": {"secrets": {"clusterWide": True}}} if secrets else None)
+        objects = rights({"apisix": {"enabled": True}, "rbac": {"secrets": {"clusterWide": secrets}}})
         places = {each["metadata"]["namespace"] for each in objects if "namespace" in each["metadata"]}
         missing = [each for each in sorted(places) if not cluster.rest.exists(f"/api/v1/namespaces/{each}")]
         apply_all(cluster, [*map(namespace, missing), *objects])
