@@ -48,7 +48,7 @@ def unsupported_in_spec(facts: Facts, spec: EgressGatewaySpec, class_spec: Egres
     own = (found for found in set_fields(spec) if found.row.partition(".")[0] not in _LISTS)
     yield from _refused(facts, class_spec, CAPABILITIES, own)
     if class_spec.data_plane is Provider.APISIX:
-        yield from apisix.limits_of_spec(facts, spec, class_spec)
+        yield from apisix.limits_of_spec(facts, spec)
     else:
         yield from istio.limits_of_spec(facts, spec, class_spec)
 

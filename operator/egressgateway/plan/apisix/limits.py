@@ -7,6 +7,7 @@ Single values are refused by the table of `capabilities`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from egressgateway.api.access import AccessEntry
@@ -22,7 +23,32 @@ ADDED_HEADERS: Final = ("x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-f
 """Headers that APISIX's nginx configuration sets on every request; no plugin takes them away again."""
 
 
-def limits_of_spec(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """An entry of `access` that serves somebody: whom, and on which conditions, each in a stable order."""
+
+    entry: AccessEntry
+    namespaces: frozenset[str]
+
+    @property
+    def conditions(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Methods and paths; none is every one."""
+        return tuple(sorted(self.entry.methods)), tuple(sorted(self.entry.paths))
+
+
+def grants_of(facts: Facts, destination: str) -> list[Grant]:
+    """Who may use a destination, and how. What is granted to nobody, for the class denies it, counts for nothing."""
+    spec, class_spec = facts.gateway.spec, facts.class_.spec
+    if spec is None or class_spec is None:
+        return []
+    grants = (
+        Grant(entry, namespaces_of(facts.key, entry, class_spec, facts.namespaces))
+        for entry in entries_of(spec, destination)
+    )
+    return [grant for grant in grants if grant.namespaces]
+
+
+def limits_of_spec(facts: Facts, spec: EgressGatewaySpec) -> Iterator[str]:
     """
     Conditions of `access` that would have to tell callers apart.
 
@@ -30,10 +56,9 @@ def limits_of_spec(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGate
     would be, too.
     """
     for destination in spec.destinations:
-        entries = list(entries_of(spec, destination.name))
-        whose = {namespaces_of(facts.key, entry, class_spec, facts.namespaces) for entry in entries}
-        if len(whose) > 1 and len({conditions_of(entry) for entry in entries}) > 1:
-            index, field = _first_conditional(spec, entries)
+        grants = grants_of(facts, destination.name)
+        if len({grant.namespaces for grant in grants}) > 1 and len({grant.conditions for grant in grants}) > 1:
+            index, field = _first_conditional(spec, grants)
             yield (
                 f"spec.access.from[{index}].{field}: not possible on {facts.class_} (provider APISIX): APISIX does not "
                 f"know who calls, so all entries for destination {destination.name} need the same methods and paths; "
@@ -56,11 +81,6 @@ def limits_of_destination(facts: Facts, class_spec: EgressGatewayClassSpec, fiel
             "know (outboundTrafficPolicy REGISTRY_ONLY); give these pods the annotation "
             'traffic.sidecar.istio.io/includeOutboundIPRanges: "", or no sidecar'
         )
-
-
-def conditions_of(entry: AccessEntry) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Methods and paths of an entry, in a stable order."""
-    return tuple(sorted(entry.methods)), tuple(sorted(entry.paths))
 
 
 def barred_namespaces(facts: Facts) -> frozenset[str]:
@@ -100,8 +120,8 @@ def gateway_pods(facts: Facts) -> Sequence[PodFacts]:
     return facts.references.pods.get(selection, ()) if selection else ()
 
 
-def _first_conditional(spec: EgressGatewaySpec, entries: Sequence[AccessEntry]) -> tuple[int, str]:
+def _first_conditional(spec: EgressGatewaySpec, grants: Sequence[Grant]) -> tuple[int, str]:
     """Place of the first entry with a condition, and the field of it."""
-    conditional = next(entry for entry in entries if entry.methods or entry.paths)
+    entry = next(grant.entry for grant in grants if grant.entry.methods or grant.entry.paths)
     listed = spec.access.from_ if spec.access else ()
-    return listed.index(conditional), "methods" if conditional.methods else "paths"
+    return listed.index(entry), "methods" if entry.methods else "paths"

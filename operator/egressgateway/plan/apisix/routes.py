@@ -13,9 +13,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from egressgateway.facts import Facts
-from egressgateway.plan.apisix.limits import conditions_of
+from egressgateway.plan.apisix.limits import grants_of
 from egressgateway.plan.apisix.upstreams import within_of
-from egressgateway.plan.consumers import entries_of
 from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Child, Stage
 from egressgateway.plan.istio.children import DESTINATIONS, part_child
@@ -26,16 +25,21 @@ from egressgateway.plan.names import part_name
 MARK_HEADER: Final = "x-egressgateway-way"
 EVERY_PATH: Final = "/*"
 _MARK_LENGTH: Final = 32
+_UNCONDITIONAL: Final = ((), ())
 
 
 def plan_routes(facts: Facts, upstreams: Sequence[Upstream]) -> Iterator[Child]:
     """Each its own, for the reasons of `plan_upstreams`."""
     for upstream in upstreams:
         hop = upstream.hop
+        rules = list(_rules(facts, hop))
+        if not rules:
+            # Of a chain alone, which has a route of its own.
+            continue
         values = {
             "ingress_class": facts.class_.spec.ingress_class if facts.class_.spec else "",
             "hosts": list(hop.names),
-            "rules": list(_rules(facts, hop)),
+            "rules": rules,
             "mark": mark_of(facts, hop),
             "upstream": upstream_name(facts, hop),
             "headers": request_headers(facts, upstream),
@@ -69,10 +73,9 @@ def request_headers(facts: Facts, upstream: Upstream) -> dict[str, Any]:
 
 
 def _rules(facts: Facts, hop: Hop) -> Iterator[dict[str, Any]]:
-    """A rule for each combination of methods and paths that somebody is granted; they are everybody's alike."""
-    spec = facts.gateway.spec
-    granted = {conditions_of(entry) for entry in entries_of(spec, hop.destination)} if spec else set()
-    if ((), ()) in granted:
-        granted = {((), ())}
+    """A rule for each combination of methods and paths that is granted; `limits` saw to it that all have them alike."""
+    granted = {grant.conditions for grant in grants_of(facts, hop.destination)}
+    if _UNCONDITIONAL in granted:
+        granted = {_UNCONDITIONAL}
     for index, (methods, paths) in enumerate(sorted(granted)):
         yield {"name": f"way-{index}", "methods": list(methods), "paths": list(paths) or [EVERY_PATH]}
