@@ -75,6 +75,16 @@ def test_end_of_a_roll_concerns_the_owner() -> None:
     assert changed(rolling, child("Deployment", status={"replicas": 2, "updatedReplicas": 2})) == {KEY}
 
 
+def test_word_of_a_controller_on_its_route_concerns_the_owner() -> None:
+    """Clients wait for it; when it was said does not matter, nor what stands beside it."""
+    taken = {"type": "Accepted", "status": "True", "observedGeneration": 1}
+    before = child("ApisixRoute", status={"conditions": [taken]})
+    assert changed(child("ApisixRoute"), before) == {KEY}
+    later = {**taken, "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    other = {"type": "Synced", "status": "True"}
+    assert changed(before, child("ApisixRoute", status={"conditions": [later, other]})) == set()
+
+
 def test_owner_reference_counts_before_labels() -> None:
     """A child whose label somebody changed is still ours; one without an owner is whose three labels it has."""
     relabelled = child(labels={"egressgateway.dev/gateway": "other"})
