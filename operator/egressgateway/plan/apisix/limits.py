@@ -17,6 +17,7 @@ from egressgateway.facts import EVERY_NAMESPACE, Facts, PodFacts
 from egressgateway.plan.consumers import Consumers, entries_of, namespaces_of
 from egressgateway.plan.findings import Notice
 from egressgateway.plan.references import shared_pods
+from egressgateway.plan.retain import mesh_routes, namespaces_of_export
 from egressgateway.plan.site import site_of
 
 ADDED_HEADERS: Final = ("x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto")
@@ -87,11 +88,16 @@ def barred_namespaces(facts: Facts) -> frozenset[str]:
     """
     Namespaces whose clients cannot be sent to the gateway: its own, where its pods' own calls pass a sidecar.
 
-    That sidecar would send what leaves APISIX back to it, in a circle without end.
+    That sidecar would send what leaves APISIX back to it, in a circle without end. While there are no pods to look at,
+    it stays as it is: those that come next will be like those that were.
     """
     if facts.class_.spec is None or facts.class_.spec.data_plane is not Provider.APISIX:
         return frozenset()
-    return frozenset({site_of(facts).namespace} if any(pod.intercepted for pod in gateway_pods(facts)) else ())
+    pods, own = gateway_pods(facts), site_of(facts).namespace
+    if pods:
+        return frozenset({own} if any(pod.intercepted for pod in pods) else ())
+    seen_by = [namespaces_of_export(route, facts.key.namespace) for route in mesh_routes(facts.live)]
+    return frozenset({own} if seen_by and not any({own, EVERY_NAMESPACE} & each for each in seen_by) else ())
 
 
 def barred_message(facts: Facts) -> str:
