@@ -11,7 +11,7 @@ STAMP       := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fmt lint type unit test controlplane demo bench tools tools-mesh cluster cluster-down mesh mesh-down mesh-report run crds chart docs golden lock image sbom package check clean
+.PHONY: help venv fmt lint type unit test controlplane kind demo bench tools tools-mesh cluster cluster-down mesh mesh-down mesh-report run crds chart docs golden lock image sbom package check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ unit: $(STAMP) ## Tests that need no cluster
 
 controlplane: $(STAMP) tools ## Tests on a real etcd, kube-apiserver and kube-controller-manager
 	@$(BIN)/python -m pytest -m controlplane $(PYTEST_ARGS)
+
+kind: $(STAMP) tools ## Tests in a kind cluster with Istio and the installed chart; needs docker and the Internet
+	@$(BIN)/python -m pytest -m kind tests/kind $(filter-out -n 2 --dist loadfile,$(PYTEST_ARGS))
 
 bench: $(STAMP) tools ## Writes, CPU and throughput of 200 objects, beside a bare apply loop
 	@PYTHONPATH=tests $(BIN)/python -m bench

@@ -56,5 +56,6 @@ def _mesh() -> str:
 def _kind() -> str:
     if not shutil.which("docker"):
         return "docker: not in PATH"
-    done = subprocess.run(["docker", "info"], capture_output=True, timeout=_DOCKER_SECONDS, check=False)
-    return "docker: its daemon does not answer" if done.returncode else ""
+    asked = ["docker", "version", "--format", "{{.Server.Version}}"]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=_DOCKER_SECONDS, check=False)
+    return "" if done.returncode == 0 else f"docker: no engine answers ({done.stderr.strip().splitlines()[-1]})"
