@@ -38,6 +38,7 @@ FROM_CASES = {
     "secret-missing": "originate-secret-missing",
     "name-taken-by-a-foreign-object": "foreign-object-left-alone",
     "route-of-somebody-else": "route-of-somebody-else",
+    "moving-clients-to-a-new-way": "port-changed-make-before-break",
 }
 """State: golden case whose status is that state."""
 
