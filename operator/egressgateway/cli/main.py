@@ -63,6 +63,9 @@ def run(  # noqa: PLR0913  (one parameter a flag)
     lease_namespace: Annotated[
         str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the Lease: the operator's own.")
     ] = "default",
+    lease_name: Annotated[
+        str, typer.Option(help="Its name: replicas of one operator share it.")
+    ] = "egressgateway-operator",
     lease_seconds: Annotated[
         float, typer.Option(min=1.5, help="How long a leader that vanished blocks its successor.")
     ] = 15.0,
@@ -111,7 +114,7 @@ def run(  # noqa: PLR0913  (one parameter a flag)
         metrics_port=metrics_port,
         log_format=log_format.value,
         log_level=log_level.value,
-        lease=lease_of(leader_elect, lease_namespace, lease_seconds),
+        lease=replace(lease_of(leader_elect, lease_namespace, lease_seconds), name=lease_name),
         mesh=replace(
             mesh_of(trust_domain, cluster_domain, mesh_namespace, push_grace_seconds),
             gateway_cluster_role=gateway_cluster_role,
@@ -165,6 +168,7 @@ def drain(
     lease_namespace: Annotated[
         str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the operator's Lease.")
     ] = "default",
+    lease_name: Annotated[str, typer.Option(help="Its name.")] = "egressgateway-operator",
     timeout_seconds: Annotated[float, typer.Option(min=1.0, help="How long it may take.")] = 120.0,
 ) -> None:
     """
@@ -178,7 +182,7 @@ def drain(
 
     from egressgateway.cli.drain import Drain, run_drain
 
-    wanted = Drain(LeaseSettings(namespace=lease_namespace), tuple(namespace or ()), timeout_seconds)
+    wanted = Drain(LeaseSettings(namespace=lease_namespace, name=lease_name), tuple(namespace or ()), timeout_seconds)
     asyncio.run(run_drain(wanted, delete=objects is Objects.DELETE, say=typer.echo))
 
 

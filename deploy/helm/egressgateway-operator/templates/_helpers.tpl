@@ -154,7 +154,7 @@ Rights to children. Where only gateways are that EgressGateways share (`shared`)
   verbs: [create]
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  resourceNames: [egressgateway-operator]
+  resourceNames: [{{ include "egw.fullname" . }}]
   verbs: [get, update]
 {{- end -}}
 
@@ -188,6 +188,7 @@ Rights to children. Where only gateways are that EgressGateways share (`shared`)
 {{- end }}
 - --cluster-domain={{ .Values.mesh.clusterDomain }}
 - --push-grace-seconds={{ .Values.mesh.pushGraceSeconds }}
+- --lease-name={{ include "egw.fullname" . }}
 - --lease-seconds={{ .Values.leaderElection.leaseSeconds }}
 - --workers={{ .Values.workers }}
 - --max-in-flight={{ .Values.maxInFlight }}
