@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
+from typing import Any
 
 import kopf
 
@@ -67,8 +68,8 @@ async def _run_once(settings: Settings) -> None:
     metrics = Metrics()
     # Both before kopf: what it is told in its start-up, it tries again for ever.
     client = await ApiClient.connect(settings.max_in_flight, on_request=metrics.api_request)
+    runtime = Runtime(client, settings, metrics)
     try:
-        runtime = Runtime(client, settings, metrics)
         await runtime.serve_probes()
         log.info("Connecting", extra={"fields": {"server": client.server}})
         await kopf.operator(
@@ -77,10 +78,19 @@ async def _run_once(settings: Settings) -> None:
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
             standalone=True,
+            # Unused; but without it kopf looks for the user's name, and in a container the user has none.
+            identity=_identity(settings),
             stop_flag=stop,
         )
     finally:
+        # kopf's own end does it as well, unless it gave up before it began: then the port would be taken next time.
+        await runtime.server.stop()
         await client.close()
+
+
+def _identity(settings: Settings) -> Any:
+    """As kopf wants it: a text of a type that it keeps to itself."""
+    return settings.identity
 
 
 async def _is_told_to_end(seconds: float) -> bool:

@@ -8,6 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from egressgateway.cli.run import _run
+from egressgateway.settings import Settings
+from harness.controlplane import free_ports
 from unit.cluster.fake_api import write_kubeconfig
 
 
@@ -39,3 +44,22 @@ def test_taken_port_ends_with_one_line(tmp_path: Path) -> None:
         f"egressgw: cannot serve metrics on 127.0.0.1:{port}: another process listens there; "
         "choose another --metrics-port\n"
     )
+
+
+async def test_kopf_that_gives_up_before_it_begins_is_started_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The port of the probes is free again: what kopf cannot do now it may do a second later."""
+    monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path, "http://127.0.0.1:1", token="unused")))
+    [port] = free_ports(1)
+    started: list[str] = []
+
+    async def operator(*, identity: str, **_: object) -> None:
+        started.append(identity)
+        if len(started) == 1:
+            raise KeyError("getpwuid(): uid not found: 65532")
+
+    monkeypatch.setattr("kopf.operator", operator)
+    settings = Settings(identity="operator-0", metrics_host="127.0.0.1", metrics_port=port)
+    assert await _run(settings) == 0
+    assert started == ["operator-0", "operator-0"]
