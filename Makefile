@@ -90,8 +90,8 @@ docs: $(STAMP) ## Write the field reference of docs/ from the models
 	@PYTHONPATH=tests $(BIN)/python -m docs.reference docs/reference
 
 golden: $(STAMP) ## Write the golden files from what is rendered now
-	@$(BIN)/python -m pytest -q --update-golden tests/unit/golden tests/gitops/test_health.py \
-		tests/gitops/test_kustomize.py::test_base_is_what_the_chart_installs tests/docs/test_reference.py
+	@$(BIN)/python -m pytest -q --update-golden tests/unit/golden tests/unit/plan/test_capabilities.py \
+		tests/gitops/test_health.py tests/gitops/test_kustomize.py::test_base_is_what_the_chart_installs tests/docs/test_reference.py
 
 lock: $(STAMP) ## Pin the packages anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock

@@ -11,9 +11,6 @@ from docs.pages import DOCS, Block, blocks, objects
 from egressgateway.api.conditions import ConditionType
 from unit.golden.cases import parse_case, run
 
-APISIX = "APISIX"
-"""What of a class with this provider can be done is said by the tests of that provider."""
-
 OBJECTS = [block for block in blocks(DOCS / "recipes.md") if block.language == "yaml"]
 
 
@@ -27,8 +24,6 @@ def case_of(block: Block) -> tuple[dict[str, Any] | None, dict[str, Any] | None]
 def test_recipe_is_accepted_and_planned(block: Block) -> None:
     """No finding but of what lies outside of the object: Secrets, Services, authorizers."""
     gateway, class_ = case_of(block)
-    if class_ is not None and class_["spec"].get("provider") == APISIX:
-        pytest.skip("provider APISIX")
     spec = {"destinations": [{"name": "a", "hosts": ["api.bank.example"], "ports": [{"port": 80, "protocol": "HTTP"}]}]}
     plain = {"metadata": {"name": "any", "namespace": "payments"}, "spec": spec}
     case = {"gateway": gateway or plain, "namespaces": {"billing": {"egress.example/partners": "true"}}}
