@@ -82,3 +82,12 @@ def test_release_checks_what_it_tags() -> None:
     assert 'grep -qx "__version__ = ' in text
     assert "/.ci/run" in text
     assert (ROOT / ".ci" / "run").exists()
+
+
+def test_release_tells_the_image_what_it_is() -> None:
+    """Every argument of the Dockerfile that labels the image is given by the release."""
+    arguments = set(re.findall(r"^ARG (VERSION|REVISION)\b", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
+    given = set(
+        re.findall(r"^ +(\w+)=\$\{\{", (ROOT / ".github" / "workflows" / "release.yaml").read_text(), re.MULTILINE)
+    )
+    assert arguments == given == {"VERSION", "REVISION"}
