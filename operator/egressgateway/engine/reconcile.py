@@ -224,18 +224,26 @@ class Reconciler:
             return Done()
         # Nothing is judged any more: a mistake in that must not keep the object, and with it its namespace.
         steps = plan_steps(diff(Plan(), (), facts.live, facts.key), facts)
+        if steps.bursts:
+            await self._tell_of_leaving(facts)
         applied = await self._applier.apply(facts.key, Steps(bursts=steps.bursts), progress)
         await self._tell_of_failure(facts, applied)
         _raise_transient(applied)
         if applied.failures:
             raise next(iter(applied.failures.values()))
         if facts.live and (steps.bursts or not facts.clients_settled):
-            status = leaving_status(facts.gateway.status, facts.gateway.generation, facts.now)
-            await self._owner.write_status(facts.key, status)
             return Again(self._grace)
         await self._remove_remote(facts, progress)
         await self._owner.remove_finalizer(facts.key)
         return Done()
+
+    async def _tell_of_leaving(self, facts: Facts) -> None:
+        """Promise nothing any more; a status that cannot be written keeps nobody from being taken back."""
+        status = leaving_status(facts.gateway.status, facts.gateway.generation, facts.now)
+        try:
+            await self._owner.write_status(facts.key, status)
+        except ClusterError as error:
+            log.info("Status of a leaving object is not written", extra={"fields": {"error": str(error)}})
 
     async def _remove_remote(self, facts: Facts, progress: Progress) -> None:
         """Children in other namespaces, where no garbage collector looks for their owner."""

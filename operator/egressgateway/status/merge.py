@@ -13,7 +13,7 @@ from egressgateway.status.summarize import Condition, Part, Summary, cut
 
 _SUSPENDED_MESSAGE: Final = "spec.suspend is true: nothing is written but this status; traffic flows as it is"
 
-_LEAVING_MESSAGE: Final = "the object is being deleted: clients are no longer sent through the gateway"
+_LEAVING_MESSAGE: Final = "the object is being deleted, and its clients are taken back"
 
 
 def merge_status(
@@ -60,13 +60,15 @@ def stuck_status(old: Mapping[str, Any], generation: int, now: datetime, why: st
 
 def leaving_status(old: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
     """
-    The status of an object that is being let go, from the moment on at which its clients are not sent any more.
+    The status of an object that is being let go: from now on it promises nothing.
 
-    One of which nothing was said (its status was lost) has nothing to take back.
+    Its clients are taken back in this moment, some sooner than others. One of which nothing was said (its status was
+    lost) has nothing to take back.
     """
-    if not {condition["type"] for condition in old.get("conditions") or ()} >= set(OBJECT_CONDITIONS):
+    said = {condition["type"] for condition in old.get("conditions") or ()}
+    if not said.issuperset(OBJECT_CONDITIONS):
         return dict(old)
-    ready = Condition(ConditionType.READY, "False", Reason.PENDING, _LEAVING_MESSAGE)
+    ready = Condition(ConditionType.READY, "Unknown", Reason.PENDING, _LEAVING_MESSAGE)
     reconciling = Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, _LEAVING_MESSAGE)
     status = _with_conditions(old, (ready, reconciling), generation, now, gone=ConditionType.STALLED)
     for name in ("destinations", "expose"):
@@ -77,7 +79,7 @@ def leaving_status(old: Mapping[str, Any], generation: int, now: datetime) -> di
 
 def _left(part: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
     before = part.get("conditions") or ()
-    steered = Condition(ConditionType.STEERED, "False", Reason.PENDING, _LEAVING_MESSAGE)
+    steered = Condition(ConditionType.STEERED, "Unknown", Reason.PENDING, _LEAVING_MESSAGE)
     others = [condition for condition in before if condition["type"] != ConditionType.STEERED]
     return {**part, "conditions": [*others, *_timed(before, (steered,), generation, now)]}
 

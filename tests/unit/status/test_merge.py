@@ -160,15 +160,15 @@ def test_an_object_that_cannot_be_let_go_says_why() -> None:
     assert [each.type for each in transitions(old, new)] == ["Warning"]
 
 
-def test_an_object_that_is_let_go_is_not_ready_and_steers_nobody() -> None:
-    """From the moment on at which its clients are withdrawn; that is no trouble of anybody's."""
+def test_an_object_that_is_let_go_promises_nothing() -> None:
+    """Its clients are withdrawn one after the other; that is no trouble of anybody's."""
     seen = run_named("steady-state")
     old = merge_status({}, seen.summary, 1, NOW)
     new = leaving_status(old, 2, LATER)
     after = {each["type"]: (each["status"], each["reason"]) for each in new["conditions"]}
-    assert (after["Ready"], after["Reconciling"]) == (("False", "Pending"), ("True", "Progressing"))
+    assert (after["Ready"], after["Reconciling"]) == (("Unknown", "Pending"), ("True", "Progressing"))
     parts = [{each["type"]: each["status"] for each in part["conditions"]} for part in new["destinations"]]
-    assert {(part["Programmed"], part["Steered"]) for part in parts} == {("True", "False")}
+    assert {(part["Programmed"], part["Steered"]) for part in parts} == {("True", "Unknown")}
     assert violations({"metadata": {"generation": 2}, "status": new}) == []
     assert leaving_status(new, 2, LATER + timedelta(hours=1)) == new
     assert list(transitions(old, new)) == []
