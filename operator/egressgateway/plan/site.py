@@ -14,6 +14,7 @@ from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, Sh
 from egressgateway.facts import Facts, PodFacts, WorkloadFacts
 from egressgateway.plan.names import selector_labels, short_hash, workload_name
 from egressgateway.plan.references import shared_pods, shared_service
+from egressgateway.refs import ObjectRef
 
 LISTENER_PORT: Final = 15443
 """
@@ -122,14 +123,15 @@ def _shared(facts: Facts, shared: SharedGateway, *, strict: bool) -> Site:
         # controller drops a route at once that another has yet to take.
         id_ = short_hash(*facts.key, facts.gateway.uid, shared.namespace, shared.service, mode, ingress_class)
         tls_port = http_port
+    object_name = f"{facts.key.name}-shared-{id_}"
     return Site(
         id=id_,
         namespace=shared.namespace,
         service=shared.service,
         service_host=_service_host(facts, shared.namespace, shared.service),
-        object_name=f"{facts.key.name}-shared-{id_}",
+        object_name=object_name,
         selector=shared.selector,
-        identities=identities_of(facts, pods),
+        identities=identities_of(facts, pods) or _pinned(facts, object_name),
         dedicated=False,
         strict=strict,
         hop_port=tls_port,
@@ -138,6 +140,22 @@ def _shared(facts: Facts, shared: SharedGateway, *, strict: bool) -> Site:
         # Whether APISIX takes HTTP/2 on its plain port is its installation's, and cannot be seen.
         upgrade_policy="DO_NOT_UPGRADE" if ingress_class else "UPGRADE",
     )
+
+
+def _pinned(facts: Facts, object_name: str) -> list[str]:
+    """
+    Identities that clients insist on already.
+
+    While a shared gateway has no pods nobody's are known, and clients that insist on none would trust anybody.
+    """
+    rule = facts.live.get(ObjectRef("DestinationRule", facts.key.namespace, object_name), {})
+    pinned = {
+        name
+        for subset in (rule.get("spec") or {}).get("subsets") or ()
+        for level in (subset.get("trafficPolicy") or {}).get("portLevelSettings") or ()
+        for name in (level.get("tls") or {}).get("subjectAltNames") or ()
+    }
+    return sorted(pinned)
 
 
 def _target_port(facts: Facts, number: int) -> int | None:

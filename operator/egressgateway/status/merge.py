@@ -63,10 +63,10 @@ def leaving_status(old: Mapping[str, Any], generation: int, now: datetime) -> di
     The status of an object that is being let go: from now on it promises nothing.
 
     Its clients are taken back in this moment, some sooner than others. One of which nothing was said (its status was
-    lost) has nothing to take back.
+    lost) has nothing to take back, and one that the server does not let go has said so.
     """
-    said = {condition["type"] for condition in old.get("conditions") or ()}
-    if not said.issuperset(OBJECT_CONDITIONS):
+    said = {condition["type"]: condition["reason"] for condition in old.get("conditions") or ()}
+    if not said.keys() >= set(OBJECT_CONDITIONS) or said[ConditionType.READY] == Reason.APPLY_FAILED:
         return dict(old)
     ready = Condition(ConditionType.READY, "Unknown", Reason.PENDING, _LEAVING_MESSAGE)
     reconciling = Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, _LEAVING_MESSAGE)

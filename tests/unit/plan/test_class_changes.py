@@ -378,6 +378,17 @@ def test_clients_of_a_part_that_is_kept_find_the_gateway_when_access_has_shrunk(
     assert sorted(rules) == ["lab", "shop"]
 
 
+def test_clients_insist_on_who_the_gateway_was_while_it_has_no_pods() -> None:
+    """A rule without names would trust any identity of the mesh that answers at the Service."""
+    facts = facts_of(SPEC, CLASSES["shared"], references=PODS)
+    live = {item.ref: item.manifest for item in rendered(facts, accept(facts))}
+    away = replace(PODS, pods=dict.fromkeys(PODS.pods, ()))
+    after = {item.ref: item.manifest for item in rendered(replace(facts, references=away, live=live), accept(facts))}
+    [ref] = [ref for ref in live if ref.kind == "DestinationRule"]
+    assert "spiffe://" in str(live[ref])
+    assert after[ref]["spec"] == live[ref]["spec"]
+
+
 def rendered(facts: Facts, acceptance: Acceptance) -> list[Desired]:
     return [render_child(RENDERER, child) for child in build_plan(facts, acceptance).children]
 
