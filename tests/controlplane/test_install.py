@@ -173,15 +173,15 @@ def left_of_the_release(plane: ControlPlane) -> list[str]:
 
 
 def test_definitions_that_go_take_objects_with_them_in_order(
-    plane: ControlPlane, helm: Helm, gateways: Gateways, tmp_path: Path
+    plane: ControlPlane, newest: Helm, gateways: Gateways, tmp_path: Path
 ) -> None:
     """With `crds.keep: false` the operator withdraws every client before it goes itself."""
     # Without the class: Helm 4 waits for it to be accepted, and the operator begins only then here.
-    install(helm, {**VALUES, "defaultClass": {"enabled": False}, "crds": {"keep": False}})
+    install(newest, {**VALUES, "defaultClass": {"enabled": False}, "crds": {"keep": False}})
     with running(plane, tmp_path):
         gateways.apply("partners", destination("api", "api.partner.example"))
         gateways.wait_ready("partners")
-        said = uninstall(helm, plane, tmp_path)
+        said = uninstall(newest, plane, tmp_path)
         assert "all of them are gone" in said
     eventually(lambda: definitions(plane) == [], what="the end of the CRDs")
     assert gateways.children("partners") == {}
