@@ -6,7 +6,7 @@ One story makes the operator do everything that it ever does; the API server's a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import pytest
 
-from egressgateway.refs import CHILD_BY_KIND, CHILD_RESOURCES, EGRESS_GATEWAY_CLASS, EVENT
-from harness import istiod, release
+from egressgateway.refs import APISIX_KINDS, CHILD_BY_KIND, CHILD_RESOURCES, EGRESS_GATEWAY_CLASS, EVENT
+from harness import apisix, istiod, release
 from harness.controlplane import ControlPlane
 from harness.gateways import Gateways, destination
 from harness.granted import CLUSTER, Right, granted, requests_of, table, used
@@ -73,7 +73,8 @@ def plane(run: Run) -> Iterator[ControlPlane]:
 def story(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> ControlPlane:
     """The control plane after the operator has done everything that it ever does."""
     istiod.install(plane, outboundTrafficPolicy={"mode": "REGISTRY_ONLY"})
-    apply_all(plane, [namespace(TENANT), shared_class(), *shared_gateway()])
+    apisix.install(plane)
+    apply_all(plane, [namespace(TENANT), shared_class(), *shared_gateway(), *apisix_gateway()])
     apply_all(plane, release.rights(VALUES))
     kubeconfig = plane.service_account_kubeconfig(
         release.NAMESPACE, release.RELEASE, plane.directory / "operator.kubeconfig"
@@ -84,6 +85,8 @@ def story(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Cont
         fight_over_everything(gateways)
         leave_a_role_behind(gateways)
         move_to_the_shared_gateway(gateways)
+        with apisix.StandInController(plane):
+            go_through_apisix(gateways)
         end(gateways)
         eventually(operator.is_idle, what="an idle operator")
     return plane
@@ -113,15 +116,20 @@ def written_kinds(gateways: Gateways) -> set[str]:
 KINDS: Final = {resource.kind for resource in CHILD_RESOURCES if resource.group != APISIX} - {"Role"}
 
 
-def fight_over_everything(gateways: Gateways) -> None:
-    """Somebody changes a child of each kind again and again, until the operator asks who that is."""
-    chosen = {kind: gateways.child_path((kind, name)) for kind, name in sorted(gateways.children("partners"))}
+def fight_over_everything(gateways: Gateways, kinds: Set[str] = frozenset()) -> None:
+    """Somebody changes a child of each kind (of `kinds`, if given) until the operator asks who that is."""
+    known = len(fights_told_of(gateways))
+    chosen = {
+        kind: gateways.child_path((kind, name))
+        for kind, name in sorted(gateways.children("partners"))
+        if not kinds or kind in kinds
+    }
     for _ in range(REPAIRS):
         spoil(gateways, chosen.values())
         for path in chosen.values():
             eventually(partial(is_repaired, gateways, path), what=f"a repair of {path}")
     spoil(gateways, chosen.values())
-    eventually(lambda: len(fights_told_of(gateways)) == len(chosen), what="an event for each fight")
+    eventually(lambda: len(fights_told_of(gateways)) == known + len(chosen), what="an event for each fight")
 
 
 def spoil(gateways: Gateways, paths: Iterable[str]) -> None:
@@ -160,9 +168,32 @@ def move_to_the_shared_gateway(gateways: Gateways) -> None:
     eventually(lambda: not written_kinds(gateways) & gone, timeout=3 * CONVERGE, what="the end of the own gateway")
 
 
+def go_through_apisix(gateways: Gateways) -> None:
+    """To a gateway of the other provider and back: objects come, are fought over, and go by the operator's hand."""
+    plain = destination("plain", ports=[{"port": 80, "protocol": "HTTP"}])
+    gateways.apply("partners", plain, className="apisix")
+    eventually(lambda: written_kinds(gateways) >= APISIX_KINDS, what="a child of each of APISIX's kinds")
+    fight_over_everything(gateways, APISIX_KINDS)
+    gateways.apply("partners", plain, className="shared")
+    eventually(lambda: not written_kinds(gateways) & APISIX_KINDS, timeout=3 * CONVERGE, what="the way back")
+
+
 def end(gateways: Gateways) -> None:
     gateways.delete("partners")
     gateways.wait_gone("partners", timeout=2 * CONVERGE)
+
+
+def apisix_gateway() -> list[Object]:
+    """An APISIX, and the class for it."""
+    labels = {"app.kubernetes.io/name": "apisix"}
+    shared = {"namespace": "ingress-apisix", "service": "apisix-gateway", "selector": labels}
+    head = {"apiVersion": EGRESS_GATEWAY_CLASS.api_version, "kind": EGRESS_GATEWAY_CLASS.kind}
+    return [
+        namespace("ingress-apisix"),
+        service("ingress-apisix", "apisix-gateway", {"name": "http", "port": 80}, selector=labels),
+        pod("ingress-apisix", "apisix-0", {"name": "apisix", "image": "apache/apisix"}, **labels),
+        {**head, "metadata": {"name": "apisix"}, "spec": {"provider": "APISIX", "mtls": "Disabled", "shared": shared}},
+    ]
 
 
 def shared_class() -> Object:
