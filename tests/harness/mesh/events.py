@@ -83,7 +83,7 @@ def sixty_deleted(scene: Scene, exit_: Exit) -> Observation:
 
 def namespace_deleted(scene: Scene, exit_: Exit) -> Observation:
     """The exit's own, with all that is in it."""
-    exit_.put(STEADY, **scene.spec(**PLAIN))
+    exit_.put(STEADY, **scene.spec(gateway={"replicas": 1, "terminationGracePeriodSeconds": 10}))
     path = f"/api/v1/namespaces/{scene.namespace}"
     with scene.observed() as seen:
         seen.wait_for(50, ok=True)
