@@ -8,7 +8,6 @@ ServiceEntry, VirtualService and the hop's DestinationRule go to one set of name
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from egressgateway.api.destination import Destination
 from egressgateway.facts import EVERY_NAMESPACE, Facts
@@ -76,24 +75,6 @@ def plan_clients(
             yield _route(facts, site, [hop for hop in own if hop.host == host], exported)
 
 
-def plan_private_names(facts: Facts, site: Site, hops: Sequence[Hop], served: Served) -> Iterator[Child]:
-    """
-    Leads the private names to the gateway where they can be seen and nobody is served: it refuses who is no consumer.
-
-    The gateway's own entries are visible to every sidecar of its namespace, for which they would be a direct way out.
-    """
-    own = facts.key.namespace
-    if not site.dedicated:
-        return
-    closed = [hop for hop in hops if not {own, EVERY_NAMESPACE} & served.get(hop.destination, frozenset())]
-    for host in sorted({hop.host for hop in closed}):
-        of_host = [hop for hop in closed if hop.host == host]
-        values = _routes(site, of_host, ["."]) | {"hosts": [hop.upstream for hop in of_host], "public": False}
-        within = ("private", host)
-        part = of_host[0].destination
-        yield part_child(facts, "VirtualService", Stage.FOUNDATION, part, within, values, "virtualservice-clients")
-
-
 def plan_narrowed(facts: Facts, entries: Sequence[Manifest]) -> Iterator[Child]:
     """Clients' ServiceEntries of parts that cannot be planned, with fewer hosts; all else of them stays as it is."""
     for entry in entries:
@@ -122,9 +103,15 @@ def plan_entry(facts: Facts, site: Site, destination: Destination, hops: Sequenc
 
 
 def _route(facts: Facts, site: Site, hops: Sequence[Hop], exported: list[str]) -> Child:
-    # The private names stand here, too: clients of the gateway's own namespace see its entries.
-    hosts = [*hops[0].names, *(hop.upstream for hop in hops)]
-    values = _routes(site, hops, exported) | {"hosts": hosts, "public": True}
+    values = {
+        # The private names stand here, too: clients of the gateway's own namespace see its entries.
+        "hosts": [*hops[0].names, *(hop.upstream for hop in hops)],
+        "http_hops": [hop for hop in hops if hop.http],
+        "tls_hops": [hop for hop in hops if hop.tls],
+        "tcp_hops": [hop for hop in hops if not hop.http and not hop.tls],
+        "gateway_service": site.service_host,
+        "export_to": exported,
+    }
     return part_child(
         facts,
         "VirtualService",
@@ -134,13 +121,3 @@ def _route(facts: Facts, site: Site, hops: Sequence[Hop], exported: list[str]) -
         values,
         "virtualservice-clients",
     )
-
-
-def _routes(site: Site, hops: Sequence[Hop], exported: list[str]) -> dict[str, Any]:
-    return {
-        "http_hops": [hop for hop in hops if hop.http],
-        "tls_hops": [hop for hop in hops if hop.tls],
-        "tcp_hops": [hop for hop in hops if not hop.http and not hop.tls],
-        "gateway_service": site.service_host,
-        "export_to": exported,
-    }
