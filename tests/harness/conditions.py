@@ -16,6 +16,7 @@ from egressgateway.api.conditions import CATALOGUE, OBJECT_CONDITIONS, PART_COND
 Object = dict[str, Any]
 
 LONGEST_MESSAGE = 512
+BEHIND = "is behind generation"
 _REASON = re.compile(r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")
 _TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
 
@@ -70,7 +71,7 @@ def _of_object(generation: int, status: Object, conditions: Mapping[str, Object]
     if observed > generation:
         yield f"observedGeneration {observed} is ahead of generation {generation}"
     if observed < generation and ready == "True":
-        yield f"Ready is True, and observedGeneration {observed} is behind generation {generation}"
+        yield f"Ready is True, and observedGeneration {observed} {BEHIND} {generation}"
     for each in conditions.values():
         if each.get("observedGeneration", -1) > generation:
             yield f"{each['type']}: observedGeneration is ahead of generation {generation}"

@@ -3,8 +3,8 @@ Who owns a name (api.md "Who wins a host").
 
 Objects contend for a name in each consumer namespace that both serve. The earliest claim of the name in that namespace
 wins, so an old object takes nothing over by adding a host or a consumer. A claim stands in the status before the first
-child is written, and until the last client was told otherwise. Where claims were lost with the status, who steers the name now has the older right, then the older
-object, then namespace and name.
+child is written, and until the last client was told otherwise. Where claims were lost with the status, who steers the
+name now has the older right, then the older object, then namespace and name.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def served_names(
 def served_ports(
     key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces, *, tcp: bool
 ) -> dict[int, frozenset[str]]:
-    """Consumer namespaces by port number; `tcp`: of ports where clients speak TCP, which names no host, else the rest."""
+    """Consumer namespaces by port number; `tcp`: where clients speak TCP, which names no host, else the rest."""
     served = consumers_of(key, spec, class_spec, namespaces).served
     found: dict[int, frozenset[str]] = {}
     for destination in spec.destinations:
