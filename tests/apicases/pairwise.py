@@ -35,7 +35,7 @@ FACTORS: Final[dict[str, tuple[str, ...]]] = {
     "wildcard": ("none", "SingleServer", "DynamicResolution"),
     "aliases": ("none", "one"),
     "headers": ("none", "set", "remove"),
-    "traffic": ("none", "timeout", "no-timeout", "retries", "pool", "outlier", "balancing"),
+    "traffic": ("none", "timeout", "no-timeout", "retries", "pool", "requests", "outlier", "balancing"),
     "access": ("none", "own", "other", "accounts", "requests", "selector", "everyone"),
     "expose": ("none", "own", "own-tls", "service", "destination"),
     "telemetry": ("none", "log", "no-log", "tracing", "headers"),
@@ -70,7 +70,7 @@ REFUSED: Final[tuple[tuple[Choices, Choices], ...]] = (
     (("wildcard", ("DynamicResolution",)), ("tls", ("names",))),
     (("wildcard", ("DynamicResolution",)), ("traffic", ("outlier", "balancing"))),
     # Connections have neither a duration nor a second try.
-    (("protocol", _OPAQUE), ("traffic", ("timeout", "no-timeout", "retries"))),
+    (("protocol", _OPAQUE), ("traffic", ("timeout", "no-timeout", "retries", "requests"))),
 )
 """What the models let pass and the operator refuses: each of some choices with each of others."""
 
@@ -305,7 +305,15 @@ _TRAFFIC: Final[dict[str, Spec | None]] = {
             "tcpKeepalive": {"time": "1m", "interval": "10s", "probes": 3},
         }
     },
-    "outlier": {"outlierDetection": {"consecutive5xxErrors": 5, "interval": "10s", "maxEjectionPercent": 50}},
+    "requests": {"connectionPool": {"maxPendingRequests": 10, "maxRequestsPerConnection": 100}},
+    "outlier": {
+        "outlierDetection": {
+            "consecutive5xxErrors": 5,
+            "interval": "10s",
+            "baseEjectionTime": "30s",
+            "maxEjectionPercent": 50,
+        }
+    },
     "balancing": {"loadBalancing": {"algorithm": "RoundRobin"}},
 }
 _ACCESS: Final[dict[str, Spec | None]] = {
@@ -314,7 +322,12 @@ _ACCESS: Final[dict[str, Spec | None]] = {
     "other": {"namespaces": ["consumer"]},
     "accounts": {"namespaces": ["consumer"], "serviceAccounts": ["web"], "destinations": ["part"]},
     "requests": {"methods": ["GET"], "paths": ["/v1/*", "/health"]},
-    "selector": {"namespaceSelector": {"matchLabels": {"egress": "consumer"}}},
+    "selector": {
+        "namespaceSelector": {
+            "matchLabels": {"egress": "consumer"},
+            "matchExpressions": [{"key": "egress", "operator": "In", "values": ["consumer"]}],
+        }
+    },
     "everyone": {"namespaceSelector": {}},
 }
 _TELEMETRY: Final[dict[str, Spec | None]] = {
@@ -327,15 +340,29 @@ _TELEMETRY: Final[dict[str, Spec | None]] = {
 _GATEWAY: Final[dict[str, Spec | None]] = {
     "none": None,
     "replicas": {"replicas": 1},
-    "autoscaling": {"autoscaling": {"minReplicas": 1, "maxReplicas": 3}},
+    "autoscaling": {"autoscaling": {"minReplicas": 1, "maxReplicas": 3, "targetCPUUtilizationPercentage": 70}},
     "resources": {"resources": {"requests": {"cpu": "10m"}, "limits": {"memory": "1Gi"}}},
     "placement": {
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "tolerations": [{"key": "pool", "operator": "Exists"}],
+        "affinity": {"podAntiAffinity": {}},
+        "topologySpreadConstraints": [
+            {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+        ],
+        "priorityClassName": "system-cluster-critical",
+        "trafficDistribution": "PreferClose",
         "podLabels": {"team": "payments"},
         "podAnnotations": {"note": "yes: no"},
         "terminationGracePeriodSeconds": 10,
     },
     "open": {"networkPolicy": {"mode": "Disabled"}},
-    "balancer": {"service": {"type": "LoadBalancer", "loadBalancerSourceRanges": ["192.0.2.0/24"]}},
+    "balancer": {
+        "service": {
+            "type": "LoadBalancer",
+            "annotations": {"example.com/tier": "public"},
+            "externalTrafficPolicy": "Local",
+            "loadBalancerClass": "example.com/public",
+            "loadBalancerSourceRanges": ["192.0.2.0/24"],
+        }
+    },
 }

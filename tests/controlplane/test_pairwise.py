@@ -43,11 +43,39 @@ CLASSES: Final[dict[str, dict[str, Any]]] = {
             "podTemplate": {
                 "spec": {"containers": [{"name": "opa", "image": "opa", "ports": [{"containerPort": 9191}]}]}
             },
+            "resources": {"requests": {"cpu": "10m"}, "limits": {"memory": "1Gi"}},
+            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "tolerations": [{"key": "pool", "operator": "Exists"}],
+            "affinity": {"podAntiAffinity": {}},
+            "topologySpreadConstraints": [
+                {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+            ],
+            "priorityClassName": "system-cluster-critical",
+            "terminationGracePeriodSeconds": 20,
+            "trafficDistribution": "PreferClose",
+            "podLabels": {"team": "platform"},
+            "podAnnotations": {"note": "yes: no"},
+            "networkPolicy": {"mode": "Enabled"},
+            "service": {"type": "ClusterIP", "annotations": {"example.com/tier": "inner"}},
+        },
+        "allowedNamespaces": {
+            "from": "Selector",
+            "selector": {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "Exists"}]},
+        },
+    },
+    "authorizer": {
+        "dedicated": {"autoscaling": {"minReplicas": 1, "maxReplicas": 2, "targetCPUUtilizationPercentage": 60}},
+        "externalAuthorization": {"provider": "opa"},
+    },
+    "plain": {"dedicated": {"replicas": 1}, "mtls": "Disabled"},
+    "shared": {
+        "shared": {
+            "namespace": "istio-system",
+            "service": "shared",
+            "selector": {"istio": "shared"},
+            "ports": {"http": 80, "tls": 443},
         }
     },
-    "authorizer": {"dedicated": {"replicas": 1}, "externalAuthorization": {"provider": "opa"}},
-    "plain": {"dedicated": {"replicas": 1}, "mtls": "Disabled"},
-    "shared": {"shared": {"namespace": "istio-system", "service": "shared", "selector": {"istio": "shared"}}},
     "shared-plain": {
         "shared": {"namespace": "istio-system", "service": "shared", "selector": {"istio": "shared"}},
         "mtls": "Disabled",
@@ -57,6 +85,7 @@ COMMON: Final = {
     "allowedCIDRs": ["192.0.2.0/24"],
     "allowedConsumers": {"from": "All"},
     "allowedGateways": ["istio-system/public-ingress"],
+    "allowedExposedHosts": ["*.example.org"],
 }
 
 
