@@ -45,7 +45,7 @@ def operator(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[O
     with (
         ConditionsRecorder(mesh.kubeconfig),
         StandInController(mesh.cluster, look_seconds=1),
-        OperatorProcess(kubeconfig, log, within=within) as operator,
+        OperatorProcess(kubeconfig, log, "--push-grace-seconds", "1", within=within) as operator,
     ):
         yield operator
 

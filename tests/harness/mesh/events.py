@@ -74,6 +74,7 @@ def sixty_less_one(scene: Scene, exit_: Exit) -> Observation:
 def sixty_deleted(scene: Scene, exit_: Exit) -> Observation:
     """All of them at once, seen by those who call one."""
     exit_.put(*_sixty(), **scene.spec(**PLAIN))
+    scene.mesh.settle()
     with scene.observed(REMOVED) as seen:
         seen.wait_for(50, ok=True)
         exit_.remove()
@@ -107,6 +108,8 @@ EVENTS: Final[dict[str, Event]] = {
 
 def _removed(scene: Scene, exit_: Exit, host: str) -> Observation:
     exit_.put(*_sixty(), **scene.spec(**PLAIN))
+    # The event is what comes now: to tell proxies of sixty hosts takes a while.
+    scene.mesh.settle()
     with scene.observed(host) as seen:
         seen.wait_for(25, ok=True)
         exit_.put(*_sixty(less=REMOVED), **scene.spec(**PLAIN))
