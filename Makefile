@@ -43,8 +43,8 @@ controlplane: $(STAMP) tools ## Tests on a real etcd, kube-apiserver and kube-co
 kind: $(STAMP) tools ## Tests in a kind cluster with Istio and the installed chart; needs docker and the Internet
 	@$(BIN)/python -m pytest -m kind tests/kind $(filter-out -n 2 --dist loadfile,$(PYTEST_ARGS))
 
-bench: $(STAMP) tools ## Writes, CPU and throughput of 200 objects, beside a bare apply loop
-	@PYTHONPATH=tests $(BIN)/python -m bench
+bench: $(STAMP) tools ## Writes, CPU and throughput of 200 objects, beside a bare apply loop (KIND=rich: with nearly everything)
+	@PYTHONPATH=tests $(BIN)/python -m bench $(if $(KIND),--kind $(KIND))
 
 tools: $(STAMP) ## Build and cache etcd, kube-apiserver, kube-controller-manager and kubectl; fetch Helm
 	@$(HARNESS) tools > /dev/null

@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from bench.report import counts_hold, show
-from bench.story import Story
+from bench.samples import PLAIN, TITLES
+from bench.story import Figures, Story
 from harness import tools
 from harness.controlplane import ControlPlane, Options
 from harness.go import Progress
@@ -22,7 +23,9 @@ from harness.session import definition_files
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--objects", type=int, default=200, help="how many EgressGateways (default: 200)")
+    parser.add_argument("--kind", choices=tuple(TITLES), default=PLAIN, help="what each asks for (default: plain)")
     arguments = parser.parse_args()
+    figures = Figures(arguments.objects, arguments.kind)
     say = Console(stderr=True)
     with TemporaryDirectory(prefix="egressgateway-bench-") as temporary:
         obtain_helm()
@@ -30,7 +33,7 @@ def main() -> int:
         try:
             with say.status("starting a control plane") as status:
                 plane.start(Options(audit=True, definitions=definition_files(download=True), owner=os.getpid()))
-                figures = Story(plane, Path(temporary), arguments.objects, status.update).run()
+                Story(plane, Path(temporary), figures, status.update).run()
         finally:
             plane.stop()
     show(figures, Console())

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench.samples import sample
+from egressgateway.refs import EGRESS_GATEWAY, Key
 from harness.controlplane import ControlPlane
 from harness.faultproxy import FaultProxy, Record
 from harness.gateways import NAMESPACES, Gateways
@@ -21,6 +23,8 @@ from harness.wait import eventually
 
 SAMPLE = "recorded-sample"
 """Namespace and name of the recorded object: long enough to be found nowhere else in its children."""
+
+KEY = Key(f"in-{SAMPLE}", SAMPLE)
 
 _CONTENT_TYPES = {"apply": "application/apply-patch+yaml", "merge": "application/merge-patch+json"}
 
@@ -55,7 +59,7 @@ class Recording:
             yield Write(write.method, target, body, write.content_type, write.of_child)
 
 
-def record(plane: ControlPlane, directory: Path) -> Recording:
+def record(plane: ControlPlane, directory: Path, kind: str) -> Recording:
     """Let an operator serve one object through a proxy, and keep what it wrote; the object is deleted afterwards."""
     plane.rest.create(NAMESPACES, {"metadata": {"name": f"in-{SAMPLE}"}})
     gateways = Gateways(plane, f"in-{SAMPLE}")
@@ -64,7 +68,7 @@ def record(plane: ControlPlane, directory: Path) -> Recording:
         FaultProxy(operator_kubeconfig(plane), Path(temporary) / "kubeconfig", keep_bodies=True) as proxy,
         OperatorProcess(proxy.kubeconfig, Path(temporary) / "log") as operator,
     ):
-        gateways.apply(SAMPLE)
+        plane.rest.apply(EGRESS_GATEWAY.path(*KEY), sample(kind, KEY))
         gateways.wait_ready(SAMPLE)
         eventually(operator.is_idle, what="an idle operator")
         records = proxy.requests

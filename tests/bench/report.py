@@ -7,6 +7,7 @@ from statistics import mean
 from rich.console import Console
 from rich.table import Table
 
+from bench.samples import TITLES
 from bench.story import STATUS_CHANGES, Figures
 from bench.timeline import PAUSE_SECONDS
 
@@ -20,7 +21,7 @@ Row = tuple[str, str, str, bool | None]
 
 def show(figures: Figures, console: Console) -> None:
     """Print everything."""
-    table = Table(title=f"{figures.objects} EgressGateways, one destination each, HTTP and TLS")
+    table = Table(title=f"{figures.objects} EgressGateways, {TITLES[figures.kind]}")
     table.add_column("what")
     table.add_column("figure", justify="right")
     table.add_column("aim", justify="right")

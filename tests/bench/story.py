@@ -17,10 +17,11 @@ import psutil
 from bench.bareloop import USER_AGENT as BARE_LOOP
 from bench.bareloop import apply_objects, run_bare_loop
 from bench.recording import Recording, record
+from bench.samples import PLAIN, sample
 from bench.timeline import Timeline, lines, measure
 from egressgateway.refs import EGRESS_GATEWAY, Key
 from harness.controlplane import ControlPlane
-from harness.gateways import NAMESPACES, ChildName, Gateways, children, destination, egress_gateway, in_parallel
+from harness.gateways import NAMESPACES, ChildName, Gateways, children, in_parallel
 from harness.kubeconfig import Access
 from harness.metrics import Request
 from harness.operator import OperatorProcess
@@ -51,6 +52,7 @@ class Figures:
     """Everything that the table tells. Usages are differences over their phase."""
 
     objects: int
+    kind: str = PLAIN
     children_per_object: int = 0
     bare: list[Timeline] = field(default_factory=list)
     bare_cpu_seconds: float = 0.0
@@ -70,7 +72,8 @@ class Figures:
 class Story:
     """One run of everything, on a control plane that is empty at the start."""
 
-    def __init__(self, plane: ControlPlane, directory: Path, objects: int, say: Say) -> None:
+    def __init__(self, plane: ControlPlane, directory: Path, figures: Figures, say: Say) -> None:
+        """`figures` say what is to be measured, and take what comes of it."""
         self._plane = plane
         self._directory = directory
         self._say = say
@@ -78,7 +81,7 @@ class Story:
         self._operator = OperatorProcess(
             operator_kubeconfig(plane), directory / "operator.log", "--lease-seconds", "15"
         )
-        self.figures = Figures(objects)
+        self.figures = figures
 
     def run(self) -> Figures:
         """
@@ -88,7 +91,7 @@ class Story:
             TimeoutError: something does not converge.
         """
         self._say("recording what the operator writes for one object")
-        recording = record(self._plane, self._directory)
+        recording = record(self._plane, self._directory, self.figures.kind)
         self._run_bare_loop(recording, "before")
         self._say("starting the operator")
         self._operator.start()
@@ -187,7 +190,7 @@ class Story:
         return [Key(names[number // PER_NAMESPACE], f"gateway-{number % PER_NAMESPACE}") for number in range(count)]
 
     def _sized_as_recorded(self, key: Key) -> Object:
-        return egress_gateway(*key, destination("api", f"{key.name}.{key.namespace}.example.com"))
+        return sample(self.figures.kind, key)
 
     def _let_go(self, key: Key) -> None:
         path = EGRESS_GATEWAY.path(*key)
