@@ -84,7 +84,7 @@ class Caches:
 
     def _own_change(self, kind: str, change: Change | None) -> None:
         if change is not None and kind in ROUTE_KINDS:
-            waiting = self.hosts.wanting(self.routes.take(change)) - {owner_of(change.object)}
+            waiting = self.hosts.waiting_for(self.routes.take(change)) - {owner_of(change.object)}
             if waiting:
                 self.on_freed(waiting)
 

@@ -77,7 +77,9 @@ def outcome_of(done: Pass, facts: Facts, left: ChangeSet, foreign: Set[ObjectRef
     due = [*pushed, *(unwritten if done.applied.writes else ())]
     # What withdrawn ways leave behind goes when the mesh knows; if something fails, with the next try of that.
     drains = not failed and (done.plan.draining or Hold.DRAIN in done.steps.held.values())
-    if drains or any(_time_helps(done, failed, ref) for ref in due):
+    # A claim on what was steered until now ends with the next look; those who wait for it hear of it then.
+    lets_go = not failed and done.acceptance.claims.leaving and bool(done.steps.bursts)
+    if drains or lets_go or any(_time_helps(done, failed, ref) for ref in due):
         return Again(grace)
     if Hold.GATEWAY_NOT_READY in done.steps.held.values() and workload_of(facts).ready:
         return Again(PATIENCE / 5)

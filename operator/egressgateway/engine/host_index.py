@@ -52,6 +52,11 @@ class HostIndex:
         """EgressGateways that want one of `hosts`, or a wildcard that covers one."""
         return frozenset(key for host in hosts for found in (self._names.at, self._names.above) for key in found(host))
 
+    def waiting_for(self, freed: Iterable[str]) -> frozenset[Key]:
+        """EgressGateways that want one of `freed`, or a name that overlaps one."""
+        finders = (self._names.at, self._names.above, self._names.below)
+        return frozenset(key for name in freed for find in finders for key in find(name))
+
     def _by_name(self, key: Key, wants: Wants) -> Iterator[Key]:
         for name in wants.names:
             yield from self._names.at(name)

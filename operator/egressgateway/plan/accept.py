@@ -68,6 +68,8 @@ class Acceptance:
         consumers: by destination, the namespaces that it serves.
         kept: parts that are taken out and whose live children stay untouched. When a finding takes out the object,
             `keep_all` says whether its children stay.
+        contested: of parts that are taken out because others have their names: the names that they ask for. What they
+            steered before under other names is not kept: two objects that swap names would wait for each other.
         next_look: when something expires, so that the object must be judged again.
     """
 
@@ -78,6 +80,7 @@ class Acceptance:
     consumers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
     keep_all: bool = False
+    contested: Mapping[str, frozenset[str]] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     next_look: datetime | None = None
 
@@ -259,6 +262,11 @@ class _Judge:
             exposed=tuple(exposed for exposed in self.spec.expose if exposed_part(exposed.name) not in out),
             consumers=served,
             kept=frozenset(part for part in out if _keeps(findings, part)) - self._outlived(consumers),
+            contested={
+                destination.name: frozenset(destination.names)
+                for destination in self.spec.destinations
+                if _is_contested(findings, destination.name)
+            },
             notices=(*self._notices(), *provider_notices(self.facts, self.spec, asked)),
             next_look=self._next_look(),
         )
@@ -390,6 +398,11 @@ class _Judge:
 
 def _taken_out(findings: Iterable[Finding]) -> frozenset[str]:
     return frozenset(finding.part for finding in findings if finding.part and not finding.partial)
+
+
+def _is_contested(findings: Iterable[Finding], part: str) -> bool:
+    own = [finding for finding in findings if finding.part == part and not finding.partial]
+    return bool(own) and all(finding.reason is Reason.HOST_CONFLICT for finding in own)
 
 
 def _keeps(findings: Iterable[Finding], part: str) -> bool:

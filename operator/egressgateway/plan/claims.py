@@ -53,12 +53,14 @@ class Claims:
         lost: by name, the consumer namespaces in which another object has the better right, and which.
         lost_exposed: names exposed on a gateway that another object has there already.
         since: by consumer namespace, since when the object serves it.
+        leaving: some of this is held only until live routes let go of it.
     """
 
     held: tuple[Claim, ...]
     lost: Mapping[str, Mapping[str, Key]] = field(default_factory=dict)
     lost_exposed: Mapping[Claimed, Key] = field(default_factory=dict)
     since: Mapping[str, datetime] = field(default_factory=dict)
+    leaving: bool = False
 
     @property
     def keys(self) -> frozenset[Claimed]:
@@ -205,7 +207,9 @@ def resolve_claims(facts: Facts, stakes: Stakes) -> Claims:
         for namespace in consumers
         if namespace in before or namespace not in unsettled
     }
-    since |= {place: before[place] for served in stakes.steers.values() for place in served if place in before}
+    still = {place: before[place] for served in stakes.steers.values() for place in served if place in before}
+    ends = bool(leaving or still.keys() - since.keys())
+    since |= still
     if EVERY_NAMESPACE in consumers:
         # Who serves everybody now has served some before, and keeps that older right there.
         since |= {namespace: begun for namespace, begun in before.items() if namespace in facts.namespaces}
@@ -214,7 +218,7 @@ def resolve_claims(facts: Facts, stakes: Stakes) -> Claims:
         Claim(wanted.host, claimed.get(wanted, facts.now), wanted.gateway)
         for wanted in sorted(stakes.exposes - lost_exposed.keys(), key=lambda wanted: (wanted.gateway, wanted.host))
     ]
-    return Claims(tuple(held), lost, lost_exposed, since)
+    return Claims(tuple(held), lost, lost_exposed, since, ends)
 
 
 def _places(facts: Facts, served: frozenset[str]) -> frozenset[str]:

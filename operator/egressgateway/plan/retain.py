@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from egressgateway.facts import EVERY_NAMESPACE, Facts
 from egressgateway.plan.consumers import union
@@ -51,12 +52,19 @@ class Retained:
     draining: bool = False
 
 
-def retain(facts: Facts, hops: Iterable[Hop], kept: frozenset[str], site: Site) -> Retained:
+def retain(
+    facts: Facts,
+    hops: Iterable[Hop],
+    kept: frozenset[str],
+    site: Site,
+    contested: Mapping[str, frozenset[str]] = MappingProxyType({}),
+) -> Retained:
     """
     What to keep beside the children for `hops`.
 
     Args:
         kept: parts that cannot be planned and whose clients stay where they are, but for hosts that `hops` serve.
+        contested: of some of these, the names to which that is limited.
     """
     hops = tuple(hops)
     planned = frozenset(hop.name for hop in hops)
@@ -65,7 +73,7 @@ def retain(facts: Facts, hops: Iterable[Hop], kept: frozenset[str], site: Site) 
     live_subsets = _live_list(facts, ObjectRef("DestinationRule", facts.key.namespace, site.object_name), "subsets")
     subsets = _left_over(facts, planned, {item.get("name", ""): item for item in live_subsets})
     ports = _ports_in_use(facts)
-    staying = _staying_routes(facts, frozenset(hop.host for hop in hops), kept)
+    staying = _staying_routes(facts, frozenset(hop.host for hop in hops), kept, contested)
     names_for_good = _all_hosts(staying)
     ways_for_good = frozenset(way for found in staying for way in ways_of(found))
     ports_for_good = frozenset(_ports_to(facts, names_for_good)) | {hop.target_port for hop in hops}
@@ -166,10 +174,18 @@ def _left_over(facts: Facts, planned: frozenset[str], named: Mapping[str, Manife
     }
 
 
-def _staying_routes(facts: Facts, served: frozenset[str], kept: frozenset[str]) -> list[Manifest]:
-    """Clients' VirtualServices of kept parts, but for those whose host another part has taken over."""
+def _staying_routes(
+    facts: Facts, served: frozenset[str], kept: frozenset[str], contested: Mapping[str, frozenset[str]]
+) -> list[Manifest]:
+    """Clients' VirtualServices of kept parts, but for hosts that another part has taken over, or nobody asks for."""
     routes = live_clients(facts.live, "VirtualService")
-    return [found for found in routes if part_of(found) in kept and not hosts_of(found) & served]
+    return [
+        found
+        for found in routes
+        if part_of(found) in kept
+        and not hosts_of(found) & served
+        and (part_of(found) not in contested or hosts_of(found) & contested[part_of(found)])
+    ]
 
 
 def _untouched(facts: Facts, kept: frozenset[str], staying: frozenset[str]) -> frozenset[ObjectRef]:

@@ -92,7 +92,7 @@ class Contest:
     def start(self) -> None:
         """A process that has read everything."""
         caches = Caches()
-        caches.on_own_write = self._heard
+        caches.on_own_write = self._told
         caches.on_freed = self._look_at
         annotations = {"egressgateway.dev/is-default-class": "true"}
         metadata = {"name": "standard", "uid": "class", "resourceVersion": "1", "annotations": annotations}
@@ -204,6 +204,15 @@ class Contest:
             self.status_writes[Key(metadata["namespace"], metadata["name"])] += 1
         for key in self._caches.affected_by_gateway(change):
             self._due[key] = self.loop.now
+
+    def _told(self, change: Change) -> None:
+        """A write of the operator's own: who wrote knows what comes next, the others do not."""
+        own = change.object["metadata"]
+        known = self._due.get(Key(own["namespace"], own["name"]))
+        self._heard(change)
+        self._due.pop(Key(own["namespace"], own["name"]), None)
+        if known is not None:
+            self._due[Key(own["namespace"], own["name"])] = known
 
     def _look_at(self, keys: Iterable[Key]) -> None:
         self._due.update(dict.fromkeys(keys, self.loop.now))

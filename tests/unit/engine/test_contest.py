@@ -225,6 +225,21 @@ def test_a_name_is_free_when_its_routes_are_gone(contest: Contest) -> None:
     assert contest.offences == []
 
 
+@pytest.mark.parametrize("backwards", [False, True], ids=["in-order", "backwards"])
+def test_two_objects_that_swap_their_names_end_with_them_swapped(contest: Contest, backwards: bool) -> None:
+    """Neither asks for what it has any more, so neither keeps it until it gets what the other has."""
+    other, second = Key(SHOP, "second"), "other.example.com"
+    contest.create(FIRST, HOST)
+    contest.create(other, second)
+    contest.settle()
+    contest.edit(FIRST, second)
+    contest.edit(other, HOST)
+    contest.settle(backwards=backwards)
+    assert contest.offences == []
+    assert contest.steers()[HOST, SHOP] == {other}
+    assert contest.steers()[second, SHOP] == {FIRST}
+
+
 KEYS = (FIRST, Key("platform", "second"), Key("lab", "third"))
 HOSTS = (HOST, "other.example.com", "*.example.com")
 EVENTS = st.lists(

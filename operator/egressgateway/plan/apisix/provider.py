@@ -27,7 +27,7 @@ def plan_apisix(facts: Facts, acceptance: Acceptance) -> Plan:
     """Every child for what is accepted; parts that are kept stay as they are."""
     site = site_of(facts)
     hops = build_hops(facts.key, acceptance.served, site)
-    retained = retain(facts, hops, acceptance.kept, site)
+    retained = retain(facts, hops, acceptance.kept, site, acceptance.contested)
     children = (
         *_plan_routing(facts, acceptance, site, hops, retained),
         *plan_narrowed(facts, retained.narrowed),
