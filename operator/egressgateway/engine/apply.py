@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Final
 
 import orjson
@@ -66,9 +67,24 @@ class Applier:
         await asyncio.gather(*(self._write_burst(key, burst, progress, failures, foreign) for burst in sound))
         if sound:
             progress.clients_written_at = _clock()
-        await self._write_all(key, steps.removals, progress, failures, foreign)
+        await self._remove(key, steps.removals, progress, failures, foreign)
         writes = len(steps.foundation) + len(steps.gateway) + sum(map(len, sound)) + len(steps.removals)
         return Applied(failures, frozenset(foreign), writes)
+
+    async def _remove(
+        self,
+        key: Key,
+        removals: Sequence[Delete],
+        progress: Progress,
+        failures: dict[ObjectRef, ClusterError],
+        foreign: set[ObjectRef],
+    ) -> None:
+        """Stage by stage, ways before what protects them; a failure ends it, and the next pass goes on."""
+        for _, stage in groupby(removals, key=lambda removal: removal.stage):
+            found = tuple(stage)
+            await self._write_all(key, found, progress, failures, foreign)
+            if any(removal.ref in failures for removal in found):
+                return
 
     async def _write_burst(
         self,
