@@ -62,6 +62,7 @@ def test_each_fault_has_its_reason_and_heals(
     for name, (_, _, _, reason) in FAULTS.items():
         gateways.wait(NAME, "Reachable", str(reason == "Reachable"), reason, part=name)
     gateways.wait_ready(NAME)
+    mesh.settle()
     assert client.request("http://sound.example.com/").status == 200
     # The probe does not decide where requests go: what the server answers is what the client gets.
     assert client.request("http://status-503-api.example.com/").seen["authority"] == "status-503-api.example.com"

@@ -134,12 +134,21 @@ class ProbeReader:
                 self._at_once,
                 session.get(f"http://{host}:{PORT}{_PATH}", params=_PARAMETERS, allow_redirects=False) as answer,
             ):
-                content = await answer.content.read(_LARGEST_PAGE)
-                return content.decode(errors="replace") if answer.status == 200 else None
+                return await _whole(answer) if answer.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             fields = {"pod": f"{pod.namespace}/{pod.name}", "error": repr(error)}
             log.debug("Gateway pod does not tell of its probes", extra={"fields": fields})
             return None
+
+
+async def _whole(answer: aiohttp.ClientResponse) -> str | None:
+    """The whole page, or none: of half a page, counters and what they count would not fit together."""
+    content = bytearray()
+    async for chunk in answer.content.iter_any():
+        content += chunk
+        if len(content) > _LARGEST_PAGE:
+            return None
+    return content.decode(errors="replace")
 
 
 def _sights(page: str, ways: Mapping[str, ProbedWay], before: Sights | None) -> Sights:

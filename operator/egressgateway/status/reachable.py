@@ -70,7 +70,7 @@ class Sight:
 
     @property
     def decided(self) -> bool:
-        return self.reading.healthy > 0 or self.trouble is not None
+        return self.trouble is not None or _passed(self.reading)
 
 
 def readings_of(text: str, clusters: Iterable[str]) -> dict[str, Reading]:
@@ -100,7 +100,7 @@ def readings_of(text: str, clusters: Iterable[str]) -> dict[str, Reading]:
 
 def look(before: Sight | None, reading: Reading, way: ProbedWay) -> Sight:
     """What a new reading means, after what was seen before."""
-    if reading.healthy:
+    if _passed(reading):
         return Sight(reading)
     last = before.reading if before is not None else Reading()
     if last.checks > reading.checks:
@@ -111,6 +111,11 @@ def look(before: Sight | None, reading: Reading, way: ProbedWay) -> Sight:
     if reading.failures == last.failures:
         return Sight(reading, before.trouble if before is not None else None)
     return Sight(reading, _grown(last, reading, way))
+
+
+def _passed(reading: Reading) -> bool:
+    """Envoy counts an address that nothing checks, or nothing has checked yet, as healthy."""
+    return reading.healthy > 0 and reading.checks > 0
 
 
 def reached(ways: Sequence[ProbedWay], pods: Sequence[Mapping[str, Sight] | None]) -> Reached:

@@ -18,7 +18,8 @@ KEY = Key("shop", "partners")
 CLUSTER = "outbound|80||http-80.api.example.com.partners.shop.egress.internal"
 PROBING = Probing(PodSelection("shop", ()), {"api": (ProbedWay(CLUSTER, "api.example.com", 80, asks=False),)}, 1)
 POD = PodFacts("shop", "partners-1", "partners-egress", ready=True, address="127.0.0.1")
-PAGE = "".join(f'envoy_cluster_membership_{what}{{cluster_name="{CLUSTER}"}} 1\n' for what in ("healthy", "total"))
+COUNTERS = ("membership_healthy", "membership_total", "health_check_attempt")
+PAGE = "".join(f'envoy_cluster_{counter}{{cluster_name="{CLUSTER}"}} 1\n' for counter in COUNTERS)
 
 
 class Envoy:
@@ -34,10 +35,20 @@ class Envoy:
         for _ in range(times):
             await self._rounds.get()
 
-    async def answer(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.rel_url.query["filter"])
         self._rounds.put_nowait(None)
-        return web.Response(text=self.page) if self.page else web.Response(status=503)
+        page = self.page
+        if not page:
+            return web.Response(status=503)
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        half = len(page) // 2
+        await answer.write(page[:half].encode())
+        # As over a network: the rest comes when the first half was read.
+        await asyncio.sleep(0.02)
+        await answer.write(page[half:].encode())
+        return answer
 
 
 @pytest.fixture

@@ -74,6 +74,7 @@ def test_names_that_read_alike_are_kept_apart() -> None:
         (Reading(known=1, checks=4, failures=4, breaks=3), Reason.UNEXPECTED_STATUS),
         (Reading(known=0, lookups=1, checks=3), Reason.DNS_FAILED),
         (Reading(known=0, checks=3), None),
+        (Reading(healthy=1, known=1), None),
         (Reading(healthy=1, known=2, checks=4, failures=1, breaks=1), None),
     ],
 )
@@ -101,6 +102,7 @@ def test_reason_of_an_envoy_that_began_anew() -> None:
         ([None, None], "Unknown", Reason.NOT_OBSERVED),
         ([{}], "Unknown", Reason.PENDING),
         ([{CLUSTER: Sight(Reading(known=1))}], "Unknown", Reason.PENDING),
+        ([{CLUSTER: Sight(Reading(healthy=1, known=1))}], "Unknown", Reason.PENDING),
         ([{CLUSTER: SOUND}, None], "True", Reason.REACHABLE),
         ([{CLUSTER: SOUND}, {}], "Unknown", Reason.PENDING),
         ([{CLUSTER: SOUND}, {CLUSTER: UNREACHED}], "False", Reason.CONNECT_FAILED),

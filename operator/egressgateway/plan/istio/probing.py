@@ -133,7 +133,12 @@ def _check(upstream: Upstream) -> dict[str, Any]:
     panic = _NEVER_NONE if outlier_detection_of(upstream) else _OBSERVE_ONLY
     return {
         "cluster": cluster_of(upstream),
-        "patch": {"health_checks": [check], "common_lb_config": {"healthy_panic_threshold": {"value": panic}}},
+        "patch": {
+            "health_checks": [check],
+            # An address that DNS does not list any more goes at once, as without a probe, though it may still answer.
+            "ignore_health_on_host_removal": True,
+            "common_lb_config": {"healthy_panic_threshold": {"value": panic}},
+        },
     }
 
 
