@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import urllib3
+
 from egressgateway.refs import CHILD_BY_KIND
 from harness.cluster import Cluster
 from harness.kinds import install_definitions, read_definitions
@@ -64,8 +66,11 @@ class StandInController:
                         self._judge(kind, found)
                 except ApiError as error:
                     # The kind is not there yet, or the object is gone; a kind that has just come is 429.
-                    if error.code not in (404, 429):
+                    if error.code not in (404, 429) and error.code < 500:
                         raise
+                except urllib3.exceptions.HTTPError:
+                    # No answer, from a server that is busy: the next look will do.
+                    continue
 
     def _judge(self, kind: str, found: Object) -> None:
         word = self.word({"kind": kind, **found})

@@ -145,6 +145,12 @@ def _service(facts: Facts, backend: ServiceBackend, where: str, part: str) -> It
     ports = {port["port"] for port in ((found or {}).get("spec") or {}).get("ports") or ()}
     if found is None:
         message = f"{where}.name: there is no Service {backend.name} in namespace {facts.key.namespace}; create it"
+    elif found["spec"].get("type") == "ExternalName":
+        # It would be published past every guard on hosts.
+        message = (
+            f"{where}.name: Service {backend.name} is an ExternalName, which leads out of the cluster; make that host "
+            "a destination, and name it in backend.destination"
+        )
     elif backend.port not in ports:
         listed = ", ".join(map(str, sorted(ports))) or "none"
         message = f"{where}.port: Service {backend.name} has no port {backend.port} (it has {listed}); name one of them"

@@ -76,7 +76,9 @@ def answers(manifest: Manifest) -> list[tuple[Any, ...]]:
 
 def _verdict(facts: Facts, ref: ObjectRef, manifest: Manifest) -> Verdict:
     word, message = _word(manifest)
-    overdue = word is Word.NONE and facts.now >= _silent_since(facts, manifest) + PATIENCE
+    # A controller that has spoken of it before is there, and only slow.
+    silent = word is Word.NONE and not _accepted(manifest)
+    overdue = silent and facts.now >= _silent_since(facts, manifest) + PATIENCE
     return Verdict(ref, word, message, overdue)
 
 

@@ -197,6 +197,12 @@ REF: dict[str, Any] = {"gatewayRef": {"name": "front"}}
         ({WEB: None}, {}, {}, Reason.SERVICE_NOT_FOUND),
         ({WEB: SERVICE}, {}, {"port": 81}, Reason.SERVICE_NOT_FOUND),
         ({WEB: {**SERVICE, "spec": {}}}, {}, {}, Reason.SERVICE_NOT_FOUND),
+        (
+            {WEB: {**SERVICE, "spec": {"type": "ExternalName", "ports": [{"port": 80}]}}},
+            {},
+            {},
+            Reason.SERVICE_NOT_FOUND,
+        ),
         ({WEB: SERVICE, FRONT: GATEWAY}, PODS, REF, None),
         ({WEB: SERVICE, FRONT: None}, PODS, REF, Reason.GATEWAY_NOT_FOUND),
         ({WEB: SERVICE, FRONT: GATEWAY}, {}, REF, Reason.GATEWAY_NOT_FOUND),
