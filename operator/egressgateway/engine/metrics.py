@@ -47,6 +47,13 @@ class _GatewaySeries(Collector):
         text = "Hosts refused because another object claimed them."
         yield GaugeMetricFamily("egressgateway_host_conflicts", text, value=sum(self.conflicts.values()))
 
+    def clear(self) -> None:
+        """Nothing is known of any object."""
+        self.conditions.clear()
+        self.destinations.clear()
+        self.conflicts.clear()
+        self.reachable.clear()
+
     def _conditions(self) -> GaugeMetricFamily:
         family = GaugeMetricFamily(
             "egressgateway_status_condition",
@@ -182,6 +189,9 @@ class Metrics:
     def leads(self, leads: bool) -> None:
         """This replica leads, or no longer: `LeaderElector`'s `on_change`."""
         self._leader.set(1 if leads else 0)
+        if not leads:
+            # What objects were like then is the next leader's to say: alerts take the highest of all replicas.
+            self._gateways.clear()
 
     def observe_queue(self, queue: WorkQueue[Any]) -> None:
         """Show how `queue` fares, read at each scrape. For one queue."""
