@@ -74,7 +74,7 @@ def gateways(plane: ControlPlane) -> Gateways:
 
 def install(helm: Helm, values: dict[str, Any], verb: str = "install") -> None:
     """Install or upgrade and wait until every pod is ready: under PodSecurity `restricted` there are none otherwise."""
-    wait = ("--namespace", SYSTEM, "--wait", "--timeout", "60s")
+    wait = ("--namespace", SYSTEM, "--wait", "--timeout", "120s")
     helm.run(verb, RELEASE, str(CHART), *wait, values=values)
 
 
@@ -105,7 +105,7 @@ def running(plane: ControlPlane, directory: Path) -> Iterator[OperatorProcess]:
 def uninstall(helm: Helm, plane: ControlPlane, directory: Path) -> str:
     """Uninstall; returns what the drain said."""
     with JobRunner(plane, SYSTEM, directory) as jobs:
-        helm.run("uninstall", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout", "60s")
+        helm.run("uninstall", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout", "120s")
     return "".join(jobs.said.values())
 
 
@@ -215,6 +215,13 @@ def test_host_policy_asks_the_namespace(plane: ControlPlane, newest: Helm, gatew
             assert policy_refuses(gateways, host), host
         assert not policy_refuses(gateways, "api.partner.example")
         assert not policy_refuses(gateways, "*.partner.example", wildcard={"strategy": "DynamicResolution"})
+        # Nor does an allowed name lead somewhere else, and who only exposes something is not asked.
+        elsewhere = {"endpoints": [{"address": "evil.example"}]}
+        assert policy_refuses(gateways, "api.partner.example", "evil.example", **elsewhere)
+        server = {"wildcard": {"strategy": "SingleServer", "server": "evil.example"}}
+        assert policy_refuses(gateways, "*.partner.example", "evil.example", **server)
+        exposed = {"name": "web", "hosts": ["web.example"], "backend": {"service": {"name": "web", "port": 80}}}
+        gateways.cluster.rest.create(f"{gateways.path()}?dryRun=All", asking(gateways, expose=[exposed]))
         plane.rest.merge(
             f"{NAMESPACES}/{gateways.namespace}",
             {"metadata": {"annotations": {"egressgateway.dev/allowed-hosts": None}}},
@@ -224,18 +231,19 @@ def test_host_policy_asks_the_namespace(plane: ControlPlane, newest: Helm, gatew
         newest.run("uninstall", RELEASE, "--namespace", SYSTEM, "--no-hooks")
 
 
-def policy_refuses(gateways: Gateways, host: str, **more: Any) -> bool:
-    body: Object = {
-        "apiVersion": "egressgateway.dev/v1alpha1",
-        "kind": "EgressGateway",
-        "metadata": {"name": "asks", "namespace": gateways.namespace},
-        "spec": {"destinations": [{**destination("api", host), **more}]},
-    }
+def policy_refuses(gateways: Gateways, host: str, named: str = "", **more: Any) -> bool:
+    """Whether the policy is against a destination, for its host or for what is `named`."""
+    body = asking(gateways, destinations=[{**destination("api", host), **more}])
     try:
         gateways.cluster.rest.create(f"{gateways.path()}?dryRun=All", body)
     except ApiError as error:
-        return f"namespace {gateways.namespace} may not use {host}" in error.message
+        return f"namespace {gateways.namespace} may not use {named or host}" in error.message
     return False
+
+
+def asking(gateways: Gateways, **spec: Any) -> Object:
+    head = {"apiVersion": "egressgateway.dev/v1alpha1", "kind": "EgressGateway"}
+    return {**head, "metadata": {"name": "asks", "namespace": gateways.namespace}, "spec": spec}
 
 
 def test_every_pod_of_the_chart_may_run_under_restricted(plane: ControlPlane, newest: Helm) -> None:
