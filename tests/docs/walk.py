@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from docs.pages import ROOT, Block
 
-SECONDS = 120
+SECONDS = 420
 _MARK = "----- end of block "
 _AGE = r"(?:\d+[smhd])+"
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"

@@ -53,7 +53,7 @@ def test_paths_of_flux_exist() -> None:
         assert release["chart"]["spec"]["sourceRef"]["name"] in sources
 
 
-def test_flux_waits_for_the_operator_before_classes_and_for_classes_before_tenants() -> None:
+def test_flux_names_the_operator_to_classes_and_waits_for_classes_before_tenants() -> None:
     """A tenant's object applied before its class would be reported as failed."""
     kustomizations = of_kind(PRODUCTION / "flux", "Kustomization")
     releases = of_kind(PRODUCTION / "flux", "HelmRelease")
