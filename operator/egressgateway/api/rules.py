@@ -127,7 +127,8 @@ def form(pattern: str, message: str, *, edges: str = "") -> Rule[str]:
 
 def without(pattern: str, message: str, *, edges: str = "") -> Rule[str]:
     """A text must hold nothing that matches `pattern`, and neither begin nor end with one of `edges`; see `form`."""
-    compiled = re.compile(pattern, re.ASCII)
+    # RE2's `$` is the end of the text; Python's is also before a newline there.
+    compiled = re.compile(re.sub(r"(?<!\\)\$$", r"\\Z", pattern), re.ASCII)
     return Rule(
         cel=" && ".join([f"!self.matches({_quoted(pattern)})", *_edge_tests(edges)]),
         message=message,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, get_args, get_type_hints
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
@@ -85,9 +85,13 @@ def test_rules_are_found() -> None:
 
 @pytest.mark.parametrize("rule", all_text_rules(), ids=lambda rule: rule.message[:40])
 @settings(
-    deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    deadline=None,
+    derandomize=True,
+    max_examples=300,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(text=TEXTS)
+@example(text=".0\n")
 def test_text_rule_means_the_same_in_cel_and_python(environment: Any, rule: Rule[str], text: str) -> None:
     """Whatever the text, the API server and the models give it the same verdict."""
     value = environment.compile(rule.cel).eval(data={"self": text}).value()
