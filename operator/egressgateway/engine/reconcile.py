@@ -33,7 +33,7 @@ from egressgateway.facts import Facts
 from egressgateway.plan.accept import Acceptance, accept
 from egressgateway.plan.build import build_plan
 from egressgateway.plan.claims import is_recorded
-from egressgateway.plan.ir import Plan
+from egressgateway.plan.ir import Plan, Stage
 from egressgateway.plan.resolve import unread
 from egressgateway.plan.retain import stage_of
 from egressgateway.refs import Key, ObjectRef
@@ -246,13 +246,21 @@ class Reconciler:
             log.info("Status of a leaving object is not written", extra={"fields": {"error": str(error)}})
 
     async def _remove_remote(self, facts: Facts, progress: Progress) -> None:
-        """Children in other namespaces, where no garbage collector looks for their owner."""
-        remote = tuple(
-            Delete(ref, stage_of(found), found)
-            for ref, found in facts.live.items()
-            if ref.namespace != facts.key.namespace and not is_deleting(found)
-        )
-        applied = await self._applier.apply(facts.key, Steps(removals=remote), progress)
+        """
+        Children in other namespaces, where no garbage collector looks for their owner.
+
+        Policies of a shared gateway are among them, so what they protect goes first, though it would be collected.
+        """
+        removals = [Delete(ref, stage_of(found), found) for ref, found in facts.live.items() if not is_deleting(found)]
+        if all(removal.ref.namespace == facts.key.namespace for removal in removals):
+            return
+        first = [
+            removal
+            for removal in removals
+            if removal.ref.namespace != facts.key.namespace or removal.stage is Stage.GATEWAY
+        ]
+        ordered = tuple(sorted(first, key=lambda removal: -removal.stage))
+        applied = await self._applier.apply(facts.key, Steps(removals=ordered), progress)
         await self._tell_of_failure(facts, applied)
         for error in applied.failures.values():
             raise error
