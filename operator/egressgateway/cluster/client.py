@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -167,9 +168,10 @@ class ApiClient:
                     code = self._observed(request, str(response.status), started)
                     if response.status != 200:
                         raise await self._refusal(request, login, response)
-                    async for chunk in response.content.iter_any():
-                        for line in framer.feed(chunk):
-                            yield orjson.loads(line)
+                    with _cut_at_the_end(response):
+                        async for chunk in response.content.iter_any():
+                            for line in framer.feed(chunk):
+                                yield orjson.loads(line)
         finally:
             if code == "error":
                 self._observed(request, code, started)
@@ -264,6 +266,21 @@ class ApiClient:
     def _observed(self, request: Request, code: str, started: float) -> str:
         self._on_request(request.verb, request.resource, code, self._loop.time() - started)
         return code
+
+
+@contextmanager
+def _cut_at_the_end(response: aiohttp.ClientResponse) -> Iterator[None]:
+    """
+    Leave no socket of a watch behind that ends before its server does.
+
+    aiohttp would close it by TLS's goodbye and wait for the server's, for 30 seconds and past `ApiClient.close`.
+    """
+    try:
+        yield
+    finally:
+        connection = response.connection
+        if connection is not None and connection.transport is not None:
+            connection.transport.abort()
 
 
 def _open_session(endpoint: Endpoint) -> aiohttp.ClientSession:

@@ -225,12 +225,12 @@ async def serve(handler: Callable[[web.Request], Awaitable[web.StreamResponse]])
         await server.close()
 
 
-def write_kubeconfig(directory: Path, server: str, **user: str) -> str:
-    """A kubeconfig for `server`; returns its path."""
+def write_kubeconfig(directory: Path, server: str, trust: dict[str, str] | None = None, **user: str) -> str:
+    """A kubeconfig for `server`; returns its path. `trust`: more about the cluster, as its certificate authority."""
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "test", "cluster": {"server": server}}],
+        "clusters": [{"name": "test", "cluster": {"server": server, **(trust or {})}}],
         "users": [{"name": "test", "user": user}],
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         "current-context": "test",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
 import orjson
@@ -15,6 +17,7 @@ from egressgateway.cluster import request
 from egressgateway.cluster.client import ApiClient
 from egressgateway.errors import ClusterError, Conflict, Forbidden, NotFound, Throttled, Unavailable
 from egressgateway.refs import CHILD_BY_KIND
+from harness.pki import Authority, write_pair
 from unit.cluster.fake_api import FakeApi, eventually, refusal, write_kubeconfig
 
 pytestmark = pytest.mark.asyncio
@@ -225,6 +228,19 @@ async def test_stream_ends_with_the_server(api: FakeApi, client: ApiClient) -> N
     assert await reading == ["BOOKMARK"]
 
 
+async def test_stream_left_early_leaves_no_socket_behind(tmp_path: Path) -> None:
+    """Even when the server never answers TLS's goodbye: whoever closes a client must not find its sockets later."""
+    async with busy_tls_server(tmp_path) as kubeconfig:
+        client = await ApiClient.connect(kubeconfig=kubeconfig)
+        at_first = sockets()
+        async with aclosing(client.stream(WATCH)) as events:
+            assert (await anext(events))["type"] == "BOOKMARK"
+            assert sockets() == at_first + 2, "the client's end and the server's"
+        await client.close()
+        await asyncio.sleep(0)
+        assert sockets() == at_first + 1, "the server's end alone"
+
+
 async def test_stream_silent_for_too_long_is_a_timeout(api: FakeApi, client: ApiClient) -> None:
     """A half-open connection is noticed by its silence."""
     with pytest.raises(Unavailable) as caught:
@@ -278,3 +294,40 @@ async def test_pause_is_bounded(api: FakeApi, client: ApiClient, monkeypatch: py
         await client.send(GET)
     async with asyncio.timeout(5):
         assert await client.send(GET) == {}
+
+
+@asynccontextmanager
+async def busy_tls_server(directory: Path) -> AsyncIterator[str]:
+    """A server that answers each request by one event, and reads nothing from then on; gives its kubeconfig."""
+    authority = Authority(directory)
+    authority.create()
+    write_pair(authority.issue("server", alternatives=["127.0.0.1"]), directory, "server")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(directory / "server.crt", directory / "server.key")
+    writers: list[asyncio.StreamWriter] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # typed as a transport that only writes
+        event = orjson.dumps({"type": "BOOKMARK", "object": {}}) + b"\n"
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(event), event))
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    trust = {"certificate-authority": str(authority.certificate_file)}
+    try:
+        yield write_kubeconfig(directory, f"https://127.0.0.1:{port}", trust)
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+
+
+def sockets() -> int:
+    """How many sockets this process has open."""
+    count = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one that lists the directory
+            count += str(descriptor.readlink()).startswith("socket:")
+    return count
