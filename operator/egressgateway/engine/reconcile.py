@@ -286,7 +286,9 @@ class Reconciler:
 
 
 def _compare(plan: Plan, desired: tuple[Desired, ...], facts: Facts, progress: Progress) -> ChangeSet:
-    found = {**facts.live, **facts.others}
+    # What others have is looked at where it stands in the way: it is never deleted, whatever its labels say.
+    taken = {item.ref: facts.others[item.ref] for item in desired if item.ref in facts.others}
+    found = {**facts.live, **taken}
     changes = diff(plan, desired, found, facts.key, progress.written, compared=progress.compared)
     progress.compared = dict(changes.in_sync)
     return changes

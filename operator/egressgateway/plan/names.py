@@ -70,6 +70,21 @@ def part_name(key: Key, kind: str, part: str, *within: str) -> str:
     return f"{key.name}-{part}-{short_hash(key.namespace, key.name, kind, part, *within)}"
 
 
+def remote_name(key: Key, what: str) -> str:
+    """Name of a child in another namespace. `what` tells those of one object apart."""
+    return f"{key.name}-{what}-{short_hash(key.namespace, key.name, what)}"
+
+
+def access_part(site: str) -> str:
+    """What the denials of the way `site` through a shared gateway are called by, beside the object's name."""
+    return f"access-{site}"
+
+
+def headers_part(site: str) -> str:
+    """Likewise what keeps private names from leaving."""
+    return f"headers-{site}"
+
+
 def hop_name(host: str, family: str, port: int, site: str = "") -> str:
     """
     Name of the way of one (host, port) through the gateway: subset of the hop and port name at the Gateway.

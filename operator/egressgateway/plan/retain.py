@@ -15,7 +15,7 @@ from egressgateway.facts import EVERY_NAMESPACE, Facts
 from egressgateway.plan.consumers import union
 from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Stage
-from egressgateway.plan.names import LABEL_PART, LABEL_STAGE
+from egressgateway.plan.names import LABEL_PART, LABEL_STAGE, access_part, headers_part, remote_name
 from egressgateway.plan.site import Site
 from egressgateway.refs import Manifest, ObjectRef
 
@@ -259,23 +259,30 @@ def _live_rules(facts: Facts, site: Site) -> list[Manifest]:
     """Of the own gateway's policy, which allows; of the one beside a shared gateway, which denies."""
     if site.dedicated:
         return _live_list(facts, ObjectRef("AuthorizationPolicy", facts.key.namespace, site.object_name), "rules")
-    policies = (spec for spec in _remote_specs(facts, site, "AuthorizationPolicy") if spec.get("action") == "DENY")
-    return [rule for spec in policies for rule in spec.get("rules") or ()]
+    found = _remote_specs(facts, site, "AuthorizationPolicy", access_part(site.id))
+    return [rule for spec in found if spec.get("action") == "DENY" for rule in spec.get("rules") or ()]
 
 
 def _clean_names(facts: Facts, site: Site) -> Iterator[str]:
     """Server names that the live EnvoyFilter on a shared gateway is about."""
-    for spec in _remote_specs(facts, site, "EnvoyFilter"):
+    for spec in _remote_specs(facts, site, "EnvoyFilter", headers_part(site.id)):
         for patch in spec.get("configPatches") or ():
             found = ((patch.get("match") or {}).get("listener") or {}).get("filterChain") or {}
             yield found.get("sni", "")
 
 
-def _remote_specs(facts: Facts, site: Site, kind: str) -> list[Manifest]:
-    """Specs of the live children in a shared gateway's namespace, the object's own included."""
+def _remote_specs(facts: Facts, site: Site, kind: str, what: str) -> list[Manifest]:
+    """
+    Specs of the live children in a shared gateway's namespace, the object's own included.
+
+    Objects come back from a backup without their status, which names these: the plan's own then counts by its name.
+    """
     if site.dedicated:
         return []
-    found = (item for ref, item in facts.live.items() if (ref.kind, ref.namespace) == (kind, site.namespace))
+    found = [item for ref, item in facts.live.items() if (ref.kind, ref.namespace) == (kind, site.namespace)]
+    unnamed = ObjectRef(kind, site.namespace, remote_name(facts.key, what))
+    if unnamed in facts.others and site.namespace != facts.key.namespace:
+        found.append(facts.others[unnamed])
     return [item.get("spec") or {} for item in found]
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from egressgateway.engine.outcome import Done, Stalled, Waiting
 from egressgateway.errors import Forbidden, Invalid, Unavailable
-from egressgateway.facts import PodSelection
 from egressgateway.refs import Manifest, ObjectRef
 from unit.engine.routing import leaks, read_routing
 from unit.engine.simulation import GRACE, World
@@ -418,28 +417,3 @@ def test_an_edit_during_a_pass_is_not_reported_as_looked_at(world: World) -> Non
     world.settle()
     assert world.status["observedGeneration"] == seen + 1
     assert condition(world, "Ready") == ("True", "Ready")
-
-
-def test_what_protects_a_way_on_a_shared_gateway_goes_after_it(world: World) -> None:
-    """The policies are in the gateway's namespace, where nothing is collected; the way would stand open until it is."""
-    selector = {"istio": "egress"}
-    world.set_namespace("edge")
-    metadata = {"namespace": "edge", "name": "egress", "resourceVersion": "1"}
-    service = {"metadata": metadata, "spec": {"ports": [{"port": 80}, {"port": 443}]}}
-    world.set_reference(ObjectRef("Service", "edge", "egress"), service)
-    pod = {
-        "metadata": {"name": "p", "namespace": "edge", "labels": selector},
-        "spec": {"serviceAccountName": "egress"},
-        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
-    }
-    world.set_pods(PodSelection("edge", tuple(selector.items())), pod)
-    world.set_class({"shared": {"namespace": "edge", "service": "egress", "selector": selector}})
-    world.settle()
-    assert [ref for ref in world.live if ref.namespace == "edge"]
-    world.delete()
-    deleted = [ref for verb, ref in world.writes_of(world.settle) if verb.upper() == "DELETE"]
-    ways = [number for number, ref in enumerate(deleted) if ref.kind == "Gateway"]
-    guards = [number for number, ref in enumerate(deleted) if ref.namespace == "edge"]
-    assert ways
-    assert guards
-    assert max(ways) < min(guards)

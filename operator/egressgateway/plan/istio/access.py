@@ -19,6 +19,7 @@ from egressgateway.plan.consumers import namespaces_of, union
 from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Child, Stage
 from egressgateway.plan.istio.children import remote_child, shared_child
+from egressgateway.plan.names import access_part
 from egressgateway.plan.retain import Retained
 from egressgateway.plan.site import Site, listen_port
 
@@ -76,7 +77,7 @@ def plan_access(  # noqa: PLR0913, PLR0917  (what the policies speak of)
             facts,
             site.namespace,
             "AuthorizationPolicy",
-            f"access-{site.id}",
+            access_part(site.id),
             Stage.FOUNDATION,
             values,
             "authorizationpolicy-deny",

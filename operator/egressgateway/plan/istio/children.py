@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from egressgateway.facts import Facts
 from egressgateway.plan.ir import Child, Stage
-from egressgateway.plan.names import LABEL_PART, part_name, short_hash
+from egressgateway.plan.names import LABEL_PART, part_name, remote_name
 from egressgateway.plan.workload import common_values, stage_labels
 from egressgateway.refs import ObjectRef
 
@@ -30,8 +30,7 @@ def remote_child(  # noqa: PLR0913, PLR0917  (likewise)
     facts: Facts, namespace: str, kind: str, what: str, stage: Stage, values: Mapping[str, Any], template: str
 ) -> Child:
     """A child in another namespace, where an owner reference cannot reach: its labels say whose it is."""
-    name = f"{facts.key.name}-{what}-{short_hash(facts.key.namespace, facts.key.name, what)}"
-    return _child(facts, ObjectRef(kind, namespace, name), stage, "", values, template)
+    return _child(facts, ObjectRef(kind, namespace, remote_name(facts.key, what)), stage, "", values, template)
 
 
 def part_child(  # noqa: PLR0913, PLR0917  (what tells a child from others, and its values)

@@ -10,6 +10,7 @@ from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Child, Stage
 from egressgateway.plan.istio.children import remote_child, shared_child
 from egressgateway.plan.istio.routes import strips_mesh_headers, strips_trace_context
+from egressgateway.plan.names import headers_part
 from egressgateway.plan.retain import Retained
 from egressgateway.plan.site import Site
 
@@ -48,7 +49,7 @@ def plan_original_host(facts: Facts, site: Site, hops: Sequence[Hop], retained: 
         facts,
         site.namespace,
         "EnvoyFilter",
-        f"headers-{site.id}",
+        headers_part(site.id),
         Stage.FOUNDATION,
         values,
         "envoyfilter-original-host",

@@ -1,0 +1,131 @@
+"""An object on a gateway that somebody else runs: what protects its ways is in that one's namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from egressgateway.facts import PodSelection
+from egressgateway.refs import Manifest, ObjectRef
+from unit.engine.simulation import World
+
+SELECTOR = {"istio": "egress"}
+CLASS = {"shared": {"namespace": "edge", "service": "egress", "selector": SELECTOR}}
+PROBED: Manifest = {"probe": {}}
+"""What a shared gateway refuses: the way of a destination that was served stays as it is."""
+
+
+def destination(name: str, **more: Any) -> Manifest:
+    return {"name": name, "hosts": [f"{name}.example.com"], "ports": [{"port": 80, "protocol": "HTTP"}], **more}
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """Two destinations, served."""
+    world = World({"className": "standard", "destinations": [destination("a"), destination("b")]})
+    world.set_namespace("edge")
+    metadata = {"namespace": "edge", "name": "egress", "resourceVersion": "1"}
+    service = {"metadata": metadata, "spec": {"ports": [{"port": 80}, {"port": 443}]}}
+    world.set_reference(ObjectRef("Service", "edge", "egress"), service)
+    pod = {
+        "metadata": {"name": "p", "namespace": "edge", "labels": SELECTOR},
+        "spec": {"serviceAccountName": "egress"},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+    world.set_pods(PodSelection("edge", tuple(SELECTOR.items())), pod)
+    world.set_class(CLASS)
+    world.settle()
+    assert world.status["remoteChildren"]
+    yield world
+    world.close()
+
+
+def restore(world: World, *destinations: Manifest) -> None:
+    """The object comes back from a backup, with its children and without its status."""
+    world.server.edit(world.owner, lambda found: found.pop("status"))
+    world.edit({"className": "standard", "destinations": list(destinations)})
+    world.restart()
+
+
+def served(world: World) -> set[str]:
+    """Server names that the gateway answers to."""
+    [gateway] = [found for ref, found in world.live.items() if ref.kind == "Gateway"]
+    return {host.removeprefix("./") for server in gateway["spec"]["servers"] for host in server["hosts"]}
+
+
+def denied(world: World) -> set[str]:
+    """Server names that strangers may not use."""
+    policies = [
+        found for ref, found in world.live.items() if (ref.kind, ref.namespace) == ("AuthorizationPolicy", "edge")
+    ]
+    return {
+        name
+        for policy in policies
+        for rule in policy["spec"]["rules"]
+        for condition in rule["when"]
+        for name in condition["values"]
+        if rule["from"] == [{"source": {"notPrincipals": ["cluster.local/ns/shop/*"]}}]
+    }
+
+
+def cleaned(world: World) -> set[str]:
+    """Server names that do not leave the gateway."""
+    patches = [
+        patch
+        for ref, found in world.live.items()
+        if ref.kind == "EnvoyFilter"
+        for patch in found["spec"]["configPatches"]
+    ]
+    return {patch["match"]["listener"]["filterChain"]["sni"] for patch in patches}
+
+
+@pytest.mark.parametrize(
+    "destinations",
+    [(destination("a", **PROBED),), (destination("a", **PROBED), destination("b"))],
+    ids=["alone", "beside-another"],
+)
+def test_a_way_that_is_kept_has_its_guards_without_a_status_too(
+    world: World, destinations: tuple[Manifest, ...]
+) -> None:
+    """Only the status names children in other namespaces; a restored object has none until the first write."""
+    restore(world, *destinations)
+    world.settle()
+    assert len(served(world)) == len(destinations)
+    assert denied(world) == cleaned(world) == served(world)
+    named = {(each["kind"], each["namespace"]) for each in world.status["remoteChildren"]}
+    assert named == {("AuthorizationPolicy", "edge"), ("EnvoyFilter", "edge")}
+
+
+def test_a_way_is_guarded_while_its_class_has_yet_to_be_restored(world: World) -> None:
+    """Nothing can be planned then: what serves stays, and with it what protects it."""
+    world.classes = []
+    restore(world, destination("a"), destination("b"))
+    assert world.writes_of(world.settle) == []
+    assert len(served(world)) == len(denied(world)) == 2
+    world.set_class(CLASS)
+    assert world.writes_of(world.settle) == []
+    assert world.status["remoteChildren"]
+
+
+def test_an_object_with_a_childs_labels_elsewhere_is_not_touched(world: World) -> None:
+    """Anybody can set labels, as one does who copies a namespace with all that is in it."""
+    ref = next(ref for ref in world.live if ref.kind == "AuthorizationPolicy")
+    copied = deepcopy(world.live[ref])
+    copied["metadata"] |= {"namespace": "lab", "uid": "theirs"}
+    world.server.put(ObjectRef(ref.kind, "lab", ref.name), copied)
+    world.restart()
+    assert world.writes_of(world.settle) == []
+
+
+def test_what_protects_a_way_goes_after_it(world: World) -> None:
+    """The policies are in the gateway's namespace, where nothing is collected; the way would stand open until it is."""
+    world.delete()
+    deleted = [ref for verb, ref in world.writes_of(world.settle) if verb.upper() == "DELETE"]
+    ways = [number for number, ref in enumerate(deleted) if ref.kind == "Gateway"]
+    guards = [number for number, ref in enumerate(deleted) if ref.namespace == "edge"]
+    assert ways
+    assert guards
+    assert max(ways) < min(guards)
