@@ -29,6 +29,12 @@ class MeshSettings:
     trust_domain: str = "cluster.local"
     cluster_domain: str = "cluster.local"
     root_namespace: str = "istio-system"
+    revision: str = ""
+    """
+    Revision of the control plane whose configuration is read and that injects gateways; empty means the default one,
+    and what their namespaces say.
+    """
+
     push_grace: timedelta = timedelta(seconds=2)
     """How long istiod may take to push a change to every proxy (its debounce is 0.1 s, at most 10 s under load)."""
 

@@ -213,7 +213,10 @@ class DedicatedGateway(Workload):
     """How the gateway of each object is made; objects may replace the fields of `EgressGateway.spec.gateway`."""
 
     revision: LabelValue | None = None
-    """The mesh's revision (`istio.io/rev`) that injects and configures the pods. Default: the namespace's."""
+    """
+    The mesh's revision (`istio.io/rev`) that injects and configures the pods. Default: the one that the operator was
+    told (`--mesh-revision`), else the namespace's.
+    """
 
     pod_template: PodTemplate | None = None
     """

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -22,6 +23,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+REVISION: Final = "[a-z0-9]([a-z0-9-]{0,54}[a-z0-9])?"
+"""Form of a revision's name: with `istiod-` before it, it names a Service."""
 
 
 class LogFormat(StrEnum):
@@ -38,6 +43,21 @@ class LogLevel(StrEnum):
     INFO = "INFO"
     WARNING = "WARNING"
     ERROR = "ERROR"
+
+
+def checked_revision(value: str) -> str:
+    """
+    A revision of Istio's control plane, or nothing.
+
+    Raises:
+        typer.BadParameter: no control plane can be called that.
+    """
+    if value and not re.fullmatch(REVISION, value):
+        raise typer.BadParameter(
+            f"{value!r} is no revision of istiod: lowercase letters, digits and '-', at most 56; see the label "
+            "istio.io/rev of its Deployment"
+        )
+    return value
 
 
 @app.command()
@@ -82,6 +102,13 @@ def run(  # noqa: PLR0913  (one parameter a flag)
             help="The mesh's root namespace, where istiod runs. Default: what the mesh says, else istio-system."
         ),
     ] = None,
+    mesh_revision: Annotated[
+        str,
+        typer.Option(
+            callback=checked_revision,
+            help="Revision of istiod whose configuration is read and that injects gateways. Default: the default one.",
+        ),
+    ] = "",
     gateway_cluster_role: Annotated[
         str,
         typer.Option(help="ClusterRole by which gateways may list Secrets. Default: a Role for each that needs it."),
@@ -117,6 +144,7 @@ def run(  # noqa: PLR0913  (one parameter a flag)
         lease=replace(lease_of(leader_elect, lease_namespace, lease_seconds), name=lease_name),
         mesh=replace(
             mesh_of(trust_domain, cluster_domain, mesh_namespace, push_grace_seconds),
+            revision=mesh_revision,
             gateway_cluster_role=gateway_cluster_role,
         ),
     )

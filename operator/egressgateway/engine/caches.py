@@ -27,8 +27,9 @@ _TERMINATING: Final = "Terminating"
 class Caches:
     """Everything that is known of the cluster."""
 
-    def __init__(self, root_namespace: str = MeshSettings().root_namespace) -> None:
-        """`root_namespace`: where the mesh keeps its configuration."""
+    def __init__(self, mesh: MeshSettings | None = None) -> None:
+        """`mesh`: says where the mesh keeps its configuration."""
+        mesh = mesh or MeshSettings()
         self.gateways = Store(index=lambda gateway: gateway["metadata"]["namespace"])
         self.classes = Store()
         self.namespaces = Store()
@@ -39,7 +40,7 @@ class Caches:
         self.hosts = HostIndex()
         self.routes = Routes()
         self.references = ReferenceCache()
-        self.mesh = MeshCache(root_namespace)
+        self.mesh = MeshCache(mesh.root_namespace, mesh.revision)
         self.on_own_write: Callable[[Change], None] = _ignore
         """Called with a change of an EgressGateway that we made ourselves: the watch will not tell of it again."""
         self.on_freed: Callable[[Iterable[Key]], None] = _ignore

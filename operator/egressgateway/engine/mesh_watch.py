@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
 
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.informer import Informer, OnRestart
 from egressgateway.cluster.reflector import Restart
 from egressgateway.cluster.store import Change, Store
-from egressgateway.engine.meshconfig import ISTIOD_SELECTOR, MeshCache, config_map_name
+from egressgateway.engine.meshconfig import ISTIOD_SELECTOR, MeshCache
 from egressgateway.refs import CHILD_BY_KIND, CONFIG_MAP, Resource
-
-_FIELD_SELECTOR: Final = f"metadata.name={config_map_name()}"
 
 
 class MeshWatch:
@@ -28,7 +25,6 @@ class MeshWatch:
         self,
         client: ApiClient,
         cache: MeshCache,
-        root_namespace: str,
         *,
         on_news: Callable[[], None],
         on_restart: OnRestart,
@@ -36,13 +32,13 @@ class MeshWatch:
         """`on_news`: every object may be told so."""
         self._client = client
         self._cache = cache
-        self._root_namespace = root_namespace
         self._on_news = on_news
         self._on_restart = on_restart
         self._known = cache.reading()
         self._refused = {CONFIG_MAP.kind: asyncio.Event(), CHILD_BY_KIND["Deployment"].kind: asyncio.Event()}
+        only_config = f"metadata.name={cache.config_name}"
         self.informers = (
-            self._informer(CONFIG_MAP, cache.config_maps, field_selector=_FIELD_SELECTOR),
+            self._informer(CONFIG_MAP, cache.config_maps, field_selector=only_config),
             self._informer(CHILD_BY_KIND["Deployment"], cache.control_planes, label_selector=ISTIOD_SELECTOR),
         )
 
@@ -83,7 +79,7 @@ class MeshWatch:
             self._client,
             resource,
             store,
-            namespaces=(self._root_namespace,),
+            namespaces=(self._cache.root_namespace,),
             label_selector=label_selector,
             field_selector=field_selector,
             on_change=self._changed,

@@ -31,6 +31,7 @@ _SCOPES_GATEWAYS: Final = "PILOT_SCOPE_GATEWAY_TO_NAMESPACE"
 _VERSION_LABELS: Final = ("app.kubernetes.io/version", "operator.istio.io/version", "helm.sh/chart")
 _VERSION: Final = re.compile(r"(?:^|[^0-9.])v?(\d+)\.(\d+)(?:[.-]|$)")
 _CONTEXT_PROPAGATION_SINCE: Final = (1, 30)
+_DEFAULT_REVISION: Final = "default"
 
 # libyaml's parser where it is: the configuration of a large mesh takes the other one a tenth of a second.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -57,8 +58,8 @@ class MeshReading:
 
 
 def config_map_name(revision: str = "") -> str:
-    """Name of the ConfigMap of a control plane's revision; the empty one is the default."""
-    return f"istio-{revision}" if revision else "istio"
+    """Name of the ConfigMap of a control plane's revision; the default one is empty, or called so."""
+    return "istio" if revision in {"", _DEFAULT_REVISION} else f"istio-{revision}"
 
 
 def read_mesh(config_map: Manifest | None, control_planes: Iterable[Manifest]) -> MeshReading:
@@ -184,23 +185,24 @@ def _text(value: Any) -> str | None:
 class MeshCache:
     """The objects behind the reading, and the reading, made anew only when they change."""
 
-    def __init__(self, root_namespace: str) -> None:
+    def __init__(self, root_namespace: str, revision: str = "") -> None:
+        """`revision`: of the control plane whose configuration counts."""
+        self.root_namespace = root_namespace
+        self.config_name = config_map_name(revision)
         self.config_maps = Store()
         self.control_planes = Store(trim=keep_of_control_plane)
-        self._root_namespace = root_namespace
-        self._readings: dict[str, tuple[int, int, MeshReading]] = {}
-        self._last_good: dict[str, Manifest] = {}
+        self._reading: tuple[int, int, MeshReading] | None = None
+        self._last_good: Manifest | None = None
 
-    def reading(self, revision: str = "") -> MeshReading:
-        """What the mesh says, to gateways of one revision of its control plane."""
+    def reading(self) -> MeshReading:
+        """What the mesh says."""
         versions = self.config_maps.revision, self.control_planes.revision
-        known = self._readings.get(revision)
-        if known is None or known[:2] != versions:
-            config_map = self.config_maps.get(self._root_namespace, config_map_name(revision))
+        if self._reading is None or self._reading[:2] != versions:
+            config_map = self.config_maps.get(self.root_namespace, self.config_name)
             if _parse(config_map) is None:
                 # Istiod, too, goes on with what it had: a mistake there must not change every policy here.
-                config_map = self._last_good.get(revision)
-            elif config_map is not None:
-                self._last_good[revision] = config_map
-            known = self._readings[revision] = (*versions, read_mesh(config_map, self.control_planes))
-        return known[2]
+                config_map = self._last_good
+            else:
+                self._last_good = config_map
+            self._reading = (*versions, read_mesh(config_map, self.control_planes))
+        return self._reading[2]

@@ -50,7 +50,7 @@ class Runtime:
         self._settings = settings
         self._metrics = metrics
         self._client = client
-        self.caches = Caches(settings.mesh.root_namespace)
+        self.caches = Caches(settings.mesh)
         self.caches.on_own_write = self._tell_rivals
         self.caches.on_freed = self._look_at
         self._queue: WorkQueue[Key] = WorkQueue()
@@ -62,7 +62,6 @@ class Runtime:
         self._mesh = MeshWatch(
             client,
             self.caches.mesh,
-            settings.mesh.root_namespace,
             on_news=self._look_at_all,
             on_restart=self._watch_restarted,
         )

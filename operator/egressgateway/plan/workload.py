@@ -242,7 +242,7 @@ def _deployment_values(facts: Facts, settings: DedicatedGateway, needs: Workload
     return {
         # With an autoscaler the count is its business: sent by us too, every scaling would be drift.
         "replicas": None if settings.autoscaling is not None else desired_replicas(settings),
-        "pod_labels": _pod_labels(facts.key, settings),
+        "pod_labels": _pod_labels(facts, settings),
         "pod_annotations": _pod_annotations(facts, settings, grace),
         "ports": _container_ports(needs),
         "termination_grace_period_seconds": grace,
@@ -311,12 +311,12 @@ def _gates(facts: Facts) -> frozenset[ProbeGate]:
     return frozenset(probe.gates for probe in probes if probe is not None and probe.gates is not None)
 
 
-def _pod_labels(key: Key, settings: DedicatedGateway) -> dict[str, str]:
-    injection = (
-        {"istio.io/rev": settings.revision} if settings.revision is not None else {"sidecar.istio.io/inject": "true"}
-    )
+def _pod_labels(facts: Facts, settings: DedicatedGateway) -> dict[str, str]:
+    # Where the namespace says nothing, a pod that only asks for injection gets the default revision's, or none at all.
+    revision = settings.revision if settings.revision is not None else facts.mesh.revision or None
+    injection = {"istio.io/rev": revision} if revision is not None else {"sidecar.istio.io/inject": "true"}
     # `dataplane-mode: none` keeps an ambient namespace from capturing the gateway's traffic.
-    return {**(settings.pod_labels or {}), **child_labels(key), **injection, "istio.io/dataplane-mode": "none"}
+    return {**(settings.pod_labels or {}), **child_labels(facts.key), **injection, "istio.io/dataplane-mode": "none"}
 
 
 def _pod_annotations(facts: Facts, settings: DedicatedGateway, grace_seconds: int) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from egressgateway.engine.meshconfig import config_map_name
 from harness.helm import CHART, RELEASE, Helm, HelmError
 from harness.rest import Object
 
@@ -91,6 +92,7 @@ def test_both_helms_render_the_same(newest: Helm, helm: Helm) -> None:
         ({"image": {"digest": "sha256:12"}}, "digest"),
         ({"image": {"repository": "registry.example/operator:1.0"}}, "repository"),
         ({"replicas": "two"}, "replicas"),
+        ({"mesh": {"revision": "1.30"}}, "revision"),
         ({"watchNamespaces": "payments"}, "watchNamespaces"),
         ({"watchNamespaces": ["Payments"]}, "watchNamespaces"),
         ({"log": {"level": "debug"}}, "'DEBUG'|\"DEBUG\""),
@@ -155,6 +157,26 @@ def test_namespaced_operator_has_no_rights_elsewhere(newest: Helm) -> None:
     assert {each["metadata"]["namespace"] for each in of_kind(rendered, "Role")} == {
         *("a", "b", "istio-system", "egressgateway-system")
     }
+
+
+@pytest.mark.parametrize(
+    ("revision", "config", "flags"),
+    [
+        ("", "istio", []),
+        ("default", "istio", ["--mesh-revision=default"]),
+        ("a-1", "istio-a-1", ["--mesh-revision=a-1"]),
+    ],
+)
+def test_right_to_the_meshs_configuration_follows_its_revision(
+    newest: Helm, revision: str, config: str, flags: list[str]
+) -> None:
+    """The operator watches the ConfigMap of that name, and no other may be read."""
+    rendered = newest.template({"mesh": {"revision": revision}})
+    rules = [rule for role in of_kind(rendered, "Role") for rule in role["rules"] if "configmaps" in rule["resources"]]
+    assert [rule["resourceNames"] for rule in rules] == [[config]]
+    arguments = only(rendered, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert [each for each in arguments if each.startswith("--mesh-revision")] == flags
+    assert config_map_name(revision) == config
 
 
 @pytest.mark.parametrize("values", [MATRIX["default"], MATRIX["namespaced"], MATRIX["secrets by namespace"]])

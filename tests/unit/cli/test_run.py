@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from egressgateway.cli.main import app, checked_revision
 from egressgateway.cli.run import _run
 from egressgateway.settings import Settings
 from harness.controlplane import free_ports
@@ -44,6 +47,23 @@ def test_taken_port_ends_with_one_line(tmp_path: Path) -> None:
         f"egressgw: cannot serve metrics on 127.0.0.1:{port}: another process listens there; "
         "choose another --metrics-port\n"
     )
+
+
+@pytest.mark.parametrize("flags", [[], ["--mesh-revision", "1-30-3"]])
+def test_revision_of_the_mesh_is_what_the_flag_says(monkeypatch: pytest.MonkeyPatch, flags: list[str]) -> None:
+    """Without it nothing is said of revisions."""
+    given: list[Settings] = []
+    monkeypatch.setattr("egressgateway.cli.run.run_operator", lambda settings: given.append(settings) or 0)
+    done = CliRunner().invoke(app, ["run", *flags])
+    assert (done.exit_code, [each.mesh.revision for each in given]) == (0, [*flags[1:], ""][:1])
+
+
+@pytest.mark.parametrize("value", ["1.30", "Stable", "-a", "a b", "a" * 57])
+def test_revision_that_no_control_plane_has_is_refused(value: str) -> None:
+    """It would be a ConfigMap that is never there, and a label that no webhook looks for."""
+    with pytest.raises(typer.BadParameter, match=f"{value!r} is no revision of istiod.*istio.io/rev"):
+        checked_revision(value)
+    assert CliRunner().invoke(app, ["run", f"--mesh-revision={value}"]).exit_code == 2
 
 
 async def test_kopf_that_gives_up_before_it_begins_is_started_anew(

@@ -19,12 +19,10 @@ pytestmark = pytest.mark.asyncio
 class Watched:
     """A cache that is kept equal to the server, and how often that was news."""
 
-    def __init__(self, client: ApiClient) -> None:
-        self.cache = MeshCache("istio-system")
+    def __init__(self, client: ApiClient, revision: str = "") -> None:
+        self.cache = MeshCache("istio-system", revision)
         self.news = 0
-        self.watch = MeshWatch(
-            client, self.cache, "istio-system", on_news=self._count, on_restart=lambda kind, why: None
-        )
+        self.watch = MeshWatch(client, self.cache, on_news=self._count, on_restart=lambda kind, why: None)
 
     def _count(self) -> None:
         self.news += 1
@@ -37,8 +35,8 @@ async def it(client: ApiClient) -> AsyncIterator[Watched]:
     await watched.watch.stop()
 
 
-def put_config(api: FakeApi, text: str) -> None:
-    api.put("configmaps", "istio-system", "istio", data={"mesh": text})
+def put_config(api: FakeApi, text: str, name: str = "istio") -> None:
+    api.put("configmaps", "istio-system", name, data={"mesh": text})
 
 
 def put_istiod(api: FakeApi, image: str, **status: int) -> None:
@@ -66,6 +64,20 @@ async def test_mesh_is_read_and_followed(api: FakeApi, it: Watched) -> None:
         ("/api/v1/namespaces/istio-system/configmaps", "metadata.name=istio"),
         ("/apis/apps/v1/namespaces/istio-system/deployments", "app=istiod"),
     }
+
+
+async def test_revision_is_read_where_its_configuration_is(api: FakeApi, client: ApiClient) -> None:
+    """An installation with revisions only has no ConfigMap `istio`; the operator once looked for that alone."""
+    put_config(api, "trustDomain: theirs.example")
+    put_config(api, "trustDomain: one.example", "istio-1-30")
+    watched = Watched(client, "1-30")
+    watched.watch.start()
+    try:
+        await watched.watch.read()
+        assert watched.cache.reading().trust_domain == "one.example"
+        assert {seen.query.get("fieldSelector") for seen in api.seen} == {"metadata.name=istio-1-30", None}
+    finally:
+        await watched.watch.stop()
 
 
 async def test_cluster_without_a_mesh_is_read(it: Watched) -> None:

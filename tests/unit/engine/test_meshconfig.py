@@ -159,3 +159,4 @@ def test_cache_keeps_what_was_right_as_istiod_does() -> None:
 def test_revision_names_its_own_configuration() -> None:
     """As Istio's charts do."""
     assert (config_map_name(), config_map_name("1-30")) == ("istio", "istio-1-30")
+    assert config_map_name("default") == "istio"

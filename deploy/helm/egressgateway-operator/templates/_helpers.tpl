@@ -158,10 +158,14 @@ Rights to children. Where only gateways are that EgressGateways share (`shared`)
   verbs: [get, update]
 {{- end -}}
 
+{{- define "egw.meshConfig" -}}
+{{- if has .Values.mesh.revision (list "" "default") }}istio{{ else }}istio-{{ .Values.mesh.revision }}{{ end }}
+{{- end -}}
+
 {{- define "egw.meshRules" -}}
 - apiGroups: [""]
   resources: [configmaps]
-  resourceNames: [istio]
+  resourceNames: [{{ include "egw.meshConfig" . }}]
   verbs: [list, watch]
 {{- if .Values.watchNamespaces }}
 - apiGroups: [apps]
@@ -183,6 +187,9 @@ Rights to children. Where only gateways are that EgressGateways share (`shared`)
 {{- end }}
 - --gateway-cluster-role={{ include "egw.gatewayClusterRole" . }}
 - --mesh-namespace={{ .Values.mesh.namespace }}
+{{- with .Values.mesh.revision }}
+- --mesh-revision={{ . }}
+{{- end }}
 {{- with .Values.mesh.trustDomain }}
 - --trust-domain={{ . }}
 {{- end }}
