@@ -13,7 +13,7 @@ from typing import Final
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, SharedGateway
 from egressgateway.facts import Facts, PodFacts, WorkloadFacts
 from egressgateway.plan.names import selector_labels, short_hash, workload_name
-from egressgateway.plan.references import shared_pods, shared_service
+from egressgateway.plan.references import shared_pods
 from egressgateway.refs import ObjectRef
 
 LISTENER_PORT: Final = 15443
@@ -41,8 +41,7 @@ class Site:
         object_name: of the Gateway, the hop's DestinationRule and whatever there is one of.
         identities: SPIFFE identities that the gateway's pods may have.
         strict: the hop is under mutual TLS.
-        hop_port: of the Service, for everything under mutual TLS; `listen_port` the one in the pod behind it, None
-            where a Service names it.
+        hop_port: of the Service, for everything under mutual TLS.
         plain_port: of the Service, for requests without.
         upgrade_policy: whether sidecars speak HTTP/2 on the hop whatever their clients do, in Istio's words.
     """
@@ -58,7 +57,6 @@ class Site:
     strict: bool
     hop_port: int = LISTENER_PORT
     plain_port: int = PLAIN_PORT
-    listen_port: int | None = LISTENER_PORT
     upgrade_policy: str = "UPGRADE"
 
     @property
@@ -136,7 +134,6 @@ def _shared(facts: Facts, shared: SharedGateway, *, strict: bool) -> Site:
         strict=strict,
         hop_port=tls_port,
         plain_port=http_port,
-        listen_port=_target_port(facts, tls_port),
         # Whether APISIX takes HTTP/2 on its plain port is its installation's, and cannot be seen.
         upgrade_policy="DO_NOT_UPGRADE" if ingress_class else "UPGRADE",
     )
@@ -156,17 +153,6 @@ def _pinned(facts: Facts, object_name: str) -> list[str]:
         for name in (level.get("tls") or {}).get("subjectAltNames") or ()
     }
     return sorted(pinned)
-
-
-def _target_port(facts: Facts, number: int) -> int | None:
-    """Port in the pods behind a port of the shared Service."""
-    ref = shared_service(facts)
-    service = (facts.references.objects.get(ref) if ref else None) or {}
-    for port in (service.get("spec") or {}).get("ports") or ():
-        if port["port"] == number:
-            target = port.get("targetPort", number)
-            return target if isinstance(target, int) else None
-    return None
 
 
 def _service_host(facts: Facts, namespace: str, service: str) -> str:

@@ -140,6 +140,27 @@ def test_a_shared_gateway_denies_no_client_what_another_entry_grants(spec: Egres
     assert allowed(spec, shared=True) == set(_listed(spec))
 
 
+@pytest.mark.parametrize("target", [8443, "https", None])
+def test_a_shared_gateway_denies_methods_on_every_port(target: int | str | None) -> None:
+    """The Service's port may lead to another one tomorrow, and another Service to yet another of the same pods."""
+    service = {"spec": {"ports": [{"port": 443, **({"targetPort": target} if target else {})}]}}
+    objects = {**INGRESS.objects, ObjectRef("Service", "edge", "egress"): service}
+    spec = spec_of(
+        *DESTINATIONS, access={"from": [{"methods": ["GET"], "destinations": ["a"]}, {"destinations": ["b"]}]}
+    )
+    references = References(objects, INGRESS.pods)
+    facts = facts_of(spec, class_of(**CLASS, **SHARED), namespaces=NAMESPACES, references=references)
+    plan = build_plan(facts, accept(facts))
+    policies = [
+        render_child(RENDERER, each).manifest for each in plan.children if each.ref.kind == "AuthorizationPolicy"
+    ]
+    names, client = sni_names(facts), "cluster.local/ns/shop/sa/one"
+    for port in (443, 8443, 9443):
+        assert passes(policies, Request(client, names["a"], "GET", port=port))
+        assert not passes(policies, Request(client, names["a"], "POST", port=port))
+        assert passes(policies, Request(client, names["b"], "POST", port=port))
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_shared_gateway_says_nothing_about_names_of_others(shared: bool) -> None:
     """A request for another object's server name passes our denials, and no allowance of ours."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from egressgateway.api.access import AccessEntry
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
@@ -22,6 +22,12 @@ from egressgateway.plan.istio.children import remote_child, shared_child
 from egressgateway.plan.names import access_part
 from egressgateway.plan.retain import Retained
 from egressgateway.plan.site import Site, listen_port
+
+_NO_PORT: Final = ["0"]
+"""
+Every port but this one is every port. Where a denial by method or path says nothing of ports, `istioctl validate` and
+istiod's webhook take it for a mistake, as they do not look at the server name.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,8 @@ def plan_access(  # noqa: PLR0913, PLR0917  (what the policies speak of)
     elif site.strict and (hops or retained.rules):
         values = {
             "site": site,
-            "rules": _deny_rules(facts, site, hops, visitors),
+            "rules": _deny_rules(facts, hops, visitors),
+            "every_port_but": _NO_PORT,
             "retained_rules": retained.rules,
         }
         yield remote_child(
@@ -113,12 +120,16 @@ def _is_strict(server: Mapping[str, Any]) -> bool:
     return (server.get("tls") or {}).get("mode") == "ISTIO_MUTUAL"
 
 
-def _deny_rules(facts: Facts, site: Site, hops: Sequence[Hop], visitors: Sequence[Visitor]) -> list[dict[str, Any]]:
+def _deny_rules(facts: Facts, hops: Sequence[Hop], visitors: Sequence[Visitor]) -> list[dict[str, Any]]:
     """
     The opposite of what is granted, for the object's own server names alone: the gateway is others', too.
 
     Each rule denies on its own: to all but those who have any grant, and to those with conditions what they do not
     fulfil. (`unsupported` has made sure that a destination has one entry with conditions at most.)
+
+    By the server name alone, on every port: the one behind the shared Service may have a name instead of a number,
+    another number tomorrow, and other Services beside it. A denial by method or path counts for TCP as if it had none
+    ("istio-recipes" §6), but only for this server name; so connections by other names are not cut.
     """
     rules = []
     for hop in hops:
@@ -133,9 +144,7 @@ def _deny_rules(facts: Facts, site: Site, hops: Sequence[Hop], visitors: Sequenc
             for condition, values in (("not_methods", grant.methods), ("not_paths", grant.paths)):
                 if values:
                     rules.append({**source, condition: values})
-    # Without a port a rule by method or path also means every connection ("istio-recipes" §6), whatever its name.
-    ports = [str(site.listen_port)] if site.listen_port else []
-    return [{"not_methods": [], "not_paths": [], "ports": ports, **rule} for rule in rules]
+    return [{"not_methods": [], "not_paths": [], **rule} for rule in rules]
 
 
 def _grants(facts: Facts, hops: Sequence[Hop]) -> Iterator[_Grant]:
