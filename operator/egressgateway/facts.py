@@ -214,7 +214,12 @@ class Facts:
     rivals: tuple[Rival, ...] = ()
     live: Mapping[ObjectRef, Manifest] = field(default_factory=dict)
     others: Mapping[ObjectRef, Manifest] = field(default_factory=dict)
-    """Objects that carry the labels of children and have no owner, or another one: they decide nothing."""
+    """
+    Objects that carry the labels of children and have no owner, or another one, or are elsewhere and in no status.
+
+    They decide nothing, but under a name that the plan gives: there one stands in the way, or is what a restore brought
+    back without the status.
+    """
 
     workload: WorkloadFacts = field(default_factory=WorkloadFacts)
     reached: Mapping[str, Reached] = field(default_factory=dict)
