@@ -200,10 +200,15 @@ class TestEgress:
     def test_everything_that_apisix_can_do_is_taken_by_its_schema(self, world: ApisixWorld) -> None:
         """With its real CRDs, where they are: each field that a translation writes is one that they know."""
         gateways = world.base.of("everything")
-        gateways.apply("partners", EVERYTHING, className="apisix")
+        limited = {"from": [{"methods": ["GET"], "paths": ["/v1/*"]}]}
+        gateways.apply("partners", EVERYTHING, className="apisix", access=limited)
         gateways.wait_ready("partners")
         upstream = only(gateways.children("partners"), "ApisixUpstream")["spec"]
         assert upstream.keys() >= {"healthCheck", "loadbalancer", "retries", "timeout", "upstreamHost", "scheme"}
+        way, refused = only(gateways.children("partners"), "ApisixRoute")["spec"]["http"]
+        assert (way["priority"], way["match"]["paths"], way["match"]["methods"]) == (1000, ["/v1/*"], ["GET"])
+        assert (refused["priority"], refused["match"]["paths"]) == (999, ["/*", "/v1/*"])
+        assert refused["plugins"][0]["config"]["abort"]["http_status"] == 403
         accepted = gateways.condition("partners", "Accepted", "everything")
         assert "is not verified" in accepted["message"]
         # What the server stored is what was meant: nothing is written again and again.

@@ -125,6 +125,7 @@ def _row(istio: str | Support, apisix: str | Support | Refusal) -> Capability:
 _USE_ISTIO: Final = "use a class with provider Istio"
 _REMOVE_OR_ISTIO: Final = f"remove it, or {_USE_ISTIO}"
 _OWN_PODS: Final = "the pods are those of the platform's APISIX"
+_ALIKE: Final = "the same for all namespaces: APISIX does not know who calls"
 _NOT_IN_CRD: Final = "ApisixUpstream has no field for it"
 _SHARED_PODS: Final = Refusal("the gateway is the platform's, and others use it, too", only=Circumstance.SHARED)
 _NO_IDENTITY: Final = Refusal(
@@ -440,11 +441,11 @@ CAPABILITIES: Final[Mapping[str, Capability]] = {
     "access.from.destinations": _row("`connection.sni`", "as said above, for these destinations"),
     "access.from.methods": _row(
         Support("`methods`", (_NO_IDENTITY,)),
-        Support("`http[].match.methods`", also="the same for all namespaces: APISIX does not know who calls"),
+        Support("`http[].match.methods`, and a rule that answers 403 to the rest", also=_ALIKE),
     ),
     "access.from.paths": _row(
         Support("`paths`", (_NO_IDENTITY,)),
-        Support("`http[].match.paths`", also="the same for all namespaces: APISIX does not know who calls"),
+        Support("`http[].match.paths`, and a rule that answers 403 to the rest", also=_ALIKE),
     ),
     "telemetry": _both("below"),
     "telemetry.accessLog": _row(

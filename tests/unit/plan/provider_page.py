@@ -16,6 +16,8 @@ that is not listed is part of the one above it.
 Three things of APISIX cannot be helped, and the status says so: it verifies no certificate of an external host; it
 shows external hosts the address of the caller's pod in `x-real-ip` and `x-forwarded-*`; and it does not know who calls.
 Its routes are not open to everybody for all that: they take only requests with the mark that consumers' sidecars set.
+What `access` does not grant gets a 403 there, and goes to nobody else's route. But APISIX takes the longest path first,
+whatever the priority: who else has routes at this APISIX for a destination's hosts should not have longer paths there.
 """
 
 

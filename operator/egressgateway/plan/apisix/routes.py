@@ -3,13 +3,15 @@ Which requests APISIX takes for one (host, port), and what becomes of their head
 
 APISIX chooses by host and path, and knows neither the port that a client dialled nor whose client it is. It may also be
 an ingress that the whole world can reach. So the sidecars of consumers mark each request for its way, a route takes
-requests with its mark alone, and the mark does not leave.
+requests with its mark alone, and the mark does not leave. What is marked and not granted is refused by the same route:
+a request that no rule takes goes on to whatever else APISIX has for the host.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from egressgateway.facts import Facts
@@ -25,21 +27,22 @@ from egressgateway.plan.names import part_name
 MARK_HEADER: Final = "x-egressgateway-way"
 EVERY_PATH: Final = "/*"
 _MARK_LENGTH: Final = 32
-_UNCONDITIONAL: Final = ((), ())
 
 
 def plan_routes(facts: Facts, upstreams: Sequence[Upstream]) -> Iterator[Child]:
     """Each its own, for the reasons of `plan_upstreams`."""
     for upstream in upstreams:
         hop = upstream.hop
-        rules = list(_rules(facts, hop))
-        if not rules:
+        granted = _methods_by_path(facts, hop)
+        if not granted:
             # Of a chain alone, which has a route of its own.
             continue
         values = {
             "ingress_class": facts.class_.spec.ingress_class if facts.class_.spec else "",
             "hosts": list(hop.names),
-            "rules": rules,
+            "rules": list(_rules(granted)),
+            "refused_paths": _refused_paths(granted),
+            "refusal": json.dumps({"error_msg": f"403 Not Granted: see spec.access of EgressGateway {facts.key}"}),
             "mark": mark_of(facts, hop),
             "upstream": upstream_name(facts, hop),
             "headers": request_headers(facts, upstream),
@@ -72,10 +75,42 @@ def request_headers(facts: Facts, upstream: Upstream) -> dict[str, Any]:
     return {"set": set_, "remove": removed}
 
 
-def _rules(facts: Facts, hop: Hop) -> Iterator[dict[str, Any]]:
-    """A rule for each combination of methods and paths that is granted; `limits` saw to it that all have them alike."""
-    granted = {grant.conditions for grant in grants_of(facts, hop.destination)}
-    if _UNCONDITIONAL in granted:
-        granted = {_UNCONDITIONAL}
-    for index, (methods, paths) in enumerate(sorted(granted)):
-        yield {"name": f"way-{index}", "methods": list(methods), "paths": list(paths) or [EVERY_PATH]}
+def _methods_by_path(facts: Facts, hop: Hop) -> dict[str, tuple[str, ...]]:
+    """
+    Granted paths, and the methods on each, none being every one; `limits` saw to it that all callers have them alike.
+
+    APISIX tries the longest path first. What is granted on a shorter one that covers it counts for the longer one, too,
+    so that whatever is left there can be refused there.
+    """
+    granted = [(methods, paths or (EVERY_PATH,)) for methods, paths in _conditions(facts, hop)]
+    methods_by_path: dict[str, tuple[str, ...]] = {}
+    for path in sorted({path for _, paths in granted for path in paths}):
+        found = [methods for methods, paths in granted if any(_covers(pattern, path) for pattern in paths)]
+        methods_by_path[path] = tuple(sorted({name for methods in found for name in methods})) if all(found) else ()
+    return methods_by_path
+
+
+def _conditions(facts: Facts, hop: Hop) -> set[tuple[tuple[str, ...], tuple[str, ...]]]:
+    return {grant.conditions for grant in grants_of(facts, hop.destination)}
+
+
+def _covers(pattern: str, path: str) -> bool:
+    """Whether all that `path` takes is taken by `pattern`; both are paths, or prefixes that end with `*`."""
+    return path == pattern or (pattern.endswith("*") and path.startswith(pattern[:-1]))
+
+
+def _rules(granted: Mapping[str, tuple[str, ...]]) -> Iterator[dict[str, Any]]:
+    """A rule for each combination of methods."""
+    for index, methods in enumerate(sorted(set(granted.values()))):
+        paths = [path for path, of_path in granted.items() if of_path == methods]
+        yield {"name": f"way-{index}", "methods": list(methods), "paths": paths}
+
+
+def _refused_paths(granted: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """
+    Where requests are refused that no rule takes; none if every request is granted.
+
+    On paths of the rules, too: somebody else's route for the same path, or one in between, would come before `/*`.
+    """
+    limited = {path for path, methods in granted.items() if methods}
+    return sorted(limited | ({EVERY_PATH} - granted.keys()))
