@@ -195,8 +195,12 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             Actor.NOBODY,
             "Remove the destination, or set a later expiresAt to use it again.",
         ),
-        Reason.UNSUPPORTED_VALUE: _edit(
-            "Remove the field that the message names: the data plane cannot do it; or use another class."
+        Reason.UNSUPPORTED_VALUE: ReasonEntry(
+            (ConditionType.ACCEPTED, *_STEERED),
+            "False",
+            Actor.AUTHOR,
+            "Remove the field that the message names: the data plane cannot do it; or use another class.",
+            needs_edit=True,
         ),
         # ResolvedRefs
         Reason.SECRET_NOT_FOUND: _fails(

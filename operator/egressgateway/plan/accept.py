@@ -363,7 +363,10 @@ class _Judge:
         for index, exposed in enumerate(self.spec.expose):
             behind = exposed.backend.destination
             if behind is not None and behind.name in out and exposed_part(exposed.name) not in out:
-                message = f"spec.expose[{index}].backend.destination: destination {behind.name} is not served itself"
+                message = (
+                    f"spec.expose[{index}].backend.destination: destination {behind.name} is not served itself; remove "
+                    "what its own conditions have against it"
+                )
                 found.append(Finding(_RESOLVED, Reason.PENDING, message, exposed_part(exposed.name)))
         return found
 

@@ -17,6 +17,7 @@ from egressgateway.api.scalars import format_instant
 from egressgateway.diff.steering import Hold
 from egressgateway.facts import Facts, Reached
 from egressgateway.plan.accept import Acceptance
+from egressgateway.plan.apisix.limits import is_shut_in
 from egressgateway.plan.claims import Claim
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.ir import Plan, Stage
@@ -31,6 +32,10 @@ _OBJECT_TYPES: Final = (ConditionType.ACCEPTED, ConditionType.RESOLVED_REFS, Con
 _MAX_MESSAGE: Final = 512
 _MAX_HOSTS: Final = 256
 _MOVING: Final = "clients are sent as before, until all that is asked for now is in place"
+_SHUT_IN: Final = (
+    "clients are still sent to APISIX and get errors: sidecars of its pods let no request out (outboundTrafficPolicy "
+    "REGISTRY_ONLY)"
+)
 _NOT_PROBED: Final = Reached("Unknown", Reason.PENDING, "the first checks have not ended")
 
 
@@ -98,7 +103,8 @@ class _View:
 
     def destination(self, part: str) -> tuple[Condition, ...]:
         if self.acceptance.is_taken_out(part):
-            return self._taken_out(part, _runs(self.facts, part))
+            leads_out = not _goes_elsewhere(self.facts, part)
+            return self._taken_out(part, _runs(self.facts, part), leads_out=leads_out)
         children = [child for child in self.plan.children if child.part in ("", part)]
         clients = {child.ref for child in children if child.part == part and child.stage is Stage.CLIENTS}
         return (
@@ -111,8 +117,9 @@ class _View:
     def exposed(self, entry: ExposedHost) -> tuple[Condition, ...]:
         part = exposed_part(entry.name)
         if self.acceptance.is_taken_out(part):
-            running = any(part_of(found) == part for found in self.facts.live.values())
-            return self._taken_out(part, running)
+            kinds = {ref.kind for ref, found in self.facts.live.items() if part_of(found) == part}
+            leads_out = entry.backend.destination is not None and "ApisixRoute" in kinds
+            return self._taken_out(part, bool(kinds), leads_out=leads_out)
         own = {child.ref for child in self.plan.children if child.part == part}
         shared = {child.ref for child in self.plan.children if not child.part}
         stands, hold = self._stands(own), self._hold(own)
@@ -131,9 +138,14 @@ class _View:
             accepted = replace(accepted, message=_joined((accepted.message, *notices)))
         return accepted, _judged(ConditionType.RESOLVED_REFS, findings)
 
-    def _taken_out(self, part: str, running: bool) -> tuple[Condition, ...]:
+    def _taken_out(self, part: str, running: bool, *, leads_out: bool) -> tuple[Condition, ...]:
+        """`leads_out`: by what runs, requests leave the mesh through the class's gateway as it is now."""
         running = running and (self.acceptance.keep_all or part in self.acceptance.kept)
-        return (*self._judged(part), _kept_programmed(running), _steered(self.facts, running, None))
+        if running and leads_out and is_shut_in(self.facts):
+            steered = Condition(ConditionType.STEERED, "False", Reason.UNSUPPORTED_VALUE, _SHUT_IN)
+        else:
+            steered = _steered(self.facts, running, None)
+        return (*self._judged(part), _kept_programmed(running), steered)
 
     def _reached(self, part: str) -> Iterator[Condition]:
         """Of a destination with a probe. It is the external side's condition, and no part of Ready."""

@@ -19,7 +19,7 @@ CONTRACT = {
         "InjectionDisabled"
     ),
     "Programmed": "ApplyFailed ResourceConflict Pending",
-    "Steered": "GatewayNotReady RouteConflict Pending",
+    "Steered": "GatewayNotReady RouteConflict UnsupportedValue Pending",
     "Ready": "PartiallyReady GatewayNotReady Suspended",
 }
 IN_CONTRACT = [(condition, reason) for condition, reasons in CONTRACT.items() for reason in reasons.split()]

@@ -75,13 +75,23 @@ def limits_of_destination(facts: Facts, class_spec: EgressGatewayClassSpec, fiel
             f"{field}: {facts.class_} has mtls Strict, and the pods behind Service {site.namespace}/{site.service} of "
             "its APISIX have no mesh identity; use a class with mtls Disabled, or have their sidecars injected"
         )
-    if facts.mesh_config.outbound_policy == "REGISTRY_ONLY" and any(pod.intercepted for pod in pods):
-        # Its sidecar would answer 502, for no host is registered with it: registered there, it would send them back.
+    if is_shut_in(facts):
         yield (
             f"{field}: the pods of {facts.class_}'s APISIX have sidecars, which let no host out that the mesh does not "
             "know (outboundTrafficPolicy REGISTRY_ONLY); give these pods the annotation "
             'traffic.sidecar.istio.io/includeOutboundIPRanges: "", or no sidecar'
         )
+
+
+def is_shut_in(facts: Facts) -> bool:
+    """
+    Whether no request leaves the class's APISIX: sidecars of its pods answer 502 to each, whatever sends clients there.
+
+    No external host is registered with them: registered there, they would send its requests back to it.
+    """
+    if facts.class_.spec is None or facts.class_.spec.data_plane is not Provider.APISIX:
+        return False
+    return facts.mesh_config.outbound_policy == "REGISTRY_ONLY" and any(pod.intercepted for pod in gateway_pods(facts))
 
 
 def barred_namespaces(facts: Facts) -> frozenset[str]:
