@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,9 @@ ACCEPTED: Final = ("True", "Accepted", "The APISIX resource has been accepted")
 Word = tuple[str, str, str]
 """Status, reason and message of the condition Accepted."""
 
+Judge = Callable[[Object], Word | None]
+"""What a controller says of an object; None: it keeps silent for now."""
+
 
 def install(cluster: Cluster) -> None:
     """Serve APISIX's kinds: by its own CRDs where they lie beside the repository, else by ones that take everything."""
@@ -38,13 +42,13 @@ def install(cluster: Cluster) -> None:
 
 
 class StandInController:
-    """Answers from `with` to its end. `word` is what it says of an object; None: it keeps silent for now."""
+    """Answers from `with` to its end, and takes everything but where a test has it say otherwise."""
 
     def __init__(self, cluster: Cluster, ingress_class: str = "apisix", *, look_seconds: float = 0.2) -> None:
         self._cluster = cluster
         self._ingress_class = ingress_class
         self._look_seconds = look_seconds
-        self.word: Callable[[Object], Word | None] = lambda _: ACCEPTED
+        self._judges: dict[str, Judge] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stand-in controller", daemon=True)
 
@@ -57,6 +61,15 @@ class StandInController:
     ) -> None:
         self._ended.set()
         self._thread.join()
+
+    @contextmanager
+    def judging(self, namespace: str, judge: Judge) -> Iterator[None]:
+        """Say of objects in `namespace` what `judge` does, until the end of the block."""
+        self._judges[namespace] = judge
+        try:
+            yield
+        finally:
+            del self._judges[namespace]
 
     def _run(self) -> None:
         while not self._ended.wait(self._look_seconds):
@@ -73,7 +86,8 @@ class StandInController:
                     continue
 
     def _judge(self, kind: str, found: Object) -> None:
-        word = self.word({"kind": kind, **found})
+        judge = self._judges.get(found["metadata"]["namespace"], lambda _: ACCEPTED)
+        word = judge({"kind": kind, **found})
         if found["spec"].get("ingressClassName") != self._ingress_class or word is None:
             return
         condition: dict[str, Any] = {
