@@ -11,13 +11,13 @@ from collections.abc import Iterator
 
 from egressgateway.facts import Facts
 from egressgateway.plan.accept import Acceptance
-from egressgateway.plan.apisix.clients import plan_clients
+from egressgateway.plan.apisix.clients import plan_route
 from egressgateway.plan.apisix.exposing import plan_exposed
 from egressgateway.plan.apisix.routes import plan_routes
 from egressgateway.plan.apisix.upstreams import plan_upstreams
 from egressgateway.plan.hops import Hop, build_hops
 from egressgateway.plan.ir import Child, Plan
-from egressgateway.plan.istio.clients import all_consumers, plan_hop, plan_narrowed
+from egressgateway.plan.istio.clients import all_consumers, plan_clients, plan_hop, plan_narrowed
 from egressgateway.plan.istio.upstream import upstreams_of
 from egressgateway.plan.retain import Retained, retain
 from egressgateway.plan.site import Site, site_of
@@ -43,4 +43,4 @@ def _plan_routing(
     yield from plan_upstreams(facts, upstreams)
     yield from plan_routes(facts, upstreams)
     yield from plan_exposed(facts, acceptance.exposed, upstreams)
-    yield from plan_clients(facts, site, upstreams, acceptance.consumers)
+    yield from plan_clients(facts, site, acceptance, hops, plan_route)

@@ -7,10 +7,11 @@ ServiceEntry, VirtualService and the hop's DestinationRule go to one set of name
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from egressgateway.api.destination import Destination
 from egressgateway.facts import EVERY_NAMESPACE, Facts
+from egressgateway.plan.accept import Acceptance
 from egressgateway.plan.consumers import export_to, union
 from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Child, Stage
@@ -21,6 +22,9 @@ from egressgateway.refs import Manifest
 
 Served = Mapping[str, frozenset[str]]
 """Consumer namespaces by destination."""
+
+PlanRoute = Callable[[Facts, Site, Destination, Sequence[Hop], list[str]], Child]
+"""What routes one host of a destination, by its hops, for the namespaces of an `exportTo`."""
 
 
 def plan_hop(
@@ -61,18 +65,35 @@ def plan_hop(
 
 
 def plan_clients(
-    facts: Facts, site: Site, destinations: Sequence[Destination], hops: Sequence[Hop], served: Served
+    facts: Facts, site: Site, acceptance: Acceptance, hops: Sequence[Hop], plan_route: PlanRoute
 ) -> Iterator[Child]:
     """For each destination what registers its names, and for each host what routes it."""
-    for destination in destinations:
-        consumers = served.get(destination.name, frozenset())
+    for destination in acceptance.served:
+        consumers = acceptance.consumers.get(destination.name, frozenset())
         if not consumers:
             continue
         own = [hop for hop in hops if hop.destination == destination.name]
         exported = export_to(consumers, facts.key.namespace)
-        yield plan_entry(facts, site, destination, own, exported)
+        yield _entry(facts, site, destination, own, exported)
         for host in sorted(destination.hosts):
-            yield _route(facts, site, [hop for hop in own if hop.host == host], exported)
+            yield plan_route(facts, site, destination, [hop for hop in own if hop.host == host], exported)
+
+
+def plan_route(facts: Facts, site: Site, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
+    """What sends calls to one host to a gateway of Istio's."""
+    values = {
+        # The private names stand here, too: clients of the gateway's own namespace see its entries.
+        "hosts": [*hops[0].names, *(hop.upstream for hop in hops)],
+        "http_hops": [hop for hop in hops if hop.http],
+        "tls_hops": [hop for hop in hops if hop.tls],
+        "tcp_hops": [hop for hop in hops if not hop.http and not hop.tls],
+        "gateway_service": site.service_host,
+        "export_to": exported,
+    }
+    within = ("clients", hops[0].host)
+    return part_child(
+        facts, "VirtualService", Stage.CLIENTS, destination.name, within, values, "virtualservice-clients"
+    )
 
 
 def plan_narrowed(facts: Facts, entries: Sequence[Manifest]) -> Iterator[Child]:
@@ -88,7 +109,7 @@ def all_consumers(served: Served) -> frozenset[str]:
     return union(served.values())
 
 
-def plan_entry(facts: Facts, site: Site, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
+def _entry(facts: Facts, site: Site, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
     """What registers a destination's names, with the gateway's Service behind them: no way leads past it."""
     ports = {hop.port: hop for hop in hops}
     values = {
@@ -99,25 +120,4 @@ def plan_entry(facts: Facts, site: Site, destination: Destination, hops: Sequenc
     }
     return part_child(
         facts, "ServiceEntry", Stage.CLIENTS, destination.name, ("clients",), values, "serviceentry-clients"
-    )
-
-
-def _route(facts: Facts, site: Site, hops: Sequence[Hop], exported: list[str]) -> Child:
-    values = {
-        # The private names stand here, too: clients of the gateway's own namespace see its entries.
-        "hosts": [*hops[0].names, *(hop.upstream for hop in hops)],
-        "http_hops": [hop for hop in hops if hop.http],
-        "tls_hops": [hop for hop in hops if hop.tls],
-        "tcp_hops": [hop for hop in hops if not hop.http and not hop.tls],
-        "gateway_service": site.service_host,
-        "export_to": exported,
-    }
-    return part_child(
-        facts,
-        "VirtualService",
-        Stage.CLIENTS,
-        hops[0].destination,
-        ("clients", hops[0].host),
-        values,
-        "virtualservice-clients",
     )

@@ -15,7 +15,7 @@ from egressgateway.plan.consumers import union
 from egressgateway.plan.hops import Hop, build_hops
 from egressgateway.plan.ir import Child, Plan, Stage
 from egressgateway.plan.istio.access import plan_access
-from egressgateway.plan.istio.clients import all_consumers, plan_clients, plan_hop, plan_narrowed
+from egressgateway.plan.istio.clients import all_consumers, plan_clients, plan_hop, plan_narrowed, plan_route
 from egressgateway.plan.istio.exposing import exposed_ports, plan_exposed, visiting_namespaces, visitors_of
 from egressgateway.plan.istio.observing import plan_original_host, plan_telemetry
 from egressgateway.plan.istio.probing import plan_probes
@@ -82,7 +82,7 @@ def _plan_routing(
     yield from plan_original_host(facts, site, hops, retained)
     yield from plan_gateway(facts, site, upstreams, retained)
     yield from plan_exposed(facts, site, acceptance.exposed, upstreams)
-    yield from plan_clients(facts, site, acceptance.served, hops, acceptance.consumers)
+    yield from plan_clients(facts, site, acceptance, hops, plan_route)
 
 
 def _reached_from(facts: Facts, acceptance: Acceptance, retained: Retained) -> frozenset[str]:
