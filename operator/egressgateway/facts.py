@@ -69,8 +69,10 @@ class Rival:
     Attributes:
         serves: by name, the consumer namespaces for which it wants the name; `*` among them stands for every one.
         exposes: names that it wants on a gateway that it shares with others.
-        tcp_ports: by port number without a host name in the protocol, the consumer namespaces that it serves there;
-            `named_ports` likewise those with one, `live_ports` all on which its clients are sent to it already.
+        tcp_ports: by port number without a host name in the protocol, the consumer namespaces for which it wants it;
+            `named_ports` likewise those with one.
+        live_tcp_ports: by port number, the namespaces whose clients are sent to it there already, whatever it wants;
+            `live_named_ports` likewise.
         claimed: what its status claims, and since when.
         since: by consumer namespace (or `*`), since when its status has it.
         steers: by name, the namespaces whose clients its live routes send to it.
@@ -82,7 +84,8 @@ class Rival:
     exposes: frozenset[Claimed] = frozenset()
     tcp_ports: Mapping[int, frozenset[str]] = field(default_factory=dict)
     named_ports: Mapping[int, frozenset[str]] = field(default_factory=dict)
-    live_ports: frozenset[int] = frozenset()
+    live_tcp_ports: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    live_named_ports: Mapping[int, frozenset[str]] = field(default_factory=dict)
     claimed: Mapping[Claimed, datetime] = field(default_factory=dict)
     since: Mapping[str, datetime] = field(default_factory=dict)
     steers: Mapping[str, frozenset[str]] = field(default_factory=dict)

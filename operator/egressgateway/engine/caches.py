@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from egressgateway.cluster.store import Change, Store
 from egressgateway.engine.host_index import HostIndex
+from egressgateway.engine.live_ports import LivePorts
 from egressgateway.engine.meshconfig import MeshCache
 from egressgateway.engine.ownership import owner_of
 from egressgateway.engine.references import ReferenceCache
@@ -39,12 +40,13 @@ class Caches:
         }
         self.hosts = HostIndex()
         self.routes = Routes()
+        self.ports = LivePorts()
         self.references = ReferenceCache()
         self.mesh = MeshCache(mesh.root_namespace, mesh.revision)
         self.on_own_write: Callable[[Change], None] = _ignore
         """Called with a change of an EgressGateway that we made ourselves: the watch will not tell of it again."""
         self.on_freed: Callable[[Iterable[Key]], None] = _ignore
-        """Called with those who want a host that a child, by a write of ours, steers no more."""
+        """Called with those who want a host or a port that a child, by a write of ours, steers no more."""
         self._with_access: dict[Key, tuple[Manifest, ...]] = {}
         self._labels: Mapping[str, Mapping[str, str]] = {}
         self._labels_revision = -1
@@ -85,7 +87,8 @@ class Caches:
 
     def _own_change(self, kind: str, change: Change | None) -> None:
         if change is not None and kind in ROUTE_KINDS:
-            waiting = self.hosts.waiting_for(self.routes.take(change)) - {owner_of(change.object)}
+            freed = self.hosts.sharing_ports(self.ports.take(change))
+            waiting = {*self.hosts.waiting_for(self.routes.take(change)), *freed} - {owner_of(change.object)}
             if waiting:
                 self.on_freed(waiting)
 
@@ -131,8 +134,9 @@ class Caches:
         return {key for key in owners if key is not None}
 
     def affected_by_route(self, change: Change) -> set[Key]:
-        """For a VirtualService or ServiceEntry: also those who want a host that it takes from them, or did."""
-        return {*self.affected_by_child(change), *self.hosts.wanting(self.routes.take(change))}
+        """For a VirtualService or ServiceEntry: also who wants a host or a port that it takes, or did."""
+        freed = self.hosts.sharing_ports(self.ports.take(change))
+        return {*self.affected_by_child(change), *self.hosts.wanting(self.routes.take(change)), *freed}
 
     def affected_by_class(self, change: Change) -> Iterator[Key]:
         """Objects that name the class, and all that name none when it may be the default; nobody for its status."""

@@ -14,8 +14,9 @@ from egressgateway.api.scalars import parse_instant
 from egressgateway.diff.changeset import is_child_of
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.judged import Judged
+from egressgateway.engine.live_ports import LiveEntry
 from egressgateway.engine.routes import steers_of
-from egressgateway.engine.wants import contended, has_let_go, key_of, on_gateway_of, wants_of
+from egressgateway.engine.wants import Wants, contended, has_let_go, key_of, on_gateway_of, wants_of
 from egressgateway.facts import Claimed, ClassFacts, Rival
 from egressgateway.plan.claims import read_claims, read_since
 from egressgateway.plan.consumers import Namespaces, overlap, served_names, served_ports
@@ -51,9 +52,11 @@ class Rivals:
         by_name = hosts.rivals_of(key, replace(wants, tcp_ports=frozenset(), named_ports=frozenset()))
         # After its status was lost, only its routes tell that an object has a name that it wants no more.
         by_name |= self._caches.routes.steering(wants.names) - {key}
-        by_port = {other for other in hosts.sharing_ports(wants) if other not in by_name and other != key}
+        # What clients are told of stays a port of whoever told them, whatever became of its spec.
+        certain = by_name | self._on_live_ports(gateway, wants)
+        by_port = {other for other in hosts.sharing_ports(wants) if other not in certain and other != key}
         found = [
-            *self._standing(by_name),
+            *self._standing(certain),
             *(rival for rival in self._standing(by_port) if self._meet_on_a_port(gateway, rival)),
         ]
         return tuple(self._rival(rival) for rival in sorted(found, key=key_of))
@@ -71,22 +74,24 @@ class Rivals:
     def _meet_on_a_port(self, gateway: Manifest, rival: Manifest) -> bool:
         """Many have a TCP port in common, and few of these a consumer: a plan need not look at the others."""
         mine, theirs = self._reach(gateway), self._reach(rival)
-        if mine is None or theirs is None:
-            return False
-        pairs = (
-            (mine.tcp_ports, theirs.tcp_ports),
-            (mine.tcp_ports, theirs.named_ports),
-            (mine.named_ports, theirs.tcp_ports),
-        )
-        return any(overlap(one[port], other[port]) for one, other in pairs for port in one.keys() & other.keys())
+        return mine is not None and theirs is not None and _meet(mine, theirs)
+
+    def _on_live_ports(self, gateway: Manifest, wants: Wants) -> frozenset[Key]:
+        """Whom clients of the object are sent to on one of its ports, if one of the two speaks TCP."""
+        entries = [entry for entry in self._caches.ports.sharing(wants) if entry.owner != key_of(gateway)]
+        mine = self._reach(gateway) if entries else None
+        return frozenset(entry.owner for entry in entries if mine is not None and _meet(mine, entry))
 
     def _rival(self, manifest: Manifest) -> Rival:
         key, status = key_of(manifest), manifest.get("status") or {}
         wanted, reach = contended(manifest), self._reach(manifest)
-        routes = (
-            child
-            for child in self._caches.children["VirtualService"].by_index(key)
-            if stage_of(child) is Stage.CLIENTS and is_child_of(child, key)
+        routes, entries = (
+            [
+                child
+                for child in self._caches.children[kind].by_index(key)
+                if stage_of(child) is Stage.CLIENTS and is_child_of(child, key)
+            ]
+            for kind in ("VirtualService", "ServiceEntry")
         )
         return Rival(
             key=key,
@@ -97,11 +102,8 @@ class Rivals:
             exposes=self._exposes(manifest, wanted.exposed),
             tcp_ports=_among(wanted.tcp_ports, reach.tcp_ports if reach else {}),
             named_ports=_among(wanted.named_ports, reach.named_ports if reach else {}),
-            live_ports=ports_of(
-                child
-                for child in self._caches.children["ServiceEntry"].by_index(key)
-                if stage_of(child) is Stage.CLIENTS and is_child_of(child, key)
-            ),
+            live_tcp_ports=ports_of(entries, tcp=True),
+            live_named_ports=ports_of(entries, tcp=False),
             claimed=read_claims(status),
             since=read_since(status),
             steers=steers_of(routes),
@@ -128,6 +130,16 @@ class Rivals:
                 )
                 known = self._reaches[gateway.key] = (basis, reach)
         return known[1]
+
+
+def _meet(mine: _Reach, theirs: _Reach | LiveEntry) -> bool:
+    """Whether both have a port for the same consumers, and one of the two speaks TCP there."""
+    pairs = (
+        (mine.tcp_ports, theirs.tcp_ports),
+        (mine.tcp_ports, theirs.named_ports),
+        (mine.named_ports, theirs.tcp_ports),
+    )
+    return any(overlap(one[port], other[port]) for one, other in pairs for port in one.keys() & other.keys())
 
 
 def _claimed_serves(status: Mapping[str, Any]) -> dict[str, frozenset[str]]:

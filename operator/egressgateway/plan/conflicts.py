@@ -13,7 +13,7 @@ from egressgateway.api.scalars import parse_instant
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.facts import EVERY_NAMESPACE, Claimed, Facts, ForeignRoute, Rival
 from egressgateway.plan.claims import Claims, read_claims
-from egressgateway.plan.consumers import overlap
+from egressgateway.plan.consumers import overlap, union
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.hosts import covers, is_wildcard
 from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, ports_of
@@ -169,28 +169,71 @@ def _within_the_object(
 def _with_other_objects(
     facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]
 ) -> Iterator[Finding]:
-    """Who has the port keeps it; of two that want it the one that claimed its first host earlier gets it."""
-    live = ports_of(live_clients(facts.live, "ServiceEntry"))
+    """
+    Ports that another object has the better right to, in each namespace by itself.
+
+    Who has the port there keeps it, until nothing of it registers the port any more, even if its spec says otherwise;
+    of two that want it the one that claimed its first host earlier gets it.
+    """
+    own = _as_rivals_see(facts)
     for index, destination in enumerate(spec.destinations):
+        served = consumers.get(destination.name, frozenset())
         for number, port in enumerate(destination.ports):
-            own = (port.port not in live, _first(read_claims(facts.gateway.status)), facts.gateway.created, facts.key)
             for rival in facts.rivals:
-                common = overlap(consumers.get(destination.name, frozenset()), _in_the_way(rival, port))
-                right = (port.port not in rival.live_ports, _first(rival.claimed), rival.created, rival.key)
-                if common and right < own:
+                lost = frozenset(_lost_to(rival, own, port, served))
+                if lost:
                     yield Finding(
                         _ACCEPTED,
                         Reason.PORT_CONFLICT,
                         f"spec.destinations[{index}].ports[{number}]: port {port.port} is EgressGateway "
-                        f"{rival.key}'s in {_in_words(sorted(common))}, and TCP tells no two hosts apart; use another",
+                        f"{rival.key}'s in {_in_words(sorted(lost))}, and TCP tells no two hosts apart; use another",
                         destination.name,
                     )
 
 
-def _in_the_way(rival: Rival, port: DestinationPort) -> frozenset[str]:
-    """Consumers of the rival on that port, where one of the two speaks TCP: it takes the port for every host."""
-    tcp = rival.tcp_ports.get(port.port, frozenset())
-    return tcp if port.protocol is not Protocol.TCP else tcp | rival.named_ports.get(port.port, frozenset())
+def _as_rivals_see(facts: Facts) -> Rival:
+    """The object itself, as far as its right to a port goes."""
+    entries = live_clients(facts.live, "ServiceEntry")
+    return Rival(
+        facts.key,
+        facts.gateway.created,
+        live_tcp_ports=ports_of(entries, tcp=True),
+        live_named_ports=ports_of(entries, tcp=False),
+        claimed=read_claims(facts.gateway.status),
+    )
+
+
+def _lost_to(rival: Rival, own: Rival, port: DestinationPort, served: frozenset[str]) -> Iterator[str]:
+    """Where the rival has the better right, if one of the two speaks TCP: that takes the port for every host."""
+    number, tcp = port.port, port.protocol is Protocol.TCP
+    for theirs in (True, False) if tcp else (True,):
+        wanted, live = (
+            (rival.tcp_ports, rival.live_tcp_ports) if theirs else (rival.named_ports, rival.live_named_ports)
+        )
+        there = live.get(number, frozenset())
+        common = overlap(served, union((wanted.get(number, frozenset()), there)))
+        if EVERY_NAMESPACE in common:
+            # Both serve everybody; who has the port has it in single namespaces for now.
+            common |= (
+                there | own.live_tcp_ports.get(number, frozenset()) | own.live_named_ports.get(number, frozenset())
+            )
+        for place in common:
+            if _right_to(number, place, rival, tcp=theirs) < _right_to(number, place, own, tcp=tcp):
+                yield place
+
+
+def _right_to(number: int, place: str, holder: Rival, *, tcp: bool) -> tuple[bool, bool, datetime, datetime, Key]:
+    """
+    How good a right to a port in a namespace is; the smaller wins.
+
+    Who has the number there for the other kind of protocol stands behind who has it for this one, and before the rest.
+    """
+    has_tcp, has_named = (
+        bool({place, EVERY_NAMESPACE} & live.get(number, frozenset()))
+        for live in (holder.live_tcp_ports, holder.live_named_ports)
+    )
+    has = has_tcp if tcp else has_named
+    return not has, not (has_tcp or has_named), _first(holder.claimed), holder.created, holder.key
 
 
 def _on_the_gateway(spec: EgressGatewaySpec) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from egressgateway.api.destination import Protocol
 from egressgateway.facts import EVERY_NAMESPACE, Facts
 from egressgateway.plan.consumers import union
 from egressgateway.plan.hops import Hop
@@ -159,9 +160,15 @@ def hosts_of(manifest: Manifest) -> frozenset[str]:
     return frozenset((manifest.get("spec") or {}).get("hosts") or ())
 
 
-def ports_of(entries: Iterable[Manifest]) -> frozenset[int]:
-    """Ports that ServiceEntries of clients register."""
-    return frozenset(port["number"] for entry in entries for port in (entry.get("spec") or {}).get("ports") or ())
+def ports_of(entries: Iterable[Manifest], *, tcp: bool) -> dict[int, frozenset[str]]:
+    """Consumer namespaces by port that clients' ServiceEntries register; `tcp`: where it is TCP, else the rest."""
+    found: dict[int, frozenset[str]] = {}
+    for entry in entries:
+        seen_by = namespaces_of_export(entry, entry["metadata"]["namespace"])
+        for port in (entry.get("spec") or {}).get("ports") or ():
+            if (port.get("protocol") == Protocol.TCP) == tcp:
+                found[port["number"]] = union((found.get(port["number"], frozenset()), seen_by))
+    return found
 
 
 def _left_over(facts: Facts, planned: frozenset[str], named: Mapping[str, Manifest]) -> dict[str, Manifest]:

@@ -2,7 +2,8 @@
 Several EgressGateways that want the same names, one operator, and the server that is a dictionary (`simulation`).
 
 What happens while the operator is down happens to the server alone; a new process then reads everything. After each
-write of a child the steers are judged: two objects never steer one name for one namespace.
+write of a child the steers are judged: two objects never steer one name for one namespace, and no object's clients
+speak TCP on a port on which another one has them, too.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from unit.engine.simulation import START, Loop, Server
 CLASS: Final = {"allowedConsumers": {"from": "All"}}
 Place = tuple[str, str]
 """A name, and a consumer namespace in which it is steered."""
+
+PortPlace = tuple[int, str]
+"""A port, and a consumer namespace in which it is registered."""
 
 
 class _Silent:
@@ -55,7 +59,7 @@ class Contest:
         self.loop.close()
 
     def create(self, key: Key, *hosts: str, consumers: Iterable[str] = ()) -> None:
-        """A second later than the last one: creation is known to the second."""
+        """A second later than the last one: creation is known to the second. `host:port` is TCP, a host TLS."""
         self._created += 1
         created = (START + timedelta(seconds=self._created)).strftime("%Y-%m-%dT%H:%M:%SZ")
         metadata = {"name": key.name, "namespace": key.namespace, "generation": 1, "creationTimestamp": created}
@@ -65,6 +69,13 @@ class Contest:
     def edit(self, key: Key, *hosts: str, consumers: Iterable[str] = ()) -> None:
         found = deepcopy(self.server.objects[_ref(key)])
         found["spec"] = _spec(key, hosts, consumers)
+        found["metadata"]["generation"] += 1
+        self._put(key, found)
+
+    def change(self, key: Key, **spec: Any) -> None:
+        """Change some fields of the spec, and nothing else of it."""
+        found = deepcopy(self.server.objects[_ref(key)])
+        found["spec"] |= spec
         found["metadata"]["generation"] += 1
         self._put(key, found)
 
@@ -146,6 +157,21 @@ class Contest:
                 for place in _exported(route, self.namespaces):
                     for name in names:
                         found.setdefault((name, place), set()).add(owner)
+        return {place: frozenset(owners) for place, owners in found.items()}
+
+    def ports(self, *protocols: str) -> dict[PortPlace, frozenset[Key]]:
+        """Whose clients of a namespace are told of a port, of some protocols or of any."""
+        found: dict[PortPlace, set[Key]] = {}
+        for ref, entry in self.server.objects.items():
+            labels = entry["metadata"].get("labels") or {}
+            if ref.kind == "ServiceEntry" and labels.get("egressgateway.dev/stage") == "clients":
+                owner = Key(labels["egressgateway.dev/namespace"], labels["egressgateway.dev/gateway"])
+                numbers = [
+                    port["number"] for port in entry["spec"]["ports"] if not protocols or port["protocol"] in protocols
+                ]
+                for place in _exported(entry, self.namespaces):
+                    for number in numbers:
+                        found.setdefault((number, place), set()).add(owner)
         return {place: frozenset(owners) for place, owners in found.items()}
 
     def verdict(self, key: Key) -> tuple[str, str]:
@@ -243,6 +269,11 @@ class Contest:
         for (name, place), owners in self.steers().items():
             if len(owners) > 1:
                 self.offences.append(f"{self.loop.now}: {name} for {place} is steered by {sorted(owners)}")
+        everybody = self.ports()
+        for (number, place), _ in self.ports("TCP").items():
+            if len(everybody[number, place]) > 1:
+                owners = everybody[number, place]
+                self.offences.append(f"{self.loop.now}: port {number} in {place} is that of {sorted(owners)}")
 
 
 def _ref(key: Key) -> ObjectRef:
@@ -254,11 +285,17 @@ def _spec(key: Key, hosts: Iterable[str], consumers: Iterable[str]) -> dict[str,
     ports = [{"port": 443, "protocol": "TLS"}]
     own = {"name": "own", "hosts": [f"{key.name}.{key.namespace}.own.example"], "ports": ports}
     destinations = [
-        {"name": f"d{number}", "hosts": [host], "ports": ports} | (_DYNAMIC if host.startswith("*") else {})
+        {"name": f"d{number}", **_asked(host, ports)} | (_DYNAMIC if host.startswith("*") else {})
         for number, host in enumerate(hosts)
     ]
     access = {"access": {"from": [{"namespaces": sorted(consumers)}]}} if consumers else {}
     return {"destinations": [own, *destinations], **access}
+
+
+def _asked(host: str, ports: list[dict[str, Any]]) -> dict[str, Any]:
+    name, _, port = host.partition(":")
+    number, _, protocol = port.partition("/")
+    return {"hosts": [name], "ports": [{"port": int(number), "protocol": protocol or "TCP"}] if number else ports}
 
 
 _DYNAMIC: Final = {"wildcard": {"strategy": "DynamicResolution"}}

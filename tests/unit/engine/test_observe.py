@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from egressgateway.cluster.store import Change
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.memory import Memory, Progress
@@ -227,6 +229,31 @@ def test_rivals_for_a_tcp_port_share_a_consumer() -> None:
     assert rival.tcp_ports == {5432: frozenset({"shop"})}
     [rival] = rivals(database(FAR, className="open", access=SERVES_SHOP), own=own)
     assert rival.tcp_ports == {5432: frozenset({"shop", "lab"})}
+
+
+def telling(key: Key, *exported: str, version: int = 1, port: int = 5432) -> Manifest:
+    """A ServiceEntry that tells clients of a TCP port of `key`'s."""
+    labels = child_labels(key) | {"egressgateway.dev/stage": "clients"}
+    metadata = {"namespace": key.namespace, "name": "e", "labels": labels, "ownerReferences": owned_by(key)}
+    spec = {"hosts": [HOST], "exportTo": [*exported], "ports": [{"number": port, "protocol": "TCP"}]}
+    return {"kind": "ServiceEntry", "metadata": metadata | {"resourceVersion": f"{version}"}, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [{"suspend": True}, {"className": "gone"}, {"destinations": "none"}, {"destinations": []}],
+    ids=["suspended", "without-class", "unreadable", "without-the-port"],
+)
+def test_who_has_a_tcp_port_is_a_rival_whatever_its_spec(spec: Manifest) -> None:
+    """Its clients are sent there until its ServiceEntry is gone; those of other namespaces concern nobody here."""
+    own = gateway(destinations=[{"name": "d", "hosts": ["db.example.com"], "ports": POSTGRES}])
+    caches = caches_of(own, gateway(FAR, **spec))
+    caches.put_child("ServiceEntry", telling(FAR, ".", "shop"))
+    [rival] = facts(caches).rivals
+    assert (rival.key, rival.live_tcp_ports) == (FAR, {5432: frozenset({"lab", "shop"})})
+    assert (rival.tcp_ports, rival.live_named_ports) == ({}, {})
+    caches.put_child("ServiceEntry", telling(FAR, ".", version=2))
+    assert facts(caches).rivals == ()
 
 
 def test_rivals_for_an_exposed_name_share_the_gateway() -> None:
@@ -460,6 +487,20 @@ def test_a_foreign_route_wakes_who_wants_its_host() -> None:
     for old, new, keys in steps:
         event = "ADDED" if old is None else "DELETED" if new is None else "MODIFIED"
         assert caches.affected_by_route(Change(event, old, new, listed=False)) == keys  # type: ignore[arg-type]
+
+
+def test_a_port_that_is_let_go_of_wakes_who_wants_it() -> None:
+    """By a write of ours or of others: when it leaves a namespace, and not when it comes."""
+    own = gateway(destinations=[{"name": "d", "hosts": ["db.example.com"], "ports": POSTGRES}])
+    caches, woken = caches_of(own, gateway(OTHER), gateway(FAR, suspend=True)), list[set[Key]]()
+    caches.on_freed = lambda keys: woken.append(set(keys))
+    told = [telling(FAR, ".", "shop"), telling(FAR, "shop", version=2), telling(FAR, "shop", version=3, port=5433)]
+    for manifest in told:
+        caches.put_child("ServiceEntry", manifest)
+    assert woken == [{ME}, {ME}]
+    caches.put_child("ServiceEntry", telling(FAR, "shop", version=4))
+    gone = Change("DELETED", telling(FAR, "shop", version=4), None, listed=False)
+    assert caches.affected_by_route(gone) == {FAR, ME}
 
 
 def test_a_class_wakes_those_that_name_it_or_none() -> None:

@@ -78,15 +78,20 @@ def rival(created: Any = NOW - DAY, *, claimed: bool = True, **more: Any) -> Riv
         (rival(NOW + DAY), ["a"]),
         (rival(claimed=False), ["a"]),
         (rival(NOW + DAY, claimed=False), []),
-        (rival(NOW + DAY, claimed=False, live_ports=frozenset({5432})), ["a"]),
-        (rival(NOW + DAY, claimed=False, live_ports=frozenset({5433})), []),
+        (rival(NOW + DAY, claimed=False, live_tcp_ports={5432: SHOP}), ["a"]),
+        (rival(NOW + DAY, claimed=False, live_tcp_ports={5432: frozenset("*")}), ["a"]),
+        (rival(NOW + DAY, claimed=False, live_tcp_ports={5433: SHOP}), []),
+        (rival(NOW + DAY, claimed=False, live_tcp_ports={5432: LAB}), []),
+        (rival(NOW + DAY, claimed=False, tcp_ports={}, live_tcp_ports={5432: SHOP}), ["a"]),
+        (rival(NOW + DAY, claimed=False, tcp_ports={}, live_named_ports={5432: SHOP}), ["a"]),
+        (rival(tcp_ports={}, live_tcp_ports={5432: LAB}), []),
         (rival(tcp_ports={5432: LAB}), []),
         (rival(tcp_ports={5432: frozenset("*")}), ["a"]),
         (rival(tcp_ports={5433: SHOP}), []),
     ],
 )
 def test_a_tcp_port_of_another_object_is_taken(other: Rival, losers: list[str]) -> None:
-    """Where both serve a namespace; without claims the older object has it."""
+    """Where both serve a namespace, or it steers clients there still; without claims the older object has it."""
     assert conflicts(facts_of(spec_of(tcp("a")), rivals=(other,))) == losers
 
 
@@ -98,6 +103,8 @@ def test_a_tcp_port_of_another_object_is_taken(other: Rival, losers: list[str]) 
         ("TCP", rival(tcp_ports={}, named_ports={5432: SHOP}), ["a"]),
         ("TCP", rival(tcp_ports={}, named_ports={5432: LAB}), []),
         ("TCP", rival(NOW + DAY, claimed=False, tcp_ports={}, named_ports={5432: SHOP}), []),
+        ("TLS", rival(NOW + DAY, claimed=False, tcp_ports={}, live_tcp_ports={5432: SHOP}), ["a"]),
+        ("TLS", rival(tcp_ports={}, live_named_ports={5432: SHOP}), []),
     ],
 )
 def test_tcp_takes_its_port_from_other_protocols_too(protocol: str, other: Rival, losers: list[str]) -> None:
@@ -105,16 +112,49 @@ def test_tcp_takes_its_port_from_other_protocols_too(protocol: str, other: Rival
     assert conflicts(facts_of(spec_of(tcp("a", protocol=protocol)), rivals=(other,))) == losers
 
 
-def test_a_tcp_port_that_clients_are_sent_to_already_is_kept() -> None:
-    """Who has it keeps it, whatever another object's status says; of two that have it the earlier claim decides."""
+def registered(*exported: str) -> dict[ObjectRef, dict[str, Any]]:
+    """Clients in these namespaces are told of the port, with TCP."""
     entry = {
         "kind": "ServiceEntry",
         "metadata": {"name": "e", "namespace": "shop", "labels": {LABEL_STAGE: "clients"}},
-        "spec": {"hosts": ["a.example.com"], "ports": [{"number": 5432, "protocol": "TCP"}]},
+        "spec": {"exportTo": [*exported], "ports": [{"number": 5432, "protocol": "TCP"}]},
     }
-    live, spec = {ObjectRef("ServiceEntry", "shop", "e"): entry}, spec_of(tcp("a"))
+    return {ObjectRef("ServiceEntry", "shop", "e"): entry}
+
+
+def test_a_tcp_port_that_clients_are_sent_to_already_is_kept() -> None:
+    """Who has it keeps it, whatever another object's status says; of two that have it the earlier claim decides."""
+    live, spec = registered("."), spec_of(tcp("a"))
     assert conflicts(facts_of(spec, rivals=(rival(),), live=live)) == []
-    assert conflicts(facts_of(spec, rivals=(rival(live_ports=frozenset({5432})),), live=live)) == ["a"]
+    assert conflicts(facts_of(spec, rivals=(rival(live_tcp_ports={5432: SHOP}),), live=live)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "live", "other", "losers"),
+    [
+        ("TCP", ["lab"], rival(), ["a"]),
+        ("TCP", ["lab"], rival(live_tcp_ports={5432: SHOP}), ["a"]),
+        ("TCP", ["."], rival(live_tcp_ports={5432: LAB}), []),
+        ("TCP", ["*"], rival(live_tcp_ports={5432: LAB}), []),
+        ("TCP", ["."], rival(live_named_ports={5432: SHOP}), ["a"]),
+        ("TLS", ["."], rival(), []),
+        ("TLS", ["."], rival(NOW + DAY, claimed=False, tcp_ports={}, live_tcp_ports={5432: SHOP}), ["a"]),
+    ],
+)
+def test_a_port_is_kept_in_a_namespace_and_for_a_protocol(
+    protocol: str, live: list[str], other: Rival, losers: list[str]
+) -> None:
+    """Having it in another namespace is no right to it; under another protocol it is the next best one."""
+    facts = facts_of(spec_of(tcp("a", protocol=protocol)), rivals=(other,), live=registered(*live))
+    assert conflicts(facts) == losers
+
+
+def test_who_serves_everybody_has_the_port_where_its_clients_are_told() -> None:
+    """Both serve every namespace: each keeps the port where it has it, and says where the other one does."""
+    everybody, allowed = {"from": [{"namespaceSelector": {}}]}, class_of(allowedConsumers={"from": "All"})
+    other = rival(tcp_ports={5432: frozenset("*")}, live_tcp_ports={5432: LAB}, claimed=False, created=NOW + DAY)
+    [finding] = accept(facts_of(spec_of(tcp("a"), access=everybody), allowed, rivals=(other,))).findings
+    assert (finding.reason, "in namespace lab," in finding.message) == (Reason.PORT_CONFLICT, True)
 
 
 @pytest.mark.parametrize(

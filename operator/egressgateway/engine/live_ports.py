@@ -1,0 +1,76 @@
+"""
+Ports on which clients are sent to our gateways now: by number, whatever the specs say.
+
+A sidecar listens for TCP on every address, so such a port is nobody else's until its ServiceEntry is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from egressgateway.cluster.store import Change
+from egressgateway.diff.changeset import is_child_of
+from egressgateway.engine.ownership import owner_of
+from egressgateway.engine.wants import Wants
+from egressgateway.plan.ir import Stage
+from egressgateway.plan.retain import ports_of, stage_of
+from egressgateway.refs import Key, Manifest, ObjectRef
+
+
+@dataclass(frozen=True, slots=True)
+class LiveEntry:
+    """A child by which clients are told of ports: their namespaces by number, with TCP and with what names a host."""
+
+    owner: Key
+    tcp_ports: Mapping[int, frozenset[str]]
+    named_ports: Mapping[int, frozenset[str]]
+
+
+class LivePorts:
+    """All ServiceEntries of clients, by the ports that they register."""
+
+    def __init__(self) -> None:
+        self._entries: dict[ObjectRef, LiveEntry] = {}
+        self._tcp: dict[int, set[ObjectRef]] = {}
+        self._named: dict[int, set[ObjectRef]] = {}
+
+    def take(self, change: Change) -> Wants:
+        """Follow a change of a ServiceEntry; returns the ports that it has no more in some namespace."""
+        metadata = change.object["metadata"]
+        ref = ObjectRef(change.object["kind"], metadata["namespace"], metadata["name"])
+        old, new = self._entries.pop(ref, None), _entry_of(change.new) if change.new else None
+        if new is not None:
+            self._entries[ref] = new
+        old_tcp, new_tcp = old.tcp_ports if old else {}, new.tcp_ports if new else {}
+        old_named, new_named = old.named_ports if old else {}, new.named_ports if new else {}
+        _refile(self._tcp, ref, old_tcp, new_tcp)
+        _refile(self._named, ref, old_named, new_named)
+        return Wants(tcp_ports=_lost(old_tcp, new_tcp), named_ports=_lost(old_named, new_named))
+
+    def sharing(self, wants: Wants) -> Iterator[LiveEntry]:
+        """Entries with one of the ports of `wants`, where one of the two speaks TCP."""
+        for port in wants.tcp_ports | wants.named_ports:
+            yield from map(self._entries.__getitem__, self._tcp.get(port, ()))
+        for port in wants.tcp_ports:
+            yield from map(self._entries.__getitem__, self._named.get(port, ()))
+
+
+def _entry_of(manifest: Manifest) -> LiveEntry | None:
+    owner = owner_of(manifest)
+    if manifest["kind"] != "ServiceEntry" or owner is None or not is_child_of(manifest, owner):
+        return None
+    if stage_of(manifest) is not Stage.CLIENTS:
+        return None
+    return LiveEntry(owner, ports_of((manifest,), tcp=True), ports_of((manifest,), tcp=False))
+
+
+def _refile(filed: dict[int, set[ObjectRef]], ref: ObjectRef, old: Iterable[int], new: Iterable[int]) -> None:
+    for port in old:
+        filed[port].discard(ref)
+    for port in new:
+        filed.setdefault(port, set()).add(ref)
+
+
+def _lost(old: Mapping[int, frozenset[str]], new: Mapping[int, frozenset[str]]) -> frozenset[int]:
+    return frozenset(port for port, served in old.items() if not served <= new.get(port, frozenset()))

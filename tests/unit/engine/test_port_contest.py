@@ -1,0 +1,133 @@
+"""
+Two objects want one TCP port for the same clients: who has it keeps it, whatever becomes of its own spec.
+
+A sidecar listens for TCP on every address, so that two objects on one port are a misroute that nobody sees. `Contest`
+judges that after each write of a child.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from egressgateway.refs import Key
+from unit.engine.contest import Contest
+
+SHOP, LAB = "shop", "lab"
+FIRST, SECOND = Key(SHOP, "first"), Key("platform", "second")
+DB, OTHER_DB = "db.first.example:5432", "db.second.example:5432"
+INVALID = {"destinations": [{"name": "d", "hosts": ["not a host"], "ports": [{"port": 5432, "protocol": "TCP"}]}]}
+
+
+@pytest.fixture
+def contest() -> Iterator[Contest]:
+    it = Contest(SHOP, "platform", LAB)
+    yield it
+    it.close()
+
+
+def has(contest: Contest, port: int = 5432, place: str = SHOP) -> Key | None:
+    """Whose clients of a namespace have the port."""
+    found = contest.ports().get((port, place), frozenset())
+    assert len(found) <= 1
+    return next(iter(found), None)
+
+
+def is_refused(contest: Contest, key: Key, winner: Key) -> bool:
+    status, message = contest.verdict(key)
+    return status == "False" and f"EgressGateway {winner}'s in namespace" in message
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
+@pytest.mark.parametrize(
+    "change",
+    [{"suspend": True}, {"className": "gone"}, INVALID],
+    ids=["suspended", "refused", "unreadable"],
+)
+def test_port_of_an_object_that_keeps_what_runs_is_nobody_elses(
+    contest: Contest, change: dict[str, Any], *, restarted: bool
+) -> None:
+    """Its clients are still sent there; when it is gone, who waits takes over."""
+    contest.create(FIRST, DB)
+    contest.settle()
+    contest.change(FIRST, **change)
+    contest.settle()
+    contest.create(SECOND, OTHER_DB, consumers=(SHOP,))
+    contest.settle()
+    if restarted:
+        contest.stop()
+        contest.start()
+        contest.settle(backwards=True)
+    assert has(contest) == FIRST
+    assert is_refused(contest, SECOND, FIRST)
+
+    contest.delete(FIRST)
+    contest.settle()
+    assert has(contest) == SECOND
+    assert contest.verdict(SECOND)[0] == "True"
+    assert contest.offences == []
+
+
+def test_port_that_left_a_spec_is_held_until_nothing_registers_it(contest: Contest) -> None:
+    """A refused edit takes nothing away, so its port is not free; the next edit frees it, and wakes who waits."""
+    contest.create(FIRST, DB)
+    contest.create(SECOND, "api.second.example", consumers=(SHOP,))
+    contest.settle()
+    contest.edit(FIRST, "db.first.example:5433")
+    contest.change(FIRST, className="gone")
+    contest.edit(SECOND, OTHER_DB, consumers=(SHOP,))
+    contest.settle()
+    assert has(contest) == FIRST
+    assert is_refused(contest, SECOND, FIRST)
+
+    contest.edit(FIRST, "db.first.example:5433")
+    contest.settle()
+    assert (has(contest), has(contest, 5433)) == (SECOND, FIRST)
+    assert contest.offences == []
+
+
+def test_port_stays_with_who_has_it_in_that_namespace(contest: Contest) -> None:
+    """Who has it elsewhere, and claimed something earlier, takes nothing over by adding a consumer."""
+    contest.create(SECOND, OTHER_DB, consumers=(LAB,))
+    contest.settle()
+    contest.create(FIRST, DB)
+    contest.settle()
+    contest.edit(SECOND, OTHER_DB, consumers=(LAB, SHOP))
+    contest.settle()
+    assert (has(contest), has(contest, place=LAB)) == (FIRST, SECOND)
+    assert is_refused(contest, SECOND, FIRST)
+    assert contest.verdict(FIRST)[0] == "True"
+    assert contest.offences == []
+
+
+def test_port_of_an_other_namespace_is_in_nobodys_way(contest: Contest) -> None:
+    """Having it in one namespace is no right to it in another one."""
+    contest.create(FIRST, "api.first.example")
+    contest.create(SECOND, OTHER_DB, consumers=(LAB,))
+    contest.settle()
+    contest.stop()
+    contest.edit(SECOND, OTHER_DB, consumers=(LAB, SHOP))
+    contest.edit(FIRST, "api.first.example", DB)
+    contest.start()
+    contest.settle(backwards=True)
+    assert (has(contest), has(contest, place=LAB)) == (FIRST, SECOND)
+    assert is_refused(contest, SECOND, FIRST)
+    assert contest.offences == []
+
+
+def test_port_under_another_protocol_waits_for_who_has_it(contest: Contest) -> None:
+    """TCP would take what is meant for the others' server names: having the number for those is no right to that."""
+    contest.create(FIRST, "api.first.example:5432/TLS")
+    contest.create(SECOND, "api.second.example:5432/TLS", consumers=(SHOP,))
+    contest.settle()
+    assert contest.ports("TLS")[5432, SHOP] == {FIRST, SECOND}
+    contest.edit(FIRST, "api.first.example:5432")
+    contest.settle()
+    assert is_refused(contest, FIRST, SECOND)
+    assert contest.ports("TLS")[5432, SHOP] == {FIRST, SECOND}
+    contest.delete(SECOND)
+    contest.settle()
+    assert contest.ports("TCP")[5432, SHOP] == {FIRST}
+    assert contest.offences == []
