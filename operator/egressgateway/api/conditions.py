@@ -186,8 +186,10 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             Actor.ADMIN,
             "Remove the host or the consumer here or in the object that the message names; it has the earlier claim.",
         ),
-        Reason.PORT_CONFLICT: _edit(
-            "Give one of the two another port, or the TCP destinations different hosts and ports."
+        Reason.PORT_CONFLICT: _fails(
+            _ACCEPTED,
+            Actor.AUTHOR,
+            "Use another port; if the message names another object, this one gets the port when that has let go of it.",
         ),
         Reason.EXPIRED: ReasonEntry(
             (ConditionType.ACCEPTED,),
@@ -323,7 +325,7 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
 
 def stalls(reason: Reason) -> bool:
     """
-    Whether only an edit of the object can heal `reason`, so that Stalled is set (kstatus: failed, not in
-    progress).
+    Whether only an edit of the object can heal `reason`, wherever it is given, so that Stalled is set (kstatus:
+    failed, not in progress).
     """
     return CATALOGUE[reason].needs_edit

@@ -89,12 +89,12 @@ def exposed_port_conflicts(spec: EgressGatewaySpec) -> Iterator[Finding]:
             known, owner = protocols.setdefault(port, (protocol, exposed.name))
             if known != protocol:
                 message = f"{field}.port: {port} serves {known} for {owner} already, not also {protocol}; use another"
-                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, part)
+                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, part, needs_edit=True)
             inside = listen_port(port)
             taken = listeners.setdefault(inside, port)
             if taken != port or inside in (LISTENER_PORT, PLAIN_PORT):
                 message = f"{field}.port: {port} is taken inside the gateway's pods; use another"
-                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, part)
+                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, part, needs_edit=True)
         for port, host in ((port, host) for port, _ in _ports_of(exposed) for host in exposed.hosts):
             owner = hosts.setdefault((port, host), exposed.name)
             if owner != exposed.name:
@@ -161,6 +161,7 @@ def _within_the_object(
                         f"{other.name}'s, and TCP cannot tell two hosts apart; use another port, or let the mesh "
                         "give hosts addresses (ISTIO_META_DNS_CAPTURE)",
                         destination.name,
+                        needs_edit=True,
                     )
         for port in destination.ports:
             taken.setdefault(port.port, []).append(destination)
@@ -248,7 +249,7 @@ def _on_the_gateway(spec: EgressGatewaySpec) -> Iterator[Finding]:
             if listeners.setdefault(inside, port.port) != port.port or inside in (LISTENER_PORT, PLAIN_PORT):
                 where = f"spec.destinations[{index}].ports[{number}]"
                 message = f"{where}: without mtls port {port.port} is taken inside the gateway's pods; use another"
-                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, destination.name)
+                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, destination.name, needs_edit=True)
             protocol, owner = taken.setdefault(port.port, (str(port.protocol), destination.name))
             if protocol != port.protocol:
                 yield Finding(
@@ -257,6 +258,7 @@ def _on_the_gateway(spec: EgressGatewaySpec) -> Iterator[Finding]:
                     f"spec.destinations[{index}].ports[{number}]: without mtls port {port.port} is {protocol} for "
                     f"destination {owner}, not also {port.protocol}; use another",
                     destination.name,
+                    needs_edit=True,
                 )
 
 

@@ -38,7 +38,8 @@ class Finding:
 
     `part` is the destination or exposed host (`exposed_part`) that it takes out, empty when it takes out the object.
     `message` names field, value and the way out. One that is `partial` takes out only what it names, a consumer for
-    one: the rest of the part is served all the same.
+    one: the rest of the part is served all the same. `needs_edit`: here nobody else can heal it, as others can where
+    the same reason is given for another object's sake.
     """
 
     condition: ConditionType
@@ -46,6 +47,7 @@ class Finding:
     message: str
     part: str = ""
     partial: bool = False
+    needs_edit: bool = False
 
     @property
     def consequence(self) -> Consequence:

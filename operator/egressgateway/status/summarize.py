@@ -337,7 +337,9 @@ def _abnormal(acceptance: Acceptance, ready: Condition) -> tuple[Condition, ...]
     if ready.status == "True":
         return ()
     stalling = [
-        finding for finding in acceptance.findings if stalls(finding.reason) and finding.reason is not Reason.EXPIRED
+        finding
+        for finding in acceptance.findings
+        if (finding.needs_edit or stalls(finding.reason)) and finding.reason is not Reason.EXPIRED
     ]
     if stalling:
         return (Condition(ConditionType.STALLED, "True", stalling[0].reason, _joined(f.message for f in stalling)),)

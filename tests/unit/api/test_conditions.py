@@ -59,7 +59,9 @@ def test_stalls_for_a_spec_that_must_change(reason: str) -> None:
     assert stalls(Reason(reason))
 
 
-@pytest.mark.parametrize("reason", ["ClassNotFound", "HostConflict", "SecretNotFound", "GatewayNotReady", "Expired"])
+@pytest.mark.parametrize(
+    "reason", ["ClassNotFound", "HostConflict", "PortConflict", "SecretNotFound", "GatewayNotReady", "Expired"]
+)
 def test_stalls_not_for_what_heals_by_itself(reason: str) -> None:
     """A class, a Secret, another object's claim may change at any time."""
     assert not stalls(Reason(reason))
