@@ -7,7 +7,7 @@ raised, nothing is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -245,7 +245,8 @@ class _Judge:
     def accept(self) -> Acceptance:
         asked = consumers_of(self.facts.key, self.spec, self.class_spec, self.facts.namespaces)
         consumers = asked.less(barred_namespaces(self.facts), self.facts.namespaces)
-        findings = [*self._own_findings(consumers), *self._barred(asked, consumers), *self._port_findings(consumers)]
+        findings = [*self._own_findings(consumers), *self._barred(asked, consumers)]
+        findings += port_conflicts(self.facts, self.spec, consumers.served, _kept(findings))
         claims = resolve_claims(self.facts, self._stakes(findings, consumers))
         served = {
             destination.name: without(
@@ -261,7 +262,7 @@ class _Judge:
             claims=claims,
             exposed=tuple(exposed for exposed in self.spec.expose if exposed_part(exposed.name) not in out),
             consumers=served,
-            kept=frozenset(part for part in out if _keeps(findings, part)) - self._outlived(consumers),
+            kept=_kept(findings) - self._outlived(consumers),
             contested={
                 destination.name: frozenset(destination.names)
                 for destination in self.spec.destinations
@@ -322,9 +323,6 @@ class _Judge:
         for message in unsupported_in_exposed(self.facts, self.class_spec, exposed, where):
             yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message, part)
         yield from resolve_exposed(self.facts, exposed, where)
-
-    def _port_findings(self, consumers: Consumers) -> Iterator[Finding]:
-        yield from port_conflicts(self.facts, self.spec, consumers.served)
 
     def _stakes(self, findings: list[Finding], consumers: Consumers) -> Stakes:
         """Names of what is served, and of what is not and still steered: nobody else may have those yet."""
@@ -406,6 +404,11 @@ def _taken_out(findings: Iterable[Finding]) -> frozenset[str]:
 def _is_contested(findings: Iterable[Finding], part: str) -> bool:
     own = [finding for finding in findings if finding.part == part and not finding.partial]
     return bool(own) and all(finding.reason is Reason.HOST_CONFLICT for finding in own)
+
+
+def _kept(findings: Collection[Finding]) -> frozenset[str]:
+    """Parts that are not planned and go on as they are."""
+    return frozenset(part for part in _taken_out(findings) if _keeps(findings, part))
 
 
 def _keeps(findings: Iterable[Finding], part: str) -> bool:

@@ -16,7 +16,7 @@ from egressgateway.plan.claims import Claims, read_claims
 from egressgateway.plan.consumers import overlap, union
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.hosts import covers, is_wildcard
-from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, ports_of
+from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, ports_of
 from egressgateway.plan.site import LISTENER_PORT, PLAIN_PORT, listen_port, site_of
 from egressgateway.refs import Key
 
@@ -62,16 +62,22 @@ def exposed_conflicts(claims: Claims, exposed: ExposedHost, gateway: str, field:
             )
 
 
-def port_conflicts(facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]) -> Iterator[Finding]:
+def port_conflicts(
+    facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]], kept: frozenset[str]
+) -> Iterator[Finding]:
     """
     TCP ports that would take what is meant for another host.
 
     TCP names no host, so a sidecar listens for it on every address (notes "istio-recipes" §12): a second host on that
     port would end at the first one's server. Unless the sidecars answer DNS: then each host has an address of its own.
+
+    Args:
+        kept: destinations that are refused already, whose clients stay on the ports that they have.
     """
     if not facts.mesh_config.dns_capture:
-        yield from _within_the_object(facts, spec, consumers)
-        yield from _with_other_objects(facts, spec, consumers)
+        found = [*_within_the_object(facts, spec, consumers), *_with_other_objects(facts, spec, consumers)]
+        yield from found
+        yield from _with_kept(facts, spec, consumers, kept | {finding.part for finding in found})
     if not site_of(facts).strict and site_of(facts).dedicated:
         yield from _on_the_gateway(spec)
 
@@ -165,6 +171,35 @@ def _within_the_object(
                     )
         for port in destination.ports:
             taken.setdefault(port.port, []).append(destination)
+
+
+def _with_kept(
+    facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]], kept: frozenset[str]
+) -> list[Finding]:
+    """Ports that clients of a refused destination have, whatever it asks for now; who waits for one keeps its own."""
+    found = [
+        Finding(
+            _ACCEPTED,
+            Reason.PORT_CONFLICT,
+            f"spec.destinations[{index}].ports[{number}]: clients of destination {other}, which is refused, have port "
+            f"{port.port} until it is accepted or removed, and TCP cannot tell two hosts apart",
+            destination.name,
+        )
+        for index, destination in enumerate(spec.destinations)
+        for number, port in enumerate(destination.ports)
+        for other in sorted(kept - {destination.name})
+        if overlap(consumers.get(destination.name, frozenset()), _kept_on(facts, other, destination, port))
+    ]
+    more = kept | {finding.part for finding in found}
+    return found if more == kept else _with_kept(facts, spec, consumers, more)
+
+
+def _kept_on(facts: Facts, part: str, destination: Destination, port: DestinationPort) -> frozenset[str]:
+    """Where `part` keeps clients on a port of `destination`, under names that this one does not take over from it."""
+    found = (entry for entry in live_clients(facts.live, "ServiceEntry") if part_of(entry) == part)
+    entries = [entry for entry in found if not hosts_of(entry) <= frozenset(destination.names)]
+    kinds = (True, False) if port.protocol is Protocol.TCP else (True,)
+    return union(ports_of(entries, tcp=tcp).get(port.port, frozenset()) for tcp in kinds)
 
 
 def _with_other_objects(

@@ -193,6 +193,13 @@ class Contest:
     def is_ending(self, key: Key) -> bool:
         return "deletionTimestamp" in self.server.objects[_ref(key)]["metadata"]
 
+    def is_suspended(self, key: Key) -> bool:
+        return bool(self.server.objects[_ref(key)]["spec"].get("suspend"))
+
+    def is_judged(self, key: Key) -> bool:
+        """Whether the status says anything yet."""
+        return bool((self.server.objects[_ref(key)].get("status") or {}).get("conditions"))
+
     def _now(self) -> datetime:
         return START + timedelta(hours=1, seconds=self.loop.now - Loop.now)
 

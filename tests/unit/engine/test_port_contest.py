@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from egressgateway.refs import Key
 from unit.engine.contest import Contest
@@ -131,3 +133,64 @@ def test_port_under_another_protocol_waits_for_who_has_it(contest: Contest) -> N
     contest.settle()
     assert contest.ports("TCP")[5432, SHOP] == {FIRST}
     assert contest.offences == []
+
+
+KEYS = (FIRST, SECOND, Key(LAB, "third"))
+PORTS = ("5432", "5432", "5432/TLS", "5433")
+CHANGES: tuple[dict[str, Any], ...] = ({}, {}, {}, {"suspend": True}, {"className": "gone"}, INVALID)
+Event = tuple[str, Key, str, tuple[str, ...], dict[str, Any], bool, bool]
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["put"] * 7 + ["delete", "restart", "restore"]),
+        st.sampled_from(KEYS),
+        st.sampled_from(PORTS),
+        st.sampled_from([(SHOP,), (SHOP, LAB), (LAB,)]),
+        st.sampled_from(CHANGES),
+        st.sampled_from([True, True, False]),  # whether the operator sees this event before the next one
+        st.booleans(),
+    ),
+    min_size=4,
+    max_size=10,
+)
+
+
+@given(EVENTS)
+@settings(max_examples=20, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_events_leave_each_tcp_port_with_one_object(events: list[Event]) -> None:
+    """Whatever happens to three objects in three namespaces: TCP is never told to clients that have the port."""
+    contest = Contest(SHOP, "platform", LAB)
+    settled = True
+    try:
+        for event in events:
+            before = contest.ports() if settled and event[0] in {"restart", "restore"} else {}
+            play(contest, event)
+            settled = event[5]
+            if settled:
+                contest.settle(backwards=event[6])
+                after = contest.ports()
+                assert {place: after.get(place) for place in before} == before
+            assert contest.offences == []
+        contest.settle()
+        assert contest.offences == []
+    finally:
+        contest.close()
+
+
+def play(contest: Contest, event: Event) -> None:
+    what, key, port, consumers, change, *_ = event
+    alive = contest.exists(key) and not contest.is_ending(key)
+    host = f"db.{key.name}.example:{port}"
+    if what in {"restart", "restore"}:
+        contest.stop()
+        if what == "restore":
+            contest.wipe_status(*(each for each in KEYS if contest.exists(each) and not contest.is_suspended(each)))
+        contest.start()
+    elif what == "put" and not contest.exists(key):
+        contest.create(key, host, consumers=consumers)
+    elif what == "put" and alive:
+        contest.edit(key, host, consumers=consumers)
+        # Who is suspended before it was judged has no status that could be checked.
+        if contest.is_judged(key) or "suspend" not in change:
+            contest.change(key, **change)
+    elif what == "delete" and alive:
+        contest.delete(key)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from egressgateway.api.conditions import ConditionType, Reason
-from egressgateway.facts import Claimed, Facts, ForeignRoute, MeshConfig, Rival
+from egressgateway.facts import Claimed, Facts, ForeignRoute, MeshConfig, References, Rival
 from egressgateway.plan.accept import accept
-from egressgateway.plan.names import LABEL_STAGE
+from egressgateway.plan.names import LABEL_PART, LABEL_STAGE
 from egressgateway.refs import Key, ObjectRef
 from unit.plan.world import NOW, class_of, destination, facts_of, spec_of
 
@@ -112,14 +112,18 @@ def test_tcp_takes_its_port_from_other_protocols_too(protocol: str, other: Rival
     assert conflicts(facts_of(spec_of(tcp("a", protocol=protocol)), rivals=(other,))) == losers
 
 
-def registered(*exported: str) -> dict[ObjectRef, dict[str, Any]]:
+def registered(*exported: str, part: str = "a", port: int = 5432) -> dict[ObjectRef, dict[str, Any]]:
     """Clients in these namespaces are told of the port, with TCP."""
     entry = {
         "kind": "ServiceEntry",
-        "metadata": {"name": "e", "namespace": "shop", "labels": {LABEL_STAGE: "clients"}},
-        "spec": {"exportTo": [*exported], "ports": [{"number": 5432, "protocol": "TCP"}]},
+        "metadata": {"name": part, "namespace": "shop", "labels": {LABEL_STAGE: "clients", LABEL_PART: part}},
+        "spec": {
+            "hosts": [f"{part}.example.com"],
+            "exportTo": [*exported],
+            "ports": [{"number": port, "protocol": "TCP"}],
+        },
     }
-    return {ObjectRef("ServiceEntry", "shop", "e"): entry}
+    return {ObjectRef("ServiceEntry", "shop", part): entry}
 
 
 def test_a_tcp_port_that_clients_are_sent_to_already_is_kept() -> None:
@@ -127,6 +131,33 @@ def test_a_tcp_port_that_clients_are_sent_to_already_is_kept() -> None:
     live, spec = registered("."), spec_of(tcp("a"))
     assert conflicts(facts_of(spec, rivals=(rival(),), live=live)) == []
     assert conflicts(facts_of(spec, rivals=(rival(live_tcp_ports={5432: SHOP}),), live=live)) == ["a"]
+
+
+TLS = {"mode": "Simple", "credentialName": "gone"}
+REFUSED = tcp("a") | {"ports": [{"port": 5440, "targetPort": 5440, "protocol": "TCP", "tls": TLS}]}
+"""A destination that asks for another port than it had, and cannot be served: its Secret is not there."""
+
+
+@pytest.mark.parametrize(
+    ("destinations", "exported", "losers"),
+    [
+        ([REFUSED, tcp("b")], ".", ["b"]),
+        ([REFUSED, tcp("b", protocol="TLS")], ".", ["b"]),
+        ([REFUSED, tcp("b")], "lab", []),
+        ([REFUSED, tcp("b", 5433)], ".", []),
+        ([tcp("a", 5440), tcp("b")], ".", []),
+        ([REFUSED, tcp("b"), tcp("c", 5441)], ".", ["b", "c"]),
+        ([REFUSED | {"hosts": ["new.example.com"]}, tcp("b") | {"hosts": ["a.example.com"]}], ".", []),
+    ],
+)
+def test_a_refused_destination_keeps_its_port_from_the_others(
+    destinations: list[dict[str, Any]], exported: str, losers: list[str]
+) -> None:
+    """What runs goes on, so its port is not free, nor is that of who waits for it; who is accepted moves at once."""
+    live = registered(exported) | registered(".", part="b", port=5441)
+    references = References({ObjectRef("Secret", "shop", "gone"): None})
+    findings = accept(facts_of(spec_of(*destinations), live=live, references=references)).findings
+    assert [found.part for found in findings if found.reason is Reason.PORT_CONFLICT] == losers
 
 
 @pytest.mark.parametrize(
