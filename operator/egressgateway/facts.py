@@ -62,6 +62,23 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Ports:
+    """
+    Consumer namespaces by number of the port that their clients dial.
+
+    Attributes:
+        tcp: where they speak TCP, which names no host and so takes the port from every other one.
+        named: where they speak anything else.
+    """
+
+    tcp: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    named: Mapping[int, frozenset[str]] = field(default_factory=dict)
+
+    def speaking(self, *, tcp: bool) -> Mapping[int, frozenset[str]]:
+        return self.tcp if tcp else self.named
+
+
+@dataclass(frozen=True, slots=True)
 class Rival:
     """
     Another EgressGateway that has a name in common, or one that a wildcard covers.
@@ -69,10 +86,7 @@ class Rival:
     Attributes:
         serves: by name, the consumer namespaces for which it wants the name; `*` among them stands for every one.
         exposes: names that it wants on a gateway that it shares with others.
-        tcp_ports: by port number without a host name in the protocol, the consumer namespaces for which it wants it;
-            `named_ports` likewise those with one.
-        live_tcp_ports: by port number, the namespaces whose clients are sent to it there already, whatever it wants;
-            `live_named_ports` likewise.
+        ports: that it wants; `live_ports` those on which clients are sent to it already, whatever it wants.
         claimed: what its status claims, and since when.
         since: by consumer namespace (or `*`), since when its status has it.
         steers: by name, the namespaces whose clients its live routes send to it.
@@ -82,10 +96,8 @@ class Rival:
     created: datetime
     serves: Mapping[str, frozenset[str]] = field(default_factory=dict)
     exposes: frozenset[Claimed] = frozenset()
-    tcp_ports: Mapping[int, frozenset[str]] = field(default_factory=dict)
-    named_ports: Mapping[int, frozenset[str]] = field(default_factory=dict)
-    live_tcp_ports: Mapping[int, frozenset[str]] = field(default_factory=dict)
-    live_named_ports: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    ports: Ports = field(default_factory=Ports)
+    live_ports: Ports = field(default_factory=Ports)
     claimed: Mapping[Claimed, datetime] = field(default_factory=dict)
     since: Mapping[str, datetime] = field(default_factory=dict)
     steers: Mapping[str, frozenset[str]] = field(default_factory=dict)

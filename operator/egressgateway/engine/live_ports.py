@@ -13,6 +13,7 @@ from egressgateway.cluster.store import Change
 from egressgateway.diff.changeset import is_child_of
 from egressgateway.engine.ownership import owner_of
 from egressgateway.engine.wants import Wants
+from egressgateway.facts import Ports
 from egressgateway.plan.ir import Stage
 from egressgateway.plan.retain import ports_of, stage_of
 from egressgateway.refs import Key, Manifest, ObjectRef
@@ -20,11 +21,10 @@ from egressgateway.refs import Key, Manifest, ObjectRef
 
 @dataclass(frozen=True, slots=True)
 class LiveEntry:
-    """A child by which clients are told of ports: their namespaces by number, with TCP and with what names a host."""
+    """A child by which clients are told of ports."""
 
     owner: Key
-    tcp_ports: Mapping[int, frozenset[str]]
-    named_ports: Mapping[int, frozenset[str]]
+    ports: Ports
 
 
 class LivePorts:
@@ -42,11 +42,10 @@ class LivePorts:
         old, new = self._entries.pop(ref, None), _entry_of(change.new) if change.new else None
         if new is not None:
             self._entries[ref] = new
-        old_tcp, new_tcp = old.tcp_ports if old else {}, new.tcp_ports if new else {}
-        old_named, new_named = old.named_ports if old else {}, new.named_ports if new else {}
-        _refile(self._tcp, ref, old_tcp, new_tcp)
-        _refile(self._named, ref, old_named, new_named)
-        return Wants(tcp_ports=_lost(old_tcp, new_tcp), named_ports=_lost(old_named, new_named))
+        before, after = old.ports if old else Ports(), new.ports if new else Ports()
+        _refile(self._tcp, ref, before.tcp, after.tcp)
+        _refile(self._named, ref, before.named, after.named)
+        return Wants(tcp_ports=_lost(before.tcp, after.tcp), named_ports=_lost(before.named, after.named))
 
     def sharing(self, wants: Wants) -> Iterator[LiveEntry]:
         """Entries with one of the ports of `wants`, where one of the two speaks TCP."""
@@ -62,7 +61,7 @@ def _entry_of(manifest: Manifest) -> LiveEntry | None:
         return None
     if stage_of(manifest) is not Stage.CLIENTS:
         return None
-    return LiveEntry(owner, ports_of((manifest,), tcp=True), ports_of((manifest,), tcp=False))
+    return LiveEntry(owner, ports_of((manifest,)))
 
 
 def _refile(filed: dict[int, set[ObjectRef]], ref: ObjectRef, old: Iterable[int], new: Iterable[int]) -> None:

@@ -7,19 +7,18 @@ Most objects have no rival; for these nothing is computed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from egressgateway.api.scalars import parse_instant
 from egressgateway.diff.changeset import is_child_of
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.judged import Judged
-from egressgateway.engine.live_ports import LiveEntry
 from egressgateway.engine.routes import steers_of
 from egressgateway.engine.wants import Wants, contended, has_let_go, key_of, on_gateway_of, wants_of
-from egressgateway.facts import Claimed, ClassFacts, Rival
+from egressgateway.facts import Claimed, ClassFacts, Ports, Rival
 from egressgateway.plan.claims import read_claims, read_since
-from egressgateway.plan.consumers import Namespaces, overlap, served_names, served_ports
+from egressgateway.plan.consumers import Namespaces, meet_on_a_port, served_names, served_ports
 from egressgateway.plan.ir import Stage
 from egressgateway.plan.retain import ports_of, stage_of
 from egressgateway.refs import Key, Manifest
@@ -27,11 +26,10 @@ from egressgateway.refs import Key, Manifest
 
 @dataclass(frozen=True, slots=True)
 class _Reach:
-    """Consumer namespaces by name, and by port with and without TCP, as spec and class have them."""
+    """Consumer namespaces by name and by port, as spec and class have them."""
 
-    names: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    tcp_ports: Mapping[int, frozenset[str]] = field(default_factory=dict)
-    named_ports: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    names: Mapping[str, frozenset[str]]
+    ports: Ports
 
 
 _Basis = tuple[str, int, ClassFacts, Namespaces]
@@ -74,13 +72,13 @@ class Rivals:
     def _meet_on_a_port(self, gateway: Manifest, rival: Manifest) -> bool:
         """Many have a TCP port in common, and few of these a consumer: a plan need not look at the others."""
         mine, theirs = self._reach(gateway), self._reach(rival)
-        return mine is not None and theirs is not None and _meet(mine, theirs)
+        return mine is not None and theirs is not None and meet_on_a_port(mine.ports, theirs.ports)
 
     def _on_live_ports(self, gateway: Manifest, wants: Wants) -> frozenset[Key]:
         """Whom clients of the object are sent to on one of its ports, if one of the two speaks TCP."""
         entries = [entry for entry in self._caches.ports.sharing(wants) if entry.owner != key_of(gateway)]
         mine = self._reach(gateway) if entries else None
-        return frozenset(entry.owner for entry in entries if mine is not None and _meet(mine, entry))
+        return frozenset(entry.owner for entry in entries if mine and meet_on_a_port(mine.ports, entry.ports))
 
     def _rival(self, manifest: Manifest) -> Rival:
         key, status = key_of(manifest), manifest.get("status") or {}
@@ -100,10 +98,8 @@ class Rivals:
             if reach is None
             else {name: served for name, served in reach.names.items() if name in wanted.names},
             exposes=self._exposes(manifest, wanted.exposed),
-            tcp_ports=_among(wanted.tcp_ports, reach.tcp_ports if reach else {}),
-            named_ports=_among(wanted.named_ports, reach.named_ports if reach else {}),
-            live_tcp_ports=ports_of(entries, tcp=True),
-            live_named_ports=ports_of(entries, tcp=False),
+            ports=Ports() if reach is None else _among(wanted, reach.ports),
+            live_ports=ports_of(entries),
             claimed=read_claims(status),
             since=read_since(status),
             steers=steers_of(routes),
@@ -123,23 +119,9 @@ class Rivals:
             known = self._reaches[gateway.key] = (basis, None)
             if gateway.spec is not None and class_.spec is not None:
                 arguments = gateway.key, gateway.spec, class_.spec, namespaces
-                reach = _Reach(
-                    served_names(*arguments),
-                    served_ports(*arguments, tcp=True),
-                    served_ports(*arguments, tcp=False),
-                )
+                reach = _Reach(served_names(*arguments), served_ports(*arguments))
                 known = self._reaches[gateway.key] = (basis, reach)
         return known[1]
-
-
-def _meet(mine: _Reach, theirs: _Reach | LiveEntry) -> bool:
-    """Whether both have a port for the same consumers, and one of the two speaks TCP there."""
-    pairs = (
-        (mine.tcp_ports, theirs.tcp_ports),
-        (mine.tcp_ports, theirs.named_ports),
-        (mine.named_ports, theirs.tcp_ports),
-    )
-    return any(overlap(one[port], other[port]) for one, other in pairs for port in one.keys() & other.keys())
 
 
 def _claimed_serves(status: Mapping[str, Any]) -> dict[str, frozenset[str]]:
@@ -148,8 +130,11 @@ def _claimed_serves(status: Mapping[str, Any]) -> dict[str, frozenset[str]]:
     return {claim.host: consumers for claim in read_claims(status) if not claim.gateway}
 
 
-def _among(wanted: frozenset[int], served: Mapping[int, frozenset[str]]) -> dict[int, frozenset[str]]:
-    return {port: consumers for port, consumers in served.items() if port in wanted}
+def _among(wanted: Wants, served: Ports) -> Ports:
+    return Ports(
+        {port: consumers for port, consumers in served.tcp.items() if port in wanted.tcp_ports},
+        {port: consumers for port, consumers in served.named.items() if port in wanted.named_ports},
+    )
 
 
 def _is_same(one: _Basis, other: _Basis) -> bool:

@@ -11,9 +11,9 @@ from egressgateway.api.destination import Destination, DestinationPort, Protocol
 from egressgateway.api.expose import ExposedHost
 from egressgateway.api.scalars import parse_instant
 from egressgateway.api.spec import EgressGatewaySpec
-from egressgateway.facts import EVERY_NAMESPACE, Claimed, Facts, ForeignRoute, Rival
+from egressgateway.facts import EVERY_NAMESPACE, Claimed, Facts, ForeignRoute, Ports, Rival
 from egressgateway.plan.claims import Claims, read_claims
-from egressgateway.plan.consumers import overlap, union
+from egressgateway.plan.consumers import meet_on_a_port, overlap, ports_for, union
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.hosts import covers, is_wildcard
 from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, ports_of
@@ -80,6 +80,29 @@ def port_conflicts(
         yield from _with_kept(facts, spec, consumers, kept | {finding.part for finding in found})
     if not site_of(facts).strict and site_of(facts).dedicated:
         yield from _on_the_gateway(spec)
+
+
+def swaps_ports(facts: Facts, destination: Destination, served: frozenset[str]) -> bool:
+    """
+    Whether all that clients of a destination have are ports that it asks for no more, and a rival asks for one while it
+    has one that the destination asks for and itself does not: each would wait for the other to let go.
+    """
+    left = ports_of(found for found in live_clients(facts.live, "ServiceEntry") if part_of(found) == destination.name)
+    if {*left.tcp, *left.named} & {port.port for port in destination.ports}:
+        return False
+    asked = ports_for((port.port, str(port.protocol), served) for port in destination.ports)
+    return any(
+        meet_on_a_port(left, rival.ports) and meet_on_a_port(asked, _left_behind(rival)) for rival in facts.rivals
+    )
+
+
+def _left_behind(rival: Rival) -> Ports:
+    """Ports that the rival's clients have and its spec does not."""
+    asked = {*rival.ports.tcp, *rival.ports.named}
+    return Ports(
+        {number: served for number, served in rival.live_ports.tcp.items() if number not in asked},
+        {number: served for number, served in rival.live_ports.named.items() if number not in asked},
+    )
 
 
 def exposed_port_conflicts(spec: EgressGatewaySpec) -> Iterator[Finding]:
@@ -199,7 +222,7 @@ def _kept_on(facts: Facts, part: str, destination: Destination, port: Destinatio
     found = (entry for entry in live_clients(facts.live, "ServiceEntry") if part_of(entry) == part)
     entries = [entry for entry in found if not hosts_of(entry) <= frozenset(destination.names)]
     kinds = (True, False) if port.protocol is Protocol.TCP else (True,)
-    return union(ports_of(entries, tcp=tcp).get(port.port, frozenset()) for tcp in kinds)
+    return union(ports_of(entries).speaking(tcp=tcp).get(port.port, frozenset()) for tcp in kinds)
 
 
 def _with_other_objects(
@@ -233,8 +256,7 @@ def _as_rivals_see(facts: Facts) -> Rival:
     return Rival(
         facts.key,
         facts.gateway.created,
-        live_tcp_ports=ports_of(entries, tcp=True),
-        live_named_ports=ports_of(entries, tcp=False),
+        live_ports=ports_of(entries),
         claimed=read_claims(facts.gateway.status),
     )
 
@@ -243,16 +265,12 @@ def _lost_to(rival: Rival, own: Rival, port: DestinationPort, served: frozenset[
     """Where the rival has the better right, if one of the two speaks TCP: that takes the port for every host."""
     number, tcp = port.port, port.protocol is Protocol.TCP
     for theirs in (True, False) if tcp else (True,):
-        wanted, live = (
-            (rival.tcp_ports, rival.live_tcp_ports) if theirs else (rival.named_ports, rival.live_named_ports)
-        )
-        there = live.get(number, frozenset())
-        common = overlap(served, union((wanted.get(number, frozenset()), there)))
+        wanted = rival.ports.speaking(tcp=theirs).get(number, frozenset())
+        there = rival.live_ports.speaking(tcp=theirs).get(number, frozenset())
+        common = overlap(served, union((wanted, there)))
         if EVERY_NAMESPACE in common:
             # Both serve everybody; who has the port has it in single namespaces for now.
-            common |= (
-                there | own.live_tcp_ports.get(number, frozenset()) | own.live_named_ports.get(number, frozenset())
-            )
+            common |= there | _anyhow(own.live_ports, number)
         for place in common:
             if _right_to(number, place, rival, tcp=theirs) < _right_to(number, place, own, tcp=tcp):
                 yield place
@@ -264,12 +282,14 @@ def _right_to(number: int, place: str, holder: Rival, *, tcp: bool) -> tuple[boo
 
     Who has the number there for the other kind of protocol stands behind who has it for this one, and before the rest.
     """
-    has_tcp, has_named = (
-        bool({place, EVERY_NAMESPACE} & live.get(number, frozenset()))
-        for live in (holder.live_tcp_ports, holder.live_named_ports)
-    )
-    has = has_tcp if tcp else has_named
-    return not has, not (has_tcp or has_named), _first(holder.claimed), holder.created, holder.key
+    here = {place, EVERY_NAMESPACE}
+    has = here & holder.live_ports.speaking(tcp=tcp).get(number, frozenset())
+    has_anyhow = here & _anyhow(holder.live_ports, number)
+    return not has, not has_anyhow, _first(holder.claimed), holder.created, holder.key
+
+
+def _anyhow(ports: Ports, number: int) -> frozenset[str]:
+    return ports.tcp.get(number, frozenset()) | ports.named.get(number, frozenset())
 
 
 def _on_the_gateway(spec: EgressGatewaySpec) -> Iterator[Finding]:

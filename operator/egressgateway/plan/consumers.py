@@ -14,7 +14,7 @@ from egressgateway.api.access import AccessEntry
 from egressgateway.api.destination import Protocol
 from egressgateway.api.gateway_class import ConsumersFrom, EgressGatewayClassSpec
 from egressgateway.api.spec import EgressGatewaySpec
-from egressgateway.facts import EVERY_NAMESPACE
+from egressgateway.facts import EVERY_NAMESPACE, Ports
 from egressgateway.refs import Key
 
 Namespaces = Mapping[str, Mapping[str, str]]
@@ -81,16 +81,31 @@ def served_names(
 
 
 def served_ports(
-    key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces, *, tcp: bool
-) -> dict[int, frozenset[str]]:
-    """Consumer namespaces by port number; `tcp`: where clients speak TCP, which names no host, else the rest."""
+    key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces
+) -> Ports:
+    """Consumer namespaces by port."""
     served = consumers_of(key, spec, class_spec, namespaces).served
-    found: dict[int, frozenset[str]] = {}
-    for destination in spec.destinations:
-        for port in destination.ports:
-            if (port.protocol is Protocol.TCP) == tcp:
-                found[port.port] = union((found.get(port.port, frozenset()), served[destination.name]))
-    return found
+    return ports_for(
+        (port.port, str(port.protocol), served[destination.name])
+        for destination in spec.destinations
+        for port in destination.ports
+    )
+
+
+def ports_for(found: Iterable[tuple[int, str, frozenset[str]]]) -> Ports:
+    """Ports by their numbers, protocols and consumers; a number may be there more than once."""
+    tcp: dict[int, frozenset[str]] = {}
+    named: dict[int, frozenset[str]] = {}
+    for number, protocol, served in found:
+        known = tcp if protocol == Protocol.TCP else named
+        known[number] = union((known.get(number, frozenset()), served))
+    return Ports(tcp, named)
+
+
+def meet_on_a_port(one: Ports, other: Ports) -> bool:
+    """Whether both have a port for the same consumers, and one of the two speaks TCP there."""
+    pairs = ((one.tcp, other.tcp), (one.tcp, other.named), (one.named, other.tcp))
+    return any(overlap(mine[port], theirs[port]) for mine, theirs in pairs for port in mine.keys() & theirs.keys())
 
 
 def overlap(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:

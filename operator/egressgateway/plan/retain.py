@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from egressgateway.api.destination import Protocol
-from egressgateway.facts import EVERY_NAMESPACE, Facts
-from egressgateway.plan.consumers import union
+from egressgateway.facts import EVERY_NAMESPACE, Facts, Ports
+from egressgateway.plan.consumers import ports_for, union
 from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Stage
 from egressgateway.plan.names import LABEL_PART, LABEL_STAGE, access_part, headers_part, remote_name
@@ -160,15 +159,13 @@ def hosts_of(manifest: Manifest) -> frozenset[str]:
     return frozenset((manifest.get("spec") or {}).get("hosts") or ())
 
 
-def ports_of(entries: Iterable[Manifest], *, tcp: bool) -> dict[int, frozenset[str]]:
-    """Consumer namespaces by port that clients' ServiceEntries register; `tcp`: where it is TCP, else the rest."""
-    found: dict[int, frozenset[str]] = {}
-    for entry in entries:
-        seen_by = namespaces_of_export(entry, entry["metadata"]["namespace"])
-        for port in (entry.get("spec") or {}).get("ports") or ():
-            if (port.get("protocol") == Protocol.TCP) == tcp:
-                found[port["number"]] = union((found.get(port["number"], frozenset()), seen_by))
-    return found
+def ports_of(entries: Iterable[Manifest]) -> Ports:
+    """Ports that ServiceEntries of clients register, and the namespaces that see them."""
+    return ports_for(
+        (port["number"], port.get("protocol", ""), namespaces_of_export(entry, entry["metadata"]["namespace"]))
+        for entry in entries
+        for port in (entry.get("spec") or {}).get("ports") or ()
+    )
 
 
 def _left_over(facts: Facts, planned: frozenset[str], named: Mapping[str, Manifest]) -> dict[str, Manifest]:

@@ -11,7 +11,7 @@ from egressgateway.cluster.store import Change
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.memory import Memory, Progress
 from egressgateway.engine.observe import PATIENCE, Observer
-from egressgateway.facts import Claimed, Facts, PodFacts, PodSelection, References, Rival
+from egressgateway.facts import Claimed, Facts, PodFacts, PodSelection, Ports, References, Rival
 from egressgateway.plan.names import child_labels
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
@@ -176,7 +176,7 @@ def test_rivals_are_those_with_a_name_in_common_in_any_namespace() -> None:
         key=FAR,
         created=datetime(2026, 1, 1, tzinfo=UTC),
         serves={HOST: frozenset({"shop", "lab"})},
-        named_ports={80: frozenset({"shop", "lab"})},
+        ports=Ports(named={80: frozenset({"shop", "lab"})}),
         claimed={
             Claimed(HOST): datetime(2025, 1, 1, tzinfo=UTC),
             Claimed("x.example.com", "ingress/public"): datetime(2025, 1, 2, tzinfo=UTC),
@@ -226,9 +226,9 @@ def test_rivals_for_a_tcp_port_share_a_consumer() -> None:
     own = database(ME)
     assert rivals(database(FAR), own=own) == ()
     [rival] = rivals(database(OTHER), own=own)
-    assert rival.tcp_ports == {5432: frozenset({"shop"})}
+    assert rival.ports == Ports({5432: frozenset({"shop"})})
     [rival] = rivals(database(FAR, className="open", access=SERVES_SHOP), own=own)
-    assert rival.tcp_ports == {5432: frozenset({"shop", "lab"})}
+    assert rival.ports == Ports({5432: frozenset({"shop", "lab"})})
 
 
 def telling(key: Key, *exported: str, version: int = 1, port: int = 5432) -> Manifest:
@@ -250,8 +250,8 @@ def test_who_has_a_tcp_port_is_a_rival_whatever_its_spec(spec: Manifest) -> None
     caches = caches_of(own, gateway(FAR, **spec))
     caches.put_child("ServiceEntry", telling(FAR, ".", "shop"))
     [rival] = facts(caches).rivals
-    assert (rival.key, rival.live_tcp_ports) == (FAR, {5432: frozenset({"lab", "shop"})})
-    assert (rival.tcp_ports, rival.live_named_ports) == ({}, {})
+    assert (rival.key, rival.live_ports) == (FAR, Ports({5432: frozenset({"lab", "shop"})}))
+    assert 5432 not in rival.ports.tcp
     caches.put_child("ServiceEntry", telling(FAR, ".", version=2))
     assert facts(caches).rivals == ()
 

@@ -194,3 +194,23 @@ def play(contest: Contest, event: Event) -> None:
             contest.change(key, **change)
     elif what == "delete" and alive:
         contest.delete(key)
+
+
+@pytest.mark.parametrize("backwards", [False, True], ids=["in-order", "backwards"])
+@pytest.mark.parametrize("seen", [False, True], ids=["at-once", "one-by-one"])
+def test_two_objects_that_swap_their_ports_end_with_them_swapped(
+    contest: Contest, *, seen: bool, backwards: bool
+) -> None:
+    """Neither asks for what it has any more, so neither keeps it until it gets what the other has."""
+    contest.create(FIRST, DB)
+    contest.create(SECOND, "db.second.example:5433", consumers=(SHOP,))
+    contest.settle()
+    contest.edit(FIRST, "db.first.example:5433")
+    if seen:
+        contest.settle()
+        assert is_refused(contest, FIRST, SECOND)
+        assert has(contest) == FIRST
+    contest.edit(SECOND, OTHER_DB, consumers=(SHOP,))
+    contest.settle(backwards=backwards)
+    assert (has(contest), has(contest, 5433)) == (SECOND, FIRST)
+    assert contest.offences == []

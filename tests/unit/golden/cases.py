@@ -28,6 +28,7 @@ from egressgateway.facts import (
     MeshConfig,
     PodFacts,
     PodSelection,
+    Ports,
     Reached,
     References,
     Rival,
@@ -263,8 +264,9 @@ def _rival(raw: Manifest) -> Rival:
         created=CREATED,
         serves=dict.fromkeys(raw.get("wants", ()), consumers),
         exposes=frozenset(Claimed(**entry) for entry in raw.get("exposes", ())),
-        tcp_ports=dict.fromkeys(raw.get("tcpPorts", ()), consumers),
-        named_ports=dict.fromkeys(raw.get("namedPorts", ()), consumers),
+        ports=Ports(
+            dict.fromkeys(raw.get("tcpPorts", ()), consumers), dict.fromkeys(raw.get("namedPorts", ()), consumers)
+        ),
         claimed=claimed,
         since=since or (dict.fromkeys(consumers, min(claimed.values())) if claimed else {}),
         steers=dict.fromkeys(raw.get("steers", ()), consumers),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from egressgateway.api.conditions import ConditionType, Reason
-from egressgateway.facts import Claimed, Facts, ForeignRoute, MeshConfig, References, Rival
+from egressgateway.facts import Claimed, Facts, ForeignRoute, MeshConfig, Ports, References, Rival
 from egressgateway.plan.accept import accept
 from egressgateway.plan.names import LABEL_PART, LABEL_STAGE
 from egressgateway.refs import Key, ObjectRef
@@ -66,9 +66,25 @@ def test_sidecars_that_answer_dns_tell_hosts_apart() -> None:
     assert conflicts(facts) == []
 
 
-def rival(created: Any = NOW - DAY, *, claimed: bool = True, **more: Any) -> Rival:
+By = dict[int, frozenset[str]]
+WANTED: By = {5432: SHOP}
+NONE: By = {}
+
+
+def rival(
+    created: Any = NOW - DAY,
+    *,
+    claimed: bool = True,
+    tcp: By = WANTED,
+    named: By = NONE,
+    live_tcp: By = NONE,
+    live_named: By = NONE,
+) -> Rival:
+    """Another object, which wants 5432 for the same clients as TCP and has claimed something."""
     claims = {Claimed("x.example.com"): NOW - DAY} if claimed else {}
-    return Rival(Key("lab", "db"), created, **{"tcp_ports": {5432: SHOP}, "claimed": claims, **more})
+    return Rival(
+        Key("lab", "db"), created, ports=Ports(tcp, named), live_ports=Ports(live_tcp, live_named), claimed=claims
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,16 +94,16 @@ def rival(created: Any = NOW - DAY, *, claimed: bool = True, **more: Any) -> Riv
         (rival(NOW + DAY), ["a"]),
         (rival(claimed=False), ["a"]),
         (rival(NOW + DAY, claimed=False), []),
-        (rival(NOW + DAY, claimed=False, live_tcp_ports={5432: SHOP}), ["a"]),
-        (rival(NOW + DAY, claimed=False, live_tcp_ports={5432: frozenset("*")}), ["a"]),
-        (rival(NOW + DAY, claimed=False, live_tcp_ports={5433: SHOP}), []),
-        (rival(NOW + DAY, claimed=False, live_tcp_ports={5432: LAB}), []),
-        (rival(NOW + DAY, claimed=False, tcp_ports={}, live_tcp_ports={5432: SHOP}), ["a"]),
-        (rival(NOW + DAY, claimed=False, tcp_ports={}, live_named_ports={5432: SHOP}), ["a"]),
-        (rival(tcp_ports={}, live_tcp_ports={5432: LAB}), []),
-        (rival(tcp_ports={5432: LAB}), []),
-        (rival(tcp_ports={5432: frozenset("*")}), ["a"]),
-        (rival(tcp_ports={5433: SHOP}), []),
+        (rival(NOW + DAY, claimed=False, live_tcp={5432: SHOP}), ["a"]),
+        (rival(NOW + DAY, claimed=False, live_tcp={5432: frozenset("*")}), ["a"]),
+        (rival(NOW + DAY, claimed=False, live_tcp={5433: SHOP}), []),
+        (rival(NOW + DAY, claimed=False, live_tcp={5432: LAB}), []),
+        (rival(NOW + DAY, claimed=False, tcp={}, live_tcp={5432: SHOP}), ["a"]),
+        (rival(NOW + DAY, claimed=False, tcp={}, live_named={5432: SHOP}), ["a"]),
+        (rival(tcp={}, live_tcp={5432: LAB}), []),
+        (rival(tcp={5432: LAB}), []),
+        (rival(tcp={5432: frozenset("*")}), ["a"]),
+        (rival(tcp={5433: SHOP}), []),
     ],
 )
 def test_a_tcp_port_of_another_object_is_taken(other: Rival, losers: list[str]) -> None:
@@ -99,12 +115,12 @@ def test_a_tcp_port_of_another_object_is_taken(other: Rival, losers: list[str]) 
     ("protocol", "other", "losers"),
     [
         ("TLS", rival(), ["a"]),
-        ("TLS", rival(tcp_ports={}, named_ports={5432: SHOP}), []),
-        ("TCP", rival(tcp_ports={}, named_ports={5432: SHOP}), ["a"]),
-        ("TCP", rival(tcp_ports={}, named_ports={5432: LAB}), []),
-        ("TCP", rival(NOW + DAY, claimed=False, tcp_ports={}, named_ports={5432: SHOP}), []),
-        ("TLS", rival(NOW + DAY, claimed=False, tcp_ports={}, live_tcp_ports={5432: SHOP}), ["a"]),
-        ("TLS", rival(tcp_ports={}, live_named_ports={5432: SHOP}), []),
+        ("TLS", rival(tcp={}, named={5432: SHOP}), []),
+        ("TCP", rival(tcp={}, named={5432: SHOP}), ["a"]),
+        ("TCP", rival(tcp={}, named={5432: LAB}), []),
+        ("TCP", rival(NOW + DAY, claimed=False, tcp={}, named={5432: SHOP}), []),
+        ("TLS", rival(NOW + DAY, claimed=False, tcp={}, live_tcp={5432: SHOP}), ["a"]),
+        ("TLS", rival(tcp={}, live_named={5432: SHOP}), []),
     ],
 )
 def test_tcp_takes_its_port_from_other_protocols_too(protocol: str, other: Rival, losers: list[str]) -> None:
@@ -130,7 +146,7 @@ def test_a_tcp_port_that_clients_are_sent_to_already_is_kept() -> None:
     """Who has it keeps it, whatever another object's status says; of two that have it the earlier claim decides."""
     live, spec = registered("."), spec_of(tcp("a"))
     assert conflicts(facts_of(spec, rivals=(rival(),), live=live)) == []
-    assert conflicts(facts_of(spec, rivals=(rival(live_tcp_ports={5432: SHOP}),), live=live)) == ["a"]
+    assert conflicts(facts_of(spec, rivals=(rival(live_tcp={5432: SHOP}),), live=live)) == ["a"]
 
 
 TLS = {"mode": "Simple", "credentialName": "gone"}
@@ -164,12 +180,12 @@ def test_a_refused_destination_keeps_its_port_from_the_others(
     ("protocol", "live", "other", "losers"),
     [
         ("TCP", ["lab"], rival(), ["a"]),
-        ("TCP", ["lab"], rival(live_tcp_ports={5432: SHOP}), ["a"]),
-        ("TCP", ["."], rival(live_tcp_ports={5432: LAB}), []),
-        ("TCP", ["*"], rival(live_tcp_ports={5432: LAB}), []),
-        ("TCP", ["."], rival(live_named_ports={5432: SHOP}), ["a"]),
+        ("TCP", ["lab"], rival(live_tcp={5432: SHOP}), ["a"]),
+        ("TCP", ["."], rival(live_tcp={5432: LAB}), []),
+        ("TCP", ["*"], rival(live_tcp={5432: LAB}), []),
+        ("TCP", ["."], rival(live_named={5432: SHOP}), ["a"]),
         ("TLS", ["."], rival(), []),
-        ("TLS", ["."], rival(NOW + DAY, claimed=False, tcp_ports={}, live_tcp_ports={5432: SHOP}), ["a"]),
+        ("TLS", ["."], rival(NOW + DAY, claimed=False, tcp={}, live_tcp={5432: SHOP}), ["a"]),
     ],
 )
 def test_a_port_is_kept_in_a_namespace_and_for_a_protocol(
@@ -183,7 +199,7 @@ def test_a_port_is_kept_in_a_namespace_and_for_a_protocol(
 def test_who_serves_everybody_has_the_port_where_its_clients_are_told() -> None:
     """Both serve every namespace: each keeps the port where it has it, and says where the other one does."""
     everybody, allowed = {"from": [{"namespaceSelector": {}}]}, class_of(allowedConsumers={"from": "All"})
-    other = rival(tcp_ports={5432: frozenset("*")}, live_tcp_ports={5432: LAB}, claimed=False, created=NOW + DAY)
+    other = rival(tcp={5432: frozenset("*")}, live_tcp={5432: LAB}, claimed=False, created=NOW + DAY)
     [finding] = accept(facts_of(spec_of(tcp("a"), access=everybody), allowed, rivals=(other,))).findings
     assert (finding.reason, "in namespace lab," in finding.message) == (Reason.PORT_CONFLICT, True)
 

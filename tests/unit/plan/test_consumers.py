@@ -104,7 +104,7 @@ def test_tcp_ports_are_those_on_which_clients_name_no_host() -> None:
         destination("b", "b.example.com", ports=[tcp]),
         access={"from": [{"destinations": ["a"]}, {"namespaces": ["billing"], "destinations": ["b"]}]},
     )
-    assert served_ports(KEY, spec, class_of(**ALL), NAMESPACES, tcp=True) == {5432: {"shop", "billing"}}
+    assert served_ports(KEY, spec, class_of(**ALL), NAMESPACES).tcp == {5432: {"shop", "billing"}}
 
 
 @pytest.mark.parametrize(("count", "reasons"), [(512, []), (513, [Reason.INVALID])])
