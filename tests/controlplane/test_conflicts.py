@@ -254,6 +254,29 @@ class TestInterleavings:
         places.wait_gone("alpha", "zeta")
 
 
+def test_a_tcp_port_is_free_when_no_client_is_told_of_it(world: GatewayWorld) -> None:
+    """A suspended object keeps the port that its spec has left; once it has moved, who waits has the port."""
+
+    def database(name: str, port: int) -> Object:
+        return destination("db", f"{name}.ports.example.com", ports=[{"port": port, "protocol": "TCP"}])
+
+    places = world.of("ports")
+    places.apply("first", database("first", 5432))
+    places.wait_ready("first")
+    places.apply("first", database("first", 5433), suspend=True)
+    places.wait("first", "Ready", "True", "Suspended")
+    places.apply("second", database("second", 5432))
+    found = places.wait("second", "Accepted", "False", "PortConflict", part="db")
+    assert "ports/first" in found["message"]
+    assert places.clients("second") == {}
+
+    places.apply("first", database("first", 5433))
+    places.wait_ready("first", "second")
+    places.delete("first")
+    places.delete("second")
+    places.wait_gone("first", "second")
+
+
 def restart(world: GatewayWorld) -> None:
     """The operator ends, and a new one finds everything and settles."""
     eventually(world.operator.is_idle, what="an idle operator")
