@@ -270,7 +270,7 @@ def _lost_to(rival: Rival, own: Rival, port: DestinationPort, served: frozenset[
         common = overlap(served, union((wanted, there)))
         if EVERY_NAMESPACE in common:
             # Both serve everybody; who has the port has it in single namespaces for now.
-            common |= there | _anyhow(own.live_ports, number)
+            common |= _anyhow(rival.live_ports, number) | _anyhow(own.live_ports, number)
         for place in common:
             if _right_to(number, place, rival, tcp=theirs) < _right_to(number, place, own, tcp=tcp):
                 yield place

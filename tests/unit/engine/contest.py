@@ -9,7 +9,7 @@ speak TCP on a port on which another one has them, too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -58,7 +58,7 @@ class Contest:
     def close(self) -> None:
         self.loop.close()
 
-    def create(self, key: Key, *hosts: str, consumers: Iterable[str] = ()) -> None:
+    def create(self, key: Key, *hosts: str, consumers: Collection[str] = ()) -> None:
         """A second later than the last one: creation is known to the second. `host:port` is TCP, a host TLS."""
         self._created += 1
         created = (START + timedelta(seconds=self._created)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -66,7 +66,7 @@ class Contest:
         head = {"apiVersion": EGRESS_GATEWAY.api_version, "kind": EGRESS_GATEWAY.kind, "metadata": metadata}
         self._put(key, {**head, "spec": _spec(key, hosts, consumers)})
 
-    def edit(self, key: Key, *hosts: str, consumers: Iterable[str] = ()) -> None:
+    def edit(self, key: Key, *hosts: str, consumers: Collection[str] = ()) -> None:
         found = deepcopy(self.server.objects[_ref(key)])
         found["spec"] = _spec(key, hosts, consumers)
         found["metadata"]["generation"] += 1
@@ -287,15 +287,16 @@ def _ref(key: Key) -> ObjectRef:
     return ObjectRef(EGRESS_GATEWAY.kind, *key)
 
 
-def _spec(key: Key, hosts: Iterable[str], consumers: Iterable[str]) -> dict[str, Any]:
-    """A destination for each host, and one that nobody else wants, which nothing below may touch."""
+def _spec(key: Key, hosts: Iterable[str], consumers: Collection[str]) -> dict[str, Any]:
+    """A destination for each host, and one that nobody else wants, which nothing below may touch; `*` is everybody."""
     ports = [{"port": 443, "protocol": "TLS"}]
     own = {"name": "own", "hosts": [f"{key.name}.{key.namespace}.own.example"], "ports": ports}
     destinations = [
         {"name": f"d{number}", **_asked(host, ports)} | (_DYNAMIC if host.startswith("*") else {})
         for number, host in enumerate(hosts)
     ]
-    access = {"access": {"from": [{"namespaces": sorted(consumers)}]}} if consumers else {}
+    granted = {"namespaceSelector": {}} if "*" in consumers else {"namespaces": sorted(consumers)}
+    access = {"access": {"from": [granted]}} if consumers else {}
     return {"destinations": [own, *destinations], **access}
 
 
