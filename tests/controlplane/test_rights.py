@@ -6,7 +6,7 @@ One story makes the operator do everything that it ever does; the API server's a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterator, Set
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from egressgateway.refs import APISIX_KINDS, CHILD_BY_KIND, CHILD_RESOURCES, EGRESS_GATEWAY_CLASS, EVENT
+from egressgateway.refs import APISIX_KINDS, CHILD_BY_KIND, CHILD_RESOURCES, EGRESS_GATEWAY_CLASS, EVENT, ObjectRef
 from harness import apisix, istiod, release
 from harness.controlplane import ControlPlane
 from harness.gateways import Gateways, destination
@@ -43,9 +43,6 @@ WHY: Final = {
     BIND: "asked for with each RoleBinding of a gateway; for one ClusterRole",
 }
 """Rights that are looked for while another request is made: no request shows them, `test_each_…_is_needed` does."""
-
-REPAIRS: Final = 5
-"""So many in a minute are a fight (`engine.fights`): before the next one the operator looks who the other side is."""
 
 DIGEST: Final = "egressgateway.dev/digest"
 
@@ -117,28 +114,31 @@ KINDS: Final = {resource.kind for resource in CHILD_RESOURCES if resource.group 
 
 
 def fight_over_everything(gateways: Gateways, kinds: Set[str] = frozenset()) -> None:
-    """Somebody changes a child of each kind (of `kinds`, if given) until the operator asks who that is."""
-    known = len(fights_told_of(gateways))
+    """
+    Somebody changes a child of each kind (of `kinds`, if given) until the operator asks who that is.
+
+    One child after the other, and as often as it takes: a fight is some repairs of a child within a minute
+    (`engine.fights`), which a slow machine would not get done for all of them side by side.
+    """
     chosen = {
-        kind: gateways.child_path((kind, name))
+        kind: ObjectRef(kind, gateways.namespace, name)
         for kind, name in sorted(gateways.children("partners"))
         if not kinds or kind in kinds
     }
-    for _ in range(REPAIRS):
-        spoil(gateways, chosen.values())
-        for path in chosen.values():
-            eventually(partial(is_repaired, gateways, path), what=f"a repair of {path}")
-    spoil(gateways, chosen.values())
-    eventually(lambda: len(fights_told_of(gateways)) == known + len(chosen), what="an event for each fight")
+    for ref in chosen.values():
+        eventually(
+            partial(is_fought_over, gateways, ref), timeout=3 * CONVERGE, what=f"an event for the fight over {ref}"
+        )
 
 
-def spoil(gateways: Gateways, paths: Iterable[str]) -> None:
-    for path in paths:
-        gateways.cluster.rest.merge(path, {"metadata": {"annotations": {DIGEST: "foreign"}}})
-
-
-def is_repaired(gateways: Gateways, path: str) -> bool:
-    return bool(gateways.cluster.rest.get(path)["metadata"]["annotations"][DIGEST] != "foreign")
+def is_fought_over(gateways: Gateways, ref: ObjectRef) -> bool:
+    """Whether the operator told of the fight over a child; if not, the child is changed again once it is repaired."""
+    if any(f" {ref} " in event["note"] for event in fights_told_of(gateways)):
+        return True
+    rest, path = gateways.cluster.rest, gateways.child_path((ref.kind, ref.name))
+    if rest.get(path)["metadata"]["annotations"][DIGEST] != "foreign":
+        rest.merge(path, {"metadata": {"annotations": {DIGEST: "foreign"}}})
+    return False
 
 
 def fights_told_of(gateways: Gateways) -> list[Object]:
