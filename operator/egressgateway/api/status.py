@@ -206,7 +206,7 @@ class EgressGatewayClassStatus(StatusModel):
     """The generation of `spec` that the status is about; -1 until the operator has seen the class."""
 
     conditions: Conditions = ()
-    """`Accepted`: whether the class can be used."""
+    """`Accepted`: whether the class can be used; `Stalled` only while it cannot."""
 
     attached_gateways: Count | None = None
     """Number of EgressGateways that use the class."""

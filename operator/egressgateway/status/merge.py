@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -96,10 +97,17 @@ def broken_status(old: Mapping[str, Any], generation: int, now: datetime, error:
 def class_status(
     old: Mapping[str, Any], accepted: Condition, attached: int, generation: int, now: datetime
 ) -> dict[str, Any]:
-    """The status of an EgressGatewayClass that `attached` objects use."""
+    """
+    The status of an EgressGatewayClass that `attached` objects use; `Stalled` only while it is not accepted.
+
+    kstatus does not know `Accepted`, and takes what is neither Reconciling nor Stalled for current.
+    """
+    told = [accepted]
+    if accepted.status == "False":
+        told.append(replace(accepted, type=ConditionType.STALLED, status="True"))
     return {
         "observedGeneration": generation,
-        "conditions": _timed(old.get("conditions") or (), (accepted,), generation, now),
+        "conditions": _timed(old.get("conditions") or (), told, generation, now),
         "attachedGateways": attached,
     }
 

@@ -101,9 +101,10 @@ async def test_a_broken_class_names_the_field(bench: Bench) -> None:
     bench.classes.put(class_(spec={"mtls": "Perhaps"}))
     bench.writer.look()
     [(_, status)] = await bench.told(1)
-    [condition] = status["conditions"]
-    assert (condition["status"], condition["reason"]) == ("False", "Invalid")
-    assert "spec.mtls" in condition["message"]
+    accepted, stalled = status["conditions"]
+    assert (accepted["type"], accepted["status"], accepted["reason"]) == ("Accepted", "False", "Invalid")
+    assert (stalled["type"], stalled["status"], stalled["reason"]) == ("Stalled", "True", "Invalid")
+    assert "spec.mtls" in accepted["message"] == stalled["message"]
 
 
 async def test_nothing_is_written_where_nothing_changed(bench: Bench) -> None:

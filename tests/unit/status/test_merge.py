@@ -201,3 +201,17 @@ def test_a_class_keeps_its_time_until_its_verdict_changes() -> None:
     assert times == ["2026-01-01T12:00:00Z", "2026-01-01T12:00:00Z", "2026-01-01T13:00:00Z"]
     assert more["attachedGateways"] == 7
     assert more["observedGeneration"] == more["conditions"][0]["observedGeneration"] == 2
+
+
+def test_a_class_is_stalled_only_while_it_is_invalid() -> None:
+    """kstatus does not know Accepted: without Stalled an invalid class is current to Helm, Flux and kpt."""
+    good = Condition(ConditionType.ACCEPTED, "True", Reason.ACCEPTED, "the spec is valid")
+    bad = Condition(ConditionType.ACCEPTED, "False", Reason.INVALID, "spec.mtls: no")
+    broken = class_status({}, bad, 1, 1, NOW)
+    mended = class_status(broken, good, 1, 2, LATER)
+    told = {each["type"]: (each["status"], each["reason"], each["message"]) for each in broken["conditions"]}
+    assert told["Stalled"] == ("True", "Invalid", "spec.mtls: no")
+    assert [each["type"] for each in mended["conditions"]] == ["Accepted"]
+    patch = status_patch(broken, mended)
+    assert patch is not None
+    assert [each["type"] for each in patch["conditions"]] == ["Accepted"]
