@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,6 +138,26 @@ def test_child_that_somebody_fights_over_is_told_of(
 def _events(plane: ControlPlane, namespace: str, reason: str) -> list[Object]:
     found = plane.rest.items(f"/apis/events.k8s.io/v1/namespaces/{namespace}/events")
     return [each for each in found if each["reason"] == reason]
+
+
+def test_readiness_is_logged_as_it_comes_and_goes(gateways: Gateways, operator: OperatorProcess) -> None:
+    """Whoever watches the log sees each object become ready and stop being so, once each time."""
+    gateways.apply("partners")
+    gateways.wait_ready("partners")
+    gateways.delete("partners")
+    gateways.wait_gone("partners")
+    # What stands behind the last line break may be half a line.
+    lines = Path(operator.log).read_text().split("\n")[:-1]
+    records = [json.loads(line) for line in lines if line.startswith("{")]
+    told = [
+        (each["message"], each["name"], each["reason"])
+        for each in records
+        if each.get("namespace") == gateways.namespace and "ready" in each["message"]
+    ]
+    # Pods may come and go in between: what is sure is the order, the beginning and the end.
+    assert set(told[0::2]) == {("EgressGateway is ready", "partners", "Ready")}
+    assert {message for message, *_ in told[1::2]} == {"EgressGateway is no longer ready"}
+    assert len(told) % 2 == 0
 
 
 def test_operator_logged_no_error(operator: OperatorProcess) -> None:

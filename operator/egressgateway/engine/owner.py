@@ -7,6 +7,7 @@ changed meanwhile, so `Ready` is never true of a generation that nobody looked a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,11 +17,13 @@ from egressgateway.engine.apply import FIELD_MANAGER
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.events import EventRecorder
 from egressgateway.engine.metrics import Metrics
-from egressgateway.engine.transitions import transitions
+from egressgateway.engine.transitions import readiness_moved, transitions
 from egressgateway.errors import NotFound
 from egressgateway.plan.names import FINALIZER
 from egressgateway.refs import EGRESS_GATEWAY, Key, Manifest
 from egressgateway.status.merge import status_patch
+
+log = logging.getLogger(__name__)
 
 
 class OwnerWriter:
@@ -48,6 +51,7 @@ class OwnerWriter:
             await self._patch(key, gateway, {"status": patch}, subresource="status")
             for transition in transitions(old, status):
                 self._events.record(gateway, transition.type, transition.reason, "Reconcile", transition.message)
+            _log_readiness(old, status)
         self._metrics.conditions(key, status.get("conditions") or ())
 
     def has_finalizer(self, key: Key) -> bool:
@@ -85,6 +89,13 @@ class OwnerWriter:
         )
         if patched is not None:
             self._caches.wrote_gateway(patched)
+
+
+def _log_readiness(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    moved = readiness_moved(old, new)
+    if moved is not None:
+        message = "EgressGateway is ready" if moved.get("status") == "True" else "EgressGateway is no longer ready"
+        log.info(message, extra={"fields": {"reason": moved.get("reason", ""), "because": moved.get("message", "")}})
 
 
 def _finalizers(gateway: Manifest) -> list[str]:

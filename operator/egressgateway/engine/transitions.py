@@ -1,4 +1,4 @@
-"""Which events a change of status is worth: transitions only, in words for people. Pure."""
+"""Which events and log lines a change of status is worth: transitions only, in words for people. Pure."""
 
 from __future__ import annotations
 
@@ -33,6 +33,12 @@ def transitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Tran
         yield Transition("Normal", reason, message)
     elif not _is_on_the_way(reason, was, after):
         yield Transition("Warning", reason, message)
+
+
+def readiness_moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The condition Ready of `new`, if the step from `old` makes the object ready or takes that away; else None."""
+    was, ready = (_by_type(status).get(ConditionType.READY, {}) for status in (old, new))
+    return ready if (was.get("status") == "True") != (ready.get("status") == "True") else None
 
 
 def _is_on_the_way(reason: str, was: Mapping[str, Any], after: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.status import EgressGatewayStatus
-from egressgateway.engine.transitions import transitions
+from egressgateway.engine.transitions import readiness_moved, transitions
 from egressgateway.status.merge import (
     class_status,
     is_cosmetic,
@@ -129,6 +129,25 @@ def _ready(status: str, reason: str, *more: str) -> dict[str, Any]:
 def test_transitions_tell_what_is_news(old: dict[str, Any], new: dict[str, Any], told: tuple[str, str] | None) -> None:
     """Becoming Ready, failing for a new reason; not what is on its way."""
     assert [(each.type, each.reason) for each in transitions(old, new)] == ([told] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "moved"),
+    [
+        ({}, _ready("Unknown", "Pending"), False),
+        (_ready("Unknown", "Pending"), _ready("False", "Invalid"), False),
+        (_ready("Unknown", "Pending"), _ready("True", "Ready"), True),
+        (_ready("True", "Ready"), _ready("True", "Suspended"), False),
+        (_ready("True", "Ready"), _ready("Unknown", "Pending"), True),
+        (_ready("True", "Ready"), _ready("False", "GatewayNotReady"), True),
+        (_ready("True", "Ready"), {}, True),
+    ],
+)
+def test_readiness_moves_to_true_and_away_from_it(old: dict[str, Any], new: dict[str, Any], moved: bool) -> None:
+    """What was not ready and is not ready is no news for a log, whatever the reason."""
+    found = readiness_moved(old, new)
+    assert (found is not None) == moved
+    assert found is None or found == next(iter(new.get("conditions", ())), {})
 
 
 def test_a_suspended_object_says_of_each_condition_what_it_is_about() -> None:
