@@ -68,6 +68,15 @@ def test_new_class_is_accepted(plane: ControlPlane, operator: OperatorProcess) -
     assert attached(plane, "unused") == 0
 
 
+def test_class_that_names_no_provider_shows_its_own(plane: ControlPlane, operator: OperatorProcess) -> None:
+    """The column of `kubectl get` was empty for every class that left the provider to the default."""
+    apply_class(plane, "plain")
+    plane.kubectl("wait", "--for=condition=Accepted", "egressgatewayclass/plain", "--timeout=30s")
+    header, row = plane.kubectl("get", "egressgatewayclass", "plain").stdout.splitlines()
+    assert header.split() == ["NAME", "PROVIDER", "ACCEPTED", "ATTACHED", "AGE"]
+    assert row.split()[:4] == ["plain", "Istio", "True", "0"]
+
+
 def test_users_are_counted_in_few_writes(plane: ControlPlane, gateways: Gateways, operator: OperatorProcess) -> None:
     """Many objects at once are told in a few writes, one that goes is counted no more, a restart writes nothing."""
     apply_class(plane, "popular")

@@ -45,7 +45,7 @@ _GATEWAY_COLUMNS = (
     ("Message", '.status.conditions[?(@.type=="Ready")].message', "Why, in words", 1),
 )
 _CLASS_COLUMNS = (
-    ("Provider", ".spec.provider", "The data plane; empty means Istio", 0),
+    ("Provider", ".status.provider", "The data plane", 0),
     ("Accepted", '.status.conditions[?(@.type=="Accepted")].status', "Whether the class can be used", 0),
     ("Attached", ".status.attachedGateways", "EgressGateways that use the class", 0),
     ("Age", ".metadata.creationTimestamp", "", 0),

@@ -208,6 +208,9 @@ class EgressGatewayClassStatus(StatusModel):
     conditions: Conditions = ()
     """`Accepted`: whether the class can be used; `Stalled` only while it cannot."""
 
+    provider: Annotated[Text, Field(max_length=63)] | None = None
+    """The data plane: `Istio` or `APISIX`. Absent while the class cannot be used."""
+
     attached_gateways: Count | None = None
     """Number of EgressGateways that use the class."""
 

@@ -23,7 +23,7 @@ from egressgateway.cluster.store import Change, Store
 from egressgateway.engine.apply import FIELD_MANAGER
 from egressgateway.errors import ClusterError, NotFound
 from egressgateway.refs import EGRESS_GATEWAY_CLASS, Manifest
-from egressgateway.status.merge import class_status, status_patch
+from egressgateway.status.merge import ClassVerdict, class_status, status_patch
 from egressgateway.status.summarize import Condition
 
 log = logging.getLogger(__name__)
@@ -100,10 +100,8 @@ class ClassStatusWriter:
     async def _write(self, manifest: Manifest, attached: Mapping[str, int]) -> bool:
         found = parse_class(manifest)
         old: Mapping[str, Any] = manifest.get("status") or {}
-        accepted = judge_class(found)
-        status = class_status(
-            old, accepted, attached.get(found.metadata.name, 0), found.metadata.generation, self._now()
-        )
+        users = attached.get(found.metadata.name, 0)
+        status = class_status(old, judge_class(found), users, found.metadata.generation, self._now())
         patch = status_patch(old, status)
         if patch is None:
             return True
@@ -134,8 +132,9 @@ def class_used_by(gateway: Manifest) -> str:
     return str(named or "")
 
 
-def judge_class(found: EgressGatewayClass) -> Condition:
+def judge_class(found: EgressGatewayClass) -> ClassVerdict:
     """Whether the class can be used; if not, the first mistake, with the field that has it."""
-    if found.errors:
-        return Condition(ConditionType.ACCEPTED, "False", Reason.INVALID, str(found.errors[0]))
-    return Condition(ConditionType.ACCEPTED, "True", Reason.ACCEPTED, "the spec is valid")
+    if found.spec is None:
+        return ClassVerdict(Condition(ConditionType.ACCEPTED, "False", Reason.INVALID, str(found.errors[0])))
+    accepted = Condition(ConditionType.ACCEPTED, "True", Reason.ACCEPTED, "the spec is valid")
+    return ClassVerdict(accepted, str(found.spec.data_plane))

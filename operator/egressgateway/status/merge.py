@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -94,20 +94,30 @@ def broken_status(old: Mapping[str, Any], generation: int, now: datetime, error:
     return _with_conditions(old, (programmed, ready, reconciling), generation, now, gone=ConditionType.STALLED)
 
 
+@dataclass(frozen=True, slots=True)
+class ClassVerdict:
+    """What was found of a class: whether it can be used, and its data plane; empty while its spec cannot be read."""
+
+    accepted: Condition
+    provider: str = ""
+
+
 def class_status(
-    old: Mapping[str, Any], accepted: Condition, attached: int, generation: int, now: datetime
+    old: Mapping[str, Any], verdict: ClassVerdict, attached: int, generation: int, now: datetime
 ) -> dict[str, Any]:
     """
     The status of an EgressGatewayClass that `attached` objects use; `Stalled` only while it is not accepted.
 
+    The provider stands in it for the printer column, because the spec need not name it.
     kstatus does not know `Accepted`, and takes what is neither Reconciling nor Stalled for current.
     """
-    told = [accepted]
-    if accepted.status == "False":
-        told.append(replace(accepted, type=ConditionType.STALLED, status="True"))
+    told = [verdict.accepted]
+    if verdict.accepted.status == "False":
+        told.append(replace(verdict.accepted, type=ConditionType.STALLED, status="True"))
     return {
         "observedGeneration": generation,
         "conditions": _timed(old.get("conditions") or (), told, generation, now),
+        **({"provider": verdict.provider} if verdict.provider else {}),
         "attachedGateways": attached,
     }
 

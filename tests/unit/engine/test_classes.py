@@ -93,6 +93,7 @@ async def test_status_says_who_uses_a_class_and_whether_it_can_be_used(bench: Be
     [condition] = status["conditions"]
     assert (condition["type"], condition["status"], condition["reason"]) == ("Accepted", "True", "Accepted")
     assert condition["observedGeneration"] == status["observedGeneration"] == 1
+    assert status["provider"] == "Istio"
     assert EgressGatewayClassStatus.model_validate(status).attached_gateways == 2
 
 
@@ -105,6 +106,7 @@ async def test_a_broken_class_names_the_field(bench: Bench) -> None:
     assert (accepted["type"], accepted["status"], accepted["reason"]) == ("Accepted", "False", "Invalid")
     assert (stalled["type"], stalled["status"], stalled["reason"]) == ("Stalled", "True", "Invalid")
     assert "spec.mtls" in accepted["message"] == stalled["message"]
+    assert "provider" not in status
 
 
 async def test_nothing_is_written_where_nothing_changed(bench: Bench) -> None:

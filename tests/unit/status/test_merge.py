@@ -11,6 +11,7 @@ from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.status import EgressGatewayStatus
 from egressgateway.engine.transitions import readiness_moved, transitions
 from egressgateway.status.merge import (
+    ClassVerdict,
     class_status,
     is_cosmetic,
     leaving_status,
@@ -211,21 +212,22 @@ def test_an_answer_to_a_request_is_kept_until_the_next() -> None:
 
 def test_a_class_keeps_its_time_until_its_verdict_changes() -> None:
     """As an object's conditions do."""
-    good = Condition(ConditionType.ACCEPTED, "True", Reason.ACCEPTED, "the spec is valid")
-    bad = Condition(ConditionType.ACCEPTED, "False", Reason.INVALID, "spec.mtls: no")
+    good = ClassVerdict(Condition(ConditionType.ACCEPTED, "True", Reason.ACCEPTED, "the spec is valid"), "Istio")
+    bad = ClassVerdict(Condition(ConditionType.ACCEPTED, "False", Reason.INVALID, "spec.mtls: no"))
     first = class_status({}, good, 1, 1, NOW)
     more = class_status(first, good, 7, 2, LATER)
     broken = class_status(more, bad, 7, 3, LATER)
     times = [each["conditions"][0]["lastTransitionTime"] for each in (first, more, broken)]
     assert times == ["2026-01-01T12:00:00Z", "2026-01-01T12:00:00Z", "2026-01-01T13:00:00Z"]
     assert more["attachedGateways"] == 7
+    assert [each.get("provider") for each in (first, more, broken)] == ["Istio", "Istio", None]
     assert more["observedGeneration"] == more["conditions"][0]["observedGeneration"] == 2
 
 
 def test_a_class_is_stalled_only_while_it_is_invalid() -> None:
     """kstatus does not know Accepted: without Stalled an invalid class is current to Helm, Flux and kpt."""
-    good = Condition(ConditionType.ACCEPTED, "True", Reason.ACCEPTED, "the spec is valid")
-    bad = Condition(ConditionType.ACCEPTED, "False", Reason.INVALID, "spec.mtls: no")
+    good = ClassVerdict(Condition(ConditionType.ACCEPTED, "True", Reason.ACCEPTED, "the spec is valid"), "Istio")
+    bad = ClassVerdict(Condition(ConditionType.ACCEPTED, "False", Reason.INVALID, "spec.mtls: no"))
     broken = class_status({}, bad, 1, 1, NOW)
     mended = class_status(broken, good, 1, 2, LATER)
     told = {each["type"]: (each["status"], each["reason"], each["message"]) for each in broken["conditions"]}
