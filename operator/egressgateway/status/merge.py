@@ -10,7 +10,8 @@ from typing import Any, Final
 from egressgateway.api.conditions import OBJECT_CONDITIONS, ConditionType, Reason
 from egressgateway.api.scalars import format_instant
 from egressgateway.diff.subset import merge_patch
-from egressgateway.status.summarize import Condition, Part, Summary, cut
+from egressgateway.status.summarize import Condition, Part, Summary
+from egressgateway.status.words import cut
 
 _SUSPENDED_MESSAGE: Final = "spec.suspend is true: nothing is written but this status; traffic flows as it is"
 

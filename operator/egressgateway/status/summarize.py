@@ -27,10 +27,9 @@ from egressgateway.plan.site import site_of, workload_of
 from egressgateway.plan.verdicts import PATIENCE, Word, verdicts
 from egressgateway.plan.workload import desired_replicas, effective_settings, exposed_service_name
 from egressgateway.refs import CHILD_BY_KIND, Manifest, ObjectRef
+from egressgateway.status.words import joined, shortened, told_once
 
 _OBJECT_TYPES: Final = (ConditionType.ACCEPTED, ConditionType.RESOLVED_REFS, ConditionType.PROGRAMMED)
-_MAX_MESSAGE: Final = 512
-_MAX_HOSTS: Final = 256
 _MOVING: Final = "clients are sent as before, until all that is asked for now is in place"
 _SHUT_IN: Final = (
     "clients are still sent to APISIX and get errors: sidecars of its pods let no request out (outboundTrafficPolicy "
@@ -135,7 +134,7 @@ class _View:
         notices = [notice.message for notice in self.acceptance.notices if notice.part == part]
         accepted = _judged(ConditionType.ACCEPTED, findings)
         if accepted.status == "True" and notices:
-            accepted = replace(accepted, message=_joined((accepted.message, *notices)))
+            accepted = replace(accepted, message=joined((accepted.message, *notices)))
         return accepted, _judged(ConditionType.RESOLVED_REFS, findings)
 
     def _taken_out(self, part: str, running: bool, *, leads_out: bool) -> tuple[Condition, ...]:
@@ -186,7 +185,11 @@ def _judged(type_: ConditionType, findings: Sequence[Finding]) -> Condition:
     own = sorted((finding for finding in findings if finding.condition is type_), key=lambda found: found.partial)
     if not own:
         return _succeeded(type_)
-    return Condition(type_, "False", own[0].reason, _joined(finding.message for finding in own))
+    return Condition(type_, "False", own[0].reason, _told(type_, (("", finding.message) for finding in own)))
+
+
+def _told(type_: ConditionType, messages: Iterable[tuple[str, str]]) -> str:
+    return told_once(messages, whatever_field=type_ is ConditionType.RESOLVED_REFS)
 
 
 def _programmed(facts: Facts, refs: Iterable[ObjectRef], observed: Observed) -> Condition:
@@ -225,14 +228,18 @@ def _by_verdict(facts: Facts, refs: Iterable[ObjectRef]) -> Condition | None:
     return Condition(ConditionType.PROGRAMMED, "False", reason, message)
 
 
+_NOT_PROGRAMMED: Final = Condition(
+    ConditionType.PROGRAMMED, "False", Reason.PENDING, "nothing is programmed for what is not accepted"
+)
+"""Of a part that was taken out: a consequence of what is said elsewhere."""
+
+
 def _kept_programmed(running: bool) -> Condition:
     if running:
         return Condition(
             ConditionType.PROGRAMMED, "True", Reason.PROGRAMMED, "what was programmed before is left as it was"
         )
-    return Condition(
-        ConditionType.PROGRAMMED, "False", Reason.PENDING, "nothing is programmed for what is not accepted"
-    )
+    return _NOT_PROGRAMMED
 
 
 def _steered(facts: Facts, in_place: bool, hold: Hold | None) -> Condition:
@@ -259,15 +266,21 @@ def _of_object(type_: ConditionType, acceptance: Acceptance, parts: Sequence[Par
     """True when it is true of every part; else the first reason, with the parts' names."""
     findings = [finding for finding in acceptance.of_object if finding.condition is type_]
     if findings:
-        return Condition(type_, "False", findings[0].reason, _joined(finding.message for finding in findings))
+        return Condition(type_, "False", findings[0].reason, joined(finding.message for finding in findings))
     bad = [(name, condition) for name, conditions in parts for condition in conditions if _is_bad(condition, type_)]
     if bad:
-        message = _joined(f"{name}: {condition.message}" for name, condition in bad)
-        return Condition(type_, "False", bad[0][1].reason, message)
+        told = ((name, message) for name, condition in bad for message in _messages(name, condition, acceptance))
+        return Condition(type_, "False", bad[0][1].reason, _told(type_, told))
     if not parts and acceptance.of_object:
         # A spec that cannot be read has no parts to speak for it.
         return Condition(type_, "Unknown", Reason.PENDING, "not looked at: the object is not accepted")
     return _succeeded(type_)
+
+
+def _messages(name: str, condition: Condition, acceptance: Acceptance) -> list[str]:
+    """What `condition` of part `name` joins: the findings that it is made of, else its own words."""
+    found = [item for item in acceptance.of_part(name) if item.condition is condition.type]
+    return [item.message for item in sorted(found, key=lambda item: item.partial)] or [condition.message]
 
 
 _SUCCESS: Final = {
@@ -296,16 +309,24 @@ def _ready(
     if all(condition.reason is Reason.PENDING for condition in bad) and all(c.status == "Unknown" for c in unsteered):
         # What ran before runs on: Ready is neither lost, nor is it won.
         return Condition(
-            ConditionType.READY, "Unknown", Reason.PENDING, _joined({c.message: None for c in (*bad, *unsteered)})
+            ConditionType.READY, "Unknown", Reason.PENDING, joined({c.message: None for c in (*bad, *unsteered)})
         )
     serving = sum(_serves(conditions) for _, conditions in parts)
     if any(_serves_somebody(conditions) for _, conditions in parts):
-        message = f"{serving}/{len(parts)} parts serve; " + _joined(f"{c.type}: {c.message}" for c in bad or unsteered)
+        message = joined(f"{c.type}: {c.message}" for c in _causes(acceptance, parts) or bad or unsteered)
+        message = f"{serving}/{len(parts)} parts serve; {message}"
         return Condition(ConditionType.READY, "False", Reason.PARTIALLY_READY, message)
     # While nothing serves, pods that are not ready say more than objects that wait for them.
     waiting = [c for c in unsteered if c.reason is Reason.GATEWAY_NOT_READY]
     first = next((c for c in bad if c.reason is not Reason.PENDING), None) or (waiting or bad or unsteered)[0]
     return Condition(ConditionType.READY, "False", first.reason, first.message)
+
+
+def _causes(acceptance: Acceptance, parts: Sequence[Part]) -> list[Condition]:
+    """What is wrong with the object, without what only follows from it."""
+    causes = [(name, tuple(c for c in conditions if c != _NOT_PROGRAMMED)) for name, conditions in parts]
+    own = (_of_object(type_, acceptance, causes) for type_ in _OBJECT_TYPES)
+    return [condition for condition in own if condition.status != "True"]
 
 
 def _ready_message(facts: Facts, acceptance: Acceptance) -> str:
@@ -317,7 +338,7 @@ def _ready_message(facts: Facts, acceptance: Acceptance) -> str:
         _counted(len(acceptance.exposed), "host entry", "exposed"),
     ]
     notices = (notice.message for notice in acceptance.notices if not notice.part)
-    return _joined((", ".join(filter(None, counts)), *notices))
+    return joined((", ".join(filter(None, counts)), *notices))
 
 
 def _counted(number: int, noun: str, verb: str) -> str:
@@ -342,7 +363,7 @@ def _abnormal(acceptance: Acceptance, ready: Condition) -> tuple[Condition, ...]
         if (finding.needs_edit or stalls(finding.reason)) and finding.reason is not Reason.EXPIRED
     ]
     if stalling:
-        return (Condition(ConditionType.STALLED, "True", stalling[0].reason, _joined(f.message for f in stalling)),)
+        return (Condition(ConditionType.STALLED, "True", stalling[0].reason, joined(f.message for f in stalling)),)
     return (Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, ready.message),)
 
 
@@ -355,7 +376,7 @@ def _fields(facts: Facts, acceptance: Acceptance, plan: Plan, parts: Sequence[Pa
     fields: dict[str, Any] = {
         "className": facts.class_.name or None,
         "provider": str(facts.class_.spec.data_plane) if facts.class_.spec is not None else None,
-        "summary": {"destinations": f"{serving}/{len(counted)}", "hosts": _shortened(hosts)},
+        "summary": {"destinations": f"{serving}/{len(counted)}", "hosts": shortened(hosts)},
         "claims": [_claim(claim) for claim in acceptance.claims.held],
         "consumers": _consumers(acceptance),
         "gateway": _gateway(facts, acceptance),
@@ -472,20 +493,3 @@ def _serves_somebody(conditions: Sequence[Condition]) -> bool:
         for condition in conditions
         if condition.type in (ConditionType.PROGRAMMED, ConditionType.STEERED)
     )
-
-
-def _joined(messages: Iterable[str]) -> str:
-    return cut("; ".join(message for message in messages if message))
-
-
-def cut(message: str) -> str:
-    """`message`, at most 512 characters (api.md)."""
-    return message if len(message) <= _MAX_MESSAGE else message[: _MAX_MESSAGE - 1] + "…"
-
-
-def _shortened(hosts: Sequence[str]) -> str:
-    text = ",".join(hosts)
-    if len(text) <= _MAX_HOSTS:
-        return text
-    shown = text[: _MAX_HOSTS - len(",+9999")].rsplit(",", 1)[0]
-    return f"{shown},+{len(hosts) - shown.count(',') - 1}"

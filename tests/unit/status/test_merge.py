@@ -20,7 +20,8 @@ from egressgateway.status.merge import (
     stuck_status,
     suspended_status,
 )
-from egressgateway.status.summarize import Condition, Summary, _shortened, cut
+from egressgateway.status.summarize import Condition, Summary
+from egressgateway.status.words import cut, shortened
 from harness.conditions import transition_violations, violations
 from unit.engine.simulation import merge
 from unit.golden.cases import case_names, run_named
@@ -102,7 +103,7 @@ def test_the_status_has_the_shape_of_the_api(name: str) -> None:
 def test_the_hosts_of_the_summary_fit(count: int, length: int) -> None:
     """The server refuses a longer one, and the whole status with it."""
     hosts = [f"{number:x<{length - 4}}.com" for number in range(count)]
-    text = _shortened(hosts)
+    text = shortened(hosts)
     assert len(text) <= 256
     named, _, rest = text.partition("+")
     assert len([host for host in named.split(",") if host]) + int(rest or 0) == count

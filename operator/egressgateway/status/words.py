@@ -1,0 +1,50 @@
+"""How the status puts what is to be said: joined, said once, and no longer than the API allows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Final
+
+_MAX_MESSAGE: Final = 512
+_MAX_HOSTS: Final = 256
+_FIELD: Final = re.compile(r"\Aspec\.\S+: ")
+
+
+def joined(messages: Iterable[str]) -> str:
+    """The messages that say something, as one."""
+    return cut("; ".join(message for message in messages if message))
+
+
+def told_once(told: Iterable[tuple[str, str]], *, whatever_field: bool = False) -> str:
+    """
+    Messages, each behind the names of the parts that it is about (an empty name: none), and none of them twice.
+
+    `whatever_field`: messages that differ only in the field at their beginning are one, told of the first. So it is
+    with things that are missing: one cause, however many fields refer to it.
+    """
+    names: dict[str, dict[str, None]] = {}
+    first: dict[str, str] = {}
+    for name, message in told:
+        cause = _FIELD.sub("", message) if whatever_field else message
+        first.setdefault(cause, message)
+        names.setdefault(cause, {})[name] = None
+    grouped = groupby(first, key=lambda cause: ", ".join(filter(None, names[cause])))
+    return joined(
+        (f"{parts}: " if parts else "") + "; ".join(first[cause] for cause in causes) for parts, causes in grouped
+    )
+
+
+def cut(message: str) -> str:
+    """`message`, at most 512 characters (api.md)."""
+    return message if len(message) <= _MAX_MESSAGE else message[: _MAX_MESSAGE - 1] + "…"
+
+
+def shortened(hosts: Sequence[str]) -> str:
+    """The first of `hosts`, and how many more there are, in at most 256 characters."""
+    text = ",".join(hosts)
+    if len(text) <= _MAX_HOSTS:
+        return text
+    shown = text[: _MAX_HOSTS - len(",+9999")].rsplit(",", 1)[0]
+    return f"{shown},+{len(hosts) - shown.count(',') - 1}"
