@@ -83,22 +83,26 @@ async def release_all(client: Sender, drain: Drain, say: Say) -> None:
     Take our finalizer off every EgressGateway, once no operator is left that would put it on again.
 
     Raises:
-        DrainError: an object that is being deleted has children in other namespaces, which nobody would remove.
+        DrainError: objects that are being deleted have children in other namespaces, which nobody would remove. All
+            others are let go of before.
     """
     await _nobody_leads(client, drain, say)
     released = 0
-    while held := [each for each in await _listed(client, drain) if FINALIZER in _finalizers(each)]:
-        stuck = [each for each in held if "deletionTimestamp" in each["metadata"] and _remote(each)]
-        if stuck:
-            raise DrainError(
-                f"{_names(stuck)}: being deleted, and their children in other namespaces would stay and steer clients "
-                "to nothing; run the operator until they are gone"
-            )
-        for gateway in held:
+    while True:
+        held = _held(await _listed(client, drain))
+        free = [each for each in held if not _is_stuck(each)]
+        if not free:
+            break
+        for gateway in free:
             released += await _release(client, gateway)
-        if steering := [each for each in held if _remote(each)]:
+        if steering := [each for each in free if _remote(each)]:
             say(f"{_names(steering)}: children in other namespaces outlive them if deleted while no operator runs")
     say(f"{released} EgressGateways let go of; they and their gateways stay as they are")
+    if held:
+        raise DrainError(
+            f"{_names(held)}: not let go of: being deleted, and their children in other namespaces would stay and "
+            "steer clients to nothing; run the operator until they are gone, then drain again"
+        )
 
 
 async def _nobody_leads(client: Sender, drain: Drain, say: Say) -> None:
@@ -159,6 +163,15 @@ def _finalizers(gateway: Manifest) -> Sequence[str]:
     return gateway["metadata"].get("finalizers") or ()
 
 
+def _held(gateways: Sequence[Manifest]) -> list[Manifest]:
+    return [each for each in gateways if FINALIZER in _finalizers(each)]
+
+
+def _is_stuck(gateway: Manifest) -> bool:
+    """Whether it goes away with the finalizer, and leaves behind what garbage collection does not find."""
+    return "deletionTimestamp" in gateway["metadata"] and _remote(gateway)
+
+
 def _remote(gateway: Manifest) -> bool:
     return bool((gateway.get("status") or {}).get("remoteChildren"))
 
@@ -169,8 +182,13 @@ def _names(gateways: Sequence[Manifest]) -> str:
 
 
 def _left(gateways: Sequence[Manifest], drain: Drain, *, deleted: bool) -> str:
-    waited = f"after {drain.timeout:g} seconds"
+    """What is still there when the time is over, and what to do."""
+    waited, lease = f"after {drain.timeout:g} seconds", f"{drain.lease.namespace}/{drain.lease.name}"
     if deleted:
-        return f"{_names(gateways)}: not gone {waited}; see whether the operator runs, and what their status says"
-    lease = f"{drain.lease.namespace}/{drain.lease.name}"
-    return f"an operator still renews the Lease {lease} {waited}; stop it first: nothing was changed"
+        return (
+            f"{_names(gateways)}: still there {waited}; see whether an operator runs (it renews the Lease {lease}) and "
+            "what their status says, then drain again"
+        )
+    held = _held(gateways)
+    left = f"{_names(held)}: not let go of {waited}" if held else f"not done {waited}, and nothing is left to let go of"
+    return f"{left}; does an operator still renew the Lease {lease}? Stop it, then drain again"

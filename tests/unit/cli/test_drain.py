@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from egressgateway.cli.drain import Drain, DrainError, delete_all, release_all
+from egressgateway.cli.drain import Drain, DrainError, _left, delete_all, release_all
 from egressgateway.cluster.request import Request
 from egressgateway.errors import Conflict, NotFound
 from egressgateway.plan.names import FINALIZER
@@ -66,10 +66,29 @@ async def test_our_finalizer_goes_and_others_stay() -> None:
 
 async def test_object_on_its_way_out_is_not_let_go_while_it_steers_others() -> None:
     """Nobody would remove what is in other namespaces: better an uninstall that fails than a black hole."""
-    server = Server(gateway("one"), gateway("two", deleting=True, remote=True))
-    with pytest.raises(DrainError, match=r"^shop/two: being deleted"):
-        await release_all(server, DRAIN, lambda _: None)
-    assert server.writes == []
+    stuck = [gateway(name, deleting=True, remote=True) for name in ("two", "four")]
+    server, said = Server(gateway("one"), *stuck, gateway("three", deleting=True)), list[str]()
+    with pytest.raises(DrainError, match=r"^shop/two, shop/four: not let go of: being deleted"):
+        await release_all(server, DRAIN, said.append)
+    # It stopped at the first of them, and held up everybody else.
+    assert [name for name, each in server.gateways.items() if FINALIZER in each["metadata"]["finalizers"]] == [
+        "two",
+        "four",
+    ]
+    assert said == ["2 EgressGateways let go of; they and their gateways stay as they are"]
+
+
+def test_the_end_of_the_time_says_what_is_left_and_what_to_do() -> None:
+    """Each way by what it waits for: an operator that is there, or one that is gone."""
+    held, released = gateway("one"), gateway("two")
+    released["metadata"]["finalizers"] = []
+    kept = _left([held, released], DRAIN, deleted=False)
+    assert kept.startswith("shop/one: not let go of after 120 seconds;")
+    assert "does an operator still renew the Lease system/egressgateway-operator? Stop it, then drain again" in kept
+    assert _left([released], DRAIN, deleted=False).startswith("not done after 120 seconds, and nothing is left")
+    deleted = _left([held, released], DRAIN, deleted=True)
+    assert deleted.startswith("shop/one, shop/two: still there after 120 seconds; see whether an operator runs")
+    assert deleted.endswith("what their status says, then drain again")
 
 
 async def test_object_that_changes_meanwhile_is_let_go_at_the_next_look() -> None:
