@@ -43,21 +43,24 @@ def test_paths_of_flux_exist() -> None:
     """Every path is a directory of the repository, every source and every dependency an object beside it."""
     kustomizations = of_kind(PRODUCTION / "flux", "Kustomization")
     sources = of_kind(PRODUCTION / "flux", "GitRepository")
-    assert len(kustomizations) == 3
+    assert len(kustomizations) == 4
     for spec in kustomizations.values():
         assert (REPOSITORY / spec["path"] / "kustomization.yaml").exists()
         assert spec["sourceRef"]["name"] in sources
         assert {each["name"] for each in spec.get("dependsOn", ())} <= kustomizations.keys()
         assert spec["wait"] is True
-    for release in of_kind(PRODUCTION / "flux", "HelmRelease").values():
+        # With `wait: true` Flux ignores them.
+        assert "healthChecks" not in spec
+    for release in of_kind(PRODUCTION / "flux" / "operator", "HelmRelease").values():
         assert release["chart"]["spec"]["sourceRef"]["name"] in sources
 
 
-def test_flux_names_the_operator_to_classes_and_waits_for_classes_before_tenants() -> None:
-    """A tenant's object applied before its class would be reported as failed."""
+def test_flux_waits_for_the_operator_before_classes_and_for_classes_before_tenants() -> None:
+    """A class fails while there are no CRDs; a tenant's object that comes before its class is reported as failed."""
     kustomizations = of_kind(PRODUCTION / "flux", "Kustomization")
-    releases = of_kind(PRODUCTION / "flux", "HelmRelease")
-    assert [each["name"] for each in kustomizations["egress-classes"]["healthChecks"]] == list(releases)
+    release = REPOSITORY / kustomizations["egress-operator"]["path"]
+    assert list(of_kind(release, "HelmRelease")) == ["egressgateway-operator"]
+    assert kustomizations["egress-classes"]["dependsOn"] == [{"name": "egress-operator"}]
     tenants = [spec for name, spec in kustomizations.items() if name.startswith("tenant-")]
     assert [spec["dependsOn"] for spec in tenants] == [[{"name": "egress-classes"}]] * 2
 
