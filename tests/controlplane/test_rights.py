@@ -305,4 +305,4 @@ def owned_by(owner: Object) -> Object:
 def is_the_operators(role: Object) -> bool:
     """Whether the operator's account has it: not the roles of people, of gateways, and of the drain."""
     suffix = role["metadata"]["name"].rpartition("-")[2]
-    return role["kind"] in ("Role", "ClusterRole") and suffix not in ("view", "edit", "gateway")
+    return role["kind"] in ("Role", "ClusterRole") and suffix not in ("view", "edit", "classes", "gateway")

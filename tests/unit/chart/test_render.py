@@ -179,6 +179,15 @@ def test_right_to_the_meshs_configuration_follows_its_revision(
     assert config_map_name(revision) == config
 
 
+def test_classes_can_be_shown_to_people_without_the_rest_of_the_cluster(newest: Helm) -> None:
+    """They are in no namespace: bound by a RoleBinding, the cluster's `view` does not show them."""
+    roles = {each["metadata"]["name"]: each for each in of_kind(newest.template(), "ClusterRole")}
+    [shown] = [role for name, role in roles.items() if name.endswith("-classes")]
+    rules = [(rule["resources"], rule["verbs"]) for rule in shown["rules"]]
+    assert rules == [(["egressgatewayclasses"], ["get", "list", "watch"])]
+    assert "rbac.authorization.k8s.io/aggregate-to-view" not in shown["metadata"]["labels"]
+
+
 @pytest.mark.parametrize("values", [MATRIX["default"], MATRIX["namespaced"], MATRIX["secrets by namespace"]])
 def test_no_dangerous_right_is_granted(newest: Helm, values: dict[str, Any]) -> None:
     """No wildcard, no Secret everywhere, no way to more rights, into pods, or into admission."""
