@@ -72,7 +72,7 @@ class GatewayNetworkPolicy(ApiModel):
     """
     `Enabled` (default) lets in the consumers' namespaces, anyone to exposed ports, health and metrics; lets out
     DNS, the control plane
-    and the destinations' ports, except to link-local addresses. `Disabled` writes none.
+    and the destinations' ports, except to link-local addresses and clouds' metadata services. `Disabled` writes none.
     """
 
 

@@ -25,7 +25,7 @@ class Endpoint(ApiModel):
     address: Address
     """
     An IP address or a host. Addresses need the class's `allowedCIDRs`; loopback, link-local, multicast and
-    unspecified ones are never allowed.
+    unspecified ones and those of clouds' metadata services are never allowed.
     """
 
     weight: Annotated[Integer, Field(ge=1, le=10_000)] | None = None

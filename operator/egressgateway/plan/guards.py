@@ -12,6 +12,7 @@ from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, Feature
 from egressgateway.api.spec import EgressGatewaySpec, MeshHeadersMode
 from egressgateway.facts import EVERY_NAMESPACE, Facts
+from egressgateway.plan.addresses import forbidden_address, parsed_address
 from egressgateway.plan.consumers import Consumers
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.hosts import covers, is_allowed, overlaps
@@ -19,8 +20,6 @@ from egressgateway.plan.hosts import covers, is_allowed, overlaps
 _ACCEPTED: Final = ConditionType.ACCEPTED
 _FREE_SETTINGS: Final = frozenset({"replicas", "autoscaling", "resources"})
 _SHOWN: Final = 5
-
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def guard_object(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> Iterator[Finding]:
@@ -90,18 +89,6 @@ def guard_exposed(
         )
 
 
-def forbidden_address(address: str) -> str:
-    """Why no gateway may ever be sent to an IP address, in a word; empty when it may. Names are no addresses."""
-    parsed = _parsed(address)
-    if parsed is None:
-        return ""
-    mapped = getattr(parsed, "ipv4_mapped", None) or parsed
-    for kind in ("loopback", "link_local", "multicast", "unspecified"):
-        if getattr(mapped, f"is_{kind}"):
-            return kind.replace("_", "-")
-    return ""
-
-
 def _namespace(facts: Facts, class_spec: EgressGatewayClassSpec) -> Iterator[Finding]:
     allowed = class_spec.allowed_namespaces
     if allowed is None or allowed.selector is None:
@@ -154,7 +141,7 @@ def _endpoints(
         forbidden = forbidden_address(address)
         if forbidden:
             message = f"{where}: {address} is {forbidden}, where no gateway may connect to; use the destination's own"
-        elif _parsed(address) is None:
+        elif parsed_address(address) is None:
             if is_allowed(address, _patterns(class_spec.allowed_hosts), class_spec.denied_hosts or ()):
                 continue
             message = (
@@ -208,12 +195,5 @@ def _named(namespaces: frozenset[str]) -> str:
 
 
 def _within(address: str, networks: Iterable[str]) -> bool:
-    parsed = _parsed(address)
+    parsed = parsed_address(address)
     return parsed is not None and any(parsed in ipaddress.ip_network(network, strict=False) for network in networks)
-
-
-def _parsed(address: str) -> _Address | None:
-    try:
-        return ipaddress.ip_address(address)
-    except ValueError:
-        return None

@@ -16,6 +16,7 @@ from egressgateway.api.model import ApiModel
 from egressgateway.api.probe import ProbeGate
 from egressgateway.api.spec import MeshHeadersMode
 from egressgateway.facts import EVERY_NAMESPACE, Facts
+from egressgateway.plan.addresses import unreachable_networks
 from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Child, Stage
 from egressgateway.plan.names import LABEL_STAGE, child_labels, selector_labels, workload_name
@@ -400,6 +401,8 @@ def _network_policy_values(facts: Facts, needs: WorkloadNeeds) -> dict[str, Any]
         "exposed_ports": [listen_port(port) for port, _ in needs.exposed_ports],
         "control_plane_namespace": facts.mesh.root_namespace,
         "destination_ports": sorted({hop.target_port for hop in needs.hops} | needs.retained_ports),
+        "except_four": unreachable_networks(4),
+        "except_six": unreachable_networks(6),
         "backends": needs.backends,
         # It may be anywhere in the cluster, on any port.
         "authorizer": authorizer is not None,
