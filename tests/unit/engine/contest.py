@@ -9,11 +9,13 @@ speak TCP on a port on which another one has them, too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from egressgateway.api.conditions import OBJECT_CONDITIONS
+from egressgateway.api.status import initial_status
 from egressgateway.cluster.store import Change
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.metrics import Metrics
@@ -21,6 +23,7 @@ from egressgateway.engine.observe import Observer
 from egressgateway.engine.outcome import Again, Waiting
 from egressgateway.engine.reconcile import Reconciler
 from egressgateway.errors import ClusterError
+from egressgateway.plan.hosts import overlaps
 from egressgateway.refs import EGRESS_GATEWAY, Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
 from unit.engine.simulation import START, Loop, Server
@@ -58,26 +61,24 @@ class Contest:
     def close(self) -> None:
         self.loop.close()
 
-    def create(self, key: Key, *hosts: str, consumers: Collection[str] = ()) -> None:
+    def create(self, key: Key, *hosts: str, consumers: Collection[str] = (), aliases: Sequence[str] = ()) -> None:
         """A second later than the last one: creation is known to the second. `host:port` is TCP, a host TLS."""
         self._created += 1
         created = (START + timedelta(seconds=self._created)).strftime("%Y-%m-%dT%H:%M:%SZ")
         metadata = {"name": key.name, "namespace": key.namespace, "generation": 1, "creationTimestamp": created}
         head = {"apiVersion": EGRESS_GATEWAY.api_version, "kind": EGRESS_GATEWAY.kind, "metadata": metadata}
-        self._put(key, {**head, "spec": _spec(key, hosts, consumers)})
+        self._put(key, {**head, "spec": _spec(key, hosts, consumers, aliases), "status": _initial_status()})
 
-    def edit(self, key: Key, *hosts: str, consumers: Collection[str] = ()) -> None:
-        found = deepcopy(self.server.objects[_ref(key)])
-        found["spec"] = _spec(key, hosts, consumers)
-        found["metadata"]["generation"] += 1
-        self._put(key, found)
+    def edit(self, key: Key, *hosts: str, consumers: Collection[str] = (), aliases: Sequence[str] = ()) -> None:
+        """Another spec; who is suspended stays so."""
+        self._specify(key, {**_spec(key, hosts, consumers, aliases), "suspend": self.is_suspended(key)})
+
+    def suspend(self, key: Key, *, suspended: bool = True) -> None:
+        self._specify(key, {**self._spec_of(key), "suspend": suspended})
 
     def change(self, key: Key, **spec: Any) -> None:
         """Change some fields of the spec, and nothing else of it."""
-        found = deepcopy(self.server.objects[_ref(key)])
-        found["spec"] |= spec
-        found["metadata"]["generation"] += 1
-        self._put(key, found)
+        self._specify(key, {**self._spec_of(key), **spec})
 
     def delete(self, key: Key) -> None:
         found = deepcopy(self.server.objects[_ref(key)])
@@ -92,7 +93,7 @@ class Contest:
         """As a restore from a backup leaves objects."""
         for key in keys:
             found = deepcopy(self.server.objects[_ref(key)])
-            found.pop("status", None)
+            found["status"] = _initial_status()
             self._put(key, found)
 
     def stop(self) -> None:
@@ -174,6 +175,48 @@ class Contest:
                         found.setdefault((number, place), set()).add(owner)
         return {place: frozenset(owners) for place, owners in found.items()}
 
+    def misplaced(self) -> list[str]:
+        """
+        What is wrong with the steers of a world at rest.
+
+        In each namespace that it is for, each destination has all of its names, alone; or none, where another object
+        steers a name that stands against one of them. Nobody steers what it does not ask for. Who is suspended asks
+        for nothing, and keeps what it had.
+        """
+        steers = self.steers()
+        found = [f"{place} is steered by {sorted(owners)}" for place, owners in steers.items() if len(owners) != 1]
+        for key in self.everybody():
+            if self.is_suspended(key):
+                continue
+            asked = self._asked_by(key)
+            held = {place for place, owners in steers.items() if key in owners}
+            unasked = held.difference(*asked)
+            found += [f"{key} steers {place}, and does not ask for it" for place in sorted(unasked)]
+            for places in asked:
+                if not places <= held and (places & held or not self._is_beaten(key, places)):
+                    found.append(f"{key} steers {sorted(places & held)} of {sorted(places)}, and nobody is in its way")
+        return found
+
+    def _is_beaten(self, key: Key, places: frozenset[Place]) -> bool:
+        """Whether others steer one of the names; a name that only overlaps counts if it is of another namespace."""
+        return any(
+            namespace == where and (name == other or (overlaps(name, other) and owner.namespace != key.namespace))
+            for name, namespace in places
+            for (other, where), owners in self.steers().items()
+            for owner in owners - {key}
+        )
+
+    def _asked_by(self, key: Key) -> list[frozenset[Place]]:
+        """Names of each destination in each namespace that it is for."""
+        spec = self._spec_of(key)
+        access = spec.get("access") or {"from": [{"namespaces": [key.namespace]}]}
+        return [
+            frozenset((name, place) for name in (*each["hosts"], *each.get("aliases", ())))
+            for each in spec["destinations"]
+            for entry in access["from"]
+            for place in entry["namespaces"]
+        ]
+
     def verdict(self, key: Key) -> tuple[str, str]:
         """Status and reason of `Accepted`, and that the object was judged as it stands."""
         found = self.server.objects[_ref(key)]
@@ -187,18 +230,28 @@ class Contest:
         prefix = f"{key.name}-"
         return sum(ref.namespace == key.namespace and ref.name.startswith(prefix) for _, ref in self.server.writes)
 
+    def everybody(self) -> list[Key]:
+        """Of all objects that there are, those that are being deleted among them."""
+        return sorted(Key(ref.namespace, ref.name) for ref in self.server.objects if ref.kind == EGRESS_GATEWAY.kind)
+
+    def is_suspended(self, key: Key) -> bool:
+        return bool(self._spec_of(key).get("suspend"))
+
     def exists(self, key: Key) -> bool:
         return _ref(key) in self.server.objects
 
     def is_ending(self, key: Key) -> bool:
         return "deletionTimestamp" in self.server.objects[_ref(key)]["metadata"]
 
-    def is_suspended(self, key: Key) -> bool:
-        return bool(self.server.objects[_ref(key)]["spec"].get("suspend"))
+    def _spec_of(self, key: Key) -> dict[str, Any]:
+        spec: dict[str, Any] = self.server.objects[_ref(key)]["spec"]
+        return spec
 
-    def is_judged(self, key: Key) -> bool:
-        """Whether the status says anything yet."""
-        return bool((self.server.objects[_ref(key)].get("status") or {}).get("conditions"))
+    def _specify(self, key: Key, spec: dict[str, Any]) -> None:
+        found = deepcopy(self.server.objects[_ref(key)])
+        found["spec"] = spec
+        found["metadata"]["generation"] += 1
+        self._put(key, found)
 
     def _now(self) -> datetime:
         return START + timedelta(hours=1, seconds=self.loop.now - Loop.now)
@@ -287,14 +340,21 @@ def _ref(key: Key) -> ObjectRef:
     return ObjectRef(EGRESS_GATEWAY.kind, *key)
 
 
-def _spec(key: Key, hosts: Iterable[str], consumers: Collection[str]) -> dict[str, Any]:
-    """A destination for each host, and one that nobody else wants, which nothing below may touch; `*` is everybody."""
+def _spec(key: Key, hosts: Iterable[str], consumers: Collection[str], aliases: Sequence[str]) -> dict[str, Any]:
+    """
+    A destination for each host, one with all aliases, and one that nobody else wants, which nothing may touch.
+
+    The consumer `*` is everybody.
+    """
     ports = [{"port": 443, "protocol": "TLS"}]
     own = {"name": "own", "hosts": [f"{key.name}.{key.namespace}.own.example"], "ports": ports}
     destinations = [
         {"name": f"d{number}", **_asked(host, ports)} | (_DYNAMIC if host.startswith("*") else {})
         for number, host in enumerate(hosts)
     ]
+    if aliases:
+        also = {"hosts": [f"{key.name}.{key.namespace}.also.example"], "aliases": list(aliases)}
+        destinations.append({"name": "also", **also, "ports": [{"port": 80, "protocol": "HTTP"}]})
     granted = {"namespaceSelector": {}} if "*" in consumers else {"namespaces": sorted(consumers)}
     access = {"access": {"from": [granted]}} if consumers else {}
     return {"destinations": [own, *destinations], **access}
@@ -304,6 +364,11 @@ def _asked(host: str, ports: list[dict[str, Any]]) -> dict[str, Any]:
     name, _, port = host.partition(":")
     number, _, protocol = port.partition("/")
     return {"hosts": [name], "ports": [{"port": int(number), "protocol": protocol or "TCP"}] if number else ports}
+
+
+def _initial_status() -> dict[str, Any]:
+    """What the CRD gives to an object without a status."""
+    return initial_status(*OBJECT_CONDITIONS)
 
 
 _DYNAMIC: Final = {"wildcard": {"strategy": "DynamicResolution"}}

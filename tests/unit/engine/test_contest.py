@@ -240,27 +240,66 @@ def test_two_objects_that_swap_their_names_end_with_them_swapped(contest: Contes
     assert contest.steers()[second, SHOP] == {FIRST}
 
 
+@pytest.mark.parametrize("backwards", [False, True], ids=["in-order", "backwards"])
+def test_who_is_suspended_keeps_what_it_has_and_is_in_nobodys_way_for_more(contest: Contest, backwards: bool) -> None:
+    """It lets go of nothing and takes nothing, whatever its spec says by now; resumed, it stands behind who came."""
+    other, second = Key(SHOP, "second"), "other.example.com"
+    contest.create(FIRST, HOST)
+    contest.settle()
+    contest.suspend(FIRST)
+    contest.edit(FIRST, second)
+    contest.create(other, HOST, second)
+    contest.settle(backwards=backwards)
+    assert (contest.steers()[HOST, SHOP], contest.steers()[second, SHOP]) == ({FIRST}, {other})
+    assert contest.misplaced() == []
+
+    contest.suspend(FIRST, suspended=False)
+    contest.settle(backwards=backwards)
+    assert (contest.steers()[HOST, SHOP], contest.steers()[second, SHOP]) == ({other}, {other})
+    assert contest.misplaced() == []
+    assert contest.offences == []
+
+
+@pytest.mark.parametrize("backwards", [False, True], ids=["in-order", "backwards"])
+def test_an_alias_is_a_name_like_any_other(contest: Contest, backwards: bool) -> None:
+    """Lost to another object it takes its whole destination along, for one host cannot be half there."""
+    other = Key(SHOP, "second")
+    contest.create(FIRST, HOST)
+    contest.create(other, aliases=[HOST])
+    contest.settle(backwards=backwards)
+    assert contest.steers()[HOST, SHOP] == {FIRST}
+    assert ("second.shop.also.example", SHOP) not in contest.steers()
+    assert contest.misplaced() == []
+
+    contest.delete(FIRST)
+    contest.settle(backwards=backwards)
+    assert contest.steers()[HOST, SHOP] == contest.steers()["second.shop.also.example", SHOP] == {other}
+    assert contest.misplaced() == []
+    assert contest.offences == []
+
+
 KEYS = (FIRST, Key("platform", "second"), Key("lab", "third"))
 HOSTS = (HOST, "other.example.com", "*.example.com")
 EVENTS = st.lists(
     st.tuples(
-        st.sampled_from(["put", "put", "put", "delete", "restart", "restore"]),
+        st.sampled_from(["put", "put", "put", "delete", "restart", "restore", "suspend"]),
         st.sampled_from(KEYS),
         st.lists(st.sampled_from(HOSTS), max_size=2, unique=True),
         st.sampled_from([(), (SHOP,), (SHOP, "lab"), (SHOP, "platform", "lab")]),
         st.booleans(),  # whether the operator sees this event before the next one
         st.booleans(),
+        st.booleans(),  # whether names are asked for as aliases, where they can be
     ),
     min_size=2,
     max_size=10,
 )
-Event = tuple[str, Key, list[str], tuple[str, ...], bool, bool]
+Event = tuple[str, Key, list[str], tuple[str, ...], bool, bool, bool]
 
 
 @given(EVENTS)
 @settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_events_end_with_one_holder_of_each_name(events: list[Event]) -> None:
-    """Whatever happens to three objects in three namespaces: no name is ever steered twice, and all comes to rest."""
+    """Whatever happens to three objects in three namespaces: all comes to rest, each name with one that asks for it."""
     contest = Contest(SHOP, "platform", "lab")
     settled = True
     try:
@@ -272,8 +311,15 @@ def test_any_events_end_with_one_holder_of_each_name(events: list[Event]) -> Non
                 contest.settle(backwards=event[5])
                 after = contest.steers()
                 assert {place: after.get(place) for place in before} == before
+                assert contest.misplaced() == []
             assert contest.offences == []
         contest.settle()
+        assert contest.misplaced() == []
+        for key in contest.everybody():
+            if contest.is_suspended(key):
+                contest.suspend(key, suspended=False)
+        contest.settle()
+        assert contest.misplaced() == []
         writes, statuses = len(contest.server.writes), contest.status_writes.total()
         contest.stop()
         contest.start()
@@ -285,16 +331,20 @@ def test_any_events_end_with_one_holder_of_each_name(events: list[Event]) -> Non
 
 
 def play(contest: Contest, event: Event) -> None:
-    what, key, hosts, consumers, *_ = event
+    what, key, names, consumers, *_, as_aliases = event
     alive = contest.exists(key) and not contest.is_ending(key)
+    aliases = [name for name in names if as_aliases and not name.startswith("*")]
+    hosts = [name for name in names if name not in aliases]
     if what in ("restart", "restore"):
         contest.stop()
         if what == "restore":
             contest.wipe_status(*(each for each in KEYS if contest.exists(each)))
         contest.start()
     elif what == "put" and not contest.exists(key):
-        contest.create(key, *hosts, consumers=consumers)
+        contest.create(key, *hosts, consumers=consumers, aliases=aliases)
     elif what == "put" and alive:
-        contest.edit(key, *hosts, consumers=consumers)
+        contest.edit(key, *hosts, consumers=consumers, aliases=aliases)
     elif what == "delete" and alive:
         contest.delete(key)
+    elif what == "suspend" and alive:
+        contest.suspend(key, suspended=not contest.is_suspended(key))

@@ -183,15 +183,13 @@ def play(contest: Contest, event: Event) -> None:
     if what in {"restart", "restore"}:
         contest.stop()
         if what == "restore":
-            contest.wipe_status(*(each for each in KEYS if contest.exists(each) and not contest.is_suspended(each)))
+            contest.wipe_status(*(each for each in KEYS if contest.exists(each)))
         contest.start()
     elif what == "put" and not contest.exists(key):
         contest.create(key, host, consumers=consumers)
     elif what == "put" and alive:
         contest.edit(key, host, consumers=consumers)
-        # Who is suspended before it was judged has no status that could be checked.
-        if contest.is_judged(key) or "suspend" not in change:
-            contest.change(key, **change)
+        contest.change(key, **{"suspend": False, **change})
     elif what == "delete" and alive:
         contest.delete(key)
 
