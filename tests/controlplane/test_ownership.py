@@ -46,19 +46,46 @@ class TestForeignObjects:
         assert gateways.cluster.rest.get(f"{path}/forged") == forged
 
     def test_forged_labels_under_a_childs_name_are_a_conflict(self, gateways: Gateways) -> None:
-        """A child whose owner somebody took away is not ours any more: reported, not fought over."""
+        """All labels of a child, and none of what the operator wrote: reported, not fought over."""
+        labels = {
+            "app.kubernetes.io/managed-by": "egressgateway-operator",
+            "egressgateway.dev/gateway": "partners",
+            "egressgateway.dev/namespace": gateways.namespace,
+        }
+        name = ("ServiceAccount", "partners-egress")
+        path = gateways.child_path(name)
+        forged = gateways.cluster.rest.create(
+            path.rpartition("/")[0], {"metadata": {"name": "partners-egress", "labels": labels}}
+        )
+        gateways.apply("partners")
+        found = gateways.wait("partners", "Programmed", "False", "ResourceConflict")
+        assert "ServiceAccount" in found["message"]
+        assert gateways.cluster.rest.get(path) == forged
+
+        gateways.cluster.rest.delete(path)
+        gateways.wait_ready("partners", timeout=60)
+        assert gateways.children("partners")[name]["metadata"]["ownerReferences"]
+
+    def test_child_that_lost_its_owner_gets_it_back(self, gateways: Gateways) -> None:
+        """What the operator wrote, and nobody else owns, is still a child: with another owner it is a conflict."""
         gateways.apply("partners")
         gateways.wait_ready("partners")
         name = ("ServiceAccount", "partners-egress")
+        before = gateways.children("partners")[name]["metadata"]
         gateways.cluster.rest.merge(gateways.child_path(name), {"metadata": {"ownerReferences": None}})
-        found = gateways.wait("partners", "Programmed", "False", "ResourceConflict")
-        assert "ServiceAccount" in found["message"]
-        orphan = gateways.children("partners")[name]
-        assert "ownerReferences" not in orphan["metadata"]
 
-        gateways.cluster.rest.delete(gateways.child_path(name))
-        gateways.wait_ready("partners", timeout=60)
-        assert gateways.children("partners")[name]["metadata"]["ownerReferences"]
+        def given_back() -> bool:
+            now = gateways.children("partners")[name]["metadata"]
+            return (now["uid"], now.get("ownerReferences")) == (before["uid"], before["ownerReferences"])
+
+        eventually(given_back, what="the owner reference")
+        config_map = gateways.cluster.rest.create(
+            f"/api/v1/namespaces/{gateways.namespace}/configmaps", {"metadata": {"name": "other"}}
+        )
+        other = {"apiVersion": "v1", "kind": "ConfigMap", "name": "other", "uid": config_map["metadata"]["uid"]}
+        gateways.cluster.rest.merge(gateways.child_path(name), {"metadata": {"ownerReferences": [other]}})
+        gateways.wait("partners", "Programmed", "False", "ResourceConflict")
+        assert gateways.children("partners")[name]["metadata"]["ownerReferences"] == [other]
 
 
 class TestDeletion:
@@ -105,6 +132,24 @@ class TestDeletion:
 
         eventually(taken_over, what="children of the successor alone")
         gateways.wait_ready("partners")
+
+    def test_successor_takes_over_what_a_deletion_left(self, gateways: Gateways) -> None:
+        """`kubectl delete --cascade=orphan` leaves every child as it is; the next of that name goes on with them."""
+        gateways.apply("partners")
+        gateways.wait_ready("partners")
+        before = {name: child["metadata"]["uid"] for name, child in gateways.children("partners").items()}
+        gateways.cluster.rest.delete(gateways.path("partners"), propagationPolicy="Orphan")
+        eventually(lambda: not gateways.exists("partners"), what="the object's end")
+        left = gateways.children("partners")
+        assert {name: child["metadata"]["uid"] for name, child in left.items()} == before
+        assert not any("ownerReferences" in child["metadata"] for child in left.values())
+
+        gateways.apply("partners")
+        gateways.wait_ready("partners")
+        uid = gateways.get("partners")["metadata"]["uid"]
+        children = gateways.children("partners")
+        assert {name: child["metadata"]["uid"] for name, child in children.items()} == before
+        assert {each["uid"] for child in children.values() for each in child["metadata"]["ownerReferences"]} == {uid}
 
     def test_namespace_is_not_held_back(self, gateways: Gateways) -> None:
         """A namespace is deleted with the objects in it, steered clients and all."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from egressgateway.diff.changeset import is_child_of
+from egressgateway.diff.changeset import is_child_of, is_owned_by
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.judged import Judged
 from egressgateway.engine.memory import Progress
@@ -63,11 +63,13 @@ class Observer:
     def _facts(self, key: Key, manifest: Manifest, progress: Progress, now: datetime, clock: float) -> Facts:
         labelled = self._caches.children_of(key)
         known = remote_refs(manifest.get("status") or {})
+        # Who goes takes nothing over.
+        is_own = is_owned_by if "deletionTimestamp" in manifest["metadata"] else is_child_of
         live = {
             ref: found
             for ref, found in labelled.items()
             # In another namespace labels are all there is, and anybody can set them.
-            if is_child_of(found, key) and (ref.namespace == key.namespace or ref in known)
+            if is_own(found, key) and (ref.namespace == key.namespace or ref in known)
         }
         grace = self._settings.mesh.push_grace.total_seconds()
         namespace = self._caches.namespaces.get("", key.namespace)

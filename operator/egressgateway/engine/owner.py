@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.request import merge_patch
@@ -24,6 +24,9 @@ from egressgateway.refs import EGRESS_GATEWAY, Key, Manifest
 from egressgateway.status.merge import status_patch
 
 log = logging.getLogger(__name__)
+
+_ORPHANS: Final = "orphan"
+"""Kubernetes' finalizer of a deletion that leaves children (metav1.FinalizerOrphanDependents)."""
 
 
 class OwnerWriter:
@@ -57,6 +60,11 @@ class OwnerWriter:
     def has_finalizer(self, key: Key) -> bool:
         gateway = self._caches.gateways.get(*key)
         return gateway is not None and FINALIZER in _finalizers(gateway)
+
+    def leaves_children(self, key: Key) -> bool:
+        """Whether the deletion shall leave the children (`--cascade=orphan`): the garbage collector disowns them."""
+        gateway = self._caches.gateways.get(*key)
+        return gateway is not None and _ORPHANS in _finalizers(gateway)
 
     async def add_finalizer(self, key: Key) -> None:
         """Make sure that the object stays until its clients are withdrawn."""

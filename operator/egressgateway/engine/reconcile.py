@@ -222,6 +222,10 @@ class Reconciler:
         """
         if not self._owner.has_finalizer(facts.key):
             return Done()
+        if self._owner.leaves_children(facts.key):
+            # Taken back by halves, while the garbage collector disowns the rest, clients would get past the gateway.
+            await self._owner.remove_finalizer(facts.key)
+            return Done()
         # Nothing is judged any more: a mistake in that must not keep the object, and with it its namespace.
         steps = plan_steps(diff(Plan(), (), facts.live, facts.key), facts)
         if steps.bursts:

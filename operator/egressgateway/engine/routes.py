@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from egressgateway.api.scalars import parse_instant
 from egressgateway.cluster.store import Change
-from egressgateway.diff.changeset import is_child_of
+from egressgateway.diff.changeset import is_owned_by
 from egressgateway.engine.name_index import NameIndex
 from egressgateway.engine.ownership import owner_of
 from egressgateway.facts import EVERY_NAMESPACE, ForeignRoute
@@ -50,9 +50,13 @@ def keep_needed(manifest: Manifest) -> Manifest:
 
 
 def foreign_route(manifest: Manifest) -> ForeignRoute | None:
-    """What a VirtualService or ServiceEntry of others takes of whom; None for ours, and for one that takes nothing."""
+    """
+    What a VirtualService or ServiceEntry of others takes of whom; None for ours, and for one that takes nothing.
+
+    An orphan is nobody's: whether there is somebody to take it over is not known here.
+    """
     owner = owner_of(manifest)
-    if owner is not None and is_child_of(manifest, owner):
+    if owner is not None and is_owned_by(manifest, owner):
         return None
     metadata, spec = manifest["metadata"], manifest.get("spec") or {}
     hosts = frozenset(map(str, spec.get("hosts") or ()))
@@ -104,7 +108,7 @@ class OwnRoute:
 def own_route(manifest: Manifest) -> OwnRoute | None:
     """Which names a child steers for whom; None for what steers nothing, or is no child."""
     owner = owner_of(manifest)
-    if owner is None or not is_child_of(manifest, owner) or manifest["kind"] != "VirtualService":
+    if owner is None or not is_owned_by(manifest, owner) or manifest["kind"] != "VirtualService":
         return None
     steers = steers_of((manifest,)) if stage_of(manifest) is Stage.CLIENTS else {}
     return OwnRoute(owner, steers) if steers else None

@@ -133,7 +133,10 @@ def exposed_port_conflicts(spec: EgressGatewaySpec) -> Iterator[Finding]:
 
 def route_conflicts(facts: Facts, destination: Destination, field: str, served: frozenset[str]) -> Iterator[Finding]:
     """Somebody else's route for one of the names, that a consumer sees: clients may go by that one."""
-    for route in sorted(facts.foreign_routes, key=lambda route: route.ref):
+    # An orphan among them is ours from now on.
+    for route in sorted(
+        (each for each in facts.foreign_routes if each.ref not in facts.live), key=lambda each: each.ref
+    ):
         common = overlap(served, route.visible_in)
         names = [name for name in destination.names if any(_takes(host, name) for host in route.hosts)]
         if names and common and _prevails(facts, route, common, names):

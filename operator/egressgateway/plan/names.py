@@ -8,6 +8,7 @@ meet: `a-b` + `c` and `a` + `b-c` read alike and hash differently.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection
 from typing import Final
 
@@ -25,6 +26,7 @@ FINALIZER: Final = f"{GROUP}/withdraw"
 CHILD_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 """What the informers of children ask the API server for."""
 
+_OWN_ENDING = re.compile(r"(egress|expose)(-authorizer|-probes|-secrets)?|.+-[0-9a-f]{8}")
 _MAX_LABEL = 63
 _MAX_HOST = 253
 _SNI_SUFFIX = "egress.internal"
@@ -83,6 +85,12 @@ def access_part(site: str) -> str:
 def headers_part(site: str) -> str:
     """Likewise what keeps private names from leaving."""
     return f"headers-{site}"
+
+
+def is_childs_name(name: str, key: Key) -> bool:
+    """Whether the name is made as those of `key`'s children are: a copy in the same namespace has another one."""
+    rest = name.removeprefix(f"{key.name}-")
+    return rest != name and _OWN_ENDING.fullmatch(rest) is not None
 
 
 def hop_name(host: str, family: str, port: int, site: str = "") -> str:

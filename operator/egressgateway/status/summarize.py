@@ -197,7 +197,10 @@ def _programmed(facts: Facts, refs: Iterable[ObjectRef], observed: Observed) -> 
     foreign = [ref for ref in wanted if ref in observed.foreign]
     failed = [ref for ref in wanted if ref in observed.failures]
     if foreign:
-        message = f"{foreign[0]} exists and is not the operator's; delete or rename it, or rename this object"
+        message = (
+            f"{foreign[0]} exists and is not this object's: made by hand, or owned by another; "
+            "delete or rename it, or rename this object"
+        )
         return Condition(ConditionType.PROGRAMMED, "False", Reason.RESOURCE_CONFLICT, message)
     if failed:
         return Condition(ConditionType.PROGRAMMED, "False", Reason.APPLY_FAILED, observed.failures[failed[0]])

@@ -11,7 +11,7 @@ import pytest
 
 from egressgateway.diff.changeset import ChangeSet, Mode, Written, diff, is_child_of
 from egressgateway.plan.ir import Plan, Stage
-from egressgateway.plan.names import child_labels
+from egressgateway.plan.names import child_labels, is_childs_name
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.render.manifests import Desired
 from unit.golden.cases import run_named
@@ -108,20 +108,88 @@ def test_an_apply_that_left_a_foreign_field_is_followed_by_a_reset() -> None:
 @pytest.mark.parametrize(
     "owners",
     [
-        [],
-        None,
         [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "partners"}],
         [{"apiVersion": "egressgateway.dev/v1alpha1", "kind": "EgressGateway", "name": "other"}],
         [{"apiVersion": "egressgateway.dev.evil/v1", "kind": "EgressGateway", "name": "partners"}],
     ],
 )
 def test_an_object_of_others_is_neither_written_nor_deleted(owners: Any) -> None:
-    """Labels alone anybody can set: without our owner reference the object is reported, and left alone."""
+    """Labels anybody can set: what somebody else owns is reported, and left alone."""
     live = edited(ROUTE, lambda found: found["metadata"].update(ownerReferences=owners) or found["spec"].clear())
     found = changes(live)
     assert found.empty
     assert found.foreign == {ROUTE.ref}
     assert ROUTE.ref not in {delete.ref for delete in changes(live, desired=()).deletes}
+
+
+@pytest.mark.parametrize("owners", [[], None])
+def test_an_orphan_is_taken_over(owners: Any) -> None:
+    """As `--cascade=orphan`, or a backup, leaves what we wrote: it gets its owner, or goes if nobody wants it."""
+    live = edited(ROUTE, lambda found: found["metadata"].update(ownerReferences=owners))
+    found = changes(live)
+    [write] = found.writes
+    assert (found.foreign, write.mode) == (frozenset(), Mode.APPLY)
+    assert write.body["metadata"]["ownerReferences"] == ROUTE.manifest["metadata"]["ownerReferences"]
+    assert write.body["metadata"]["uid"] == live[ROUTE.ref]["metadata"]["uid"]
+    assert ROUTE.ref in {delete.ref for delete in changes(live, desired=()).deletes}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda metadata: metadata.update(annotations={}),
+        lambda metadata: metadata.update(annotations=None),
+        lambda metadata: metadata["labels"].pop("egressgateway.dev/gateway"),
+        lambda metadata: metadata["labels"].update({"egressgateway.dev/gateway": "other"}),
+        lambda metadata: metadata["labels"].update({"egressgateway.dev/namespace": "lab"}),
+        lambda metadata: metadata["labels"].update({"app.kubernetes.io/managed-by": "Helm"}),
+        lambda metadata: metadata.update(labels=None),
+        lambda metadata: metadata.update(name="copy"),
+        lambda metadata: metadata.update(name=f"{metadata['name']}-copy"),
+        lambda metadata: metadata.update(ownerReferences=[{"apiVersion": "v1", "kind": "ConfigMap", "name": "x"}]),
+    ],
+)
+def test_what_may_be_a_persons_own_is_no_orphan(change: Callable[[Manifest], None]) -> None:
+    """Whatever is missing of what the operator writes on each child: the object is left to whom it belongs."""
+    found = edited(ROUTE, lambda found: found["metadata"].pop("ownerReferences"))[ROUTE.ref]
+    assert is_child_of(found, KEY)
+    change(found["metadata"])
+    assert not is_child_of(found, KEY)
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["probe-gates", "expose-chain-with-access", "right-to-secrets-by-cluster-role", "pod-template-and-authorizer"],
+)
+def test_every_child_can_be_known_as_an_orphan(case: str) -> None:
+    """None has a name of another form, and each carries the labels and the digest."""
+    result = run_named(case)
+    for item in result.desired:
+        found = {**item.manifest, "metadata": {**item.manifest["metadata"], "ownerReferences": []}}
+        assert is_child_of(found, KEY), item.ref
+    assert result.desired
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("partners-egress", True),
+        ("partners-egress-secrets", True),
+        ("partners-egress-probes", True),
+        ("partners-expose", True),
+        ("partners-api-0a1b2c3d", True),
+        ("partners-api-v2-0a1b2c3d", True),
+        ("partners-api-0a1b2c3d-copy", False),
+        ("partners-0a1b2c3d", False),
+        ("partners-egress-copy", False),
+        ("partners", False),
+        ("partner-egress", False),
+        ("my-partners-egress", False),
+    ],
+)
+def test_childrens_names_are_known(name: str, *, own: bool) -> None:
+    """A copy beside the original has another name."""
+    assert is_childs_name(name, KEY) == own
 
 
 def elsewhere(labels: dict[str, str]) -> Manifest:

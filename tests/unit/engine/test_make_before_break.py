@@ -348,7 +348,7 @@ def test_a_refused_destination_does_not_hold_back_the_others() -> None:
 
 def test_a_taken_route_keeps_the_host_unregistered() -> None:
     """
-    An object without an owner, under the name of the clients' VirtualService, as a restored backup leaves it.
+    An object of somebody else, under the name of the clients' VirtualService.
 
     The ServiceEntry was written alone, and the host called directly.
     """
@@ -356,7 +356,7 @@ def test_a_taken_route_keeps_the_host_unregistered() -> None:
     world.settle()
     [route] = clients(world, "VirtualService")
     [entry] = clients(world, "ServiceEntry")
-    world.tamper(route, lambda found: found["metadata"].update(ownerReferences=[]))
+    world.tamper(route, lambda found: found["metadata"].update(ownerReferences=[], annotations={}))
     world.remove(entry)
     world.settle()
     assert entry not in world.live
