@@ -86,6 +86,7 @@ class Reason(StrEnum):
 
     GATEWAY_NOT_READY = "GatewayNotReady"
     ROUTE_CONFLICT = "RouteConflict"
+    NO_CONSUMERS = "NoConsumers"
 
     DNS_FAILED = "DnsFailed"
     CONNECT_FAILED = "ConnectFailed"
@@ -259,6 +260,11 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             _STEERED,
             Actor.ADMIN,
             "Delete the VirtualService or ServiceEntry that the message names, or hide it from the consumer.",
+        ),
+        Reason.NO_CONSUMERS: _fails(
+            _STEERED,
+            Actor.AUTHOR,
+            "Label a namespace so that spec.access selects it, or name the consumers there; then it heals by itself.",
         ),
         # Reachable
         Reason.REACHABLE: _success(ConditionType.REACHABLE),

@@ -46,6 +46,18 @@ class LabelRequirement(ApiModel):
         ),
     )
 
+    def __str__(self) -> str:
+        values = ",".join(self.values)
+        match self.operator:
+            case SelectorOperator.IN:
+                return f"{self.key} in ({values})"
+            case SelectorOperator.NOT_IN:
+                return f"{self.key} notin ({values})"
+            case SelectorOperator.EXISTS:
+                return self.key
+            case SelectorOperator.DOES_NOT_EXIST:
+                return f"!{self.key}"
+
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether `labels` meet the requirement, as Kubernetes reads it: an absent label is not in any set."""
         match self.operator:
@@ -67,6 +79,11 @@ class LabelSelector(ApiModel):
 
     match_expressions: Annotated[tuple[LabelRequirement, ...], Field(max_length=8), ATOMIC] = ()
     """Further requirements, at most 8."""
+
+    def __str__(self) -> str:
+        """As `kubectl get --selector` takes it."""
+        labels = (f"{key}={value}" for key, value in sorted(self.match_labels.items()))
+        return ",".join((*labels, *map(str, self.match_expressions)))
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether an object with `labels` is selected."""

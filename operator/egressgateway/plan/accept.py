@@ -31,7 +31,7 @@ from egressgateway.plan.conflicts import (
     route_conflicts,
     swaps_ports,
 )
-from egressgateway.plan.consumers import Consumers, consumers_of, overlap, union, without
+from egressgateway.plan.consumers import Consumers, asks_nobody, consumers_of, entries_of, overlap, union, without
 from egressgateway.plan.findings import Consequence, Finding, Notice, exposed_part
 from egressgateway.plan.guards import guard_consumers, guard_destination, guard_exposed, guard_object
 from egressgateway.plan.references import exposed_on
@@ -323,9 +323,23 @@ class _Judge:
             return
         yield from guard_destination(self.facts, self.class_spec, destination, where)
         yield from guard_consumers(self.facts, consumers, destination)
+        if not consumers.served[destination.name]:
+            yield from self._without_consumers(destination, where)
         for message in unsupported_in_destination(self.facts, self.class_spec, destination, where):
             yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message, destination.name)
         yield from resolve_destination(self.facts, destination, where)
+
+    def _without_consumers(self, destination: Destination, where: str) -> Iterator[Finding]:
+        """It is programmed all the same, and serves from the moment on that a namespace gets a label."""
+        if not asks_nobody(self.facts.key, self.spec, destination.name, self.facts.namespaces):
+            return
+        selectors = [str(entry.namespace_selector) for entry in entries_of(self.spec, destination.name)]
+        if selectors:
+            why = f"no namespace has the labels {' or '.join(selectors)}; add them to one, or name it in namespaces"
+        else:
+            why = "every entry is for other destinations; add this one to the destinations of an entry, or remove it"
+        message = f"spec.access.from: no client in the mesh may use {where}: {why}"
+        yield Finding(ConditionType.STEERED, Reason.NO_CONSUMERS, message, destination.name, partial=True)
 
     def _exposed(self, exposed: ExposedHost, where: str) -> Iterator[Finding]:
         part = exposed_part(exposed.name)

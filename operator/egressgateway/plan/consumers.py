@@ -65,6 +65,11 @@ def entries_of(spec: EgressGatewaySpec, destination: str) -> Iterator[AccessEntr
             yield entry
 
 
+def asks_nobody(key: Key, spec: EgressGatewaySpec, destination: str, namespaces: Namespaces) -> bool:
+    """Whether `access` leaves `destination` without a single namespace, whatever the class allows."""
+    return not any(_asked_by(key, entry, namespaces) for entry in entries_of(spec, destination))
+
+
 def namespaces_of(
     key: Key, entry: AccessEntry, class_spec: EgressGatewayClassSpec, namespaces: Namespaces
 ) -> frozenset[str]:
