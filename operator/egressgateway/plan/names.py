@@ -122,6 +122,11 @@ def sni_name(key: Key, host: str, family: str, port: int, site: str = "") -> str
     return f"{way}.{hashlib.sha256(host.encode()).hexdigest()[:32]}.{owner}"
 
 
+def is_private(name: str) -> bool:
+    """Whether a gateway tells its ways apart by the name: no client asks for it."""
+    return name.endswith(f".{_SNI_SUFFIX}")
+
+
 def private_address(name: str, taken: Collection[str] = ()) -> str:
     """
     An address that no packet goes to, by which sidecars tell a private TCP entry from all others.

@@ -15,7 +15,7 @@ from egressgateway.facts import EVERY_NAMESPACE, Facts, Ports
 from egressgateway.plan.consumers import ports_for, union
 from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Stage
-from egressgateway.plan.names import LABEL_PART, LABEL_STAGE, access_part, headers_part, remote_name
+from egressgateway.plan.names import LABEL_PART, LABEL_STAGE, access_part, headers_part, is_private, remote_name
 from egressgateway.plan.site import Site
 from egressgateway.refs import Manifest, ObjectRef
 
@@ -27,7 +27,8 @@ class Retained:
 
     Attributes:
         children: of parts that are kept, to be left as they are.
-        narrowed: clients' ServiceEntries of kept parts, less the hosts that are steered no more, or by another part.
+        narrowed: clients' ServiceEntries and VirtualServices of kept parts, less the hosts that are steered no more, or
+            by another part.
         servers: of the Gateway, to be carried over; likewise `subsets` of the DestinationRule, `rules` of the
             AuthorizationPolicy for the ways that go, `identity_rules` all of it that name clients, `service_ports` of
             the hop's Service, and `ports` at the destinations that the NetworkPolicy leaves open.
@@ -74,7 +75,7 @@ def retain(
     subsets = _left_over(facts, planned, {item.get("name", ""): item for item in live_subsets})
     ports = _ports_in_use(facts)
     staying = _staying_routes(facts, frozenset(hop.host for hop in hops), kept, contested)
-    names_for_good = _all_hosts(staying)
+    names_for_good = _all_hosts(staying) - frozenset(_given_up(staying, contested))
     ways_for_good = frozenset(way for found in staying for way in ways_of(found))
     ports_for_good = frozenset(_ports_to(facts, names_for_good)) | {hop.target_port for hop in hops}
     carried_names = _server_names(servers.values())
@@ -84,7 +85,7 @@ def retain(
     of_this_site = planned | {_port_name(item) for item in live_servers}
     return Retained(
         children=_untouched(facts, kept, names_for_good) | _other_sites(facts, site, ways_for_good - of_this_site),
-        narrowed=tuple(_narrowed(facts, kept, names_for_good)),
+        narrowed=tuple(_narrowed(facts, kept, staying, names_for_good)),
         servers=tuple(servers.values()),
         subsets=tuple(subsets.values()),
         rules=_rules_for(facts, site, guarded_names),
@@ -192,6 +193,14 @@ def _staying_routes(
     ]
 
 
+def _given_up(staying: Iterable[Manifest], contested: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    """Aliases that stand in one route with a host that stays, and that nobody asks of the part any more."""
+    for found in staying:
+        asked = contested.get(part_of(found))
+        if asked is not None:
+            yield from (name for name in hosts_of(found) - asked if not is_private(name))
+
+
 def _untouched(facts: Facts, kept: frozenset[str], staying: frozenset[str]) -> frozenset[ObjectRef]:
     """Children of kept parts all of whose names, public or private, are still steered by the part."""
     return frozenset(ref for ref, found in facts.live.items() if part_of(found) in kept and hosts_of(found) <= staying)
@@ -208,12 +217,14 @@ def _other_sites(facts: Facts, site: Site, ways: frozenset[str]) -> frozenset[Ob
     return frozenset(ref for ref, found in facts.live.items() if not part_of(found) and ref.name != site.object_name)
 
 
-def _narrowed(facts: Facts, kept: frozenset[str], staying: frozenset[str]) -> Iterator[Manifest]:
+def _narrowed(
+    facts: Facts, kept: frozenset[str], routes: Iterable[Manifest], staying: frozenset[str]
+) -> Iterator[Manifest]:
     """What of a host is registered without being steered is a way past the gateway."""
-    for entry in live_clients(facts.live, "ServiceEntry"):
-        hosts = hosts_of(entry)
-        if part_of(entry) in kept and hosts & staying and hosts - staying:
-            yield {**entry, "spec": {**entry["spec"], "hosts": sorted(hosts & staying)}}
+    for found in (*live_clients(facts.live, "ServiceEntry"), *routes):
+        hosts = hosts_of(found)
+        if part_of(found) in kept and hosts & staying and hosts - staying:
+            yield {**found, "spec": {**found["spec"], "hosts": sorted(hosts & staying)}}
 
 
 def _ports_in_use(facts: Facts) -> frozenset[int]:

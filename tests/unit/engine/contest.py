@@ -179,9 +179,9 @@ class Contest:
         """
         What is wrong with the steers of a world at rest.
 
-        In each namespace that it is for, each destination has all of its names, alone; or none, where another object
-        steers a name that stands against one of them. Nobody steers what it does not ask for. Who is suspended asks
-        for nothing, and keeps what it had.
+        In each namespace that it is for, each destination has all of its names, alone, unless another object steers a
+        name that stands against one of them; it then keeps what it had. Nobody steers what it does not ask for. Who is
+        suspended asks for nothing, and keeps all.
         """
         steers = self.steers()
         found = [f"{place} is steered by {sorted(owners)}" for place, owners in steers.items() if len(owners) != 1]
@@ -193,7 +193,7 @@ class Contest:
             unasked = held.difference(*asked)
             found += [f"{key} steers {place}, and does not ask for it" for place in sorted(unasked)]
             for places in asked:
-                if not places <= held and (places & held or not self._is_beaten(key, places)):
+                if not places <= held and not self._is_beaten(key, places):
                     found.append(f"{key} steers {sorted(places & held)} of {sorted(places)}, and nobody is in its way")
         return found
 

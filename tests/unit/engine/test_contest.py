@@ -278,6 +278,22 @@ def test_an_alias_is_a_name_like_any_other(contest: Contest, backwards: bool) ->
     assert contest.offences == []
 
 
+@pytest.mark.parametrize("backwards", [False, True], ids=["in-order", "backwards"])
+def test_two_objects_that_swap_aliases_end_with_them_swapped(contest: Contest, backwards: bool) -> None:
+    """The host of each stays as it is; its alias, which nobody asks of it any more, is not kept with it."""
+    other, second = Key(SHOP, "second"), "other.example.com"
+    contest.create(FIRST, aliases=[HOST])
+    contest.create(other, aliases=[second])
+    contest.settle()
+    contest.edit(FIRST, aliases=[second])
+    contest.edit(other, aliases=[HOST])
+    contest.settle(backwards=backwards)
+    assert contest.offences == []
+    assert contest.steers()[HOST, SHOP] == {other}
+    assert contest.steers()[second, SHOP] == {FIRST}
+    assert contest.misplaced() == []
+
+
 KEYS = (FIRST, Key("platform", "second"), Key("lab", "third"))
 HOSTS = (HOST, "other.example.com", "*.example.com")
 EVENTS = st.lists(

@@ -12,8 +12,9 @@ from typing import Any, Final
 from egressgateway.facts import Facts
 from egressgateway.plan.ir import Child, Stage
 from egressgateway.plan.names import LABEL_PART, part_name, remote_name
+from egressgateway.plan.retain import part_of
 from egressgateway.plan.workload import common_values, stage_labels
-from egressgateway.refs import ObjectRef
+from egressgateway.refs import Manifest, ObjectRef
 
 DESTINATIONS: Final = "destinations"
 EXPOSE: Final = "expose"
@@ -46,6 +47,12 @@ def part_child(  # noqa: PLR0913, PLR0917  (what tells a child from others, and 
     list_, _, name = part.rpartition(".")
     child_name = part_name(facts.key, list_ or DESTINATIONS, name, *within)
     return _child(facts, ObjectRef(kind, facts.key.namespace, child_name), stage, part, values, template)
+
+
+def live_child(facts: Facts, found: Manifest, stage: Stage, values: Mapping[str, Any], template: str) -> Child:
+    """A child of a part, under the name that it has already."""
+    ref = ObjectRef(found["kind"], facts.key.namespace, found["metadata"]["name"])
+    return _child(facts, ref, stage, part_of(found), values, template)
 
 
 def _child(  # noqa: PLR0913, PLR0917  (likewise)

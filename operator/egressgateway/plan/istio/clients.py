@@ -15,8 +15,8 @@ from egressgateway.plan.accept import Acceptance
 from egressgateway.plan.consumers import export_to, union
 from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Child, Stage
-from egressgateway.plan.istio.children import part_child, remote_child, shared_child
-from egressgateway.plan.retain import Retained, part_of
+from egressgateway.plan.istio.children import live_child, part_child, remote_child, shared_child
+from egressgateway.plan.retain import Retained
 from egressgateway.plan.site import Site
 from egressgateway.refs import Manifest
 
@@ -96,13 +96,10 @@ def plan_route(facts: Facts, site: Site, destination: Destination, hops: Sequenc
     )
 
 
-def plan_narrowed(facts: Facts, entries: Sequence[Manifest]) -> Iterator[Child]:
-    """Clients' ServiceEntries of parts that cannot be planned, with fewer hosts; all else of them stays as it is."""
-    for entry in entries:
-        values = {"spec": entry["spec"]}
-        yield part_child(
-            facts, "ServiceEntry", Stage.CLIENTS, part_of(entry), ("clients",), values, "serviceentry-narrowed"
-        )
+def plan_narrowed(facts: Facts, narrowed: Sequence[Manifest]) -> Iterator[Child]:
+    """What clients of parts that cannot be planned go by, with fewer hosts; all else of it stays as it is."""
+    for found in narrowed:
+        yield live_child(facts, found, Stage.CLIENTS, {"spec": found["spec"]}, f"{found['kind'].lower()}-narrowed")
 
 
 def all_consumers(served: Served) -> frozenset[str]:
