@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from egressgateway.plan.names import FINALIZER
-from egressgateway.refs import Manifest
+from egressgateway.plan.names import FINALIZER, child_labels
+from egressgateway.refs import Manifest, ObjectRef
 from unit.engine.routing import Watcher, leaks, read_routing
-from unit.engine.simulation import GRACE, World
+from unit.engine.simulation import GRACE, KEY, World
 
 HOST, OTHER = "a.example.com", "b.example.com"
 
@@ -136,3 +136,13 @@ def test_an_orphans_copy_is_left_alone(world: World) -> None:
     world.restart()
     assert world.writes_of(world.settle) == []
     assert ready(world) == ("True", "Ready")
+
+
+def test_labels_of_a_child_in_another_namespace_make_none(world: World) -> None:
+    """Anybody can set them there, and no status names the object: it was deleted."""
+    ref = ObjectRef("AuthorizationPolicy", "lab", "theirs")
+    metadata = {"namespace": ref.namespace, "name": ref.name, "labels": child_labels(KEY)}
+    world.server.put(ref, {"apiVersion": "security.istio.io/v1", "kind": ref.kind, "metadata": metadata, "spec": {}})
+    world.restart()
+    assert world.writes_of(world.settle) == []
+    assert ref in world.server.objects
