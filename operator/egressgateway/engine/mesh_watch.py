@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from egressgateway.cluster.client import ApiClient
@@ -12,13 +13,16 @@ from egressgateway.cluster.store import Change, Store
 from egressgateway.engine.meshconfig import ISTIOD_SELECTOR, MeshCache
 from egressgateway.refs import CHILD_BY_KIND, CONFIG_MAP, Resource
 
+log = logging.getLogger(__name__)
+
 
 class MeshWatch:
     """
     Two informers whose failure holds nobody up.
 
     Without a mesh, or without the right to look at it, what they would say is unknown, and the operator works all the
-    same.
+    same. Only what it was told to read by name is waited for: with the trust domain of no mesh, every hop would ask for
+    identities that nobody has.
     """
 
     def __init__(
@@ -35,6 +39,7 @@ class MeshWatch:
         self._on_news = on_news
         self._on_restart = on_restart
         self._known = cache.reading()
+        self._configured = asyncio.Event()
         self._refused = {CONFIG_MAP.kind: asyncio.Event(), CHILD_BY_KIND["Deployment"].kind: asyncio.Event()}
         only_config = f"metadata.name={cache.config_name}"
         self.informers = (
@@ -52,9 +57,24 @@ class MeshWatch:
         for informer in self.informers:
             await informer.stop()
 
+    @property
+    def missing(self) -> str:
+        """What was to be read and has never been there, with the way out; empty when there is nothing of that kind."""
+        cache = self._cache
+        if not cache.revision or self._configured.is_set():
+            return ""
+        return (
+            f"--mesh-revision {cache.revision}: there is no ConfigMap {cache.root_namespace}/{cache.config_name}, or "
+            "no right to read it; nothing is done until it is there. A revision is what istiod's pods have in their "
+            "label istio.io/rev, and no tag; without the flag, ConfigMap istio is read"
+        )
+
     async def read(self) -> None:
         """Return once both have been read, or are known to be out of reach: before that a plan may be a wrong one."""
         await asyncio.gather(*(self._settled(informer) for informer in self.informers))
+        if self.missing:
+            log.error(self.missing)
+            await self._configured.wait()
 
     async def _settled(self, informer: Informer) -> None:
         ways = {
@@ -87,6 +107,8 @@ class MeshWatch:
         )
 
     def _changed(self, _: Change) -> None:
+        if self._cache.has_config:
+            self._configured.set()
         reading = self._cache.reading()
         if reading != self._known:
             self._known = reading

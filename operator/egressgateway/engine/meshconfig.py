@@ -188,11 +188,17 @@ class MeshCache:
     def __init__(self, root_namespace: str, revision: str = "") -> None:
         """`revision`: of the control plane whose configuration counts."""
         self.root_namespace = root_namespace
+        self.revision = revision
         self.config_name = config_map_name(revision)
         self.config_maps = Store()
         self.control_planes = Store(trim=keep_of_control_plane)
         self._reading: tuple[int, int, MeshReading] | None = None
         self._last_good: Manifest | None = None
+
+    @property
+    def has_config(self) -> bool:
+        """Whether there is a configuration now."""
+        return self.config_maps.get(self.root_namespace, self.config_name) is not None
 
     def reading(self) -> MeshReading:
         """What the mesh says."""

@@ -256,5 +256,5 @@ class Runtime:
     def _unready(self) -> list[str]:
         if self._preflight.obstacle:
             return [self._preflight.obstacle]
-        missing = missing_kinds(self._informers)
+        missing = [*missing_kinds(self._informers), *filter(None, [self._mesh.missing])]
         return missing if self._resync.synced.is_set() else ["EgressGateway has not been listed yet", *missing]

@@ -163,20 +163,21 @@ def test_namespaced_operator_has_no_rights_elsewhere(newest: Helm) -> None:
     ("revision", "config", "flags"),
     [
         ("", "istio", []),
+        (None, "istio", []),
         ("default", "istio", ["--mesh-revision=default"]),
         ("a-1", "istio-a-1", ["--mesh-revision=a-1"]),
     ],
 )
 def test_right_to_the_meshs_configuration_follows_its_revision(
-    newest: Helm, revision: str, config: str, flags: list[str]
+    newest: Helm, revision: str | None, config: str, flags: list[str]
 ) -> None:
-    """The operator watches the ConfigMap of that name, and no other may be read."""
+    """The operator watches the ConfigMap of that name, and no other may be read. None: the values of an older chart."""
     rendered = newest.template({"mesh": {"revision": revision}})
     rules = [rule for role in of_kind(rendered, "Role") for rule in role["rules"] if "configmaps" in rule["resources"]]
     assert [rule["resourceNames"] for rule in rules] == [[config]]
     arguments = only(rendered, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
     assert [each for each in arguments if each.startswith("--mesh-revision")] == flags
-    assert config_map_name(revision) == config
+    assert config_map_name(revision or "") == config
 
 
 def test_classes_can_be_shown_to_people_without_the_rest_of_the_cluster(newest: Helm) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -77,6 +78,37 @@ async def test_revision_is_read_where_its_configuration_is(api: FakeApi, client:
         assert watched.cache.reading().trust_domain == "one.example"
         assert {seen.query.get("fieldSelector") for seen in api.seen} == {"metadata.name=istio-1-30", None}
     finally:
+        await watched.watch.stop()
+
+
+@pytest.mark.parametrize("forbidden", [False, True])
+async def test_configuration_that_was_named_is_waited_for(
+    api: FakeApi, client: ApiClient, caplog: pytest.LogCaptureFixture, *, forbidden: bool
+) -> None:
+    """Without it every hop would ask for identities of another trust domain; a name that was wrong is said."""
+
+    async def refuse(request: web.Request) -> web.Response | None:
+        return refusal(403, "Forbidden") if "configmaps" in request.path else None
+
+    if forbidden:
+        put_config(api, "trustDomain: one.example", "istio-1-30")
+        api.intercept = refuse
+    watched = Watched(client, "1-30")
+    watched.watch.start()
+    reading = asyncio.create_task(watched.watch.read())
+    try:
+        await eventually(lambda: watched.watch.missing in caplog.messages)
+        assert "--mesh-revision 1-30: there is no ConfigMap istio-system/istio-1-30" in watched.watch.missing
+        assert not reading.done()
+        api.intercept = None
+        put_config(api, "trustDomain: one.example", "istio-1-30")
+        await reading
+        assert (watched.watch.missing, watched.cache.reading().trust_domain) == ("", "one.example")
+        api.delete("configmaps", "istio-system", "istio-1-30")
+        await eventually(lambda: not watched.cache.has_config)
+        assert (watched.watch.missing, watched.cache.reading().trust_domain) == ("", "one.example")
+    finally:
+        reading.cancel()
         await watched.watch.stop()
 
 

@@ -159,7 +159,9 @@ Rights to children. Where only gateways are that EgressGateways share (`shared`)
 {{- end -}}
 
 {{- define "egw.meshConfig" -}}
-{{- if has .Values.mesh.revision (list "" "default") }}istio{{ else }}istio-{{ .Values.mesh.revision }}{{ end }}
+{{- /* Not there at all after an upgrade with the values of an older chart. */}}
+{{- $revision := default "" .Values.mesh.revision }}
+{{- if has $revision (list "" "default") }}istio{{ else }}istio-{{ $revision }}{{ end }}
 {{- end -}}
 
 {{- define "egw.meshRules" -}}
