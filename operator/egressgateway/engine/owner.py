@@ -102,7 +102,9 @@ class OwnerWriter:
 def _log_readiness(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     moved = readiness_moved(old, new)
     if moved is not None:
-        message = "EgressGateway is ready" if moved.get("status") == "True" else "EgressGateway is no longer ready"
+        # Unknown, it is neither lost nor won: an edit moves clients that go on as before, or a deletion ends them.
+        words = {"True": "is ready", "Unknown": "is being changed"}
+        message = f"EgressGateway {words.get(str(moved.get('status')), 'is no longer ready')}"
         log.info(message, extra={"fields": {"reason": moved.get("reason", ""), "because": moved.get("message", "")}})
 
 
