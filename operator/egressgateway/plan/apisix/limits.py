@@ -75,7 +75,7 @@ def limits_of_destination(facts: Facts, class_spec: EgressGatewayClassSpec, fiel
             f"{field}: {facts.class_} has mtls Strict, and the pods behind Service {site.namespace}/{site.service} of "
             "its APISIX have no mesh identity; use a class with mtls Disabled, or have their sidecars injected"
         )
-    if is_shut_in(facts):
+    if _lets_nothing_out(facts) and any(pod.intercepted for pod in pods):
         yield (
             f"{field}: the pods of {facts.class_}'s APISIX have sidecars, which let no host out that the mesh does not "
             "know (outboundTrafficPolicy REGISTRY_ONLY); give these pods the annotation "
@@ -85,13 +85,17 @@ def limits_of_destination(facts: Facts, class_spec: EgressGatewayClassSpec, fiel
 
 def is_shut_in(facts: Facts) -> bool:
     """
-    Whether no request leaves the class's APISIX: sidecars of its pods answer 502 to each, whatever sends clients there.
+    Whether requests do not leave the class's APISIX: sidecars of pods that take them answer 502, whoever sends them.
 
     No external host is registered with them: registered there, they would send its requests back to it.
     """
     if facts.class_.spec is None or facts.class_.spec.data_plane is not Provider.APISIX:
         return False
-    return facts.mesh_config.outbound_policy == "REGISTRY_ONLY" and any(pod.intercepted for pod in gateway_pods(facts))
+    return _lets_nothing_out(facts) and any(pod.intercepted and pod.ready for pod in gateway_pods(facts))
+
+
+def _lets_nothing_out(facts: Facts) -> bool:
+    return facts.mesh_config.outbound_policy == "REGISTRY_ONLY"
 
 
 def barred_namespaces(facts: Facts) -> frozenset[str]:
