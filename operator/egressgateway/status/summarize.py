@@ -366,7 +366,8 @@ def _abnormal(acceptance: Acceptance, ready: Condition) -> tuple[Condition, ...]
         if (finding.needs_edit or stalls(finding.reason)) and finding.reason is not Reason.EXPIRED
     ]
     if stalling:
-        return (Condition(ConditionType.STALLED, "True", stalling[0].reason, joined(f.message for f in stalling)),)
+        message = told_once((finding.part, finding.message) for finding in stalling)
+        return (Condition(ConditionType.STALLED, "True", stalling[0].reason, message),)
     return (Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, ready.message),)
 
 

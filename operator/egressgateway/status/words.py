@@ -9,6 +9,7 @@ from typing import Final
 
 _MAX_MESSAGE: Final = 512
 _MAX_HOSTS: Final = 256
+_MAX_PARTS: Final = 3
 _FIELD: Final = re.compile(r"\Aspec\.\S+: ")
 
 
@@ -21,6 +22,8 @@ def told_once(told: Iterable[tuple[str, str]], *, whatever_field: bool = False) 
     """
     Messages, each behind the names of the parts that it is about (an empty name: none), and none of them twice.
 
+    Of many parts some are named, for what is wrong and the way out must find room, too.
+
     `whatever_field`: messages that differ only in the field at their beginning are one, told of the first. So it is
     with things that are missing: one cause, however many fields refer to it.
     """
@@ -30,10 +33,15 @@ def told_once(told: Iterable[tuple[str, str]], *, whatever_field: bool = False) 
         cause = _FIELD.sub("", message) if whatever_field else message
         first.setdefault(cause, message)
         names.setdefault(cause, {})[name] = None
-    grouped = groupby(first, key=lambda cause: ", ".join(filter(None, names[cause])))
+    grouped = groupby(first, key=lambda cause: _named(tuple(filter(None, names[cause]))))
     return joined(
         (f"{parts}: " if parts else "") + "; ".join(first[cause] for cause in causes) for parts, causes in grouped
     )
+
+
+def _named(parts: Sequence[str]) -> str:
+    more = len(parts) - _MAX_PARTS
+    return ", ".join(parts[:_MAX_PARTS]) + (f" and {more} more" if more > 0 else "")
 
 
 def cut(message: str) -> str:

@@ -11,6 +11,12 @@ def test_the_same_words_name_all_of_their_parts() -> None:
     assert told_once(told) == "a, b: not yet; c: never"
 
 
+def test_of_many_parts_some_are_named() -> None:
+    """64 names of 40 characters would leave no room for what is wrong and what to do."""
+    told = [(f"{number:040}", "there is no Secret bank-client; create it") for number in range(64)]
+    assert told_once(told) == f"{0:040}, {1:040}, {2:040} and 61 more: there is no Secret bank-client; create it"
+
+
 def test_what_is_missing_is_told_of_the_first_field() -> None:
     """One Secret that three ports name is one cause; a mistake in each of three fields is three."""
     told = [("a", f"spec.destinations[0].ports[{port}].tls.credentialName: no Secret x: create it") for port in (0, 1)]
