@@ -31,6 +31,7 @@ from unit.render.attacks import ATTACKS, HEADERS, LABELS
 EXAMPLES = 20_800
 SHARES = 8
 SEED = 5
+NO_LIMIT = "0s"
 COMPOSED = re.compile(r"[A-Za-z0-9.*:|/_-]*")
 """Names that the planner composes of hosts, parts and namespaces: nothing in them means anything to YAML or Envoy."""
 
@@ -215,6 +216,9 @@ def test_a_hostile_text_is_refused_or_stays_a_text(share: int) -> None:
             outcome["refused by a finding"] += 1
             continue
         outcome["rendered"] += 1
+        if old == NO_LIMIT and new.removesuffix("s").isdecimal():
+            # No attack any more: a number of seconds, for which there is a field where no limit has none.
+            continue
         assert offences(subject, documents, old, new) == [], (old, new, spec)
     assert outcome["refused by the models"] > EXAMPLES / SHARES / 2
     assert outcome["rendered"] > EXAMPLES / SHARES / 50
