@@ -29,7 +29,6 @@ from egressgateway.plan.conflicts import (
     lost_namespaces,
     port_conflicts,
     route_conflicts,
-    swaps_ports,
 )
 from egressgateway.plan.consumers import Consumers, asks_nobody, consumers_of, entries_of, overlap, union, without
 from egressgateway.plan.findings import Consequence, Finding, Notice, exposed_part
@@ -263,7 +262,7 @@ class _Judge:
             claims=claims,
             exposed=tuple(exposed for exposed in self.spec.expose if exposed_part(exposed.name) not in out),
             consumers=served,
-            kept=_kept(findings) - self._outlived(consumers) - self._swapped(findings, consumers),
+            kept=_kept(findings) - self._outlived(consumers),
             contested={
                 destination.name: frozenset(destination.names)
                 for destination in self.spec.destinations
@@ -285,15 +284,6 @@ class _Judge:
             for destination in self.spec.destinations
             if (reached := union(steered.get(name, frozenset()) for name in destination.names))
             and not overlap(reached, consumers.served[destination.name])
-        )
-
-    def _swapped(self, findings: list[Finding], consumers: Consumers) -> frozenset[str]:
-        """Destinations that are refused for their ports alone, and whose holder waits for what they have no use for."""
-        return frozenset(
-            destination.name
-            for destination in self.spec.destinations
-            if _waits_for_ports(findings, destination.name)
-            and swaps_ports(self.facts, destination, consumers.served[destination.name])
         )
 
     def _own_findings(self, consumers: Consumers) -> Iterator[Finding]:
@@ -428,11 +418,6 @@ def _taken_out(findings: Iterable[Finding]) -> frozenset[str]:
 def _is_contested(findings: Iterable[Finding], part: str) -> bool:
     own = [finding for finding in findings if finding.part == part and not finding.partial]
     return bool(own) and all(finding.reason is Reason.HOST_CONFLICT for finding in own)
-
-
-def _waits_for_ports(findings: Iterable[Finding], part: str) -> bool:
-    own = [finding for finding in findings if finding.part == part and not finding.partial]
-    return bool(own) and all(finding.reason is Reason.PORT_CONFLICT and not finding.needs_edit for finding in own)
 
 
 def _kept(findings: Collection[Finding]) -> frozenset[str]:

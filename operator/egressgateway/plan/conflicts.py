@@ -13,7 +13,7 @@ from egressgateway.api.scalars import parse_instant
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.facts import EVERY_NAMESPACE, Claimed, Facts, ForeignRoute, Ports, Rival
 from egressgateway.plan.claims import Claims, read_claims
-from egressgateway.plan.consumers import meet_on_a_port, overlap, ports_for, union
+from egressgateway.plan.consumers import overlap, ports_for, union
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.hosts import covers, is_wildcard
 from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, ports_of
@@ -80,29 +80,6 @@ def port_conflicts(
         yield from _with_kept(facts, spec, consumers, kept | {finding.part for finding in found})
     if not site_of(facts).strict and site_of(facts).dedicated:
         yield from _on_the_gateway(spec)
-
-
-def swaps_ports(facts: Facts, destination: Destination, served: frozenset[str]) -> bool:
-    """
-    Whether all that clients of a destination have are ports that it asks for no more, and a rival asks for one while it
-    has one that the destination asks for and itself does not: each would wait for the other to let go.
-    """
-    left = ports_of(found for found in live_clients(facts.live, "ServiceEntry") if part_of(found) == destination.name)
-    if {*left.tcp, *left.named} & {port.port for port in destination.ports}:
-        return False
-    asked = ports_for((port.port, str(port.protocol), served) for port in destination.ports)
-    return any(
-        meet_on_a_port(left, rival.ports) and meet_on_a_port(asked, _left_behind(rival)) for rival in facts.rivals
-    )
-
-
-def _left_behind(rival: Rival) -> Ports:
-    """Ports that the rival's clients have and its spec does not."""
-    asked = {*rival.ports.tcp, *rival.ports.named}
-    return Ports(
-        {number: served for number, served in rival.live_ports.tcp.items() if number not in asked},
-        {number: served for number, served in rival.live_ports.named.items() if number not in asked},
-    )
 
 
 def exposed_port_conflicts(spec: EgressGatewaySpec) -> Iterator[Finding]:
@@ -237,7 +214,7 @@ def _with_other_objects(
     Who has the port there keeps it, until nothing of it registers the port any more, even if its spec says otherwise;
     of two that want it the one that claimed its first host earlier gets it.
     """
-    own = _as_rivals_see(facts)
+    own = _as_rivals_see(facts, spec, consumers)
     for index, destination in enumerate(spec.destinations):
         served = consumers.get(destination.name, frozenset())
         for number, port in enumerate(destination.ports):
@@ -253,12 +230,18 @@ def _with_other_objects(
                     )
 
 
-def _as_rivals_see(facts: Facts) -> Rival:
+def _as_rivals_see(facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]) -> Rival:
     """The object itself, as far as its right to a port goes."""
     entries = live_clients(facts.live, "ServiceEntry")
+    asked = (
+        (port.port, str(port.protocol), consumers.get(destination.name, frozenset()))
+        for destination in spec.destinations
+        for port in destination.ports
+    )
     return Rival(
         facts.key,
         facts.gateway.created,
+        ports=ports_for(asked),
         live_ports=ports_of(entries),
         claimed=read_claims(facts.gateway.status),
     )
@@ -267,6 +250,7 @@ def _as_rivals_see(facts: Facts) -> Rival:
 def _lost_to(rival: Rival, own: Rival, port: DestinationPort, served: frozenset[str]) -> Iterator[str]:
     """Where the rival has the better right, if one of the two speaks TCP: that takes the port for every host."""
     number, tcp = port.port, port.protocol is Protocol.TCP
+    contested = overlap(*(_anyhow(each.ports, number) | _anyhow(each.live_ports, number) for each in (rival, own)))
     for theirs in (True, False) if tcp else (True,):
         wanted = rival.ports.speaking(tcp=theirs).get(number, frozenset())
         there = rival.live_ports.speaking(tcp=theirs).get(number, frozenset())
@@ -275,20 +259,25 @@ def _lost_to(rival: Rival, own: Rival, port: DestinationPort, served: frozenset[
             # Both serve everybody; who has the port has it in single namespaces for now.
             common |= _anyhow(rival.live_ports, number) | _anyhow(own.live_ports, number)
         for place in common:
-            if _right_to(number, place, rival, tcp=theirs) < _right_to(number, place, own, tcp=tcp):
+            mine, other = (
+                _right_to(number, place, holder, contested, tcp=kind) for holder, kind in ((own, tcp), (rival, theirs))
+            )
+            if other < mine:
                 yield place
 
 
-def _right_to(number: int, place: str, holder: Rival, *, tcp: bool) -> tuple[bool, bool, datetime, datetime, Key]:
+def _right_to(
+    number: int, place: str, holder: Rival, contested: frozenset[str], *, tcp: bool
+) -> tuple[bool, bool, bool, datetime, datetime, Key]:
     """
     How good a right to a port in a namespace is; the smaller wins.
 
-    Who has the number there for the other kind of protocol stands behind who has it for this one, and before the rest.
+    Who has the number there for the other kind of protocol stands behind who has it for this one. Then comes who has
+    it in another one of the `contested` namespaces: its rival is refused for that one, and so everywhere.
     """
-    here = {place, EVERY_NAMESPACE}
+    here, live = {place, EVERY_NAMESPACE}, _anyhow(holder.live_ports, number)
     has = here & holder.live_ports.speaking(tcp=tcp).get(number, frozenset())
-    has_anyhow = here & _anyhow(holder.live_ports, number)
-    return not has, not has_anyhow, _first(holder.claimed), holder.created, holder.key
+    return not has, not here & live, not overlap(live, contested), _first(holder.claimed), holder.created, holder.key
 
 
 def _anyhow(ports: Ports, number: int) -> frozenset[str]:

@@ -196,19 +196,42 @@ def play(contest: Contest, event: Event) -> None:
 
 @pytest.mark.parametrize("backwards", [False, True], ids=["in-order", "backwards"])
 @pytest.mark.parametrize("seen", [False, True], ids=["at-once", "one-by-one"])
-def test_two_objects_that_swap_their_ports_end_with_them_swapped(
+def test_two_objects_that_swap_their_ports_go_on_until_one_makes_room(
     contest: Contest, *, seen: bool, backwards: bool
 ) -> None:
-    """Neither asks for what it has any more, so neither keeps it until it gets what the other has."""
+    """Whoever let go first would serve nobody until the other one moves, which may have reasons of its own to stay."""
     contest.create(FIRST, DB)
     contest.create(SECOND, "db.second.example:5433", consumers=(SHOP,))
     contest.settle()
     contest.edit(FIRST, "db.first.example:5433")
     if seen:
         contest.settle()
-        assert is_refused(contest, FIRST, SECOND)
-        assert has(contest) == FIRST
     contest.edit(SECOND, OTHER_DB, consumers=(SHOP,))
     contest.settle(backwards=backwards)
+    assert is_refused(contest, FIRST, SECOND)
+    assert is_refused(contest, SECOND, FIRST)
+    assert (has(contest), has(contest, 5433)) == (FIRST, SECOND)
+
+    contest.edit(FIRST, "db.first.example:5440")
+    contest.settle(backwards=backwards)
+    assert (has(contest), has(contest, 5440)) == (SECOND, FIRST)
+    contest.edit(FIRST, "db.first.example:5433")
+    contest.settle(backwards=backwards)
     assert (has(contest), has(contest, 5433)) == (SECOND, FIRST)
+    assert contest.offences == []
+
+
+def test_who_has_a_port_gets_it_elsewhere_before_who_only_asks_for_it(contest: Contest) -> None:
+    """An older claim that loses where the port is taken would refuse the other where it is free, and serve nobody."""
+    contest.create(SECOND, "api.second.example")
+    contest.settle()
+    contest.create(FIRST, DB)
+    contest.settle()
+    contest.edit(SECOND, "api.second.example", OTHER_DB, consumers=(SHOP, LAB))
+    contest.settle()
+    assert is_refused(contest, SECOND, FIRST)
+    contest.edit(FIRST, DB, consumers=(SHOP, LAB))
+    contest.settle()
+    assert [has(contest, place=place) for place in (SHOP, LAB)] == [FIRST, FIRST]
+    assert contest.verdict(FIRST)[0] == "True"
     assert contest.offences == []

@@ -197,11 +197,11 @@ def test_a_port_is_kept_in_a_namespace_and_for_a_protocol(
 
 
 def test_who_serves_everybody_has_the_port_where_its_clients_are_told() -> None:
-    """Both serve every namespace: each keeps the port where it has it, and says where the other one does."""
+    """Both serve every namespace: who has the port in one of them has it in all, even if it claimed later."""
     everybody, allowed = {"from": [{"namespaceSelector": {}}]}, class_of(allowedConsumers={"from": "All"})
     other = rival(tcp={5432: frozenset("*")}, live_tcp={5432: LAB}, claimed=False, created=NOW + DAY)
     [finding] = accept(facts_of(spec_of(tcp("a"), access=everybody), allowed, rivals=(other,))).findings
-    assert (finding.reason, "in namespace lab," in finding.message) == (Reason.PORT_CONFLICT, True)
+    assert (finding.reason, "in every namespace," in finding.message) == (Reason.PORT_CONFLICT, True)
 
 
 @pytest.mark.parametrize(
