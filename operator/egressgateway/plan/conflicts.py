@@ -13,7 +13,7 @@ from egressgateway.api.scalars import parse_instant
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.facts import EVERY_NAMESPACE, Claimed, Facts, ForeignRoute, Ports, Rival
 from egressgateway.plan.claims import Claims, read_claims
-from egressgateway.plan.consumers import overlap, ports_for, union
+from egressgateway.plan.consumers import meet_on_a_port, overlap, ports_for, union
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.hosts import covers, is_wildcard
 from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, ports_of
@@ -212,7 +212,8 @@ def _with_other_objects(
     Ports that another object has the better right to, in each namespace by itself.
 
     Who has the port there keeps it, until nothing of it registers the port any more, even if its spec says otherwise;
-    of two that want it the one that claimed its first host earlier gets it.
+    of two that want it the one that claimed its first host earlier gets it. Of two that have it, as when the mesh stops
+    to answer DNS, one is withdrawn at once.
     """
     own = _as_rivals_see(facts, spec, consumers)
     for index, destination in enumerate(spec.destinations):
@@ -227,7 +228,13 @@ def _with_other_objects(
                         f"spec.destinations[{index}].ports[{number}]: port {port.port} is EgressGateway "
                         f"{rival.key}'s in {_in_words(sorted(lost))}, and TCP tells no two hosts apart; use another",
                         destination.name,
+                        # Clients who are told of both reach the server of either.
+                        withdraws=meet_on_a_port(_live_ports(facts, destination.name), rival.live_ports),
                     )
+
+
+def _live_ports(facts: Facts, part: str) -> Ports:
+    return ports_of(found for found in live_clients(facts.live, "ServiceEntry") if part_of(found) == part)
 
 
 def _as_rivals_see(facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]) -> Rival:

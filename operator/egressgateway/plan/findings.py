@@ -39,7 +39,7 @@ class Finding:
     `part` is the destination or exposed host (`exposed_part`) that it takes out, empty when it takes out the object.
     `message` names field, value and the way out. One that is `partial` takes out only what it names, a consumer for
     one: the rest of the part is served all the same. `needs_edit`: here nobody else can heal it, as others can where
-    the same reason is given for another object's sake.
+    the same reason is given for another object's sake. `withdraws`: what runs does harm, whatever the reason does else.
     """
 
     condition: ConditionType
@@ -48,10 +48,11 @@ class Finding:
     part: str = ""
     partial: bool = False
     needs_edit: bool = False
+    withdraws: bool = False
 
     @property
     def consequence(self) -> Consequence:
-        return Consequence.WITHDRAW if self.reason in _WITHDRAWING else Consequence.KEEP
+        return Consequence.WITHDRAW if self.withdraws or self.reason in _WITHDRAWING else Consequence.KEEP
 
 
 @dataclass(frozen=True, slots=True)

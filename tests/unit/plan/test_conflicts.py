@@ -196,6 +196,26 @@ def test_a_port_is_kept_in_a_namespace_and_for_a_protocol(
     assert conflicts(facts) == losers
 
 
+@pytest.mark.parametrize(
+    ("live", "other", "kept"),
+    [
+        ({}, rival(live_tcp={5432: SHOP}), True),
+        (registered("."), rival(live_tcp={5432: SHOP}), False),
+        (registered("."), rival(live_named={5432: SHOP}), False),
+        (registered(".", port=5440), rival(live_tcp={5432: SHOP}), True),
+        (registered("lab"), rival(live_tcp={5432: SHOP}), True),
+        (registered(".", part="b"), rival(live_tcp={5432: SHOP}), True),
+    ],
+)
+def test_of_two_that_have_a_port_one_is_withdrawn(
+    live: dict[ObjectRef, dict[str, Any]], other: Rival, *, kept: bool
+) -> None:
+    """Kept, it would be told to be fine while its clients reach the other's server; else what runs goes on."""
+    acceptance = accept(facts_of(spec_of(tcp("a"), tcp("b", 5433)), rivals=(other,), live=live))
+    assert [finding.part for finding in acceptance.findings] == ["a"]
+    assert ("a" in acceptance.kept) == kept
+
+
 def test_who_serves_everybody_has_the_port_where_its_clients_are_told() -> None:
     """Both serve every namespace: who has the port in one of them has it in all, even if it claimed later."""
     everybody, allowed = {"from": [{"namespaceSelector": {}}]}, class_of(allowedConsumers={"from": "All"})
