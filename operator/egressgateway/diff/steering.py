@@ -4,8 +4,6 @@ Which changes may be made now: make before break (notes "istio-recipes" §9).
 * Clients are sent a new way only when a pod can serve it and istiod has pushed the gateway's side of it.
 * A ServiceEntry and the VirtualServices of its hosts change in one burst: ServiceEntry alone is a direct way past the
   gateway, VirtualService alone is a 503.
-* A TCP port is another destination's no more before it is a destination's: sidecars would send the one's bytes to the
-  other's server.
 * Where the gateway has a controller of its own, clients also wait for its word that it took the routes.
 * What the gateway's side loses goes only after the clients were told and istiod has pushed that.
 """
@@ -17,19 +15,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from egressgateway.diff.changeset import BESIDE_THE_WAY, ChangeSet, Delete, Write
-from egressgateway.facts import Facts, Ports
-from egressgateway.plan.consumers import meet_on_a_port
+from egressgateway.facts import Facts
 from egressgateway.plan.ir import Stage
-from egressgateway.plan.retain import (
-    hosts_of,
-    live_clients,
-    mesh_routes,
-    part_of,
-    ports_of,
-    stage_of,
-    ways_in_use,
-    ways_of,
-)
+from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, ways_in_use, ways_of
 from egressgateway.plan.site import workload_of
 from egressgateway.plan.verdicts import Word, verdicts
 from egressgateway.refs import Manifest, ObjectRef
@@ -40,7 +28,6 @@ class Hold(StrEnum):
 
     GATEWAY_NOT_READY = "no gateway pod is ready yet"
     NAME_TAKEN = "an object that it relies on has a name that is taken"
-    PORT_TAKEN = "clients still have one of its ports for another destination"
     PUSH = "the mesh is being told of the gateway"
     DRAIN = "the mesh is being told that clients have left"
     NOT_TAKEN = "the gateway's own controller has not taken its routes"
@@ -112,8 +99,6 @@ def _clients_now(
 def _hold_of(burst: Burst, changes: ChangeSet, facts: Facts, *, written: frozenset[str]) -> Hold | None:
     if not is_withdrawal(burst) and relies_on(burst, changes.blocked):
         return Hold.NAME_TAKEN
-    if not facts.mesh_config.dns_capture and _takes_a_port(burst, facts.live):
-        return Hold.PORT_TAKEN
     if not _opens_a_way(burst, facts.live) or _is_leaking(burst, facts.live):
         return None
     workload = workload_of(facts)
@@ -129,45 +114,6 @@ def _is_taken(burst: Burst, changes: ChangeSet, facts: Facts) -> bool:
     parts = parts_of(burst)
     relied = [ref for ref in changes.in_sync if ref in facts.live and part_of(facts.live[ref]) in parts]
     return all(verdict.word is Word.TAKEN for verdict in verdicts(facts, relied))
-
-
-def _takes_a_port(burst: Burst, live: Mapping[ObjectRef, Manifest]) -> bool:
-    """Whether clients would have a TCP port twice, because a destination that the burst is not about still has it."""
-    own = {action.ref for action in burst}
-    others = ports_of(entry for ref, entry in _live_entries(live).items() if ref not in own)
-    gained = [_gained(action, live) for action in burst]
-    return any(meet_on_a_port(ports, others) for ports in gained)
-
-
-def _live_entries(live: Mapping[ObjectRef, Manifest]) -> dict[ObjectRef, Manifest]:
-    return {
-        ref: found for ref, found in live.items() if ref.kind == "ServiceEntry" and stage_of(found) is Stage.CLIENTS
-    }
-
-
-def _gained(action: Write | Delete, live: Mapping[ObjectRef, Manifest]) -> Ports:
-    """Ports that a write of a ServiceEntry adds to it."""
-    if isinstance(action, Delete) or action.ref.kind != "ServiceEntry":
-        return Ports()
-    return _less(ports_of((action.desired.manifest,)), _ports_before(action, live))
-
-
-def _lost(action: Write | Delete, live: Mapping[ObjectRef, Manifest]) -> Ports:
-    """Ports that a write of a ServiceEntry takes from it."""
-    if isinstance(action, Delete) or action.ref.kind != "ServiceEntry":
-        return Ports()
-    return _less(_ports_before(action, live), ports_of((action.desired.manifest,)))
-
-
-def _ports_before(action: Write | Delete, live: Mapping[ObjectRef, Manifest]) -> Ports:
-    return ports_of((live[action.ref],)) if action.ref in live else Ports()
-
-
-def _less(ports: Ports, others: Ports) -> Ports:
-    return Ports(
-        {number: served for number, served in ports.tcp.items() if number not in others.tcp},
-        {number: served for number, served in ports.named.items() if number not in others.named},
-    )
 
 
 def _opens_a_way(burst: Iterable[Write | Delete], live: Mapping[ObjectRef, Manifest]) -> bool:
@@ -190,18 +136,14 @@ def _is_leaking(burst: Iterable[Write | Delete], live: Mapping[ObjectRef, Manife
 
 
 def _bursts(changes: ChangeSet, live: Mapping[ObjectRef, Manifest]) -> list[Burst]:
-    """Client-side changes, those together that share a host, before or after the change, or that hand on a TCP port."""
+    """Client-side changes, those together that share a host, before or after the change."""
     actions: list[Write | Delete] = [
         *(write for write in changes.writes if write.stage is Stage.CLIENTS),
         *(delete for delete in changes.deletes if delete.stage is Stage.CLIENTS),
     ]
-    handed_on = _handed_on(actions, live)
     groups: list[tuple[set[str], list[Write | Delete]]] = []
     for action in actions:
         hosts = set(hosts_of(_manifest_of(action)) | hosts_of(live.get(action.ref, {})))
-        hosts |= {
-            f":{number}" for number in handed_on & (_numbers(_lost(action, live)) | _numbers(_gained(action, live)))
-        }
         members = [action]
         for group in [group for group in groups if group[0] & hosts]:
             hosts |= group[0]
@@ -209,17 +151,6 @@ def _bursts(changes: ChangeSet, live: Mapping[ObjectRef, Manifest]) -> list[Burs
             groups.remove(group)
         groups.append((hosts, members))
     return [tuple(members) for _, members in groups]
-
-
-def _handed_on(actions: Iterable[Write | Delete], live: Mapping[ObjectRef, Manifest]) -> set[int]:
-    """Ports that one write takes from a destination for another one to give to the next, one of the two with TCP."""
-    lost, gained = ([found(action, live) for action in actions] for found in (_lost, _gained))
-    pairs = [(one, other) for one in lost for other in gained if meet_on_a_port(one, other)]
-    return {number for one, other in pairs for number in _numbers(one) & _numbers(other)}
-
-
-def _numbers(ports: Ports) -> set[int]:
-    return {*ports.tcp, *ports.named}
 
 
 def _removals_now(

@@ -96,7 +96,6 @@ class Applier:
     ) -> None:
         """
         What registers less first; then routes, what makes their hosts known, and routes that go; a failure ends it.
-        Of what makes hosts known, that which also gives something up goes before the rest, which may wait for it.
 
         The milliseconds between do not matter to the mesh, which waits for a quiet moment before it pushes. But a
         refusal in the middle must not leave a host that is known and not routed: it would be called directly.
@@ -195,15 +194,14 @@ def _request_of(write: Write) -> Request:
     return apply_object(resource, write.ref.namespace, write.ref.name, body, field_manager=FIELD_MANAGER)
 
 
-def in_safe_order(burst: Burst) -> tuple[Burst, ...]:
-    """ServiceEntries that only lose, routes to write, ServiceEntries that also lose, all others, routes to delete."""
+def in_safe_order(burst: Burst) -> tuple[Burst, Burst, Burst, Burst]:
+    """ServiceEntries that only lose, routes to write, other ServiceEntries, routes to delete."""
     routes = tuple(action for action in burst if action.ref.kind == "VirtualService")
     entries = tuple(action for action in burst if action.ref.kind != "VirtualService")
     return (
         tuple(action for action in entries if _only_loses(action)),
         tuple(action for action in routes if isinstance(action, Write)),
-        tuple(action for action in entries if _loses(action) and not _only_loses(action)),
-        tuple(action for action in entries if not _loses(action)),
+        tuple(action for action in entries if not _only_loses(action)),
         tuple(action for action in routes if isinstance(action, Delete)),
     )
 
@@ -213,15 +211,6 @@ def _only_loses(action: Write | Delete) -> bool:
     if isinstance(action, Delete):
         return True
     return action.live is not None and _registered(action.desired.manifest) <= _registered(action.live)
-
-
-def _loses(action: Write | Delete) -> bool:
-    """Whether the ServiceEntry registers less than before, or nothing new."""
-    return _only_loses(action) or (
-        isinstance(action, Write)
-        and action.live is not None
-        and not _registered(action.live) <= _registered(action.desired.manifest)
-    )
 
 
 def _registered(entry: Manifest) -> set[tuple[str, int]]:
