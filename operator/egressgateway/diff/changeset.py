@@ -21,7 +21,7 @@ from egressgateway.plan.names import (
     is_childs_name,
     selector_labels,
 )
-from egressgateway.plan.retain import stage_of
+from egressgateway.plan.retain import part_of, stage_of
 from egressgateway.refs import GROUP, Key, Manifest, ObjectRef
 from egressgateway.render.manifests import Desired
 
@@ -220,7 +220,7 @@ def is_orphan_of(manifest: Manifest, key: Key) -> bool:
         and not metadata.get("ownerReferences")
         and _names_in_labels(metadata, key)
         and ANNOTATION_DIGEST in (metadata.get("annotations") or {})
-        and is_childs_name(metadata["name"], key)
+        and is_childs_name(metadata["name"], key, part_of(manifest))
     )
 
 

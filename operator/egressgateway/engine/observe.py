@@ -25,6 +25,16 @@ PATIENCE: Final = timedelta(seconds=10)
 """How long a gateway with a ready pod waits for its other pods before it takes traffic: one alone may be too few."""
 
 
+def _were_left(live: Mapping[ObjectRef, Manifest], key: Key) -> bool:
+    """
+    Whether a deletion has left the children of a leaving object (`--cascade=orphan`): nobody owns one of them any more.
+
+    Then those in other namespaces stay, too. Is one still owned it will be collected, so that clients must not be left.
+    """
+    own = [found for ref, found in live.items() if ref.namespace == key.namespace]
+    return bool(own) and not any(is_owned_by(found, key) for found in own)
+
+
 def remote_refs(status: Mapping[str, Any]) -> frozenset[ObjectRef]:
     """Children in other namespaces that the status names: it did before they were made."""
     return frozenset(
@@ -63,14 +73,14 @@ class Observer:
     def _facts(self, key: Key, manifest: Manifest, progress: Progress, now: datetime, clock: float) -> Facts:
         labelled = self._caches.children_of(key)
         known = remote_refs(manifest.get("status") or {})
-        # Who goes takes nothing over.
-        is_own = is_owned_by if "deletionTimestamp" in manifest["metadata"] else is_child_of
         live = {
             ref: found
             for ref, found in labelled.items()
             # In another namespace labels are all there is, and anybody can set them.
-            if is_own(found, key) and (ref.namespace == key.namespace or ref in known)
+            if is_child_of(found, key) and (ref.namespace == key.namespace or ref in known)
         }
+        if "deletionTimestamp" in manifest["metadata"] and _were_left(live, key):
+            live = {}
         grace = self._settings.mesh.push_grace.total_seconds()
         namespace = self._caches.namespaces.get("", key.namespace)
         mesh = self._caches.mesh.reading()

@@ -26,7 +26,10 @@ FINALIZER: Final = f"{GROUP}/withdraw"
 CHILD_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 """What the informers of children ask the API server for."""
 
-_OWN_ENDING = re.compile(r"(egress|expose)(-authorizer|-probes|-secrets)?|.+-[0-9a-f]{8}")
+_HASH = "[0-9a-f]{8}"
+_SHARED_ENDING = re.compile(
+    rf"(egress|expose|shared-{_HASH})(-authorizer|-probes|-secrets)?|(access|authorizer|headers|hop)-{_HASH}-{_HASH}"
+)
 _MAX_LABEL = 63
 _MAX_HOST = 253
 _SNI_SUFFIX = "egress.internal"
@@ -87,10 +90,19 @@ def headers_part(site: str) -> str:
     return f"headers-{site}"
 
 
-def is_childs_name(name: str, key: Key) -> bool:
-    """Whether the name is made as those of `key`'s children are: a copy in the same namespace has another one."""
+def is_childs_name(name: str, key: Key, part: str) -> bool:
+    """
+    Whether the name is made as those of `key`'s children are: a copy in the same namespace has another one.
+
+    `part`: whose child it is by its label; empty for those of all parts. A date looks like a hash, so that only what
+    stands before it tells them apart.
+    """
     rest = name.removeprefix(f"{key.name}-")
-    return rest != name and _OWN_ENDING.fullmatch(rest) is not None
+    if rest == name:
+        return False
+    if not part:
+        return _SHARED_ENDING.fullmatch(rest) is not None
+    return re.fullmatch(rf"{re.escape(part.rpartition('.')[2])}-{_HASH}", rest) is not None
 
 
 def hop_name(host: str, family: str, port: int, site: str = "") -> str:

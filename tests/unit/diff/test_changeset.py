@@ -171,25 +171,31 @@ def test_every_child_can_be_known_as_an_orphan(case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "own"),
+    ("name", "part", "own"),
     [
-        ("partners-egress", True),
-        ("partners-egress-secrets", True),
-        ("partners-egress-probes", True),
-        ("partners-expose", True),
-        ("partners-api-0a1b2c3d", True),
-        ("partners-api-v2-0a1b2c3d", True),
-        ("partners-api-0a1b2c3d-copy", False),
-        ("partners-0a1b2c3d", False),
-        ("partners-egress-copy", False),
-        ("partners", False),
-        ("partner-egress", False),
-        ("my-partners-egress", False),
+        ("partners-egress", "", True),
+        ("partners-egress-secrets", "", True),
+        ("partners-egress-probes", "", True),
+        ("partners-expose", "", True),
+        ("partners-shared-0a1b2c3d", "", True),
+        ("partners-access-0a1b2c3d-0a1b2c3d", "", True),
+        ("partners-api-0a1b2c3d", "api", True),
+        ("partners-api-v2-0a1b2c3d", "api-v2", True),
+        ("partners-public-0a1b2c3d", "expose.public", True),
+        ("partners-api-0a1b2c3d", "", False),
+        ("partners-api-0a1b2c3d-copy", "api", False),
+        ("partners-api-0a1b2c3d-20261121", "api", False),
+        ("partners-egress-20261121", "", False),
+        ("partners-0a1b2c3d", "", False),
+        ("partners-egress-copy", "", False),
+        ("partners", "", False),
+        ("partner-egress", "", False),
+        ("my-partners-egress", "", False),
     ],
 )
-def test_childrens_names_are_known(name: str, *, own: bool) -> None:
-    """A copy beside the original has another name."""
-    assert is_childs_name(name, KEY) == own
+def test_childrens_names_are_known(name: str, part: str, *, own: bool) -> None:
+    """A copy beside the original has another name, also where that ends in a date."""
+    assert is_childs_name(name, KEY, part) == own
 
 
 def elsewhere(labels: dict[str, str]) -> Manifest:

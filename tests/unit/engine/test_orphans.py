@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from egressgateway.plan.names import FINALIZER, child_labels
+from egressgateway.plan.names import FINALIZER, LABEL_STAGE, child_labels
 from egressgateway.refs import Manifest, ObjectRef
 from unit.engine.routing import Watcher, leaks, read_routing
 from unit.engine.simulation import GRACE, KEY, World
@@ -118,6 +118,18 @@ def test_an_object_that_goes_takes_no_orphans_along(world: World) -> None:
     assert world.live == before
 
 
+def test_orphans_that_were_taken_over_by_halves_go_with_the_object(world: World) -> None:
+    """What is kept is not written, and so has no owner yet; the gateway that it leads to has, and will be collected."""
+    clients = [ref for ref, found in world.live.items() if found["metadata"]["labels"][LABEL_STAGE] == "clients"]
+    for ref in clients:
+        world.tamper(ref, lambda found: found["metadata"].pop("ownerReferences"))
+    world.restart()
+    world.delete()
+    world.settle()
+    assert world.owner not in world.server.objects
+    assert [ref for ref in clients if ref in world.server.objects] == []
+
+
 def test_a_child_that_lost_its_owner_gets_it_back(world: World) -> None:
     """By somebody's hand, while the object stands."""
     disown(world)
@@ -126,13 +138,15 @@ def test_a_child_that_lost_its_owner_gets_it_back(world: World) -> None:
     assert ready(world) == ("True", "Ready")
 
 
-def test_an_orphans_copy_is_left_alone(world: World) -> None:
+@pytest.mark.parametrize("kind", ["NetworkPolicy", "VirtualService"])
+@pytest.mark.parametrize("ending", ["mine", "20261121"])
+def test_an_orphans_copy_is_left_alone(world: World, kind: str, ending: str) -> None:
     """Same labels, same annotations, another name: somebody's own, which is neither changed nor deleted."""
-    ref = next(ref for ref in world.live if ref.kind == "NetworkPolicy")
+    ref = next(ref for ref in world.live if ref.kind == kind)
     copied = world.server.objects[ref]
     metadata = {name: copied["metadata"][name] for name in ("namespace", "labels", "annotations")}
-    copy = {**copied, "metadata": {**metadata, "name": f"{ref.name}-mine"}}
-    world.server.put(ref._replace(name=f"{ref.name}-mine"), copy)
+    copy = {**copied, "metadata": {**metadata, "name": f"{ref.name}-{ending}"}}
+    world.server.put(ref._replace(name=f"{ref.name}-{ending}"), copy)
     world.restart()
     assert world.writes_of(world.settle) == []
     assert ready(world) == ("True", "Ready")
