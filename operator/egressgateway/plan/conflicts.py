@@ -18,7 +18,7 @@ from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.hosts import covers, is_wildcard
 from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, ports_of
 from egressgateway.plan.site import LISTENER_PORT, PLAIN_PORT, listen_port, site_of
-from egressgateway.refs import Key
+from egressgateway.refs import Key, Manifest
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 _SHOWN: Final = 5
@@ -185,7 +185,7 @@ def _with_kept(
             _ACCEPTED,
             Reason.PORT_CONFLICT,
             f"spec.destinations[{index}].ports[{number}]: clients of destination {other}, which is refused, have port "
-            f"{port.port} until it is accepted or removed, and TCP cannot tell two hosts apart",
+            f"{port.port} until it is accepted or removed, and TCP tells no two hosts apart; use another",
             destination.name,
         )
         for index, destination in enumerate(spec.destinations)
@@ -199,8 +199,7 @@ def _with_kept(
 
 def _kept_on(facts: Facts, part: str, destination: Destination, port: DestinationPort) -> frozenset[str]:
     """Where `part` keeps clients on a port of `destination`, under names that this one does not take over from it."""
-    found = (entry for entry in live_clients(facts.live, "ServiceEntry") if part_of(entry) == part)
-    entries = [entry for entry in found if not hosts_of(entry) <= frozenset(destination.names)]
+    entries = [found for found in _live_entries(facts, part) if not hosts_of(found) <= frozenset(destination.names)]
     kinds = (True, False) if port.protocol is Protocol.TCP else (True,)
     return union(ports_of(entries).speaking(tcp=tcp).get(port.port, frozenset()) for tcp in kinds)
 
@@ -215,6 +214,8 @@ def _with_other_objects(
     of two that want it the one that claimed its first host earlier gets it. Of two that have it, as when the mesh stops
     to answer DNS, one is withdrawn at once.
     """
+    if not facts.rivals:
+        return
     own = _as_rivals_see(facts, spec, consumers)
     for index, destination in enumerate(spec.destinations):
         served = consumers.get(destination.name, frozenset())
@@ -229,12 +230,12 @@ def _with_other_objects(
                         f"{rival.key}'s in {_in_words(sorted(lost))}, and TCP tells no two hosts apart; use another",
                         destination.name,
                         # Clients who are told of both reach the server of either.
-                        withdraws=meet_on_a_port(_live_ports(facts, destination.name), rival.live_ports),
+                        withdraws=meet_on_a_port(ports_of(_live_entries(facts, destination.name)), rival.live_ports),
                     )
 
 
-def _live_ports(facts: Facts, part: str) -> Ports:
-    return ports_of(found for found in live_clients(facts.live, "ServiceEntry") if part_of(found) == part)
+def _live_entries(facts: Facts, part: str) -> list[Manifest]:
+    return [found for found in live_clients(facts.live, "ServiceEntry") if part_of(found) == part]
 
 
 def _as_rivals_see(facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]) -> Rival:
