@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,9 @@ from harness.istioctl import Istioctl
 from harness.operator import OperatorProcess
 from harness.recorder import ConditionsRecorder
 from harness.release import operator_kubeconfig
+from harness.rest import ApiError, Rest
 from harness.session import Run
+from harness.tenants import tenant
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +39,36 @@ def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def gateways(operator: OperatorProcess, cluster: Cluster, namespace: str) -> Gateways:
     """The EgressGateways of the test's namespace, served by the run's operator."""
     return Gateways(cluster, namespace)
+
+
+@pytest.fixture
+def new_namespace(cluster: Cluster) -> Iterator[Callable[[str], str]]:
+    """`new_namespace("intruder")` makes one with a name of that beginning; all are deleted afterwards."""
+    made: list[str] = []
+
+    def make(prefix: str) -> str:
+        made.append(f"{prefix}-{secrets.token_hex(3)}")
+        cluster.rest.create("/api/v1/namespaces", {"metadata": {"name": made[-1]}})
+        return made[-1]
+
+    yield make
+    for name in made:
+        with suppress(ApiError):
+            cluster.rest.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def new_tenant(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Rest]]:
+    """`new_tenant(*namespaces)`: a client with the role `edit` there, as a team has it, and no right elsewhere."""
+    clients: list[Rest] = []
+
+    def make(*namespaces: str) -> Rest:
+        clients.append(tenant(cluster, tmp_path, *namespaces))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
 
 
 @pytest.fixture(scope="module")
