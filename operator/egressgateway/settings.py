@@ -86,6 +86,14 @@ class Settings:
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     mesh: MeshSettings = field(default_factory=MeshSettings)
 
+    def serves(self, namespace: str) -> bool:
+        """Whether EgressGateways of the namespace are this operator's."""
+        return not self.namespaces or namespace in self.namespaces
+
+    def sees(self, namespace: str) -> bool:
+        """Whether children in the namespace are watched."""
+        return not self.namespaces or namespace in self.child_namespaces
+
     @property
     def child_namespaces(self) -> tuple[str, ...]:
         """Namespaces in which children may be; empty means every one."""

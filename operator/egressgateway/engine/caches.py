@@ -15,6 +15,7 @@ from egressgateway.engine.live_ports import LivePorts
 from egressgateway.engine.meshconfig import MeshCache
 from egressgateway.engine.ownership import owner_of
 from egressgateway.engine.references import ReferenceCache
+from egressgateway.engine.remote_records import recorded_key
 from egressgateway.engine.routes import ROUTE_KINDS, Routes, keep_needed
 from egressgateway.engine.wants import NOTHING, claimed_by, key_of, stakes_of, wants_of
 from egressgateway.plan.claims import mappings_in, texts_of
@@ -38,6 +39,8 @@ class Caches:
             resource.kind: Store(index=owner_of, trim=keep_needed if resource.kind in ROUTE_KINDS else None)
             for resource in CHILD_RESOURCES
         }
+        self.records = Store(index=recorded_key)
+        """Which objects have children in other namespaces: see `remote_records`."""
         self.hosts = HostIndex()
         self.routes = Routes()
         self.ports = LivePorts()
@@ -96,8 +99,13 @@ class Caches:
         return self._filed(self.gateways.put(manifest))
 
     def wrote_gateway(self, manifest: Manifest) -> None:
-        """The answer to a write of ours: what it means to others, they hear from here."""
-        change = self.put_gateway(manifest)
+        """
+        The answer to a write of ours: what it means to others, they hear from here.
+
+        One that takes the last finalizer off a deleted object ends it. The watch may have said so before this answer
+        came, and would not say it again of an object that is put back.
+        """
+        change = self.remove_gateway(manifest) if _has_ended(manifest) else self.put_gateway(manifest)
         if change is not None:
             self.on_own_write(change)
 
@@ -125,6 +133,19 @@ class Caches:
         if before != after:
             common = before.contended | before.claimed | after.contended | after.claimed
             yield from self.hosts.rivals_of(key, common)
+
+    def affected_by_record(self, change: Change) -> Iterator[Key]:
+        """Whose children a record names, when that object is not there any more: nobody else will remove them."""
+        key = recorded_key(change.object)
+        if key is not None and self.gateways.get(*key) is None:
+            yield key
+
+    def without_object(self) -> Iterator[Key]:
+        """Keys of records whose objects are not there."""
+        for found in self.records:
+            key = recorded_key(found)
+            if key is not None and self.gateways.get(*key) is None:
+                yield key
 
     def affected_by_child(self, change: Change) -> set[Key]:
         """Whose child it says that it is, and said before; nobody when nothing changed that a reconcile looks at."""
@@ -157,6 +178,11 @@ class Caches:
         for key, entries in self._with_access.items():
             if key not in inside and any(_may_mean(entry, name) for entry in entries):
                 yield key
+
+
+def _has_ended(gateway: Manifest) -> bool:
+    metadata = gateway["metadata"]
+    return "deletionTimestamp" in metadata and not metadata.get("finalizers")
 
 
 def _says(class_: Manifest) -> tuple[Any, Any]:

@@ -59,6 +59,10 @@ class Progress:
     fights: Fights = field(default_factory=Fights)
     warned: set[tuple[str, datetime]] = field(default_factory=set)
     """Expiries that were announced, by destination: once for each process."""
+    finalizer_due: float = float("-inf")
+    """Not before this is the finalizer put back once more on an object that lost it."""
+    gone_at: float | None = None
+    """When the object was first seen to be gone, with something of it left."""
     forced: str = ""
     """The last request for a pass that was obeyed; see `requests`."""
 

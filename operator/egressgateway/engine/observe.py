@@ -12,6 +12,7 @@ from egressgateway.engine.caches import Caches
 from egressgateway.engine.judged import Judged
 from egressgateway.engine.memory import Progress
 from egressgateway.engine.probing import ProbeReader
+from egressgateway.engine.remote_records import recorded_in
 from egressgateway.engine.rivals import Rivals
 from egressgateway.engine.wants import wants_of
 from egressgateway.facts import Facts, GatewayFacts, WorkloadFacts
@@ -72,7 +73,9 @@ class Observer:
 
     def _facts(self, key: Key, manifest: Manifest, progress: Progress, now: datetime, clock: float) -> Facts:
         labelled = self._caches.children_of(key)
-        known = remote_refs(manifest.get("status") or {})
+        record = recorded_in(self._caches.records, key)
+        # A status can be lost, with a restore for one; what the operator recorded for itself cannot.
+        known = remote_refs(manifest.get("status") or {}) | (record.children if record else frozenset())
         live = {
             ref: found
             for ref, found in labelled.items()

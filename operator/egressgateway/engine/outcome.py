@@ -42,6 +42,17 @@ class Stalled:
 Outcome = Done | Again | Waiting | Stalled
 
 
+def within(outcome: Outcome, limit: timedelta | None) -> Outcome:
+    """`outcome`, with a look at the object after `limit` at the latest; None sets no limit."""
+    if limit is None:
+        return outcome
+    match outcome:
+        case Done(after=timedelta() as after) | Again(after=after) | Waiting(after=timedelta() as after):
+            return outcome if after <= limit else Again(limit)
+        case _:
+            return Again(limit)
+
+
 def result_of(outcome: Outcome) -> str:
     """Label of the outcome in `egressgateway_reconcile_total{result}`; a failed reconcile counts as `error`."""
     match outcome:

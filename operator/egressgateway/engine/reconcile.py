@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from egressgateway.api.conditions import Reason
 from egressgateway.cluster.client import ApiClient
@@ -19,14 +20,16 @@ from egressgateway.diff.steering import Steps, plan_steps
 from egressgateway.engine import expiry
 from egressgateway.engine.apply import Applied, Applier
 from egressgateway.engine.caches import Caches
+from egressgateway.engine.cleanup import Cleanup
 from egressgateway.engine.conclusion import Pass, comes_soon, is_final, is_told, observed_after, outcome_of
 from egressgateway.engine.events import EventRecorder
 from egressgateway.engine.fights import part_repairs
 from egressgateway.engine.memory import Memory, Progress, Settled
 from egressgateway.engine.metrics import Metrics
 from egressgateway.engine.observe import Observer
-from egressgateway.engine.outcome import Again, Done, Outcome, Waiting
+from egressgateway.engine.outcome import Again, Done, Outcome, Waiting, within
 from egressgateway.engine.owner import OwnerWriter
+from egressgateway.engine.remote_records import RemoteRecords
 from egressgateway.engine.requests import is_answered, request_of
 from egressgateway.errors import ClusterError
 from egressgateway.facts import Facts
@@ -42,6 +45,7 @@ from egressgateway.render.manifests import Desired, RenderCache
 from egressgateway.settings import Settings
 from egressgateway.status.merge import (
     broken_status,
+    ended_status,
     is_cosmetic,
     leaving_status,
     merge_status,
@@ -49,9 +53,11 @@ from egressgateway.status.merge import (
     stuck_status,
     suspended_status,
 )
-from egressgateway.status.summarize import Observed, remote_children, summarize
+from egressgateway.status.summarize import Observed, remote_children, remote_refs, summarize
 
 log = logging.getLogger(__name__)
+
+_FINALIZER_SPACING: Final = timedelta(seconds=1)
 
 
 def _utc_now() -> datetime:
@@ -82,6 +88,8 @@ class Reconciler:
         self._rendered = RenderCache(Renderer())
         self._applier = Applier(client, caches, metrics)
         self._owner = OwnerWriter(client, caches, events, metrics)
+        self._records = RemoteRecords(client, caches.records, settings)
+        self._cleanup = Cleanup(caches, self._records, self._applier, settings)
 
     async def reconcile(self, key: Key) -> Outcome:
         """
@@ -93,8 +101,11 @@ class Reconciler:
         progress = self._memory.of(key, _clock())
         facts = self._observe(key, progress)
         if facts is None:
-            self._forget(key)
-            return Done()
+            outcome = await self._cleanup.run(key, progress)
+            if isinstance(outcome, Done):
+                self._forget(key)
+            return outcome
+        progress.gone_at = None
         try:
             return await self._step(facts, progress)
         except ClusterError:
@@ -109,11 +120,29 @@ class Reconciler:
     async def _step(self, facts: Facts, progress: Progress) -> Outcome:
         if facts.gateway.deleting:
             return await self._withdraw(facts, progress)
+        wait = await self._keep_finalizer(facts, progress)
         if facts.gateway.spec is not None and facts.gateway.spec.suspend:
             status = suspended_status(facts.gateway.status, facts.gateway.generation, facts.now)
             await self._owner.write_status(facts.key, status)
-            return Done()
-        return await self._converge(facts, progress)
+            return within(Done(), wait)
+        return within(await self._converge(facts, progress), wait)
+
+    async def _keep_finalizer(self, facts: Facts, progress: Progress) -> timedelta | None:
+        """
+        Put our finalizer back on an object that has children: a replace from a file took it off, or somebody did.
+
+        At once, and then once a second: who takes it off in a loop must not make the operator write in one. Returns how
+        long it has to wait; None when the object has it, or needs none.
+        """
+        if not facts.live or self._owner.has_finalizer(facts.key):
+            return None
+        rest = progress.finalizer_due - _clock()
+        if rest > 0:
+            return timedelta(seconds=rest)
+        progress.finalizer_due = _clock() + _FINALIZER_SPACING.total_seconds()
+        await self._owner.add_finalizer(facts.key)
+        log.warning("Finalizer had been taken off an object with children; it is back")
+        return None
 
     async def _converge(self, facts: Facts, progress: Progress) -> Outcome:
         request = self._obey(facts, progress)
@@ -126,6 +155,8 @@ class Reconciler:
         plan = build_plan(facts, acceptance)
         desired = self._rendered.render(facts.key, plan.children)
         changes = _compare(plan, desired, facts, progress)
+        # Before anything is written where no garbage collector finds it, and for what an older operator wrote there.
+        await self._records.note(facts.key, facts.gateway.uid, remote_refs(facts, plan))
         parted = part_repairs(changes, progress.written, progress.fights, _clock())
         await self._tell_of_fights(facts.key, parted.waits, progress)
         if parted.changes.writes:
@@ -179,6 +210,8 @@ class Reconciler:
         if not (comes_soon(outcome) and is_cosmetic(facts.gateway.status, status)):
             await self._owner.write_status(key, status)
             self._tell_of_notices(facts, done.acceptance)
+        if not remote_refs(facts, done.plan):
+            await self._records.forget(key)
         self._tell_of_expiries(facts, progress)
         progress.settled = Settled.after(facts, outcome) if done.changes.empty else None
         self._metrics.destinations(key, str(status.get("provider", "")), len(summary.parts))
@@ -218,14 +251,13 @@ class Reconciler:
         The object is going: take its clients back in one burst, let the mesh hear of it, then let go.
 
         The rest goes by owner reference. Left to the garbage collector, the clients' objects go one by one, and
-        hundreds of requests pass by the gateway meanwhile (notes "istio-recipes" §9).
+        hundreds of requests pass by the gateway meanwhile (notes "istio-recipes" §9). All of it without our finalizer,
+        too: somebody took it off, and another one keeps the object, to which none may be added any more.
         """
-        if not self._owner.has_finalizer(facts.key):
-            return Done()
         if self._owner.leaves_children(facts.key):
             # Taken back by halves, while the garbage collector disowns the rest, clients would get past the gateway.
-            await self._owner.remove_finalizer(facts.key)
-            return Done()
+            await self._records.leave(facts.key)
+            return await self._let_go(facts.key)
         # Nothing is judged any more: a mistake in that must not keep the object, and with it its namespace.
         steps = plan_steps(diff(Plan(), (), facts.live, facts.key), facts)
         if steps.bursts:
@@ -238,8 +270,16 @@ class Reconciler:
         if facts.live and (steps.bursts or not facts.clients_settled):
             return Again(self._grace)
         await self._remove_remote(facts, progress)
-        await self._owner.remove_finalizer(facts.key)
-        return Done()
+        await self._end_record(facts)
+        if not self._owner.has_finalizer(facts.key):
+            # Another finalizer keeps it, and its claims with it, for as long as its author likes.
+            await self._owner.write_status(facts.key, ended_status(facts.gateway.status))
+        return await self._let_go(facts.key)
+
+    async def _let_go(self, key: Key) -> Outcome:
+        """Take our finalizer off. Was it the last one, the object is gone, and a last pass forgets it."""
+        await self._owner.remove_finalizer(key)
+        return Done() if self._caches.gateways.get(*key) else Again(timedelta(0))
 
     async def _tell_of_leaving(self, facts: Facts) -> None:
         """Promise nothing any more; a status that cannot be written keeps nobody from being taken back."""
@@ -268,6 +308,14 @@ class Reconciler:
         await self._tell_of_failure(facts, applied)
         for error in applied.failures.values():
             raise error
+
+    async def _end_record(self, facts: Facts) -> None:
+        """Nothing is left elsewhere, or all of it was to stay: the garbage collector has disowned the children."""
+        record = self._records.of(facts.key)
+        if record is not None and record.children & facts.others.keys():
+            await self._records.leave(facts.key)
+        else:
+            await self._records.forget(facts.key)
 
     async def _tell_of_failure(self, facts: Facts, applied: Applied) -> None:
         """A server that does not let clients be withdrawn keeps the object: whoever deleted it must learn why."""

@@ -14,7 +14,7 @@ from egressgateway.api.scalars import parse_instant
 from egressgateway.diff.changeset import is_child_of
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.judged import Judged
-from egressgateway.engine.routes import steers_of
+from egressgateway.engine.routes import ROUTE_KINDS, steers_of
 from egressgateway.engine.wants import Wants, contended, has_let_go, key_of, on_gateway_of, wants_of
 from egressgateway.facts import Claimed, ClassFacts, Ports, Rival
 from egressgateway.plan.claims import read_claims, read_since
@@ -66,8 +66,16 @@ class Rivals:
     def _standing(self, keys: Iterable[Key]) -> Iterator[Manifest]:
         for key in keys:
             found = self._caches.gateways.get(*key)
-            if found is not None and not has_let_go(found):
+            if found is not None and not (has_let_go(found) and not self._has_clients(key)):
                 yield found
+
+    def _has_clients(self, key: Key) -> bool:
+        """Whether something that tells clients of the object's gateway is still there."""
+        return any(
+            stage_of(child) is Stage.CLIENTS and is_child_of(child, key)
+            for kind in ROUTE_KINDS
+            for child in self._caches.children[kind].by_index(key)
+        )
 
     def _meet_on_a_port(self, gateway: Manifest, rival: Manifest) -> bool:
         """Many have a TCP port in common, and few of these a consumer: a plan need not look at the others."""

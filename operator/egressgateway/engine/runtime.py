@@ -29,13 +29,23 @@ from egressgateway.engine.probing import ProbeReader
 from egressgateway.engine.queue import Priority, WorkQueue
 from egressgateway.engine.reconcile import Reconciler
 from egressgateway.engine.reference_watch import ReferenceWatch
+from egressgateway.engine.remote_records import RECORD_SELECTOR
 from egressgateway.engine.resync import Resync
 from egressgateway.engine.routes import ROUTE_KINDS
 from egressgateway.engine.server import Server, dead_informers, missing_kinds
 from egressgateway.engine.wants import key_of
 from egressgateway.engine.worker import Workers, work_while_leading
 from egressgateway.plan.names import CHILD_SELECTOR
-from egressgateway.refs import APISIX_KINDS, CHILD_RESOURCES, EGRESS_GATEWAY_CLASS, NAMESPACE, Key, Manifest, Resource
+from egressgateway.refs import (
+    APISIX_KINDS,
+    CHILD_RESOURCES,
+    CONFIG_MAP,
+    EGRESS_GATEWAY_CLASS,
+    NAMESPACE,
+    Key,
+    Manifest,
+    Resource,
+)
 from egressgateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -162,6 +172,7 @@ class Runtime:
         self._metrics.leads(leads)
         if leads:
             self._reconciler.begin_term()
+            self._look_at_what_is_left()
             self._classes.look()
         else:
             self.caches.references.want_nothing()
@@ -181,7 +192,20 @@ class Runtime:
             *children,
             self._informer(EGRESS_GATEWAY_CLASS, self.caches.classes),
             self._informer(NAMESPACE, self.caches.namespaces),
+            self._records_informer(),
         ]
+
+    def _records_informer(self) -> Informer:
+        """Of the operator's own namespace, wherever EgressGateways are served."""
+        return Informer(
+            self._client,
+            CONFIG_MAP,
+            self.caches.records,
+            namespaces=(self._settings.lease.namespace,),
+            label_selector=RECORD_SELECTOR,
+            on_change=lambda change: self._enqueue(self.caches.affected_by_record(change), change),
+            on_restart=self._watch_restarted,
+        )
 
     def _informer(self, resource: Resource, store: Store, label_selector: str | None = None) -> Informer:
         handlers = {
@@ -216,6 +240,12 @@ class Runtime:
     def _look_at_all(self) -> None:
         for gateway in self.caches.gateways:
             self._queue.add(key_of(gateway), Priority.ROUTINE)
+        self._look_at_what_is_left()
+
+    def _look_at_what_is_left(self) -> None:
+        """Objects that went without a word, while another replica led or none did, and have children elsewhere."""
+        for key in self.caches.without_object():
+            self._queue.add(key, Priority.ROUTINE)
 
     def _refresh_unserved(self) -> None:
         self._observer.unserved = frozenset(

@@ -124,7 +124,11 @@ def stakes_of(gateway: Manifest | None) -> Stakes:
 
 
 def has_let_go(gateway: Manifest) -> bool:
-    """Whether it is being deleted and has withdrawn its clients: only somebody else's finalizer keeps it."""
+    """
+    Whether it is being deleted, and our finalizer does not keep it any more.
+
+    That is no word that its clients are withdrawn: its author may have taken the finalizer off. Their objects say so.
+    """
     metadata = gateway["metadata"]
     return "deletionTimestamp" in metadata and FINALIZER not in (metadata.get("finalizers") or ())
 

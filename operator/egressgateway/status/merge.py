@@ -15,6 +15,8 @@ from egressgateway.status.words import cut
 
 _SUSPENDED_MESSAGE: Final = "spec.suspend is true: nothing is written but this status; traffic flows as it is"
 
+_ENDED: Final = frozenset({"claims", "consumers", "remoteChildren"})
+
 _LEAVING_MESSAGE: Final = "the object is being deleted, and its clients are taken back"
 
 
@@ -77,6 +79,11 @@ def leaving_status(old: Mapping[str, Any], generation: int, now: datetime) -> di
         if old.get(name):
             status[name] = [_left(part, generation, now) for part in old[name]]
     return status
+
+
+def ended_status(old: Mapping[str, Any]) -> dict[str, Any]:
+    """The status of an object that has nothing any more and is still there: it claims nothing, and serves nobody."""
+    return {name: value for name, value in old.items() if name not in _ENDED}
 
 
 def _left(part: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:

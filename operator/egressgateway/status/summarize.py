@@ -392,7 +392,6 @@ def _fields(facts: Facts, acceptance: Acceptance, plan: Plan, parts: Sequence[Pa
 
 def remote_children(facts: Facts, plan: Plan) -> list[dict[str, str]]:
     """Children outside the own namespace, those that are about to be written among them."""
-    refs = {child.ref for child in plan.children} | facts.live.keys()
     return [
         {
             "apiVersion": CHILD_BY_KIND[ref.kind].api_version,
@@ -400,9 +399,14 @@ def remote_children(facts: Facts, plan: Plan) -> list[dict[str, str]]:
             "namespace": ref.namespace,
             "name": ref.name,
         }
-        for ref in sorted(refs)
-        if ref.namespace != facts.key.namespace
+        for ref in sorted(remote_refs(facts, plan))
     ]
+
+
+def remote_refs(facts: Facts, plan: Plan) -> frozenset[ObjectRef]:
+    """Those children by their names."""
+    refs = {child.ref for child in plan.children} | facts.live.keys()
+    return frozenset(ref for ref in refs if ref.namespace != facts.key.namespace)
 
 
 def _claim(claim: Claim) -> dict[str, str]:

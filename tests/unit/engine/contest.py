@@ -89,6 +89,19 @@ class Contest:
             self.server.remove(_ref(key))
             self._gone(key)
 
+    def set_finalizers(self, key: Key, *finalizers: str) -> None:
+        """The author writes the object's finalizers, and no others."""
+        found = deepcopy(self.server.objects[_ref(key)])
+        found["metadata"]["finalizers"] = list(finalizers)
+        self._put(key, found)
+
+    def lose(self, key: Key) -> None:
+        """The object is gone from the API at once; the garbage collector has yet to take its children."""
+        self.server.remove(_ref(key))
+        known = self._caches.gateways.get(*key) if self._caches is not None else None
+        if self._caches is not None and known is not None:
+            self._heard(self._caches.remove_gateway(known))
+
     def wipe_status(self, *keys: Key) -> None:
         """As a restore from a backup leaves objects."""
         for key in keys:
@@ -266,7 +279,7 @@ class Contest:
         again = outcome.after if isinstance(outcome, Again | Waiting) else None
         if again is not None and key not in self._due:
             self._due[key] = self.loop.now + again.total_seconds()
-        if self._caches is not None and self._caches.gateways.get(*key) is not None and not self.exists(key):
+        if not self.exists(key):
             self._gone(key)
 
     def _run_controllers(self) -> None:

@@ -8,8 +8,9 @@ the operator relies on it). After each write the world is judged as the mesh wou
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,14 +26,14 @@ from egressgateway.engine.outcome import Again, Outcome, Waiting
 from egressgateway.engine.reconcile import Reconciler
 from egressgateway.errors import ClusterError, Conflict, NotFound
 from egressgateway.facts import PodSelection
-from egressgateway.refs import CHILD_RESOURCES, EGRESS_GATEWAY, Key, Manifest, ObjectRef, ref_of
+from egressgateway.refs import CHILD_RESOURCES, CONFIG_MAP, EGRESS_GATEWAY, Key, Manifest, ObjectRef, ref_of
 from egressgateway.settings import Settings
 from harness.conditions import transition_violations, violations
 
 KEY = Key("shop", "partners")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 GRACE = Settings().mesh.push_grace.total_seconds()
-_RESOURCES = {resource.plural: resource for resource in (*CHILD_RESOURCES, EGRESS_GATEWAY)}
+_RESOURCES = {resource.plural: resource for resource in (*CHILD_RESOURCES, EGRESS_GATEWAY, CONFIG_MAP)}
 
 
 class Crash(BaseException):
@@ -59,6 +60,8 @@ class Server:
     def __init__(self) -> None:
         self.objects: dict[ObjectRef, Manifest] = {}
         self.writes: list[tuple[str, ObjectRef]] = []
+        self.record_writes: list[tuple[str, ObjectRef]] = []
+        """To the records of children in other namespaces, which are nobody's children themselves."""
         self.before: Callable[[ObjectRef], None] = lambda ref: None
         self.after: Callable[[ObjectRef], None] = lambda ref: None
         self._applied: dict[ObjectRef, Manifest] = {}
@@ -74,7 +77,7 @@ class Server:
         if ref.kind == EGRESS_GATEWAY.kind:
             return deepcopy(self._patch_owner(ref, body, subresource))
         self.before(ref)
-        self.writes.append((request.verb, ref))
+        (self.record_writes if ref.kind == CONFIG_MAP.kind else self.writes).append((request.verb, ref))
         if request.method == "DELETE":
             self._delete(ref, body, request)
         elif request.content_type == APPLY_PATCH:
@@ -144,6 +147,8 @@ class Server:
         if subresource:
             assert not (found := violations(new) + transition_violations(live, new)), found
         if new["metadata"].get("deletionTimestamp") and not new["metadata"].get("finalizers"):
+            # The answer shows what was written, though it ended the object.
+            self.put(ref, new)
             return self.remove(ref)
         return self.put(ref, new)
 
@@ -205,16 +210,27 @@ class World:
     @property
     def live(self) -> dict[ObjectRef, Manifest]:
         """The children."""
-        return {ref: found for ref, found in self.server.objects.items() if ref != self.owner}
+        beside = (EGRESS_GATEWAY.kind, CONFIG_MAP.kind)
+        return {ref: found for ref, found in self.server.objects.items() if ref.kind not in beside}
 
-    def restart(self) -> None:
-        """A new process: nothing is remembered, everything is read anew."""
+    @property
+    def records(self) -> dict[ObjectRef, Manifest]:
+        """What the operator recorded of children in other namespaces."""
+        return {ref: found for ref, found in self.server.objects.items() if ref.kind == CONFIG_MAP.kind}
+
+    def settings_for(self, *namespaces: str) -> Settings:
+        """Those of an operator that serves only these."""
+        return replace(self.settings, namespaces=namespaces)
+
+    def restart(self, without: Collection[str] = ()) -> None:
+        """A new process: nothing is remembered, everything is read anew; but `without` some namespaces."""
         self.caches = Caches()
         for found in self.classes:
             self.caches.classes.put(deepcopy(found))
         self._tell_of_the_world()
         for ref, found in self.server.objects.items():
-            self._tell(ref, found)
+            if ref.namespace not in without:
+                self._tell(ref, found)
         self.reconciler = Reconciler(
             client=self.server,  # type: ignore[arg-type]  # all that it needs of a client is `send`
             caches=self.caches,
@@ -237,6 +253,21 @@ class World:
     def delete(self) -> None:
         """The author deletes the object."""
         self.tamper(self.owner, lambda found: found["metadata"].update(deletionTimestamp="2026-01-01T01:00:00Z"))
+
+    def set_finalizers(self, *finalizers: str) -> None:
+        """The author writes the object's finalizers, and no others."""
+        self.tamper(self.owner, lambda found: found["metadata"].update(finalizers=list(finalizers)))
+
+    def lose(self) -> None:
+        """The object is gone from the API without a pass of the operator's: nobody's finalizer kept it."""
+        self.caches.remove_gateway(self.server.remove(self.owner))
+
+    def collect(self) -> None:
+        """The garbage collector takes what has only owners that are gone."""
+        for ref, found in list(self.live.items()):
+            owners = found["metadata"].get("ownerReferences")
+            if owners and self.owner not in self.server.objects:
+                self.remove(ref)
 
     def set_class(self, spec: Manifest) -> None:
         """The default class is now this one."""
@@ -363,6 +394,8 @@ class World:
     def _tell(self, ref: ObjectRef, found: Manifest) -> None:
         if ref == self.owner:
             self.caches.put_gateway(deepcopy(found))
+        elif ref.kind == CONFIG_MAP.kind:
+            self.caches.records.put(deepcopy(found))
         else:
             self.caches.put_child(ref.kind, deepcopy(found))
 

@@ -4,41 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from typing import Any
 
 import pytest
 
-from egressgateway.facts import PodSelection
 from egressgateway.refs import Manifest, ObjectRef
+from unit.engine.shared import CLASS, destination, shared_world
 from unit.engine.simulation import World
 
-SELECTOR = {"istio": "egress"}
-CLASS = {"shared": {"namespace": "edge", "service": "egress", "selector": SELECTOR}}
 PROBED: Manifest = {"probe": {}}
 """What a shared gateway refuses: the way of a destination that was served stays as it is."""
-
-
-def destination(name: str, **more: Any) -> Manifest:
-    return {"name": name, "hosts": [f"{name}.example.com"], "ports": [{"port": 80, "protocol": "HTTP"}], **more}
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
     """Two destinations, served."""
-    world = World({"className": "standard", "destinations": [destination("a"), destination("b")]})
-    world.set_namespace("edge")
-    metadata = {"namespace": "edge", "name": "egress", "resourceVersion": "1"}
-    service = {"metadata": metadata, "spec": {"ports": [{"port": 80}, {"port": 443}]}}
-    world.set_reference(ObjectRef("Service", "edge", "egress"), service)
-    pod = {
-        "metadata": {"name": "p", "namespace": "edge", "labels": SELECTOR},
-        "spec": {"serviceAccountName": "egress"},
-        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
-    }
-    world.set_pods(PodSelection("edge", tuple(SELECTOR.items())), pod)
-    world.set_class(CLASS)
-    world.settle()
-    assert world.status["remoteChildren"]
+    world = shared_world()
     yield world
     world.close()
 

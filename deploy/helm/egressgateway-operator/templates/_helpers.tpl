@@ -158,6 +158,13 @@ Rights to children. Where only gateways are that EgressGateways share (`shared`)
   verbs: [get, update]
 {{- end -}}
 
+{{- define "egw.recordRules" -}}
+# Records of children in other namespaces: which objects have some must outlive them, where no tenant can write.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [list, watch, create, patch, delete]
+{{- end -}}
+
 {{- define "egw.meshConfig" -}}
 {{- /* Not there at all after an upgrade with the values of an older chart. */}}
 {{- $revision := default "" .Values.mesh.revision }}

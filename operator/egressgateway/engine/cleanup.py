@@ -1,0 +1,104 @@
+"""
+What an EgressGateway leaves that is gone without having been withdrawn: its finalizer was taken off before.
+
+Its clients go in one burst, before the garbage collector takes them one by one: another object may be given their names
+now. Children in other namespaces go by the record of them (`remote_records`), which outlives the object; no collector
+looks for those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+from egressgateway.diff.changeset import Delete, is_child_of, is_deleting, is_owned_by
+from egressgateway.diff.steering import Steps
+from egressgateway.engine.apply import Applied, Applier
+from egressgateway.engine.caches import Caches
+from egressgateway.engine.memory import Progress
+from egressgateway.engine.outcome import Again, Done, Outcome
+from egressgateway.engine.remote_records import Record, RemoteRecords
+from egressgateway.errors import ClusterError
+from egressgateway.plan.ir import Stage
+from egressgateway.plan.retain import stage_of
+from egressgateway.refs import Key, Manifest, ObjectRef
+from egressgateway.settings import Settings
+
+_LOOK_AGAIN: Final = timedelta(seconds=1)
+_COLLECTOR_SECONDS: Final = 30.0
+"""How long the ways through a gateway may go before what protects them: until the garbage collector has been there."""
+
+
+class Cleanup:
+    """Removes what objects have left that are gone."""
+
+    def __init__(self, caches: Caches, records: RemoteRecords, applier: Applier, settings: Settings) -> None:
+        self._caches = caches
+        self._records = records
+        self._applier = applier
+        self._settings = settings
+
+    async def run(self, key: Key, progress: Progress) -> Outcome:
+        """
+        One step of it, for a key without an object.
+
+        Raises:
+            ClusterError: something could not be removed.
+        """
+        if not self._settings.serves(key.namespace):
+            return Done()
+        found = self._caches.children_of(key)
+        own = {ref: each for ref, each in found.items() if ref.namespace == key.namespace}
+        await self._end_clients(key, own, progress)
+        record = self._records.of(key)
+        if record is None:
+            return Done()
+        if record.left and any(is_child_of(each, key) for each in own.values()):
+            # `--cascade=orphan`: what guards their way stays with them.
+            return Done()
+        if self._is_open(key, own, progress):
+            return Again(_LOOK_AGAIN)
+        await self._end_remote(key, record, found, progress)
+        await self._records.forget(key)
+        return Done()
+
+    async def _end_clients(self, key: Key, own: Mapping[ObjectRef, Manifest], progress: Progress) -> None:
+        """By owner reference alone: the collector takes nothing else, and what was disowned was to stay."""
+        burst = tuple(
+            Delete(ref, Stage.CLIENTS, found)
+            for ref, found in own.items()
+            if stage_of(found) is Stage.CLIENTS and is_owned_by(found, key) and not is_deleting(found)
+        )
+        if burst:
+            _raise_first(await self._applier.apply(key, Steps(bursts=(burst,)), progress))
+
+    def _is_open(self, key: Key, own: Mapping[ObjectRef, Manifest], progress: Progress) -> bool:
+        """Whether the gateway still has ways of the object: what denies them to strangers goes after them."""
+        if progress.gone_at is None:
+            progress.gone_at = _clock()
+        ways = any(stage_of(found) is Stage.GATEWAY and is_owned_by(found, key) for found in own.values())
+        return ways and _clock() - progress.gone_at < _COLLECTOR_SECONDS
+
+    async def _end_remote(
+        self, key: Key, record: Record, found: Mapping[ObjectRef, Manifest], progress: Progress
+    ) -> None:
+        """What the record names and whose labels name the object: neither is enough alone."""
+        removals = [
+            Delete(ref, stage_of(each), each)
+            for ref, each in found.items()
+            if ref in record.children and is_child_of(each, key) and not is_deleting(each)
+        ]
+        ordered = tuple(sorted(removals, key=lambda removal: -removal.stage))
+        _raise_first(await self._applier.apply(key, Steps(removals=ordered), progress))
+
+
+def _raise_first(applied: Applied) -> None:
+    errors: list[ClusterError] = list(applied.failures.values())
+    if errors:
+        raise errors[0]
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,36 @@
+"""A world whose object is served by a gateway of the platform's, in namespace `edge`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from egressgateway.facts import PodSelection
+from egressgateway.refs import Manifest, ObjectRef
+from unit.engine.simulation import World
+
+SELECTOR: Final = {"istio": "egress"}
+CLASS: Final = {"shared": {"namespace": "edge", "service": "egress", "selector": SELECTOR}}
+
+
+def destination(name: str, **more: Any) -> Manifest:
+    return {"name": name, "hosts": [f"{name}.example.com"], "ports": [{"port": 80, "protocol": "HTTP"}], **more}
+
+
+def shared_world(*, settle: bool = True) -> World:
+    """Two destinations, served unless not asked to `settle`."""
+    world = World({"className": "standard", "destinations": [destination("a"), destination("b")]})
+    world.set_namespace("edge")
+    metadata = {"namespace": "edge", "name": "egress", "resourceVersion": "1"}
+    service = {"metadata": metadata, "spec": {"ports": [{"port": 80}, {"port": 443}]}}
+    world.set_reference(ObjectRef("Service", "edge", "egress"), service)
+    pod = {
+        "metadata": {"name": "p", "namespace": "edge", "labels": SELECTOR},
+        "spec": {"serviceAccountName": "egress"},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+    world.set_pods(PodSelection("edge", tuple(SELECTOR.items())), pod)
+    world.set_class(CLASS)
+    if settle:
+        world.settle()
+        assert world.status["remoteChildren"]
+    return world
