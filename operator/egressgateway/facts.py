@@ -215,6 +215,9 @@ class Facts:
     gateway: GatewayFacts
     class_: ClassFacts
     mesh: MeshSettings
+    last_class: ClassFacts | None = None
+    """Where `class_` cannot be read: the class that served the object last by its status, if that one can."""
+
     namespace_labels: Mapping[str, str] | None = field(default_factory=dict)
     """None while the namespace has not been seen: then nothing is concluded from its labels."""
 

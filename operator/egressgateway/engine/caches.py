@@ -160,12 +160,17 @@ class Caches:
         return {*self.affected_by_child(change), *self.hosts.wanting(self.routes.take(change)), *freed}
 
     def affected_by_class(self, change: Change) -> Iterator[Key]:
-        """Objects that name the class, and all that name none when it may be the default; nobody for its status."""
+        """
+        Objects that name the class, or were served by it, and all that name none, as it may be the default.
+
+        Nobody for its status.
+        """
         if change.old is not None and change.new is not None and _says(change.old) == _says(change.new):
             return
         name = change.object["metadata"]["name"]
         for gateway in self.gateways:
-            if (gateway.get("spec") or {}).get("className") in (name, None):
+            served_by = (gateway.get("status") or {}).get("className")
+            if (gateway.get("spec") or {}).get("className") in (name, None) or served_by == name:
                 yield key_of(gateway)
 
     def affected_by_namespace(self, change: Change) -> Iterator[Key]:

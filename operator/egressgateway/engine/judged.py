@@ -56,6 +56,16 @@ class Judged:
         manifest = self._classes.get("", name)
         return ClassFacts(name, None) if manifest is None else self._facts_of(manifest)
 
+    def last_class_of(self, gateway: Manifest) -> ClassFacts | None:
+        """
+        The class that served an EgressGateway last by its status; None when it cannot be read.
+
+        Tenants do not write the status. What they name in the spec may be gone, or broken, or never have been.
+        """
+        manifest = self._classes.get("", (gateway.get("status") or {}).get("className") or "")
+        found = None if manifest is None else self._facts_of(manifest)
+        return None if found is None or found.spec is None else found
+
     def forget(self, key: Key) -> None:
         """The EgressGateway `key` is gone."""
         self._specs.pop(key, None)

@@ -87,10 +87,12 @@ class Observer:
         grace = self._settings.mesh.push_grace.total_seconds()
         namespace = self._caches.namespaces.get("", key.namespace)
         mesh = self._caches.mesh.reading()
+        class_ = self._judged.class_of(manifest)
         return Facts(
             now=now,
             gateway=self._leaving(self._judged.gateway(manifest)),
-            class_=self._judged.class_of(manifest),
+            class_=class_,
+            last_class=self._judged.last_class_of(manifest) if class_.spec is None else None,
             mesh=mesh.refine(self._settings.mesh),
             namespace_labels=None if namespace is None else namespace["metadata"].get("labels") or {},
             namespaces=self._caches.namespace_labels(),

@@ -27,18 +27,19 @@ from egressgateway.engine.fights import part_repairs
 from egressgateway.engine.memory import Memory, Progress, Settled
 from egressgateway.engine.metrics import Metrics
 from egressgateway.engine.observe import Observer
-from egressgateway.engine.outcome import Again, Done, Outcome, Waiting, within
+from egressgateway.engine.outcome import Again, Done, Outcome, Stalled, Waiting, within
 from egressgateway.engine.owner import OwnerWriter
 from egressgateway.engine.remote_records import RemoteRecords
 from egressgateway.engine.requests import is_answered, request_of
 from egressgateway.errors import ClusterError
 from egressgateway.facts import Facts
-from egressgateway.plan.accept import Acceptance, accept
-from egressgateway.plan.build import build_plan
+from egressgateway.plan.accept import Acceptance, accept, steered_names
+from egressgateway.plan.build import build_plan, plan_frozen
 from egressgateway.plan.claims import is_recorded
 from egressgateway.plan.ir import Plan, Stage
 from egressgateway.plan.resolve import unread
 from egressgateway.plan.retain import stage_of
+from egressgateway.plan.revoked import Revoked, revoked_from
 from egressgateway.refs import Key, ObjectRef
 from egressgateway.render.environment import Renderer
 from egressgateway.render.manifests import Desired, RenderCache
@@ -122,9 +123,7 @@ class Reconciler:
             return await self._withdraw(facts, progress)
         wait = await self._keep_finalizer(facts, progress)
         if facts.gateway.spec is not None and facts.gateway.spec.suspend:
-            status = suspended_status(facts.gateway.status, facts.gateway.generation, facts.now)
-            await self._owner.write_status(facts.key, status)
-            return within(Done(), wait)
+            return within(await self._freeze(facts, progress), wait)
         return within(await self._converge(facts, progress), wait)
 
     async def _keep_finalizer(self, facts: Facts, progress: Progress) -> timedelta | None:
@@ -150,6 +149,8 @@ class Reconciler:
             return outcome
         if unread(facts):
             # Just asked for, and on its way: to judge without it would take away what works.
+            _, applied = await self._end_revoked(facts, revoked_from(facts), progress)
+            _raise_transient(applied)
             return Waiting("Pending")
         acceptance = accept(facts)
         plan = build_plan(facts, acceptance)
@@ -167,6 +168,29 @@ class Reconciler:
         outcome = await self._conclude(facts.key, done, progress, request)
         _raise_transient(applied)
         return outcome
+
+    async def _freeze(self, facts: Facts, progress: Progress) -> Outcome:
+        """The object is suspended: all that is still allowed stays as it is, and nothing else."""
+        revoked = revoked_from(facts, suspended=True)
+        changes, applied = await self._end_revoked(facts, revoked, progress)
+        seen = self._observe(facts.key, progress) or facts
+        status = suspended_status(
+            facts.gateway.status, facts.gateway.generation, facts.now, revoked, steered_names(seen).keys()
+        )
+        await self._owner.write_status(facts.key, status)
+        _raise_transient(applied)
+        if applied.failures:
+            return Stalled("ApplyFailed")
+        return Done() if changes.empty else Again(self._grace)
+
+    async def _end_revoked(self, facts: Facts, revoked: Revoked, progress: Progress) -> tuple[ChangeSet, Applied]:
+        """Take away what is not allowed any more, and leave everything else as it is."""
+        plan = plan_frozen(facts, revoked)
+        changes = diff(plan, self._rendered.render(facts.key, plan.children), facts.live, facts.key)
+        steps = plan_steps(changes, facts)
+        for finding in revoked.findings[:1] if steps.bursts else ():
+            self._record(facts.key, finding.reason, finding.message)
+        return changes, await self._applier.apply(facts.key, steps, progress)
 
     def _obey(self, facts: Facts, progress: Progress) -> str:
         """The request for a pass that is to be answered, if any; for a new one this pass takes nothing for granted."""

@@ -8,7 +8,7 @@ raised, nothing is written.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -42,6 +42,7 @@ from egressgateway.plan.resolve import (
     unchecked_references,
 )
 from egressgateway.plan.retain import mesh_routes, namespaces_of_export
+from egressgateway.plan.revoked import NOTHING, Revoked, revoked_from, revoked_of
 from egressgateway.plan.unsupported import (
     too_many_consumers,
     unsupported_in_class,
@@ -70,6 +71,7 @@ class Acceptance:
             `keep_all` says whether its children stay.
         contested: of parts that are taken out because others have their names: the names that they ask for. What they
             steered before under other names is not kept: two objects that swap names would wait for each other.
+        revoked: what of that goes all the same, because it is not allowed any more.
         next_look: when something expires, so that the object must be judged again.
     """
 
@@ -82,6 +84,7 @@ class Acceptance:
     keep_all: bool = False
     contested: Mapping[str, frozenset[str]] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
+    revoked: Revoked = NOTHING
     next_look: datetime | None = None
 
     @property
@@ -102,8 +105,17 @@ def accept(facts: Facts) -> Acceptance:
     spec, class_spec = facts.gateway.spec, facts.class_.spec
     if spec is None or class_spec is None or of_object:
         withdraw = any(finding.consequence is Consequence.WITHDRAW for finding in of_object)
-        claims = resolve_claims(facts, Stakes() if withdraw else _stakes_to_keep(facts))
-        return Acceptance(of_object, (), claims, keep_all=not withdraw)
+        revoked = NOTHING if withdraw else revoked_from(facts)
+        withdraw = withdraw or revoked.everything
+        claims = resolve_claims(facts, Stakes() if withdraw else _stakes_to_keep(facts, revoked))
+        return Acceptance(
+            (*of_object, *revoked.findings),
+            (),
+            claims,
+            keep_all=not withdraw,
+            revoked=revoked,
+            next_look=None if spec is None or withdraw else _next_end(facts, spec),
+        )
     return _Judge(facts, spec, class_spec).accept()
 
 
@@ -116,17 +128,30 @@ def steered_names(facts: Facts) -> dict[str, frozenset[str]]:
     }
 
 
-def _stakes_to_keep(facts: Facts) -> Stakes:
-    """While an object cannot be judged it keeps what it claims, asks for or steers, and takes nothing new."""
+def _next_end(facts: Facts, spec: EgressGatewaySpec) -> datetime | None:
+    """When the next destination expires."""
+    moments = (found.expires_at for found in spec.destinations)
+    return min((moment for moment in moments if moment is not None and moment > facts.now), default=None)
+
+
+def _stakes_to_keep(facts: Facts, revoked: Revoked) -> Stakes:
+    """
+    While an object cannot be judged it keeps what it claims, asks for or steers, and takes nothing new.
+
+    What is revoked it has for as long as its clients are still steered.
+    """
     spec, steered = facts.gateway.spec, steered_names(facts)
     asked = frozenset(name for destination in spec.destinations for name in destination.names) if spec else None
     kept = [
         claim
         for claim in read_claims(facts.gateway.status)
+        if claim.gateway or claim.host not in revoked.names
         if asked is None or claim.host in asked or claim.host in steered
     ]
     before = frozenset(entry.get("namespace", "") for entry in facts.gateway.status.get("consumers") or ())
-    serves = {claim.host: steered.get(claim.host) or before for claim in kept if not claim.gateway}
+    serves = {
+        claim.host: (steered.get(claim.host) or before) - revoked.namespaces for claim in kept if not claim.gateway
+    }
     return Stakes(serves, frozenset(claim for claim in kept if claim.gateway), steered)
 
 
@@ -247,6 +272,9 @@ class _Judge:
         consumers = asked.less(barred_namespaces(self.facts), self.facts.namespaces)
         findings = [*self._own_findings(consumers), *self._barred(asked, consumers)]
         findings += port_conflicts(self.facts, self.spec, consumers.served, _kept(findings))
+        kept = _kept(findings)
+        revoked = revoked_of(self.facts, self.class_spec, kept)
+        findings += revoked.findings
         claims = resolve_claims(self.facts, self._stakes(findings, consumers))
         served = {
             destination.name: without(
@@ -255,6 +283,8 @@ class _Judge:
             for destination in self.spec.destinations
         }
         findings += self._contested(findings, claims, served)
+        late = revoked_of(self.facts, self.class_spec, _kept(findings) - kept)
+        findings += late.findings
         out = _taken_out(findings)
         return Acceptance(
             findings=tuple(findings),
@@ -268,6 +298,7 @@ class _Judge:
                 for destination in self.spec.destinations
                 if _is_contested(findings, destination.name)
             },
+            revoked=replace(revoked, exports={**revoked.exports, **late.exports}),
             notices=(*self._notices(), *provider_notices(self.facts, self.spec, asked)),
             next_look=self._next_look(),
         )
@@ -402,12 +433,9 @@ class _Judge:
             )
 
     def _next_look(self) -> datetime | None:
-        moments = [found.expires_at for found in self.spec.destinations if found.expires_at]
-        certificate = next_certificate_end(self.facts)
+        end, certificate = _next_end(self.facts, self.spec), next_certificate_end(self.facts)
         silence = next_verdict_due(self.facts)
-        later = [
-            moment for moment in (*moments, certificate, silence) if moment is not None and moment > self.facts.now
-        ]
+        later = [moment for moment in (end, certificate, silence) if moment is not None and moment > self.facts.now]
         return min(later, default=None)
 
 

@@ -10,8 +10,10 @@ from egressgateway.facts import Facts
 from egressgateway.plan.accept import Acceptance
 from egressgateway.plan.apisix.provider import plan_apisix
 from egressgateway.plan.ir import Plan
-from egressgateway.plan.istio.provider import plan_istio, plan_kept
+from egressgateway.plan.istio.provider import plan_frozen, plan_istio, plan_kept
 from egressgateway.plan.retain import live_clients, part_of
+
+__all__ = ["build_plan", "plan_frozen"]
 
 _PROVIDERS: Final[Mapping[Provider, Callable[[Facts, Acceptance], Plan]]] = {
     Provider.ISTIO: plan_istio,
@@ -28,7 +30,7 @@ def build_plan(facts: Facts, acceptance: Acceptance) -> Plan:
     if facts.gateway.deleting:
         return Plan()
     if acceptance.keep_all:
-        return plan_kept(facts)
+        return plan_kept(facts, acceptance.revoked)
     if not acceptance.served and not acceptance.exposed and not acceptance.kept & _running(facts):
         return Plan()
     class_spec = facts.class_.spec or EgressGatewayClassSpec()

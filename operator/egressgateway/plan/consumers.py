@@ -77,6 +77,13 @@ def namespaces_of(
     return _Consent(key, class_spec, namespaces).divide(_asked_by(key, entry, namespaces))[0]
 
 
+def consented(
+    key: Key, class_spec: EgressGatewayClassSpec, namespaces: Namespaces, served: frozenset[str]
+) -> frozenset[str]:
+    """Those of `served` that the class allows as consumers; every namespace less some is spelled out."""
+    return _Consent(key, class_spec, namespaces).divide(served)[0]
+
+
 def served_names(
     key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces
 ) -> dict[str, frozenset[str]]:

@@ -197,3 +197,32 @@ def _named(namespaces: frozenset[str]) -> str:
 def _within(address: str, networks: Iterable[str]) -> bool:
     parsed = parsed_address(address)
     return parsed is not None and any(parsed in ipaddress.ip_network(network, strict=False) for network in networks)
+
+
+def guard_namespace(facts: Facts, class_spec: EgressGatewayClassSpec) -> Iterator[Finding]:
+    """Whether the namespace may use the class: all that can be asked of an object whose spec cannot be read."""
+    yield from _namespace(facts, class_spec)
+
+
+def allows_host(class_spec: EgressGatewayClassSpec, host: str) -> bool:
+    return is_allowed(host, _patterns(class_spec.allowed_hosts), class_spec.denied_hosts or ())
+
+
+def allows_exposed_host(class_spec: EgressGatewayClassSpec, host: str) -> bool:
+    return is_allowed(host, _patterns(class_spec.allowed_exposed_hosts), ())
+
+
+def allows_address(class_spec: EgressGatewayClassSpec, address: str) -> bool:
+    """Whether a gateway may connect to an IP address or a name."""
+    if parsed_address(address) is None:
+        return allows_host(class_spec, address)
+    return not forbidden_address(address) and _within(address, class_spec.allowed_cidrs or ())
+
+
+def allows_gateway(class_spec: EgressGatewayClassSpec, gateway: str) -> bool:
+    """Whether hosts may be exposed on the Gateway `namespace/name` of another namespace."""
+    return any(_matches(pattern, gateway) for pattern in class_spec.allowed_gateways or ())
+
+
+def allows_feature(class_spec: EgressGatewayClassSpec, feature: Feature) -> bool:
+    return not _denies(class_spec, feature)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -10,10 +10,13 @@ from typing import Any, Final
 from egressgateway.api.conditions import OBJECT_CONDITIONS, ConditionType, Reason
 from egressgateway.api.scalars import format_instant
 from egressgateway.diff.subset import merge_patch
+from egressgateway.plan.findings import Finding, exposed_part
+from egressgateway.plan.revoked import NOTHING, Revoked
 from egressgateway.status.summarize import Condition, Part, Summary
-from egressgateway.status.words import cut
+from egressgateway.status.words import cut, joined, told_once
 
 _SUSPENDED_MESSAGE: Final = "spec.suspend is true: nothing is written but this status; traffic flows as it is"
+_NOT_STEERED: Final = "clients are not sent through the gateway"
 
 _ENDED: Final = frozenset({"claims", "consumers", "remoteChildren"})
 
@@ -41,16 +44,56 @@ def merge_status(
     return {**status, "lastHandledReconcileAt": answer} if answer else status
 
 
-def suspended_status(old: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
+def suspended_status(
+    old: Mapping[str, Any], generation: int, now: datetime, revoked: Revoked = NOTHING, steered: Set[str] = frozenset()
+) -> dict[str, Any]:
     """
     The status of an object that is suspended: as it was, with `Ready` saying why it does not move.
 
-    `Ready` alone is about `generation`: that it is suspended was seen. The others keep the generation that they judged.
+    `Ready` alone is about `generation`: that it is suspended was seen. The others keep the generation that they judged,
+    but for what is not allowed any more, which was judged now: it is withdrawn, and claims nothing once it is not
+    `steered`.
     """
     before = old.get("conditions") or ()
     ready: Mapping[str, Any] = next((each for each in before if each["type"] == ConditionType.READY), {})
-    suspended = Condition(ConditionType.READY, ready.get("status", "Unknown"), Reason.SUSPENDED, _SUSPENDED_MESSAGE)
-    return _with_conditions(old, (suspended,), generation, now)
+    message = joined((_SUSPENDED_MESSAGE, *(found.message for found in revoked.findings)))
+    told = [Condition(ConditionType.READY, ready.get("status", "Unknown"), Reason.SUSPENDED, message)]
+    if not revoked.findings:
+        return _with_conditions(old, told, generation, now)
+    told.append(_not_accepted(revoked.findings, ((found.part, found.message) for found in revoked.findings)))
+    status = _with_conditions(old, told, generation, now)
+    for name, parted in (("destinations", ""), ("expose", exposed_part(""))):
+        if old.get(name):
+            status[name] = [_revoked(part, parted + part["name"], revoked, generation, now) for part in old[name]]
+    claims = [each for each in old.get("claims") or () if _stays(each, "host", revoked.names - steered, revoked)]
+    consumers = [each for each in old.get("consumers") or () if _stays(each, "namespace", revoked.namespaces, revoked)]
+    return {
+        **{name: value for name, value in status.items() if name not in ("claims", "consumers")},
+        **({"claims": claims} if claims else {}),
+        **({"consumers": consumers} if consumers else {}),
+    }
+
+
+def _stays(entry: Mapping[str, Any], field: str, gone: Set[str], revoked: Revoked) -> bool:
+    return not revoked.everything and entry.get(field) not in gone
+
+
+def _revoked(part: Mapping[str, Any], name: str, revoked: Revoked, generation: int, now: datetime) -> dict[str, Any]:
+    """An entry of the status for a part, with what stands against the part or against the object."""
+    found = [each for each in revoked.findings if each.part == name or revoked.everything]
+    if not found:
+        return dict(part)
+    told = [_not_accepted(found, (("", each.message) for each in found))]
+    if revoked.everything or name in revoked.parts:
+        told.append(Condition(ConditionType.STEERED, "False", Reason.PENDING, _NOT_STEERED))
+    before = part.get("conditions") or ()
+    replaced = {condition.type for condition in told}
+    others = [condition for condition in before if condition["type"] not in replaced]
+    return {**part, "conditions": [*others, *_timed(before, told, generation, now)]}
+
+
+def _not_accepted(findings: Sequence[Finding], messages: Iterable[tuple[str, str]]) -> Condition:
+    return Condition(ConditionType.ACCEPTED, "False", findings[0].reason, cut(told_once(messages)))
 
 
 def stuck_status(old: Mapping[str, Any], generation: int, now: datetime, why: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from egressgateway.facts import Facts, Reached
 from egressgateway.plan.accept import Acceptance
 from egressgateway.plan.apisix.limits import is_shut_in
 from egressgateway.plan.claims import Claim
-from egressgateway.plan.findings import Finding, exposed_part
+from egressgateway.plan.findings import Consequence, Finding, exposed_part
 from egressgateway.plan.ir import Plan, Stage
 from egressgateway.plan.references import shared_service
 from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, targets_of, ways_of
@@ -181,11 +181,15 @@ class _View:
 
 
 def _judged(type_: ConditionType, findings: Sequence[Finding]) -> Condition:
-    # What takes out the part comes first: it is what others, and people, have to know.
-    own = sorted((finding for finding in findings if finding.condition is type_), key=lambda found: found.partial)
+    # What takes out the part comes first, above all what ends it: it is what others, and people, have to know.
+    own = sorted((finding for finding in findings if finding.condition is type_), key=_weight)
     if not own:
         return _succeeded(type_)
     return Condition(type_, "False", own[0].reason, _told(type_, (("", finding.message) for finding in own)))
+
+
+def _weight(finding: Finding) -> tuple[bool, bool]:
+    return finding.partial, finding.consequence is Consequence.KEEP
 
 
 def _told(type_: ConditionType, messages: Iterable[tuple[str, str]]) -> str:
@@ -378,7 +382,7 @@ def _fields(facts: Facts, acceptance: Acceptance, plan: Plan, parts: Sequence[Pa
     hosts = sorted({host for found in (spec.destinations if spec else ()) for host in found.hosts})
     hosts = hosts or sorted({host for found in (spec.expose if spec else ()) for host in found.hosts})
     fields: dict[str, Any] = {
-        "className": facts.class_.name or None,
+        "className": _class_name(facts),
         "provider": str(facts.class_.spec.data_plane) if facts.class_.spec is not None else None,
         "summary": {"destinations": f"{serving}/{len(counted)}", "hosts": shortened(hosts)},
         "claims": [_claim(claim) for claim in acceptance.claims.held],
@@ -388,6 +392,12 @@ def _fields(facts: Facts, acceptance: Acceptance, plan: Plan, parts: Sequence[Pa
         "remoteChildren": remote_children(facts, plan),
     }
     return {name: value for name, value in fields.items() if value not in (None, [], {})}
+
+
+def _class_name(facts: Facts) -> str | None:
+    """The class that serves the object; while the one that it names cannot be read, the one that did so last."""
+    last = facts.gateway.status.get("className") if facts.class_.spec is None else None
+    return str(last or facts.class_.name) or None
 
 
 def remote_children(facts: Facts, plan: Plan) -> list[dict[str, str]]:

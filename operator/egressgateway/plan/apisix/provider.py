@@ -20,6 +20,7 @@ from egressgateway.plan.ir import Child, Plan
 from egressgateway.plan.istio.clients import all_consumers, plan_clients, plan_hop, plan_narrowed
 from egressgateway.plan.istio.upstream import upstreams_of
 from egressgateway.plan.retain import Retained, retain
+from egressgateway.plan.revoked import less_revoked
 from egressgateway.plan.site import Site, site_of
 
 
@@ -28,6 +29,7 @@ def plan_apisix(facts: Facts, acceptance: Acceptance) -> Plan:
     site = site_of(facts)
     hops = build_hops(facts.key, acceptance.served, site)
     retained = retain(facts, hops, acceptance.kept, site, acceptance.contested)
+    retained = less_revoked(retained, facts, acceptance.revoked)
     children = (
         *_plan_routing(facts, acceptance, site, hops, retained),
         *plan_narrowed(facts, retained.narrowed),

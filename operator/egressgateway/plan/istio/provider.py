@@ -22,6 +22,7 @@ from egressgateway.plan.istio.probing import plan_probes
 from egressgateway.plan.istio.routes import plan_gateway
 from egressgateway.plan.istio.upstream import plan_upstreams, upstreams_of
 from egressgateway.plan.retain import Retained, part_of, retain, stage_of
+from egressgateway.plan.revoked import Revoked, less_revoked
 from egressgateway.plan.site import Site, site_of
 from egressgateway.plan.workload import WorkloadNeeds, plan_workload
 
@@ -31,6 +32,7 @@ def plan_istio(facts: Facts, acceptance: Acceptance) -> Plan:
     site = site_of(facts)
     hops = build_hops(facts.key, acceptance.served, site)
     retained = retain(facts, hops, acceptance.kept, site, acceptance.contested)
+    retained = less_revoked(retained, facts, acceptance.revoked)
     children = (
         *_plan_pods(facts, acceptance, site, hops, retained),
         *_plan_routing(facts, acceptance, site, hops, retained),
@@ -39,13 +41,29 @@ def plan_istio(facts: Facts, acceptance: Acceptance) -> Plan:
     return Plan(children, retained.children, draining=retained.draining)
 
 
-def plan_kept(facts: Facts) -> Plan:
-    """Everything stays as it is, but for hosts that are registered with clients and not routed any more."""
-    retained = retain(facts, (), frozenset(part_of(found) for found in facts.live.values()), site_of(facts))
+def plan_kept(facts: Facts, revoked: Revoked) -> Plan:
+    """
+    Everything stays as it is, but for what is not allowed any more.
+
+    And for hosts that are registered with clients and not routed any more.
+    """
+    parts = frozenset(part_of(found) for found in facts.live.values()) - revoked.parts
+    retained = less_revoked(retain(facts, (), parts, site_of(facts)), facts, revoked)
     stays = frozenset(
-        ref for ref, found in facts.live.items() if stage_of(found) is not Stage.CLIENTS or ref in retained.children
+        ref
+        for ref, found in facts.live.items()
+        if part_of(found) in parts and (stage_of(found) is not Stage.CLIENTS or ref in retained.children)
     )
     return Plan(tuple(plan_narrowed(facts, retained.narrowed)), stays)
+
+
+def plan_frozen(facts: Facts, revoked: Revoked) -> Plan:
+    """Nothing of a suspended object is written, whatever became of it; what is not allowed any more goes."""
+    if revoked.everything:
+        return Plan()
+    stays = frozenset(ref for ref, found in facts.live.items() if part_of(found) not in revoked.parts)
+    retained = less_revoked(Retained(children=stays), facts, revoked)
+    return Plan(tuple(plan_narrowed(facts, retained.narrowed)), retained.children)
 
 
 def _plan_pods(

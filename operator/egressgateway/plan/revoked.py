@@ -1,0 +1,299 @@
+"""
+What runs although nobody judges the spec, and is not allowed any more.
+
+A suspended object, one whose spec or class cannot be read, one that cannot be served just now: what runs of it stays.
+But what the class forbids ends for all of them, or an author could keep it by an edit. So the live children are judged
+themselves: where they send clients, whose clients, by what means.
+
+An object whose class cannot be read is under the guards of the class that served it last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, Feature
+from egressgateway.api.scalars import format_instant
+from egressgateway.api.spec import EgressGatewaySpec
+from egressgateway.facts import EVERY_NAMESPACE, Facts
+from egressgateway.plan.addresses import parsed_address
+from egressgateway.plan.claims import read_claims
+from egressgateway.plan.consumers import consented, consumers_of, export_to
+from egressgateway.plan.findings import Consequence, Finding, exposed_part
+from egressgateway.plan.guards import (
+    allows_address,
+    allows_exposed_host,
+    allows_feature,
+    allows_gateway,
+    allows_host,
+    guard_consumers,
+    guard_destination,
+    guard_exposed,
+    guard_namespace,
+    guard_object,
+)
+from egressgateway.plan.hosts import is_wildcard
+from egressgateway.plan.ir import Stage
+from egressgateway.plan.names import is_private
+from egressgateway.plan.retain import Retained, hosts_of, namespaces_of_export, part_of, stage_of
+from egressgateway.refs import Manifest, ObjectRef
+
+_ACCEPTED: Final = ConditionType.ACCEPTED
+_EXPOSED: Final = exposed_part("")
+_CLIENT_KINDS: Final = ("ServiceEntry", "VirtualService")
+_REMEDY: Final = "it is withdrawn; ask the platform's admin, or remove it"
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """
+    What of an object's live children goes, though the others stay as they are.
+
+    Attributes:
+        findings: why, for the status.
+        everything: all of them, for the object as a whole may not be.
+        parts: whose children all go.
+        exports: of clients' children that stay, by their refs: an `exportTo` with the namespaces that are allowed.
+        names: hosts and aliases that go, `namespaces` those whose clients do.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    everything: bool = False
+    parts: frozenset[str] = frozenset()
+    exports: Mapping[ObjectRef, tuple[str, ...]] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
+    namespaces: frozenset[str] = frozenset()
+
+
+NOTHING: Final = Revoked()
+
+
+def revoked_from(facts: Facts, *, suspended: bool = False) -> Revoked:
+    """
+    What must go of an object that is kept as it is.
+
+    Args:
+        suspended: expiry waits, and of the spec counts only what runs: an edit takes no effect.
+    """
+    judged = _by_its_class(facts)
+    if judged is None or judged.class_.spec is None:
+        return NOTHING
+    spec, class_spec = facts.gateway.spec, judged.class_.spec
+    found = guard_namespace(judged, class_spec) if spec is None else guard_object(judged, spec, class_spec)
+    ends = tuple(each for each in found if not each.part and _withdraws(each))
+    if ends:
+        return Revoked(ends, everything=True)
+    by_spec = list(_by_spec(judged, spec, class_spec, suspended=suspended)) if spec is not None else []
+    return _revoked(judged, class_spec, by_spec, frozenset(map(part_of, facts.live.values())))
+
+
+def revoked_of(facts: Facts, class_spec: EgressGatewayClassSpec, kept: Collection[str]) -> Revoked:
+    """What must go of the parts `kept` of an object whose other parts are served: what its spec said before ran on."""
+    return _revoked(facts, class_spec, [], kept) if kept else NOTHING
+
+
+def less_revoked(retained: Retained, facts: Facts, revoked: Revoked) -> Retained:
+    """`retained` without clients that are not allowed any more."""
+    narrowed = {ObjectRef(found["kind"], *_name_of(found)): found for found in retained.narrowed}
+    for ref, exported in revoked.exports.items():
+        if ref in narrowed or ref in retained.children:
+            found = narrowed.get(ref, facts.live[ref])
+            narrowed[ref] = {**found, "spec": {**found["spec"], "exportTo": list(exported)}}
+    return replace(
+        retained,
+        children=retained.children - narrowed.keys(),
+        narrowed=tuple(narrowed.values()),
+        # What the gateway's side has for those clients goes once they have left it.
+        draining=retained.draining or bool(revoked.exports),
+    )
+
+
+def _by_its_class(facts: Facts) -> Facts | None:
+    """`facts` with the class that may forbid something; None when no class can be read."""
+    if facts.class_.spec is not None:
+        return facts
+    return None if facts.last_class is None else replace(facts, class_=facts.last_class)
+
+
+def _withdraws(finding: Finding) -> bool:
+    return finding.consequence is Consequence.WITHDRAW
+
+
+def _by_spec(
+    facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, *, suspended: bool
+) -> Iterator[Finding]:
+    """What stands against the parts of the spec."""
+    steered = frozenset(host for found in _clients(facts) for host in hosts_of(found))
+    running = frozenset(map(part_of, facts.live.values()))
+    consumers = consumers_of(facts.key, spec, class_spec, facts.namespaces)
+    for index, destination in enumerate(spec.destinations):
+        if suspended and steered.isdisjoint(destination.names):
+            continue
+        where, end = f"spec.destinations[{index}]", destination.expires_at
+        if not suspended and end is not None and end <= facts.now:
+            message = f"{where}.expiresAt: {format_instant(end)} is over; remove the destination, or set a later time"
+            yield Finding(_ACCEPTED, Reason.EXPIRED, message, destination.name)
+        yield from filter(_withdraws, guard_destination(facts, class_spec, destination, where))
+        # Partial, whoever is left by the spec: what is live of the part says whether somebody is.
+        denied = guard_consumers(facts, consumers, destination)
+        yield from (replace(found, partial=True) for found in denied)
+    for found in guard_object(facts, spec, class_spec):
+        if (found.part in running or not suspended) and _withdraws(found) and found.part:
+            yield found
+    for index, exposed in enumerate(spec.expose):
+        if exposed_part(exposed.name) in running or not suspended:
+            yield from filter(_withdraws, guard_exposed(facts, class_spec, exposed, f"spec.expose[{index}]"))
+
+
+def _revoked(
+    facts: Facts, class_spec: EgressGatewayClassSpec, by_spec: list[Finding], judged: Collection[str]
+) -> Revoked:
+    findings, parts_in_spec = list(by_spec), _parts_in_spec(facts)
+    exports: dict[ObjectRef, tuple[str, ...]] = {}
+    denied: set[str] = set(_denied(facts, class_spec, _consumers_before(facts)))
+    gone = {found.part for found in findings if not found.partial}
+    told = {(found.part, found.reason) for found in findings}
+
+    def tell(part: str, reason: Reason, message: str, *, partial: bool = False) -> None:
+        if not partial:
+            gone.add(part)
+        if (part, reason) not in told:
+            told.add((part, reason))
+            findings.append(Finding(_ACCEPTED, reason, message, part if part in parts_in_spec else "", partial))
+
+    for ref, found in sorted(facts.live.items()):
+        part = part_of(found)
+        if part not in judged:
+            continue
+        for reason, what in _forbidden(facts, class_spec, ref, found):
+            tell(part, reason, f"{ref}: {facts.class_} {what}; {_REMEDY}")
+        if not _sends_clients(ref, found):
+            continue
+        exported = namespaces_of_export(found, facts.key.namespace)
+        not_allowed = _denied(facts, class_spec, exported)
+        if not_allowed:
+            left = consented(facts.key, class_spec, facts.namespaces, exported)
+            denied |= not_allowed
+            message = (
+                f"{ref}: {facts.class_} does not allow {_listed(not_allowed)} as a consumer; clients there are not "
+                "sent through the gateway any more; ask the platform's admin for it in allowedConsumers"
+            )
+            tell(part, Reason.CONSUMER_NOT_ALLOWED, message, partial=bool(left))
+            if left:
+                exports[ref] = tuple(export_to(left, facts.key.namespace))
+    return Revoked(
+        tuple(findings),
+        parts=frozenset(gone),
+        exports={ref: to for ref, to in exports.items() if part_of(facts.live[ref]) not in gone},
+        names=frozenset(_names_of(facts, gone)) | _claims_not_allowed(facts, class_spec),
+        namespaces=frozenset(denied),
+    )
+
+
+def _forbidden(
+    facts: Facts, class_spec: EgressGatewayClassSpec, ref: ObjectRef, found: Manifest
+) -> Iterator[tuple[Reason, str]]:
+    """What the class has against one live child: reason, and the end of a sentence about the class."""
+    if part_of(found).startswith(_EXPOSED):
+        yield from _forbidden_to_expose(facts, class_spec, ref, found)
+    elif _sends_clients(ref, found):
+        yield from _forbidden_to_clients(class_spec, found)
+    elif ref.kind == "ServiceEntry":
+        for endpoint in (found.get("spec") or {}).get("endpoints") or ():
+            address = endpoint.get("address") or ""
+            if not allows_address(class_spec, address):
+                named = parsed_address(address) is None
+                yield Reason.HOST_NOT_ALLOWED if named else Reason.ENDPOINT_NOT_ALLOWED, f"does not allow {address}"
+    elif ref.kind == "DestinationRule" and _skips_verification(found.get("spec")):
+        yield from _denied_feature(class_spec, Feature.INSECURE_SKIP_VERIFY)
+
+
+def _forbidden_to_clients(class_spec: EgressGatewayClassSpec, found: Manifest) -> Iterator[tuple[Reason, str]]:
+    public = sorted(host for host in hosts_of(found) if not is_private(host))
+    for host in public:
+        if not allows_host(class_spec, host):
+            yield Reason.HOST_NOT_ALLOWED, f"does not allow {host}"
+    if any(map(is_wildcard, public)):
+        yield from _denied_feature(class_spec, Feature.WILDCARDS)
+    ports = (found.get("spec") or {}).get("ports") or ()
+    if any(port.get("protocol") == "TCP" for port in ports):
+        yield from _denied_feature(class_spec, Feature.TCP)
+
+
+def _denied_feature(class_spec: EgressGatewayClassSpec, feature: Feature) -> Iterator[tuple[Reason, str]]:
+    if not allows_feature(class_spec, feature):
+        yield Reason.FEATURE_NOT_ALLOWED, f"denies {feature}"
+
+
+def _forbidden_to_expose(
+    facts: Facts, class_spec: EgressGatewayClassSpec, ref: ObjectRef, found: Manifest
+) -> Iterator[tuple[Reason, str]]:
+    yield from _denied_feature(class_spec, Feature.EXPOSE)
+    if ref.kind != "VirtualService":
+        return
+    for host in sorted(hosts_of(found)):
+        if not allows_exposed_host(class_spec, host):
+            yield Reason.HOST_NOT_ALLOWED, f"does not allow {host} in allowedExposedHosts"
+    for gateway in (found.get("spec") or {}).get("gateways") or ():
+        namespace, slash, _ = gateway.partition("/")
+        if slash and namespace != facts.key.namespace and not allows_gateway(class_spec, gateway):
+            yield Reason.GATEWAY_NOT_ALLOWED, f"does not allow {gateway} in allowedGateways"
+
+
+def _skips_verification(value: Any) -> bool:
+    if isinstance(value, dict):
+        return value.get("insecureSkipVerify") is True or any(map(_skips_verification, value.values()))
+    return isinstance(value, list) and any(map(_skips_verification, value))
+
+
+def _denied(facts: Facts, class_spec: EgressGatewayClassSpec, served: frozenset[str]) -> frozenset[str]:
+    """Those of `served` that the class does not allow. One that does not exist has no clients, and is left alone."""
+    known = frozenset(name for name in served if name == EVERY_NAMESPACE or name in facts.namespaces)
+    return known - consented(facts.key, class_spec, facts.namespaces, known)
+
+
+def _consumers_before(facts: Facts) -> frozenset[str]:
+    return frozenset(str(entry.get("namespace", "")) for entry in facts.gateway.status.get("consumers") or ())
+
+
+def _parts_in_spec(facts: Facts) -> frozenset[str]:
+    """Parts that the status has an entry for; what is said of others is said of the object."""
+    spec = facts.gateway.spec
+    if spec is None:
+        return frozenset()
+    return frozenset((*(each.name for each in spec.destinations), *(exposed_part(each.name) for each in spec.expose)))
+
+
+def _names_of(facts: Facts, parts: Collection[str]) -> Iterator[str]:
+    for found in _clients(facts):
+        if part_of(found) in parts:
+            yield from (host for host in hosts_of(found) if not is_private(host))
+    for destination in facts.gateway.spec.destinations if facts.gateway.spec else ():
+        if destination.name in parts:
+            yield from destination.names
+
+
+def _claims_not_allowed(facts: Facts, class_spec: EgressGatewayClassSpec) -> frozenset[str]:
+    """Of an object whose spec cannot be read: what it asks for is known by its claims alone."""
+    hosts = (claim.host for claim in read_claims(facts.gateway.status) if not claim.gateway)
+    return frozenset(host for host in hosts if not allows_host(class_spec, host))
+
+
+def _clients(facts: Facts) -> Iterable[Manifest]:
+    return [found for ref, found in facts.live.items() if _sends_clients(ref, found)]
+
+
+def _sends_clients(ref: ObjectRef, found: Manifest) -> bool:
+    exposed = part_of(found).startswith(_EXPOSED)
+    return not exposed and ref.kind in _CLIENT_KINDS and stage_of(found) is Stage.CLIENTS
+
+
+def _name_of(found: Manifest) -> tuple[str, str]:
+    return found["metadata"]["namespace"], found["metadata"]["name"]
+
+
+def _listed(namespaces: frozenset[str]) -> str:
+    return "every namespace" if EVERY_NAMESPACE in namespaces else f"namespace {', '.join(sorted(namespaces)[:5])}"
