@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import parse_qs
@@ -87,6 +89,9 @@ class FaultProxy:
         self._stop = asyncio.Event()
         self._session: aiohttp.ClientSession
         self.port = 0
+
+        self.clock_offset = timedelta(0)
+        """How far the server's clock is ahead, as its answers tell it: to a client, its own clock is so far behind."""
 
     def __enter__(self) -> FaultProxy:
         self._thread.start()
@@ -242,6 +247,9 @@ class FaultProxy:
             request.method, url, data=body or None, headers=_passed_on(request.headers), allow_redirects=False
         ) as answer:
             headers = _passed_on(answer.headers)
+            if self.clock_offset and "Date" in headers:
+                told = parsedate_to_datetime(headers["Date"]) + self.clock_offset
+                headers["Date"] = format_datetime(told, usegmt=True)
             if record.watch and answer.status == 200:
                 return await self._stream(request, record, answer, headers)
             content = await answer.read()

@@ -21,6 +21,7 @@ import orjson
 from yarl import URL
 
 from egressgateway import __version__
+from egressgateway.cluster.clock import ServerClock
 from egressgateway.cluster.credentials import Credentials, Endpoint
 from egressgateway.cluster.errors import error_of, mapped
 from egressgateway.cluster.framing import LineFramer
@@ -101,6 +102,8 @@ class ApiClient:
         on_request: OnRequest | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self.clock = ServerClock()
+        """The API server's time."""
         self._kubeconfig = kubeconfig
         self._credentials = credentials
         self._on_request = on_request or _ignore
@@ -204,12 +207,15 @@ class ApiClient:
         raise error
 
     async def _exchange(self, request: Request, login: _Login) -> _Answer:
-        started = self._loop.time()
+        started, sent = self._loop.time(), self.clock.monotonic
         code = "error"
         try:
             async with login.session.request(
                 request.method, login.url(request), **login.arguments(request)
             ) as response:
+                if response.status < 500:
+                    # Beyond that it may be the answer of something in between, which has a clock of its own.
+                    self.clock.heard(response.headers.get("Date"), sent, self.clock.monotonic)
                 body = await response.read()
                 code = str(response.status)
                 return _Answer(response.status, response.headers, body)

@@ -8,7 +8,8 @@ series go with it (`forget`). Hosts are never labels: their number is the users'
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -205,6 +206,12 @@ class Metrics:
         }
         for name, (text, read) in figures.items():
             Gauge(f"egressgateway_queue_{name}", text, registry=self.registry).set_function(read)
+
+    def observe_clock(self, skew: Callable[[], timedelta]) -> None:
+        """Show how far this machine's clock is ahead of the API server's, read at each scrape."""
+        text = "How far this machine's clock is ahead of the API server's, by which times are judged."
+        gauge = Gauge("egressgateway_clock_skew_seconds", text, registry=self.registry)
+        gauge.set_function(lambda: skew().total_seconds())
 
     def forget(self, key: Key) -> None:
         """The EgressGateway `key` is gone, and its series with it."""

@@ -86,6 +86,7 @@ class Runtime:
             self.caches.classes,
             self.caches.gateways,
             may_write=lambda: self._filled and self.elector.is_leader,
+            now=client.clock.now,
         )
         self._reconciler = Reconciler(
             client=client,
@@ -94,6 +95,7 @@ class Runtime:
             metrics=metrics,
             observer=self._observer,
             settings=settings,
+            now=client.clock.now,
         )
         self._workers = Workers(self._queue, self._reconciler.reconcile, concurrency=settings.workers, metrics=metrics)
         self.server = Server(
@@ -122,6 +124,7 @@ class Runtime:
         # Tens of thousands of cached objects live as long as the process; looking through them for cycles is wasted.
         gc.set_threshold(200_000, 20, 100)
         self._metrics.observe_queue(self._queue)
+        self._metrics.observe_clock(self._client.clock.skew)
         self._events.start()
         for informer in self._informers:
             informer.start()

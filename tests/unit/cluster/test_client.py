@@ -331,3 +331,18 @@ def sockets() -> int:
         with suppress(FileNotFoundError):  # the one that lists the directory
             count += str(descriptor.readlink()).startswith("socket:")
     return count
+
+
+async def test_answers_tell_the_time(api: FakeApi, client: ApiClient) -> None:
+    """Refusals, too; but not what something in between says for a server that is away."""
+
+    async def answer(request: web.Request) -> web.Response:
+        hour = int(request.query["fieldManager"])
+        date = f"Thu, 01 Jan 2026 {hour:02}:00:00 GMT"
+        return web.json_response({}, status=502 if hour == 3 else 404, headers={"Date": date})
+
+    api.intercept = answer
+    for hour, expected in ((1, 1), (2, 2), (3, 2)):
+        with pytest.raises(ClusterError):
+            await client.send(request.apply_object(SERVICE, "shop", "web", b"{}", str(hour)))
+        assert client.clock.now().hour == expected
