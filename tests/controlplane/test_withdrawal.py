@@ -48,18 +48,20 @@ def tenant(evil: Gateways, new_tenant: Callable[..., Rest]) -> Rest:
 
 @pytest.fixture
 def admin_class(cluster: Cluster) -> Iterator[Callable[..., str]]:
-    """`admin_class(**spec)` makes the class of the test, or changes it; returns its name."""
-    name = f"withdrawal-{secrets.token_hex(3)}"
+    """`admin_class(**spec)` makes the class of the test, or changes it; returns its name. A shared one is another."""
+    names = {shared: f"withdrawal-{secrets.token_hex(3)}" for shared in (True, False)}
 
     def make(**spec: object) -> str:
+        name = names["shared" in spec]
         head = {"apiVersion": EGRESS_GATEWAY_CLASS.api_version, "kind": EGRESS_GATEWAY_CLASS.kind}
         path = EGRESS_GATEWAY_CLASS.path(None, name)
         cluster.rest.apply(path, {**head, "metadata": {"name": name}, "spec": spec})
         return name
 
     yield make
-    with suppress(ApiError):
-        cluster.rest.delete(EGRESS_GATEWAY_CLASS.path(None, name))
+    for name in names.values():
+        with suppress(ApiError):
+            cluster.rest.delete(EGRESS_GATEWAY_CLASS.path(None, name))
 
 
 @pytest.fixture
@@ -92,6 +94,14 @@ class Intruder:
         spec = {"className": self.class_name, "access": self.access, **more}
         found = egress_gateway(self.places.namespace, name, destination("d", host, ports=TLS), **spec)
         self.rest.apply(self.places.path(name), found)
+
+    def evade(self, name: str, host: str, evasion: Object) -> None:
+        """Write the object so that it is not judged any more, and wait until the operator has seen that."""
+        self.apply(name, host, **evasion)
+        if "suspend" in evasion:
+            self.places.wait(name, "Ready", "True", "Suspended")
+        else:
+            self.places.wait(name, "Accepted", "False", "ClassNotFound")
 
     def set_finalizers(self, name: str, *finalizers: str) -> None:
         self.rest.merge(self.places.path(name), {"metadata": {"finalizers": list(finalizers)}})
@@ -150,7 +160,7 @@ class TestFinalizer:
         self, intruder: Intruder, admin_class: Callable[..., str], shared_gateway: Object, *, held: bool
     ) -> None:
         """Policies beside the platform's gateway, where no garbage collector looks for their owner."""
-        admin_class(allowedConsumers={"from": "All"}, shared=shared_gateway)
+        intruder.class_name = admin_class(allowedConsumers={"from": "All"}, shared=shared_gateway)
         cluster, place = intruder.places.cluster, shared_gateway["namespace"]
         ours = {"egressgateway.dev/namespace": intruder.places.namespace}
         intruder.apply("g", own_host())
@@ -198,10 +208,7 @@ class TestRevocation:
         host = own_host()
         intruder.apply("g", host)
         intruder.places.wait_ready("g")
-        intruder.apply("g", host, **evasion)
-        intruder.places.wait(
-            "g", "Ready", *("True", "Suspended") if "suspend" in evasion else ("False", "ClassNotFound")
-        )
+        intruder.evade("g", host, evasion)
         assert intruder.places.clients("g")
 
         admin_class(allowedConsumers={"from": "Same"}, deniedHosts=["*"])
@@ -216,10 +223,7 @@ class TestRevocation:
         host = own_host()
         intruder.apply("g", host)
         intruder.places.wait_ready("g")
-        intruder.apply("g", host, **evasion)
-        intruder.places.wait(
-            "g", "Ready", *("True", "Suspended") if "suspend" in evasion else ("False", "ClassNotFound")
-        )
+        intruder.evade("g", host, evasion)
         before = {name: each["metadata"]["uid"] for name, each in intruder.places.children("g").items()}
 
         admin_class(allowedConsumers={"from": "Same"})

@@ -137,7 +137,10 @@ class EgressGatewaySpec(ApiModel):
     """
 
     suspend: Boolean | None = None
-    """`true`: the operator only writes status; traffic flows as it is and expiry waits. Default: `false`."""
+    """
+    `true`: the operator only writes status; traffic flows as it is and expiry waits. What the class does not allow any
+    more is withdrawn all the same. Default: `false`.
+    """
 
     gateway: GatewaySettings | None = None
     """

@@ -141,7 +141,7 @@ def _has_fractions(value: timedelta) -> bool:
 
 CAPABILITIES: Final[Mapping[str, Capability]] = {
     "className": _both("the class; a change moves clients once the new way is complete"),
-    "suspend": _both("nothing but the status is written"),
+    "suspend": _both("nothing but the status is written; what the class does not allow any more is withdrawn"),
     "gateway": _row(
         Support("the gateway's own Deployment, and what surrounds it", (_SHARED_PODS,)), Refusal(_OWN_PODS)
     ),

@@ -55,7 +55,7 @@ class Revoked:
     Attributes:
         findings: why, for the status.
         everything: all of them, for the object as a whole may not be.
-        parts: whose children all go.
+        parts: whose children all go; `refs` are children that go alone: somebody took the label of their part off.
         exports: of clients' children that stay, by their refs: an `exportTo` with the namespaces that are allowed.
         names: hosts and aliases that go, `namespaces` those whose clients do.
     """
@@ -63,6 +63,7 @@ class Revoked:
     findings: tuple[Finding, ...] = ()
     everything: bool = False
     parts: frozenset[str] = frozenset()
+    refs: frozenset[ObjectRef] = frozenset()
     exports: Mapping[ObjectRef, tuple[str, ...]] = field(default_factory=dict)
     names: frozenset[str] = frozenset()
     namespaces: frozenset[str] = frozenset()
@@ -154,12 +155,14 @@ def _revoked(
     findings, parts_in_spec = list(by_spec), _parts_in_spec(facts)
     exports: dict[ObjectRef, tuple[str, ...]] = {}
     denied: set[str] = set(_denied(facts, class_spec, _consumers_before(facts)))
-    gone = {found.part for found in findings if not found.partial}
+    gone, refs = {found.part for found in findings if not found.partial}, set[ObjectRef]()
     told = {(found.part, found.reason) for found in findings}
 
-    def tell(part: str, reason: Reason, message: str, *, partial: bool = False) -> None:
-        if not partial:
+    def tell(ref: ObjectRef, part: str, reason: Reason, message: str, *, partial: bool = False) -> None:
+        if not partial and part:
             gone.add(part)
+        elif not partial:
+            refs.add(ref)
         if (part, reason) not in told:
             told.add((part, reason))
             findings.append(Finding(_ACCEPTED, reason, message, part if part in parts_in_spec else "", partial))
@@ -169,7 +172,7 @@ def _revoked(
         if part not in judged:
             continue
         for reason, what in _forbidden(facts, class_spec, ref, found):
-            tell(part, reason, f"{ref}: {facts.class_} {what}; {_REMEDY}")
+            tell(ref, part, reason, f"{ref}: {facts.class_} {what}; {_REMEDY}")
         if not _sends_clients(ref, found):
             continue
         exported = namespaces_of_export(found, facts.key.namespace)
@@ -181,13 +184,14 @@ def _revoked(
                 f"{ref}: {facts.class_} does not allow {_listed(not_allowed)} as a consumer; clients there are not "
                 "sent through the gateway any more; ask the platform's admin for it in allowedConsumers"
             )
-            tell(part, Reason.CONSUMER_NOT_ALLOWED, message, partial=bool(left))
+            tell(ref, part, Reason.CONSUMER_NOT_ALLOWED, message, partial=bool(left))
             if left:
                 exports[ref] = tuple(export_to(left, facts.key.namespace))
     return Revoked(
         tuple(findings),
         parts=frozenset(gone),
-        exports={ref: to for ref, to in exports.items() if part_of(facts.live[ref]) not in gone},
+        refs=frozenset(refs),
+        exports={ref: to for ref, to in exports.items() if part_of(facts.live[ref]) not in gone and ref not in refs},
         names=frozenset(_names_of(facts, gone)) | _claims_not_allowed(facts, class_spec),
         namespaces=frozenset(denied),
     )

@@ -374,6 +374,19 @@ def test_a_suspended_object_gets_back_what_is_allowed_again_when_it_resumes(worl
     assert accepted(world)[0] == "True"
 
 
+def test_a_child_without_the_label_of_its_part_goes_alone(world: World) -> None:
+    """Whoever took it off keeps neither the route nor takes the gateway away from the others."""
+    suspend(world)
+    world.settle()
+    for ref, found in clients(world).items():
+        if BANK in found["spec"]["hosts"]:
+            world.tamper(ref, lambda each: each["metadata"]["labels"].pop(LABEL_PART))
+    forbid(world, deniedHosts=[BANK])
+    world.settle()
+    assert steered(world) == {SHOP: BOTH}
+    assert "Deployment" in {ref.kind for ref in world.live}
+
+
 def test_a_suspended_object_is_judged_by_what_runs_and_not_by_an_edit(world: World) -> None:
     """An edit takes no effect while it is suspended, in neither direction."""
     forbid(world, deniedHosts=["evil.example.com"])

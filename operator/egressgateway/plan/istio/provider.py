@@ -52,7 +52,9 @@ def plan_kept(facts: Facts, revoked: Revoked) -> Plan:
     stays = frozenset(
         ref
         for ref, found in facts.live.items()
-        if part_of(found) in parts and (stage_of(found) is not Stage.CLIENTS or ref in retained.children)
+        if part_of(found) in parts
+        and ref not in revoked.refs
+        and (stage_of(found) is not Stage.CLIENTS or ref in retained.children)
     )
     return Plan(tuple(plan_narrowed(facts, retained.narrowed)), stays)
 
@@ -61,7 +63,9 @@ def plan_frozen(facts: Facts, revoked: Revoked) -> Plan:
     """Nothing of a suspended object is written, whatever became of it; what is not allowed any more goes."""
     if revoked.everything:
         return Plan()
-    stays = frozenset(ref for ref, found in facts.live.items() if part_of(found) not in revoked.parts)
+    stays = frozenset(
+        ref for ref, found in facts.live.items() if part_of(found) not in revoked.parts and ref not in revoked.refs
+    )
     retained = less_revoked(Retained(children=stays), facts, revoked)
     return Plan(tuple(plan_narrowed(facts, retained.narrowed)), retained.children)
 
