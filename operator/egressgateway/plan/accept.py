@@ -137,7 +137,8 @@ def _object_findings(facts: Facts) -> Iterator[Finding]:
 
 def _spec_is_valid(facts: Facts) -> Iterator[Finding]:
     for error in facts.gateway.errors:
-        yield Finding(_ACCEPTED, Reason.INVALID, str(error))
+        # Nothing of it can be planned, so that what does harm is withdrawn with the rest of the object.
+        yield Finding(_ACCEPTED, Reason.INVALID, str(error), withdraws=error.harmful)
 
 
 def _class_exists(facts: Facts) -> Iterator[Finding]:

@@ -10,9 +10,9 @@ from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.destination import Destination
 from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, Feature
+from egressgateway.api.reserved import forbidden_address, parsed_address
 from egressgateway.api.spec import EgressGatewaySpec, MeshHeadersMode
 from egressgateway.facts import EVERY_NAMESPACE, Facts
-from egressgateway.plan.addresses import forbidden_address, parsed_address
 from egressgateway.plan.consumers import Consumers
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.hosts import covers, is_allowed, overlaps
