@@ -31,6 +31,7 @@ from egressgateway.plan.conflicts import (
     route_conflicts,
 )
 from egressgateway.plan.consumers import Consumers, asks_nobody, consumers_of, entries_of, overlap, union, without
+from egressgateway.plan.external import external_notices
 from egressgateway.plan.findings import Consequence, Finding, Notice, exposed_part
 from egressgateway.plan.guards import guard_consumers, guard_destination, guard_exposed, guard_object
 from egressgateway.plan.references import exposed_on
@@ -392,6 +393,7 @@ class _Judge:
                         f"{destination.hosts[0]} is not verified, anybody on the way can read and answer"
                     )
                     yield Notice(message, destination.name, Reason.INSECURE_SKIP_VERIFY)
+        yield from external_notices(self.facts, self.spec)
         yield from unchecked_references(self.facts)
         if self.facts.mesh_config.outbound_policy == "ALLOW_ANY":
             yield Notice("the mesh's outboundTrafficPolicy is ALLOW_ANY: ports that are not listed here leave directly")
