@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from egressgateway.api.reserved import RESERVED, ReservedNames
+from egressgateway.api.reserved import IN_SCHEMA, ReservedNames
 from egressgateway.api.rules import Mistake, Mistakes, Rule, form, without
 from egressgateway.api.scalars import Text
 
@@ -21,7 +21,7 @@ def _not_reserved(names: ReservedNames) -> Rule[str]:
     return Rule(cel=names.cel, message=names.message, holds=lambda host: not names.hold(host), harmful=True)
 
 
-OUTSIDE_CLUSTER, NO_PRIVATE_NAME, NO_METADATA_NAME = map(_not_reserved, RESERVED)
+OUTSIDE_CLUSTER, NO_PRIVATE_NAME, NO_METADATA_NAME = map(_not_reserved, IN_SCHEMA)
 
 # inet_aton, and with it many a resolver, takes 127.1 and 1.0x7f for addresses; no top-level domain begins with a digit.
 NOT_AN_ADDRESS = without(r"\.\d\w*$", "must be a host name: what ends in a number is read as an IP address")

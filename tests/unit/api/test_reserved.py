@@ -10,6 +10,7 @@ import pytest
 from apicases.forbidden import (
     ADDRESSES,
     ALLOWED_ADDRESSES,
+    MORE_RESERVED,
     ODD_SPELLINGS,
     RESERVED_NAMES,
     RESERVED_WILDCARDS,
@@ -97,7 +98,7 @@ def test_the_addresses_of_private_entries_are_no_endpoints(name: str) -> None:
     assert forbidden_address(private_address(name)) == "an address of the mesh's own"
 
 
-@pytest.mark.parametrize("name", [*RESERVED_NAMES, *RESERVED_WILDCARDS])
+@pytest.mark.parametrize("name", [*RESERVED_NAMES, *RESERVED_WILDCARDS, *MORE_RESERVED])
 def test_reserved_name_is_known(name: str) -> None:
     """One function answers for every field."""
     assert reserved_name(name).startswith("must ")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from apicases.forbidden import RESERVED_NAMES
+from apicases.forbidden import MORE_RESERVED, RESERVED_NAMES
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.scalars import format_instant
 from egressgateway.api.validation import parse_spec
@@ -155,6 +155,14 @@ def test_a_name_of_the_clusters_domain_is_withdrawn(host: str) -> None:
     """It is a Service of the cluster, whatever the domain's name (api.md `hosts[]`)."""
     (finding,) = findings(asked_for(host), mesh=MeshSettings(cluster_domain="corp.internal"))
     assert (finding.reason, finding.consequence) == (Reason.INVALID, Consequence.WITHDRAW)
+
+
+@pytest.mark.parametrize("host", MORE_RESERVED)
+def test_what_the_schema_has_no_room_for_is_refused_and_withdrawn(host: str) -> None:
+    """Its rules have a budget; the list is the same."""
+    (finding,) = findings(asked_for(host), class_={"allowedHosts": [host]})
+    assert (finding.reason, finding.consequence) == (Reason.INVALID, Consequence.WITHDRAW)
+    assert f"{host} must not be a name of a cloud's metadata service" in finding.message
 
 
 @pytest.mark.parametrize("host", ["co.uk", "*.co.uk", "*.gov.uk", "com.au", "*.any.kawasaki.jp", "*.in-addr.arpa"])
