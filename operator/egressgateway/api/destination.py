@@ -114,7 +114,7 @@ class Destination(ApiModel):
     hosts: Annotated[tuple[Host, ...], Field(min_length=1, max_length=16), SET]
     """
     1 to 16 hosts as clients name them, or wildcards such as `*.example.com`, but not both: lower-case fully
-    qualified names outside the cluster, no IP addresses.
+    qualified names outside the cluster, no public suffixes (`co.uk`), no IP addresses.
     A host stands in one destination only.
     """
 
