@@ -162,8 +162,8 @@ def _doubtful(facts: Facts, named: NamedHost, part: str) -> Iterator[Finding]:
     meant = service_meant(facts, named.name)
     if meant and not (named.steered and _is_older(facts, named.name, meant)):
         message = (
-            f"{named.field}: {named.name} must be a host outside the cluster, where it means {meant} to pods and to "
-            "Istio; name another host, or ask the platform's admin to list this very name in a class's allowedHosts"
+            f"{named.field}: {named.name} is no external host: pods and Istio take it for {meant}; name another, or "
+            "ask the platform's admin to list this very name in a class's allowedHosts"
         )
         # What takes a Service's name from its clients goes. An endpoint takes no name, and stays as it is: whoever
         # makes a namespace must not cut what reached another server before.
