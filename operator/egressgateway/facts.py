@@ -294,6 +294,9 @@ class Facts:
     namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Labels of every namespace that is known, by name; without those that are being deleted."""
 
+    namespaces_created: Mapping[str, datetime] = field(default_factory=dict)
+    """Since when they exist, of those `namespaces` that a host of the object may mean by its last label."""
+
     mesh_config: MeshConfig = field(default_factory=MeshConfig)
     references: References = field(default_factory=References)
     foreign_routes: tuple[ForeignRoute, ...] = ()

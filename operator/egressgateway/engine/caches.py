@@ -7,8 +7,10 @@ Filled by kopf (EgressGateways) and by informers (everything else); each change 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, Final
 
+from egressgateway.api.scalars import parse_instant
 from egressgateway.cluster.store import Change, Store
 from egressgateway.engine.host_index import HostIndex
 from egressgateway.engine.live_ports import LivePorts
@@ -90,6 +92,12 @@ class Caches:
             if found != self._labels:
                 self._labels = found
         return self._labels
+
+    def created_of(self, names: Iterable[str]) -> dict[str, datetime]:
+        """Since when namespaces exist, of those among `names` that do."""
+        found = ((name, self.namespaces.get("", name)) for name in set(names))
+        times = {name: each["metadata"].get("creationTimestamp") for name, each in found if each is not None}
+        return {name: parse_instant(time) for name, time in times.items() if time}
 
     def is_namespace_ending(self, name: str) -> bool:
         """Whether it is known, and is being deleted with all that is in it."""

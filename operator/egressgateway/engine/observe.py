@@ -71,6 +71,7 @@ class Observer:
         grace = self._settings.mesh.push_grace.total_seconds()
         namespace = self._caches.namespaces.get("", key.namespace)
         mesh = self._caches.mesh.reading()
+        names = wants_of(manifest).names
         return Facts(
             now=now,
             gateway=self._leaving(self._judged.gateway(manifest)),
@@ -78,8 +79,9 @@ class Observer:
             mesh=mesh.refine(self._settings.mesh),
             namespace_labels=None if namespace is None else namespace["metadata"].get("labels") or {},
             namespaces=self._caches.namespace_labels(),
+            namespaces_created=self._caches.created_of(name.rpartition(".")[2] for name in names),
             mesh_config=mesh.config,
-            foreign_routes=self._caches.routes.for_names(wants_of(manifest).names, key, self._caches.rights_of),
+            foreign_routes=self._caches.routes.for_names(names, key, self._caches.rights_of),
             rivals=self._rivals.of(manifest),
             live=live,
             others={ref: found for ref, found in labelled.items() if ref not in live},

@@ -38,6 +38,7 @@ from egressgateway.plan.consumers import (
     overlap,
     union,
 )
+from egressgateway.plan.external import external_notices
 from egressgateway.plan.findings import Consequence, Finding, Notice, exposed_part
 from egressgateway.plan.guards import guard_consumers, guard_destination, guard_exposed, guard_object
 from egressgateway.plan.names import is_private
@@ -173,7 +174,8 @@ def _object_findings(facts: Facts) -> Iterator[Finding]:
 
 def _spec_is_valid(facts: Facts) -> Iterator[Finding]:
     for error in facts.gateway.errors:
-        yield Finding(_ACCEPTED, Reason.INVALID, str(error))
+        # Nothing of it can be planned, so that what does harm is withdrawn with the rest of the object.
+        yield Finding(_ACCEPTED, Reason.INVALID, str(error), withdraws=error.harmful)
 
 
 def _class_exists(facts: Facts) -> Iterator[Finding]:
@@ -445,6 +447,7 @@ class _Judge:
                         f"{destination.hosts[0]} is not verified, anybody on the way can read and answer"
                     )
                     yield Notice(message, destination.name, Reason.INSECURE_SKIP_VERIFY)
+        yield from external_notices(self.facts, self.spec)
         yield from unchecked_references(self.facts)
         if self.facts.mesh_config.outbound_policy == "ALLOW_ANY":
             yield Notice("the mesh's outboundTrafficPolicy is ALLOW_ANY: ports that are not listed here leave directly")

@@ -14,9 +14,9 @@ from typing import Any, Final
 from egressgateway.api.gateway import Autoscaling, DedicatedGateway, ExposedService, GatewaySettings, ServiceType
 from egressgateway.api.model import ApiModel
 from egressgateway.api.probe import ProbeGate
+from egressgateway.api.reserved import unreachable_networks
 from egressgateway.api.spec import MeshHeadersMode
 from egressgateway.facts import EVERY_NAMESPACE, Facts
-from egressgateway.plan.addresses import unreachable_networks
 from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Child, Stage
 from egressgateway.plan.names import LABEL_STAGE, child_labels, selector_labels, workload_name
