@@ -132,7 +132,7 @@ def test_a_claim_that_is_younger_than_the_namespace_ends(created: dict[str, date
     """What was accepted by an older version and takes a Service's name is withdrawn."""
     found = accepted(asked_for("db.corp"), claimed={"db.corp": NOW}, namespaces_created=created)
     assert [finding.consequence for finding in found.findings] == [Consequence.WITHDRAW]
-    assert found.claims.held == ()
+    assert found.claims.rights.names == {}
 
 
 def test_an_old_claim_keeps_no_other_name() -> None:
