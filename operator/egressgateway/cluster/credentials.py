@@ -106,8 +106,20 @@ def _endpoint(configuration: Configuration) -> Endpoint:
         proxy=configuration.proxy or _proxy_for(server),
         verify=configuration.verify_ssl,
         tls_digest=hash(tuple(Path(file).read_bytes() if file else b"" for file in files)),
-        tls=RESTClientObject(configuration).ssl_context if secure else None,
+        tls=_tls(configuration) if secure else None,
     )
+
+
+def _tls(configuration: Configuration) -> ssl.SSLContext:
+    """
+    TLS as the package sets it up, without the flag that Python 3.13 adds to every default context.
+
+    VERIFY_X509_STRICT refuses certificates without an Authority Key Identifier (RFC 5280, 4.2.1.1), which API servers
+    of running clusters have and every other client of theirs takes. Chain, validity and name are verified as before.
+    """
+    context: ssl.SSLContext = RESTClientObject(configuration).ssl_context
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 def _proxy_for(server: str) -> str | None:
