@@ -81,9 +81,7 @@ class Authority:
         if key_identifiers:
             builder = builder.add_extension(
                 x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
-            ).add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
-            )
+            ).add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
         if alternatives:
             names = x509.SubjectAlternativeName([_alternative(name) for name in alternatives])
             builder = builder.add_extension(names, critical=False)

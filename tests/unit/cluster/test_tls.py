@@ -107,10 +107,12 @@ async def test_certificates_of_the_harness_stand_the_strict_verification(tmp_pat
 )
 async def test_everything_else_is_verified(tmp_path: Path, issued: dict[str, Any], words: str) -> None:
     """Only the one flag is gone: a wrong name and a certificate that has ended are refused."""
-    async with serving(tmp_path, **issued, key_identifiers=False) as kubeconfig:
-        async with await ApiClient.connect(kubeconfig=kubeconfig) as client:
-            with pytest.raises(ClusterError, match=words):
-                await client.send(LIST)
+    async with (
+        serving(tmp_path, **issued, key_identifiers=False) as kubeconfig,
+        await ApiClient.connect(kubeconfig=kubeconfig) as client,
+    ):
+        with pytest.raises(ClusterError, match=words):
+            await client.send(LIST)
 
 
 async def test_another_authority_is_refused(tmp_path: Path) -> None:
