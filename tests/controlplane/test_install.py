@@ -210,6 +210,7 @@ def test_next_installation_leads_at_once(plane: ControlPlane, newest: Helm, tmp_
 
 def test_definitions_that_were_applied_by_hand_are_handed_over(plane: ControlPlane, helm: Helm) -> None:
     """Helm refuses them by itself; the way that the install page names is the one that works."""
+    without_definitions(plane)
     install_definitions(plane.rest, read_definitions(OWN))
     place = ("--namespace", SYSTEM)
     with pytest.raises(HelmError, match="cannot be imported into the current release"):
@@ -223,9 +224,13 @@ def test_definitions_that_were_applied_by_hand_are_handed_over(plane: ControlPla
         assert owners == {RELEASE}
     finally:
         helm.run("uninstall", RELEASE, *place, "--no-hooks")
-        for name in definitions(plane):
-            plane.rest.delete(f"{DEFINITIONS}/{name}")
-        eventually(lambda: definitions(plane) == [], what="the end of the CRDs")
+
+
+def without_definitions(plane: ControlPlane) -> None:
+    """Take away the CRDs that other tests' releases left: those carry the release's name."""
+    for name in definitions(plane):
+        plane.rest.delete(f"{DEFINITIONS}/{name}")
+    eventually(lambda: definitions(plane) == [], what="the end of the CRDs")
 
 
 def test_without_a_mesh_no_namespace_of_it_is_needed(plane: ControlPlane, newest: Helm) -> None:

@@ -72,11 +72,29 @@ class Recording:
         found: dict[str, float] = {}
         for replica in self.replicas:
             if replica.scraped:
-                found |= _scraped(replica)
+                found |= samples(replica.metrics.render().decode(), replica.pod)
             replica.clock.now += 60
         for name in found.keys() | self._series.keys():
             self._series.setdefault(name, [None] * self.minutes).append(found.get(name))
         self.minutes += 1
+
+    @classmethod
+    def going_on(cls, before: Mapping[str, str], after: Mapping[str, str], seconds: float, minutes: int) -> Recording:
+        """
+        Figures of pods, read twice `seconds` apart, that go on for `minutes` as they went in between.
+
+        So an hour need not be waited for: what stands stands, and what grows (an age, a counter) grows on.
+        """
+        recording = cls()
+        recording.minutes = minutes
+        first, last = (
+            {name: value for pod, text in pages.items() for name, value in samples(text, pod).items()}
+            for pages in (before, after)
+        )
+        for name, value in last.items():
+            step = (value - first.get(name, value)) / seconds * 60
+            recording._series[name] = [value + step * minute for minute in range(minutes)]
+        return recording
 
     @property
     def names(self) -> frozenset[str]:
@@ -92,11 +110,11 @@ class Recording:
         ]
 
 
-def _scraped(replica: Replica) -> dict[str, float]:
-    target = {"pod": replica.pod, "job": JOB}
+def samples(page: str, pod: str) -> dict[str, float]:
+    """The operator's series on a page of metrics, as Prometheus names those of a pod."""
     return {
-        _series(sample.name, sample.labels | target): sample.value
-        for family in text_string_to_metric_families(replica.metrics.render().decode())
+        _series(sample.name, sample.labels | {"pod": pod, "job": JOB}): sample.value
+        for family in text_string_to_metric_families(page)
         for sample in family.samples
         if sample.name.startswith("egressgateway_")
     }
