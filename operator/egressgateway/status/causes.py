@@ -7,14 +7,12 @@ way round. Alerts go to people by who has to act, so they need every cause by it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from egressgateway.api.conditions import CATALOGUE, Actor, ConditionType, Reason
+from egressgateway.api.conditions import CATALOGUE, OBJECT_CONDITIONS, PART_CONDITIONS, Actor, ConditionType, Reason
 
-_JUDGED: Final = frozenset(
-    {ConditionType.ACCEPTED, ConditionType.RESOLVED_REFS, ConditionType.PROGRAMMED, ConditionType.STEERED}
-)
+_JUDGED: Final = frozenset({*OBJECT_CONDITIONS, *PART_CONDITIONS})
 _NO_CAUSE: Final = frozenset({Reason.EXPIRED, Reason.PARTIALLY_READY, Reason.PENDING})
 """`Expired` is as its author wants it, the others are what follows from a cause."""
 
@@ -30,17 +28,23 @@ def causes(status: Mapping[str, Any]) -> dict[Reason, Actor]:
         return {}
     if ready.get("reason") == Reason.SUSPENDED:
         return {Reason.SUSPENDED: CATALOGUE[Reason.SUSPENDED].acts}
-    given = [ready, *(each for each in _all(status) if each.get("type") in _JUDGED and each.get("status") != "True")]
-    reasons = {Reason(each["reason"]) for each in given if each.get("reason") in CATALOGUE}
-    return {reason: CATALOGUE[reason].acts for reason in sorted(reasons - _NO_CAUSE) or (Reason.PENDING,)}
+    given = _reasons(status.get("conditions") or ())
+    for part in (*(status.get("destinations") or ()), *(status.get("expose") or ())):
+        given |= _of_part(part)
+    return {reason: CATALOGUE[reason].acts for reason in sorted(given - _NO_CAUSE) or (Reason.PENDING,)}
+
+
+def _of_part(part: Mapping[str, Any]) -> set[Reason]:
+    """Of a destination or exposed host. For what is refused no pod is started: that is no cause beside the refusal."""
+    found = _reasons(part.get("conditions") or ()) - _NO_CAUSE
+    return found - {Reason.GATEWAY_NOT_READY} or found
+
+
+def _reasons(conditions: Iterable[Mapping[str, Any]]) -> set[Reason]:
+    """Why some of the conditions are not True."""
+    failing = (each for each in conditions if each.get("type") in _JUDGED and each.get("status") != "True")
+    return {Reason(each["reason"]) for each in failing if each.get("reason") in CATALOGUE}
 
 
 def _of_type(status: Mapping[str, Any], type_: ConditionType) -> Iterator[Mapping[str, Any]]:
     return (each for each in status.get("conditions") or () if each.get("type") == type_)
-
-
-def _all(status: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Conditions of the object, its destinations and its exposed hosts."""
-    yield from status.get("conditions") or ()
-    for part in (*(status.get("destinations") or ()), *(status.get("expose") or ())):
-        yield from part.get("conditions") or ()

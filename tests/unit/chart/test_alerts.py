@@ -285,6 +285,25 @@ async def test_typo_and_expired_certificate_are_the_teams(agreed: Judge, case: s
     agreed(recording, {9: (), 30: (of_object(AUTHOR, reason),)})
 
 
+async def test_typo_in_a_new_object_is_the_teams_alone(agreed: Judge) -> None:
+    """
+    Its gateway has no pod, for nothing is asked of it: that is no second cause, and nobody of the platform's business.
+
+    Seen on a control plane, with a class that does not exist.
+    """
+    recording, leader, _ = pair()
+    state = gateway_states()["class-missing"]["status"]
+    unready = {**NO_POD["destinations"][0]["conditions"][-1], "type": "Steered"}
+    assert unready["reason"] == "GatewayNotReady"
+    parts = [
+        {**part, "conditions": [unready if each["type"] == "Steered" else each for each in part["conditions"]]}
+        for part in state["destinations"]
+    ]
+    leader.metrics.status(OBJECT, {**state, "destinations": parts, "gateway": None})
+    await play(recording, leader, 31)
+    agreed(recording, {9: (), 30: (of_object(AUTHOR, "ClassNotFound"),)})
+
+
 @pytest.mark.parametrize("case", case_names())
 def test_every_object_that_is_not_ready_has_a_cause(case: str) -> None:
     """Or no alert would ever tell of it; and one that is ready has none."""
