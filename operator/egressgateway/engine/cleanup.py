@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
-from egressgateway.diff.changeset import Delete, is_child_of, is_deleting, is_owned_by
+from egressgateway.diff.changeset import Delete, is_deleting
 from egressgateway.diff.steering import Steps
 from egressgateway.engine.apply import Applied, Applier
 from egressgateway.engine.caches import Caches
@@ -21,6 +21,7 @@ from egressgateway.engine.memory import Progress
 from egressgateway.engine.outcome import Again, Done, Outcome
 from egressgateway.engine.remote_records import Record, RemoteRecords
 from egressgateway.errors import ClusterError
+from egressgateway.plan.evidence import is_child, is_owned_by
 from egressgateway.plan.ir import Stage
 from egressgateway.plan.retain import stage_of
 from egressgateway.refs import Key, Manifest, ObjectRef
@@ -55,7 +56,7 @@ class Cleanup:
         record = self._records.of(key)
         if record is None:
             return Done()
-        if record.left and any(is_child_of(each, key) for each in own.values()):
+        if record.left and any(is_child(each, key, frozenset()) for each in own.values()):
             # `--cascade=orphan`: what guards their way stays with them.
             return Done()
         if self._is_open(key, own, progress):
@@ -88,7 +89,7 @@ class Cleanup:
         removals = [
             Delete(ref, stage_of(each), each)
             for ref, each in found.items()
-            if ref in record.children and is_child_of(each, key) and not is_deleting(each)
+            if is_child(each, key, record.children) and not is_deleting(each)
         ]
         ordered = tuple(sorted(removals, key=lambda removal: -removal.stage))
         _raise_first(await self._applier.apply(key, Steps(removals=ordered), progress))

@@ -33,13 +33,13 @@ from egressgateway.engine.remote_records import RemoteRecords
 from egressgateway.engine.requests import is_answered, request_of
 from egressgateway.errors import ClusterError
 from egressgateway.facts import Facts
-from egressgateway.plan.accept import Acceptance, accept, steered_names
+from egressgateway.plan.accept import Acceptance, accept, live_ports, steered_names
 from egressgateway.plan.build import build_plan, plan_frozen
-from egressgateway.plan.claims import is_recorded
 from egressgateway.plan.ir import Plan, Stage
 from egressgateway.plan.resolve import unread
 from egressgateway.plan.retain import stage_of
 from egressgateway.plan.revoked import Revoked, revoked_from
+from egressgateway.plan.rights import is_recorded
 from egressgateway.refs import Key, ObjectRef
 from egressgateway.render.environment import Renderer
 from egressgateway.render.manifests import Desired, RenderCache
@@ -153,6 +153,14 @@ class Reconciler:
             _raise_transient(applied)
             return Waiting("Pending")
         acceptance = accept(facts)
+        # Until it is stored, others must see the claim: they may be judged while this pass waits for the API server.
+        self._caches.reserve(facts.key, acceptance.claims.rights)
+        try:
+            return await self._write(facts, acceptance, progress, request)
+        finally:
+            self._caches.release(facts.key)
+
+    async def _write(self, facts: Facts, acceptance: Acceptance, progress: Progress, request: str) -> Outcome:
         plan = build_plan(facts, acceptance)
         desired = self._rendered.render(facts.key, plan.children)
         changes = _compare(plan, desired, facts, progress)
@@ -175,7 +183,12 @@ class Reconciler:
         changes, applied = await self._end_revoked(facts, revoked, progress)
         seen = self._observe(facts.key, progress) or facts
         status = suspended_status(
-            facts.gateway.status, facts.gateway.generation, facts.now, revoked, steered_names(seen).keys()
+            facts.gateway.status,
+            facts.gateway.generation,
+            facts.now,
+            revoked,
+            steered=steered_names(seen).keys(),
+            ports=live_ports(seen).keys(),
         )
         await self._owner.write_status(facts.key, status)
         _raise_transient(applied)
@@ -374,7 +387,9 @@ def _is_recorded(facts: Facts, acceptance: Acceptance, plan: Plan) -> bool:
     """Whether the status holds every claim and names every child in another namespace."""
     status = facts.gateway.status
     named = status.get("remoteChildren") or []
-    return is_recorded(acceptance.claims, status) and all(child in named for child in remote_children(facts, plan))
+    return is_recorded(acceptance.claims.rights, status) and all(
+        child in named for child in remote_children(facts, plan)
+    )
 
 
 def _is_same_object(one: Facts, other: Facts) -> bool:

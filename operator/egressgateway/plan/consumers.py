@@ -77,11 +77,13 @@ def namespaces_of(
     return _Consent(key, class_spec, namespaces).divide(_asked_by(key, entry, namespaces))[0]
 
 
-def consented(
-    key: Key, class_spec: EgressGatewayClassSpec, namespaces: Namespaces, served: frozenset[str]
+def allowed_consumers(
+    key: Key, class_spec: EgressGatewayClassSpec | None, namespaces: Namespaces, asked: frozenset[str]
 ) -> frozenset[str]:
-    """Those of `served` that the class allows as consumers; every namespace less some is spelled out."""
-    return _Consent(key, class_spec, namespaces).divide(served)[0]
+    """Those of `asked` that the class allows an object to serve; of a class that cannot be read, the own namespace."""
+    if class_spec is None:
+        return asked & {key.namespace}
+    return _Consent(key, class_spec, namespaces).divide(asked)[0]
 
 
 def served_names(

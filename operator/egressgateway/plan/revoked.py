@@ -16,12 +16,11 @@ from typing import Any, Final
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, Feature
+from egressgateway.api.reserved import parsed_address
 from egressgateway.api.scalars import format_instant
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.facts import EVERY_NAMESPACE, Facts
-from egressgateway.plan.addresses import parsed_address
-from egressgateway.plan.claims import read_claims
-from egressgateway.plan.consumers import consented, consumers_of, export_to
+from egressgateway.plan.consumers import allowed_consumers, consumers_of, export_to
 from egressgateway.plan.findings import Consequence, Finding, exposed_part
 from egressgateway.plan.guards import (
     allows_address,
@@ -39,6 +38,7 @@ from egressgateway.plan.hosts import is_wildcard
 from egressgateway.plan.ir import Stage
 from egressgateway.plan.names import is_private
 from egressgateway.plan.retain import Retained, hosts_of, namespaces_of_export, part_of, stage_of
+from egressgateway.plan.rights import read_claims
 from egressgateway.refs import Manifest, ObjectRef
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
@@ -178,7 +178,7 @@ def _revoked(
         exported = namespaces_of_export(found, facts.key.namespace)
         not_allowed = _denied(facts, class_spec, exported)
         if not_allowed:
-            left = consented(facts.key, class_spec, facts.namespaces, exported)
+            left = allowed_consumers(facts.key, class_spec, facts.namespaces, exported)
             denied |= not_allowed
             message = (
                 f"{ref}: {facts.class_} does not allow {_listed(not_allowed)} as a consumer; clients there are not "
@@ -256,7 +256,7 @@ def _skips_verification(value: Any) -> bool:
 def _denied(facts: Facts, class_spec: EgressGatewayClassSpec, served: frozenset[str]) -> frozenset[str]:
     """Those of `served` that the class does not allow. One that does not exist has no clients, and is left alone."""
     known = frozenset(name for name in served if name == EVERY_NAMESPACE or name in facts.namespaces)
-    return known - consented(facts.key, class_spec, facts.namespaces, known)
+    return known - allowed_consumers(facts.key, class_spec, facts.namespaces, known)
 
 
 def _consumers_before(facts: Facts) -> frozenset[str]:

@@ -10,15 +10,17 @@ from typing import Any, Final
 from egressgateway.api.conditions import OBJECT_CONDITIONS, ConditionType, Reason
 from egressgateway.api.scalars import format_instant
 from egressgateway.diff.subset import merge_patch
+from egressgateway.facts import ClaimedPort, Rights, Since
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.revoked import NOTHING, Revoked
+from egressgateway.plan.rights import CLAIMS, read_rights, rights_fields
 from egressgateway.status.summarize import Condition, Part, Summary
 from egressgateway.status.words import cut, joined, told_once
 
 _SUSPENDED_MESSAGE: Final = "spec.suspend is true: nothing is written but this status; traffic flows as it is"
 _NOT_STEERED: Final = "clients are not sent through the gateway"
 
-_ENDED: Final = frozenset({"claims", "consumers", "remoteChildren"})
+_ENDED: Final = frozenset({*CLAIMS, "remoteChildren"})
 
 _LEAVING_MESSAGE: Final = "the object is being deleted, and its clients are taken back"
 
@@ -44,15 +46,21 @@ def merge_status(
     return {**status, "lastHandledReconcileAt": answer} if answer else status
 
 
-def suspended_status(
-    old: Mapping[str, Any], generation: int, now: datetime, revoked: Revoked = NOTHING, steered: Set[str] = frozenset()
+def suspended_status(  # noqa: PLR0913  (what was found, and what is left of it)
+    old: Mapping[str, Any],
+    generation: int,
+    now: datetime,
+    revoked: Revoked = NOTHING,
+    *,
+    steered: Set[str] = frozenset(),
+    ports: Set[ClaimedPort] = frozenset(),
 ) -> dict[str, Any]:
     """
     The status of an object that is suspended: as it was, with `Ready` saying why it does not move.
 
     `Ready` alone is about `generation`: that it is suspended was seen. The others keep the generation that they judged,
     but for what is not allowed any more, which was judged now: it is withdrawn, and claims nothing once it is not
-    `steered`.
+    `steered`, or its `ports` are not registered with clients.
     """
     before = old.get("conditions") or ()
     ready: Mapping[str, Any] = next((each for each in before if each["type"] == ConditionType.READY), {})
@@ -65,17 +73,22 @@ def suspended_status(
     for name, parted in (("destinations", ""), ("expose", exposed_part(""))):
         if old.get(name):
             status[name] = [_revoked(part, parted + part["name"], revoked, generation, now) for part in old[name]]
-    claims = [each for each in old.get("claims") or () if _stays(each, "host", revoked.names - steered, revoked)]
-    consumers = [each for each in old.get("consumers") or () if _stays(each, "namespace", revoked.namespaces, revoked)]
-    return {
-        **{name: value for name, value in status.items() if name not in ("claims", "consumers")},
-        **({"claims": claims} if claims else {}),
-        **({"consumers": consumers} if consumers else {}),
-    }
+    rights = Rights() if revoked.everything else _less(read_rights(old), revoked, steered, ports)
+    return {**{name: value for name, value in status.items() if name not in CLAIMS}, **rights_fields(rights)}
 
 
-def _stays(entry: Mapping[str, Any], field: str, gone: Set[str], revoked: Revoked) -> bool:
-    return not revoked.everything and entry.get(field) not in gone
+def _less(rights: Rights, revoked: Revoked, steered: Set[str], ports: Set[ClaimedPort]) -> Rights:
+    """What is left of `rights`: not names and ports that clients are not told of any more, nor where they are not."""
+
+    def allowed(since: Since) -> Since:
+        return {place: moment for place, moment in since.items() if place not in revoked.namespaces}
+
+    gone = revoked.names - steered
+    return Rights(
+        {name: allowed(since) for name, since in rights.names.items() if name not in gone},
+        {port: allowed(since) for port, since in rights.ports.items() if port in ports},
+        rights.exposed,
+    )
 
 
 def _revoked(part: Mapping[str, Any], name: str, revoked: Revoked, generation: int, now: datetime) -> dict[str, Any]:
@@ -262,8 +275,7 @@ def _decisive(status: Mapping[str, Any]) -> tuple[Any, ...]:
         frozenset(conditions),
         parts,
         status.get("summary"),
-        status.get("claims"),
-        status.get("consumers"),
+        *(status.get(name) for name in CLAIMS),
         status.get("addresses"),
         status.get("remoteChildren"),
         status.get("lastHandledReconcileAt"),
