@@ -231,9 +231,14 @@ def test_namespaced_operator_has_no_rights_elsewhere(newest: Helm) -> None:
 def test_right_to_the_meshs_configuration_follows_its_revision(
     newest: Helm, revision: str | None, config: str, flags: list[str]
 ) -> None:
-    """The operator watches the ConfigMap of that name, and no other may be read. None: the values of an older chart."""
+    """
+    The operator watches the ConfigMap of that name, and no other may be read but its own records, in its namespace.
+
+    None: the values of an older chart.
+    """
     rendered = newest.template({"mesh": {"revision": revision}})
-    rules = [rule for role in of_kind(rendered, "Role") for rule in role["rules"] if "configmaps" in rule["resources"]]
+    roles = [role for role in of_kind(rendered, "Role") if role["metadata"]["namespace"] != "egressgateway-system"]
+    rules = [rule for role in roles for rule in role["rules"] if "configmaps" in rule["resources"]]
     assert [rule["resourceNames"] for rule in rules] == [[config]]
     arguments = only(rendered, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
     assert [each for each in arguments if each.startswith("--mesh-revision")] == flags
