@@ -25,6 +25,7 @@ from typing import Protocol, Self
 
 from egressgateway.cluster import request
 from egressgateway.cluster.client import Sender
+from egressgateway.engine.background import background
 from egressgateway.errors import ClusterError, Conflict, NotFound
 from egressgateway.refs import LEASE, Manifest
 from egressgateway.settings import LeaseSettings
@@ -153,7 +154,7 @@ class LeaderElector:
     def start(self) -> None:
         """Begin to stand; without election (`enabled: false`) this replica leads at once and for ever."""
         if self._settings.enabled:
-            self._task = asyncio.create_task(self._run(), name="leader election")
+            self._task = background(self._run(), "leader election")
         else:
             self._lead(True)
 

@@ -100,10 +100,7 @@ class Reconciler:
         except ClusterError:
             raise
         except Exception as error:
-            # Ours to mend, and until then the status must not go on saying what was true before.
-            await self._owner.write_status(
-                key, broken_status(facts.gateway.status, facts.gateway.generation, facts.now, error)
-            )
+            await self._tell_of_bug(facts, error)
             raise
 
     async def _step(self, facts: Facts, progress: Progress) -> Outcome:
@@ -268,6 +265,20 @@ class Reconciler:
         await self._tell_of_failure(facts, applied)
         for error in applied.failures.values():
             raise error
+
+    async def _tell_of_bug(self, facts: Facts, bug: Exception) -> None:
+        """
+        Ours to mend, and until then the status must not go on saying what was true before.
+
+        Never raises: a second failure in place of the first would hide where the bug is.
+        """
+        try:
+            status = broken_status(facts.gateway.status, facts.gateway.generation, facts.now, bug)
+            await self._owner.write_status(facts.key, status)
+        except ClusterError as error:
+            log.warning("Status of a failed pass is not written", extra={"fields": {"error": str(error)}})
+        except Exception:
+            log.exception("Status of a failed pass cannot be made")
 
     async def _tell_of_failure(self, facts: Facts, applied: Applied) -> None:
         """A server that does not let clients be withdrawn keeps the object: whoever deleted it must learn why."""

@@ -15,6 +15,7 @@ from egressgateway.cluster.backoff import Backoff
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.request import list_objects
 from egressgateway.cluster.store import Change
+from egressgateway.engine.background import background
 from egressgateway.engine.caches import Caches
 from egressgateway.errors import ClusterError
 from egressgateway.refs import EGRESS_GATEWAY, Manifest
@@ -45,7 +46,7 @@ class Resync:
 
     def start(self) -> None:
         """Begin with a list at once."""
-        self._task = asyncio.create_task(self._run(), name="resync")
+        self._task = background(self._run(), "resync")
 
     async def stop(self) -> None:
         """List no more."""

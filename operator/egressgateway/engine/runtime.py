@@ -17,6 +17,7 @@ from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.informer import Informer
 from egressgateway.cluster.reflector import Restart
 from egressgateway.cluster.store import Change, Store
+from egressgateway.engine.background import background
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.classes import ClassStatusWriter
 from egressgateway.engine.events import EventRecorder
@@ -121,7 +122,7 @@ class Runtime:
         self._resync.start()
         self._classes.start()
         self.elector.start()
-        self._leading = asyncio.create_task(self._lead(), name="leading")
+        self._leading = background(self._lead(), "leading")
 
     async def stop(self) -> None:
         """Finish what is under way, give the Lease back, end the watches."""
