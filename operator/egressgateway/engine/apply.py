@@ -131,11 +131,12 @@ class Applier:
 
     async def _write(self, write: Write, progress: Progress) -> None:
         repair = is_repair(write, progress.written)
-        live = await self._client.send(_request_of(write))
-        if live is None:
-            return
-        # The answer has the newest state of all: the watch will only repeat it.
-        self._caches.put_child(write.ref.kind, live)
+        with self._caches.children[write.ref.kind].asking() as asked:
+            live = await self._client.send(_request_of(write))
+            if live is None:
+                return
+            # The answer has the newest state of all, unless the object went meanwhile: the watch will only repeat it.
+            self._caches.put_child(write.ref.kind, live, asked)
         version: str = live["metadata"]["resourceVersion"]
         progress.written[write.ref] = Written(write.desired.digest, version, write.mode is Mode.RESET)
         if write.ref.kind not in EXACT_KINDS:
@@ -169,16 +170,17 @@ class Applier:
         """After a conflict: whether the object of that name is somebody else's. Reads it; the caches learn of ours."""
         if isinstance(action, Delete) or action.mode is not Mode.CREATE:
             return False
-        try:
-            found = await self._client.send(
-                get_object(CHILD_BY_KIND[action.ref.kind], action.ref.namespace, action.ref.name)
-            )
-        except ClusterError:
-            return False
-        if found is None or is_child_of(found, key):
-            if found is not None:
-                self._caches.put_child(action.ref.kind, found)
-            return False
+        call = get_object(CHILD_BY_KIND[action.ref.kind], action.ref.namespace, action.ref.name)
+        with self._caches.children[action.ref.kind].asking() as asked:
+            try:
+                found = await self._client.send(call)
+            except ClusterError:
+                return False
+            if found is None:
+                return False
+            if is_child_of(found, key):
+                self._caches.put_child(action.ref.kind, found, asked)
+                return False
         return True
 
     def _count(self, action: Write | Delete, error: ClusterError | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from egressgateway.cluster.store import Change, Store
+from egressgateway.cluster.store import Asked, Change, Store
 from egressgateway.engine.host_index import HostIndex
 from egressgateway.engine.live_ports import LivePorts
 from egressgateway.engine.meshconfig import MeshCache
@@ -77,9 +77,9 @@ class Caches:
         found = self.namespaces.get("", name)
         return found is not None and _is_ending(found)
 
-    def put_child(self, kind: str, manifest: Manifest) -> None:
-        """A child as we have written or read it; the watch will not tell of it again."""
-        self._own_change(kind, self.children[kind].put(manifest))
+    def put_child(self, kind: str, manifest: Manifest, answer_to: Asked | None = None) -> None:
+        """A child as we have written or read it, by that request; the watch will not tell of it again."""
+        self._own_change(kind, self.children[kind].put(manifest, answer_to))
 
     def remove_child(self, kind: str, manifest: Manifest) -> None:
         """A child that we have deleted."""
@@ -92,12 +92,12 @@ class Caches:
             if waiting:
                 self.on_freed(waiting)
 
-    def put_gateway(self, manifest: Manifest) -> Change | None:
-        return self._filed(self.gateways.put(manifest))
+    def put_gateway(self, manifest: Manifest, answer_to: Asked | None = None) -> Change | None:
+        return self._filed(self.gateways.put(manifest, answer_to))
 
-    def wrote_gateway(self, manifest: Manifest) -> None:
+    def wrote_gateway(self, manifest: Manifest, answer_to: Asked | None = None) -> None:
         """The answer to a write of ours: what it means to others, they hear from here."""
-        change = self.put_gateway(manifest)
+        change = self.put_gateway(manifest, answer_to)
         if change is not None:
             self.on_own_write(change)
 

@@ -130,9 +130,10 @@ class ClassStatusWriter:
         body = {"metadata": metadata, "status": patch}
         name, manager = found.metadata.name, FIELD_MANAGER
         call = merge_patch(EGRESS_GATEWAY_CLASS, None, name, body, subresource="status", field_manager=manager)
-        written = await self._client.send(call)
-        if written is not None:
-            self._classes.put(written)
+        with self._classes.asking() as asked:
+            written = await self._client.send(call)
+            if written is not None:
+                self._classes.put(written, asked)
 
 
 def class_used_by(gateway: Manifest) -> str:
