@@ -80,6 +80,9 @@ class ReflectorState:
     listed: bool = False
     """The store is complete, or was once."""
 
+    refused: bool = False
+    """The last answer to a list was that we lack the right."""
+
     served: bool = True
     """False: the API server does not know the kind."""
 
@@ -194,6 +197,7 @@ class Reflector:
         if isinstance(error, Forbidden) and error.code != UNAUTHORIZED:
             # Once the right is back, only a list tells its owner that it is.
             self._version = None
+            self.state.refused = True
             return 0.0, "forbidden"
         if isinstance(error, Invalid):
             # The server does not take our version (another cluster behind the same name, for one).
@@ -216,6 +220,7 @@ class Reflector:
         self._heard()
         self._absences = 0
         self.state.served = self.state.listed = True
+        self.state.refused = False
         self._tell(changes)
         self._on_settled()
 

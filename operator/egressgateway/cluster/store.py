@@ -97,6 +97,10 @@ class Store:
         finally:
             self._asked.discard(asked)
 
+    def index_values(self) -> Iterable[Hashable]:
+        """What the index files objects under."""
+        return self._indexed.keys()
+
     def put(self, manifest: Manifest, answer_to: Asked | None = None) -> Change | None:
         """
         Keep what `trimmed` leaves of `manifest`, unless what is known is as new. Takes it over.

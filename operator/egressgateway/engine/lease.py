@@ -158,6 +158,17 @@ class LeaderElector:
         else:
             self._lead(True)
 
+    async def look(self) -> None:
+        """
+        Read the Lease without standing for it: how long its holder has been silent counts from now on.
+
+        For a replica that cannot work yet, so that it need not wait the whole duration once it can.
+        """
+        try:
+            self._observe(await self._read())
+        except ClusterError as error:
+            self._remember(str(error))
+
     async def stop(self) -> None:
         """Stand no more and release the Lease. The caller has stopped writing before."""
         if self._task is not None:

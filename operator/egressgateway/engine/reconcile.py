@@ -79,7 +79,8 @@ class Reconciler:
         self._grace = settings.mesh.push_grace
         self._now = now
         self._memory = Memory()
-        self._rendered = RenderCache(Renderer())
+        self._renderer = Renderer()
+        self._rendered = RenderCache(self._renderer)
         self._applier = Applier(client, caches, metrics)
         self._owner = OwnerWriter(client, caches, events, metrics)
 
@@ -287,9 +288,15 @@ class Reconciler:
             status = stuck_status(facts.gateway.status, facts.gateway.generation, facts.now, refusals[0])
             await self._owner.write_status(facts.key, status)
 
-    def begin_term(self) -> None:
-        """This replica leads from now on; what it remembers of its last term says nothing of what others wrote."""
+    def end_term(self) -> None:
+        """
+        This replica leads no more, and no pass runs.
+
+        What it remembers says nothing of what others write from now on, and of objects that go nobody tells it.
+        """
         self._memory = Memory()
+        self._rendered = RenderCache(self._renderer)
+        self._observer.forget_all()
 
     def _observe(self, key: Key, progress: Progress) -> Facts | None:
         return self._observer.observe(key, progress, self._now(), _clock())

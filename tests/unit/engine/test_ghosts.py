@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from copy import deepcopy
 from datetime import timedelta
 from typing import Any
@@ -13,7 +12,7 @@ from egressgateway.cluster.request import Request
 from egressgateway.cluster.store import Change
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.resync import Resync
-from egressgateway.refs import Key, Manifest, ObjectRef
+from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.settings import Settings
 from unit.cluster.fake_api import eventually
 from unit.engine.simulation import World
