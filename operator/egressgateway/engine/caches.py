@@ -51,7 +51,7 @@ class Caches:
         self._labels: Mapping[str, Mapping[str, str]] = {}
         self._labels_revision = -1
 
-    def keys(self) -> set[Key]:
+    def known_keys(self) -> set[Key]:
         """EgressGateways that are there, and those whose children are."""
         owners = (owner for store in self.children.values() for owner in store.index_values())
         return {*map(key_of, self.gateways), *(owner for owner in owners if isinstance(owner, Key))}

@@ -153,7 +153,7 @@ class WorkQueue(Generic[K]):
         return self._failures.get(key, 0)
 
     def clear(self) -> None:
-        """Forget all keys that wait, now or for later, and all failures. While nobody works: a worker waits for none."""
+        """Forget all keys that wait, now or for later, and all failures. Only while no worker runs."""
         for ready in self._ready:
             ready.clear()
         self._available = asyncio.Semaphore(0)

@@ -36,7 +36,7 @@ class Resync:
     `synced` is set once every namespace has been listed; of several, once the others are known to be refused.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  (one place builds it)
         self,
         client: ApiClient,
         settings: Settings,

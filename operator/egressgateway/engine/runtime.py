@@ -113,7 +113,7 @@ class Runtime:
             settings.metrics_port,
             healthy=self._unhealthy,
             ready=self._unready,
-            remarks=lambda: self._reach.refused.values(),
+            remarks=lambda: tuple(self._reach.refused.values()),
             metrics=metrics,
         )
         self._leading: asyncio.Task[None] | None = None
@@ -200,7 +200,7 @@ class Runtime:
     def _begin_term(self) -> None:
         """Look at everything: nobody has queued anything for this replica until now."""
         self._working = True
-        for key in self.caches.keys():
+        for key in self.caches.known_keys():
             self._add(key, Priority.ROUTINE)
 
     def _end_term(self) -> None:
@@ -225,7 +225,7 @@ class Runtime:
         """A namespace can be served from now on, or cannot: its objects are looked at, and those that share with it."""
         for namespace in self._settings.child_namespaces:
             self._metrics.namespace_served(namespace, self._reach.serves(namespace))
-        for key in self.caches.keys():
+        for key in self.caches.known_keys():
             self._add(key, Priority.ROUTINE)
 
     def _build_informers(self) -> list[Informer]:

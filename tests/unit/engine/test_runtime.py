@@ -130,7 +130,7 @@ async def test_a_replica_that_does_not_lead_queues_nothing() -> None:
 
 
 async def test_a_new_leader_looks_at_everything_and_a_former_one_keeps_nothing() -> None:
-    """Objects, and what lives of objects that are gone; after the term neither keys, nor series, nor watches are left."""
+    """After the term neither keys, nor series, nor watches are left; a new one begins with all objects."""
     api = Api(gateway("shop", "partners"))
     async with running(api) as runtime:
         await eventually(lambda: reconciled(runtime) > 0)
