@@ -130,7 +130,7 @@ class Reflector:
         `admission` is awaited before each round, by reflectors so many that they must not all come at once.
 
         Of an `optional` kind a lack of the right to it counts as not being served: the server asks for rights before
-        it looks whether it knows the kind.
+        it looks whether it knows the kind. That is nothing to warn of; who made the informer knows what it means.
         """
         self.state = ReflectorState()
         self._client = client
@@ -282,7 +282,10 @@ class Reflector:
     def _not_served(self, error: NotFound | Forbidden) -> None:
         self._version = None
         self._absences += 1
-        self._remember(error)
+        if self._optional:
+            self.state.error = str(error)
+        else:
+            self._remember(error)
         # A single 404 may be a load balancer's, or a server's that has just started: the second one is believed.
         if self.state.listed and self._absences < 2:
             return
@@ -307,8 +310,7 @@ class Reflector:
     def _remember(self, error: ClusterError) -> None:
         text = str(error)
         if text != self.state.error:
-            level = logging.INFO if self._optional else logging.WARNING
-            log.log(level, "Informer is cut off", extra={"fields": self._fields() | {"error": text}})
+            log.warning("Informer is cut off", extra={"fields": self._fields() | {"error": text}})
         self.state.error = text
 
     def _named(self, manifest: Manifest) -> Manifest:

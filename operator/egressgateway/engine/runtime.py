@@ -93,6 +93,7 @@ class Runtime:
         )
         self.elector = LeaderElector(client, settings.lease, settings.identity, on_change=self._leads)
         self._filled = False
+        self._told_missing: frozenset[str] = frozenset()
         self._classes = ClassStatusWriter(
             client,
             self.caches.classes,
@@ -188,6 +189,7 @@ class Runtime:
         self._refresh_unserved()
         log.info("Caches are filled", extra={"fields": {"gateways": len(self.caches.gateways)}})
         self._filled = True
+        self._tell_of_missing_kinds()
         self._classes.look()
         self.elector.start()
         await work_while_leading(self.elector, self._workers, begin=self._begin_term, end=self._end_term)
@@ -273,7 +275,21 @@ class Runtime:
     def _served_changed(self) -> None:
         """A CRD came or went: every object may be told so."""
         self._refresh_unserved()
+        if self._filled:
+            self._tell_of_missing_kinds()
         self._look_at_all()
+
+    def _tell_of_missing_kinds(self) -> None:
+        """Of kinds that not every cluster has, once: what is missing, and what that means."""
+        missing = self._observer.unserved & APISIX_KINDS
+        if missing == self._told_missing:
+            return
+        self._told_missing = missing
+        if missing:
+            fields = {"kinds": sorted(missing)}
+            log.info("APISIX is not here (or no right to its kinds): no class can have it", extra={"fields": fields})
+        else:
+            log.info("APISIX is here: classes can have it")
 
     def _look_at_all(self) -> None:
         for gateway in self.caches.gateways:

@@ -39,13 +39,18 @@ def gateway(namespace: str, name: str, version: int = 1) -> Manifest:
 
 
 class Api:
-    """An API server with EgressGateways and a Lease; what is under a path of `refused` may not be listed."""
+    """
+    An API server with EgressGateways and a Lease.
+
+    What is under a path of `refused` may not be listed, what is under one of `unknown` is not served.
+    """
 
     server = "https://api"
 
     def __init__(self, *gateways: Manifest) -> None:
         self.gateways = list(gateways)
         self.refused: set[str] = set()
+        self.unknown: set[str] = set()
         self.lease: Manifest | None = None
         self.writes: list[str] = []
 
@@ -53,6 +58,8 @@ class Api:
         await asyncio.sleep(0)
         if any(part in request.path for part in self.refused):
             raise Forbidden(request.call, "User cannot do that", code=403)
+        if any(part in request.path for part in self.unknown):
+            raise NotFound(request.call, "the server could not find the requested resource", code=404)
         if request.resource == "leases":
             return self._answer_lease(request)
         if request.method == "GET":
@@ -254,3 +261,20 @@ async def test_a_replica_that_waits_for_the_meshs_configuration_does_not_stand_f
         runtime._mesh._changed(change)
         await eventually(lambda: runtime.elector.is_leader)
         assert api.lease is not None
+
+
+@pytest.mark.parametrize("way", ["refused", "unknown"])
+async def test_a_cluster_without_apisix_is_told_of_once(caplog: pytest.LogCaptureFixture, way: str) -> None:
+    """One line at info says what is missing and what that means; nothing is cut off, and nothing is amiss."""
+    caplog.set_level("INFO")
+    api = Api()
+    setattr(api, way, {"/apis/apisix.apache.org/"})
+    async with running(api) as runtime:
+        await eventually(lambda: runtime._filled)
+        runtime._served_changed()
+        lines = [record for record in caplog.records if "APISIX" in record.getMessage()]
+        assert [(record.levelname, record.__dict__["fields"]) for record in lines] == [
+            ("INFO", {"kinds": ["ApisixRoute", "ApisixUpstream"]})
+        ]
+        assert not [record for record in caplog.records if "cut off" in record.getMessage()]
+        assert runtime._unready() == []
