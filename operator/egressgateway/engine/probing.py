@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import aiohttp
@@ -120,7 +121,10 @@ class ProbeReader:
             watched.due = now + min(max(watched.probing.period_seconds, _SHORTEST_PERIOD), _LONGEST_PERIOD)
             task = background(self._round(session, key, watched), f"probes of {key}")
             self._rounds[key] = task
-            task.add_done_callback(lambda _, key=key: self._rounds.pop(key))
+            task.add_done_callback(partial(self._end_round, key))
+
+    def _end_round(self, key: Key, _: asyncio.Task[None]) -> None:
+        del self._rounds[key]
 
     async def _round(self, session: aiohttp.ClientSession, key: Key, watched: _Watched) -> None:
         if await self._read(session, watched) and self._watched.get(key) is watched:
