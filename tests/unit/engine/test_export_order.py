@@ -7,7 +7,7 @@ DestinationRule is a 503. Judged by each namespace, as sidecars do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
@@ -106,11 +106,20 @@ def offences(live: Mapping[ObjectRef, Manifest]) -> set[str]:
     return unrouted | unknown
 
 
+def watch(world: World, found: set[str]) -> Callable[[ObjectRef], None]:
+    """To be called after each write: collects what is wrong then."""
+
+    def look(_: ObjectRef) -> None:
+        found.update(offences(world.live))
+
+    return look
+
+
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
 def test_no_write_leaves_a_namespace_with_a_host_and_no_route(world: World, edit: Manifest) -> None:
     """Between any two writes; afterwards exactly what was asked for, and no wider DestinationRule."""
     found: set[str] = set()
-    world.server.after = lambda _: found.update(offences(world.live))
+    world.server.after = watch(world, found)
     world.edit(edit)
     world.settle()
     assert found == set()
@@ -139,7 +148,7 @@ def test_a_write_that_is_refused_at_any_position_leaves_no_host_without_a_route(
                 raise Invalid("apply", "denied by a webhook", code=422)
 
         world.server.before = refuse
-        world.server.after = lambda _, found=found: found.update(offences(world.live))
+        world.server.after = watch(world, found)
         world.edit(edit)
         world.settle()
         world.restart()
@@ -163,7 +172,7 @@ def test_a_process_that_ends_between_two_writes_leaves_what_the_next_one_finishe
 
         found: set[str] = set()
         world.server.before = refuse
-        world.server.after = lambda _, found=found: found.update(offences(world.live))
+        world.server.after = watch(world, found)
         world.edit(edit)
         world.reconcile()
         world.settle()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import orjson
@@ -100,6 +101,10 @@ async def running(api: Api, **settings: Any) -> AsyncIterator[Runtime]:
         yield runtime
     finally:
         await runtime.stop()
+
+
+def is_written_to(api: Api, namespace: str) -> bool:
+    return any(f"/{namespace}/" in path for path in api.writes)
 
 
 def value(runtime: Runtime, name: str, **labels: str) -> float | None:
@@ -202,7 +207,7 @@ async def test_a_namespace_beyond_reach_does_not_keep_the_others_from_being_serv
         api = Api(gateway("a", "p"), gateway("b", "p"))
         api.refused = {f"/namespaces/{refused}/"}
         async with running(api, namespaces=("a", "b")) as runtime:
-            await eventually(lambda api=api, served=served: any(f"/{served}/" in path for path in api.writes))
+            await eventually(partial(is_written_to, api, served))
             assert not any(f"/{refused}/" in path for path in api.writes)
             assert runtime._unready() == []
             [remark] = runtime._reach.refused.values()

@@ -18,7 +18,7 @@ from egressgateway.engine.metrics import Metrics
 from egressgateway.engine.queue import WorkQueue
 from egressgateway.engine.worker import Workers
 from egressgateway.errors import Invalid
-from egressgateway.refs import Manifest
+from egressgateway.refs import Key, Manifest
 from unit.cluster.fake_api import eventually
 from unit.engine.simulation import KEY, World
 
@@ -50,7 +50,7 @@ def work_once(world: World) -> None:
     """A worker takes the key once."""
 
     async def work() -> None:
-        queue = WorkQueue(clock=asyncio.get_running_loop())
+        queue: WorkQueue[Key] = WorkQueue(clock=asyncio.get_running_loop())
         queue.add(KEY)
         workers = Workers(queue, world.reconciler.reconcile, concurrency=1, metrics=Metrics())
         workers.start()
