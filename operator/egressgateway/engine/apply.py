@@ -14,7 +14,7 @@ import orjson
 
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.request import Request, apply_object, delete_object, get_object, merge_patch
-from egressgateway.diff.changeset import Delete, Mode, Write, Written, is_child_of
+from egressgateway.diff.changeset import Delete, Mode, Write, Written
 from egressgateway.diff.steering import Burst, Steps, is_withdrawal, parts_on_the_way, relies_on
 from egressgateway.diff.subset import EXACT_KINDS
 from egressgateway.engine.caches import Caches
@@ -23,6 +23,7 @@ from egressgateway.engine.memory import Progress
 from egressgateway.engine.metrics import Metrics
 from egressgateway.errors import ClusterError, Conflict, NotFound
 from egressgateway.facts import EVERY_NAMESPACE
+from egressgateway.plan.evidence import is_child_of
 from egressgateway.plan.names import ANNOTATION_DIGEST, MANAGED_BY
 from egressgateway.plan.retain import namespaces_of_export
 from egressgateway.refs import CHILD_BY_KIND, Key, Manifest, ObjectRef

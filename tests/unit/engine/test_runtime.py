@@ -147,7 +147,7 @@ async def test_a_new_leader_looks_at_everything_and_a_former_one_keeps_nothing()
     async with running(api) as runtime:
         await eventually(lambda: reconciled(runtime) > 0)
         key = Key("shop", "partners")
-        runtime._metrics.conditions(key, [{"type": "Ready", "status": "True"}])
+        runtime._metrics.status(key, {"conditions": [{"type": "Ready", "status": "True", "reason": "Ready"}]})
         runtime.caches.references.want(key, frozenset({ObjectRef("Secret", "shop", "s")}))
         runtime._queue.add_after(key, 60.0)
         runtime.elector._lead(False)
@@ -173,7 +173,7 @@ async def test_what_an_answer_brings_in_the_moment_of_the_loss_is_not_kept() -> 
     async def reconcile(key: Key) -> Outcome:
         await answer
         references.want(key, frozenset({secret}))
-        metrics.conditions(key, [{"type": "Ready", "status": "True"}])
+        metrics.status(key, {"conditions": [{"type": "Ready", "status": "True", "reason": "Ready"}]})
         return Done()
 
     def end() -> None:
