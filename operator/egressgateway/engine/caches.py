@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from egressgateway.api.scalars import parse_instant
-from egressgateway.cluster.store import Change, Store
+from egressgateway.cluster.store import Asked, Change, Store
 from egressgateway.engine.host_index import HostIndex
 from egressgateway.engine.live_ports import LivePorts
 from egressgateway.engine.meshconfig import MeshCache
@@ -60,6 +60,12 @@ class Caches:
         self._labels: Mapping[str, Mapping[str, str]] = {}
         self._labels_revision = -1
 
+    def known_keys(self) -> set[Key]:
+        """EgressGateways that are there, and those whose children are, or are recorded."""
+        owners = (owner for store in self.children.values() for owner in store.index_values())
+        children = (owner for owner in owners if isinstance(owner, Key))
+        return {*map(key_of, self.gateways), *children, *self.without_object()}
+
     def children_of(self, key: Key) -> dict[ObjectRef, Manifest]:
         """Live objects that say that they are `key`'s: `plan.evidence` says which of them are."""
         return {
@@ -107,9 +113,9 @@ class Caches:
         found = self.namespaces.get("", name)
         return found is not None and _is_ending(found)
 
-    def put_child(self, kind: str, manifest: Manifest) -> None:
-        """A child as we have written or read it; the watch will not tell of it again."""
-        self._own_change(kind, self.children[kind].put(manifest))
+    def put_child(self, kind: str, manifest: Manifest, answer_to: Asked | None = None) -> None:
+        """A child as we have written or read it, by that request; the watch will not tell of it again."""
+        self._own_change(kind, self.children[kind].put(manifest, answer_to))
 
     def remove_child(self, kind: str, manifest: Manifest) -> None:
         """A child that we have deleted."""
@@ -124,17 +130,17 @@ class Caches:
             if waiting:
                 self.on_freed(waiting)
 
-    def put_gateway(self, manifest: Manifest) -> Change | None:
-        return self._filed(self.gateways.put(manifest))
+    def put_gateway(self, manifest: Manifest, answer_to: Asked | None = None) -> Change | None:
+        return self._filed(self.gateways.put(manifest, answer_to))
 
-    def wrote_gateway(self, manifest: Manifest) -> None:
+    def wrote_gateway(self, manifest: Manifest, answer_to: Asked | None = None) -> None:
         """
         The answer to a write of ours: what it means to others, they hear from here.
 
         One that takes the last finalizer off a deleted object ends it. The watch may have said so before this answer
         came, and would not say it again of an object that is put back.
         """
-        change = self.remove_gateway(manifest) if _has_ended(manifest) else self.put_gateway(manifest)
+        change = self.remove_gateway(manifest) if _has_ended(manifest) else self.put_gateway(manifest, answer_to)
         if change is not None:
             self.on_own_write(change)
 

@@ -152,6 +152,19 @@ class WorkQueue(Generic[K]):
         """Failures of `key` in a row."""
         return self._failures.get(key, 0)
 
+    def clear(self) -> None:
+        """Forget all keys that wait, now or for later, and all failures. Only while no worker runs."""
+        for ready in self._ready:
+            ready.clear()
+        self._available = asyncio.Semaphore(0)
+        self._delayed.clear()
+        self._heap.clear()
+        self._failures.clear()
+        self._urgent_served = 0
+        if self._timer is not None:
+            self._timer[1].cancel()
+            self._timer = None
+
     async def get(self) -> K:
         """The next key, to be given back with `done`."""
         await self._available.acquire()
