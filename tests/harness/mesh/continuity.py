@@ -132,8 +132,10 @@ class Traffic:
         self._process: subprocess.Popen[bytes]
 
     def __enter__(self) -> Self:
-        with self._output.open("wb") as output:
-            self._process = subprocess.Popen(self._argv, stdout=output, start_new_session=True)
+        with self._output.open("wb") as output, self._output.with_name("errors").open("wb") as errors:
+            self._process = subprocess.Popen(
+                self._argv, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, start_new_session=True
+            )
         self.wait_for(1)
         return self
 
@@ -144,9 +146,10 @@ class Traffic:
         try:
             code = self._process.wait(timeout=30)
             self._report = Report(self._client.address, tuple(self.samples()))
+            said = self._output.with_name("errors").read_text(errors="replace")
         finally:
             self._directory.cleanup()
-        assert code == 0 or kind, f"the load ended with {code}"
+        assert code == 0 or kind, f"the load ended with {code}: {said}"
 
     def samples(self) -> Iterator[Sample]:
         """What was noted so far, in the order of sending."""

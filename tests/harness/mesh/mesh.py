@@ -16,12 +16,10 @@ import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from random import SystemRandom
-
-import psutil
 
 from harness.controlplane import TESTS, ControlPlane, Options
 from harness.mesh import istio, netns
@@ -106,10 +104,7 @@ class Mesh:
         mesh = cls(directory, plane.tools if plane else Tools(*[Path()] * 4), tools)
         mesh.cluster = plane or mesh.cluster
         mesh._prefix, mesh._link = state["prefix"], Link(**state["link"])
-        mesh.processes = {
-            name: Process(each["pid"], each["created"], tuple(each["argv"]))
-            for name, each in state["processes"].items()
-        }
+        mesh.processes = {name: Process.load(each) for name, each in state["processes"].items()}
         return mesh
 
     @property
@@ -381,10 +376,8 @@ class Mesh:
         entered = where.enter(*argv) if where else argv
         if where and home:
             entered.insert(1, f"--wd={home}")
-        started = spawn(entered, self.directory / f"{name}.log", {"PYTHONPATH": str(TESTS), **(values or {})})
-        self.processes[name] = process = replace(started, argv=tuple(argv))
-        # nsenter becomes the command that is meant a moment after its start.
-        eventually(lambda: process.alive() or not psutil.pid_exists(process.pid), what=f"the start of {name}")
+        environment = {"PYTHONPATH": str(TESTS), **(values or {})}
+        self.processes[name] = spawn(entered, self.directory / f"{name}.log", environment)
         self._save()
 
     def _save(self) -> None:
