@@ -11,10 +11,12 @@ holds a table:
       mesh: {outboundTrafficPolicy: {mode: ALLOW_ANY}}       settings of the mesh itself, until the end of the case
       until: {payments/partners: {Ready: Ready, destination/api: {Steered: Steered}}}       reasons of conditions
       traffic:
-      - from: payments/app              namespace/service account; ` plain`: without a sidecar; `world`: from outside
-        request: GET http://api.example.com/   or GRPC host:port, TCP host:port
+      - from: payments/app              namespace/service account; ` plain`: without a sidecar; ` dns`: with one that
+                                        answers DNS; `world`: from outside
+        request: GET http://api.example.com/   or GRPC host:port, WEBSOCKET ws://host/, TCP host:port, TLS host:port
+                                        (bytes, no HTTP), SILENT host:port (TCP whose client says nothing)
         headers: {accept: text/plain}   sent beside curl's own
-        options: [--insecure]           of curl
+        options: [--insecure]           of curl; [--idle, "3"] of WEBSOCKET, TCP, TLS: silent for so long, then on
         identity: rogue payments/app    a client certificate of curl's, see `identities`
         expect: {status: 200, through: payments/partners, sni: api.example.com}
 
@@ -23,10 +25,11 @@ namespace/name}` host and port at which clients in the mesh reach it, `{service 
 Service's load balancer.
 
 `expect: refused` means: somebody took the connection, no server of the world saw anything, and the client got no
-success. `status` is HTTP's, 200 for TCP. `through` is the EgressGateway whose pods the server saw, or `direct`. `sni`,
-`client` (its certificate's name), `authority`, `path`, `method`, `dialled` (the name whose address was connected to),
-`port`, `protocol`, `bytes` are by the server's word; `tls: false` is plain text. `headers` are what the server got,
-`absent` names that it did not; `answer` headers of the response. `requests` is how often servers saw the request.
+success. `status` is HTTP's, 101 for a WebSocket and 200 for TCP that echoes. `through` is the EgressGateway whose
+pods the server saw, or `direct`. `sni`, `client` (its certificate's name), `authority`, `path`, `method`, `dialled`
+(the name whose address was connected to), `port`, `protocol`, `bytes` are by the server's word; `tls: false` is plain
+text. `headers` are what the server got, `absent` names that it did not; `answer` headers of the response. `requests`
+is how often servers saw the request.
 
 Every request that leaves through a gateway is checked for what must never leave a mesh, unless `leaks` names
 what may, or says `any`: to a Service of one's own.

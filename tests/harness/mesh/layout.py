@@ -25,6 +25,23 @@ Every external name has an address of its own here: a server can tell which name
 
 WORLD_IP: Final = "198.19.0.1"
 WORLD_DNS_IP: Final = "198.19.0.53"
+WORLD_NETWORK_6: Final = ipaddress.IPv6Network("2001:2:0:19::/64")
+"""The same for names that have addresses of IPv6 (RFC 5180: for benchmarks, routed nowhere)."""
+
+WORLD_IP_6: Final = "2001:2:0:19::1"
+NODE_IP_6: Final = "fd00:10:244::1"
+POD_NETWORK_6: Final = ipaddress.IPv6Network("fd00:10:244::/64")
+"""
+Addresses that pods have beside those that their status tells of, where the machine knows IPv6. Only a sidecar's proxy
+leaves by them, and pods without one.
+"""
+
+INNER_NETWORK: Final = ipaddress.IPv4Network("10.128.0.0/16")
+"""A company's private network, beyond the cluster's own. The servers of the world answer here, too."""
+
+METADATA_IP: Final = "169.254.169.254"
+"""Here as well, as the metadata service of a cloud would."""
+
 DEAD_NETWORK: Final = ipaddress.IPv4Network("198.19.254.0/24")
 """Part of the world where nobody lives: packets come back as unreachable."""
 LINK_NETWORKS: Final = ipaddress.IPv4Network("198.18.0.0/16")

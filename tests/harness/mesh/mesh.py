@@ -26,12 +26,17 @@ from harness.mesh import istio, netns
 from harness.mesh.layout import (
     DEAD_NETWORK,
     DNS_IP,
+    INNER_NETWORK,
     LINK_NETWORKS,
+    METADATA_IP,
     NODE_IP,
+    NODE_IP_6,
     POD_NETWORK,
     WORLD_DNS_IP,
     WORLD_IP,
+    WORLD_IP_6,
     WORLD_NETWORK,
+    WORLD_NETWORK_6,
 )
 from harness.mesh.netns import ROOTS, Netns
 from harness.mesh.place import new_prefix
@@ -58,6 +63,9 @@ exec {envoy} "$@"
 Envoy as pods start it: a line of the access log is there 20 ms after its request, where the agent asks for a second.
 """
 
+
+OUTSIDE = (WORLD_NETWORK, INNER_NETWORK, METADATA_IP)
+"""Where the world's servers answer."""
 
 FENCE = """table ip fence {
  chain forward {
@@ -348,7 +356,7 @@ class Mesh:
             f"link add name world type veth peer name eth0 netns {world.name}",
             "link set world up",
             f"route add {WORLD_IP} dev world src {NODE_IP}",
-            f"route add {WORLD_NETWORK} via {WORLD_IP} dev world src {NODE_IP}",
+            *(f"route add {each} via {WORLD_IP} dev world src {NODE_IP}" for each in OUTSIDE),
         )
         node.sysctl(net_ipv4_ip_forward=1)
         # Pods may not reach the machine: it would be a way past everything.
@@ -359,10 +367,27 @@ class Mesh:
             f"route add {NODE_IP} dev eth0",
             f"route add default via {NODE_IP} dev eth0",
             # Every address of the world is the world's own, without being listed.
-            f"route add local {WORLD_NETWORK} dev lo",
+            *(f"route add local {each} dev lo" for each in OUTSIDE),
             f"route add unreachable {DEAD_NETWORK}",
         )
         world.sysctl(net_ipv4_ip_forward=1)
+        if netns.knows_ipv6():
+            self._wire_ipv6()
+
+    def _wire_ipv6(self) -> None:
+        """The same addresses once more. The machine has none of them: only pods and the world do."""
+        self.node.sysctl(net_ipv6_conf_all_forwarding=1)
+        self.node.ip(
+            f"-6 address add {NODE_IP_6}/128 dev lo",
+            f"-6 route add {WORLD_IP_6} dev world src {NODE_IP_6}",
+            f"-6 route add {WORLD_NETWORK_6} via {WORLD_IP_6} dev world src {NODE_IP_6}",
+        )
+        self.world.ip(
+            f"-6 address add {WORLD_IP_6}/128 dev eth0 nodad",
+            f"-6 route add {NODE_IP_6} dev eth0",
+            f"-6 route add default via {NODE_IP_6} dev eth0",
+            f"-6 route add local {WORLD_NETWORK_6} dev lo",
+        )
 
     def _spawn(
         self,

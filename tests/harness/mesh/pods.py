@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from harness.mesh.containers import Container, init_containers, main_containers
+from harness.mesh.containers import Container, environment, init_containers, main_containers
 from harness.mesh.interception import INIT, interception_rules
 from harness.mesh.layout import NODE_IP
 from harness.mesh.probes import STARTING_PERIOD, Probe, probe_of
@@ -131,7 +131,8 @@ class PodLife:
         volumes = Volumes(self.pod, self.sandbox.address, self.sandbox.directory / "volumes", self.send)
         for running in self._init:
             if running.container.name == INIT:
-                rules = interception_rules(running.container.spec.get("args") or ())
+                values = environment(self.pod, running.container, self.sandbox.address)
+                rules = interception_rules(running.container.spec.get("args") or (), values)
                 await asyncio.to_thread(self.sandbox.netns.nft, rules)
             if running.container.sidecar:
                 await self._launch(running, volumes)

@@ -29,6 +29,9 @@ LEAKS: Final = re.compile(
 TRIAL: Final = "x-trial"
 """Header by which a request is found in what servers saw."""
 
+DIALLED: Final[Mapping[str, tuple[str, ...]]] = {"TCP": (), "TLS": ("--tls",), "SILENT": ("--silent",)}
+"""Requests that are no HTTP, with the options of `dial`."""
+
 _PLACE: Final = re.compile(r"\{(hop |service )?([a-z0-9-]+)/([a-z0-9-]+)\}")
 _NOWHERE: Final = re.compile(r"Couldn't connect|Could not resolve|ConnectionRefused|gaierror")
 
@@ -88,9 +91,7 @@ def apply_step(mesh: Mesh, step: Step) -> None:
 
 def clean_up(mesh: Mesh, case: Case) -> None:
     """Delete what a case made, gateways first and for good; namespaces and clients stay for the next."""
-    settings = {name: istio.OWN.get(name) for step in case.steps for name in step.mesh}
-    if settings:
-        istio.configure(mesh.cluster, settings)
+    istio.restore(mesh.cluster)
     made = {
         (each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"])
         for step in case.steps
@@ -119,7 +120,7 @@ def _is_of(seen: Object, row: Row, trial: str) -> bool:
     """Whether what a server saw is of this request: others use the mesh at the same time. TCP is told by its port."""
     if seen["protocol"] != "TCP":
         return bool(seen["headers"].get(TRIAL) == trial)
-    return row.request.startswith("TCP ") and row.request.endswith(f":{seen['port']}")
+    return row.request.partition(" ")[0] in DIALLED and row.request.endswith(f":{seen['port']}")
 
 
 def send(mesh: Mesh, client: Client, row: Row, trial: str) -> Answer:
@@ -127,9 +128,13 @@ def send(mesh: Mesh, client: Client, row: Row, trial: str) -> Answer:
     place = partial(_place, mesh)
     verb, _, target = _PLACE.sub(place, row.request).partition(" ")
     options = tuple(_PLACE.sub(place, each) for each in row.options)
-    if verb in ("GRPC", "TCP"):
+    if verb == "WEBSOCKET":
+        return client.websocket(target, {TRIAL: trial, **row.headers}, *options)
+    if verb == "GRPC" or verb in DIALLED:
         host, _, port = target.rpartition(":")
-        return client.grpc(host, int(port), {TRIAL: trial}) if verb == "GRPC" else client.tcp(host, int(port))
+        if verb == "GRPC":
+            return client.grpc(host, int(port), {TRIAL: trial})
+        return client.tcp(host, int(port), *DIALLED[verb], *options)
     certificate = ("--insecure", "--cert", str(identity(mesh, row.identity))) if row.identity else ()
     return client.request(target, method=verb, headers={TRIAL: trial, **row.headers}, options=(*options, *certificate))
 
@@ -138,9 +143,9 @@ def sender(clients: Clients, who: str) -> Client:
     """The client that a row names."""
     if who == "world":
         return clients.outside()
-    name, _, plain = who.partition(" ")
+    name, _, kind = who.partition(" ")
     namespace, _, account = name.partition("/")
-    return clients.get(namespace, account, sidecar=plain != "plain")
+    return clients.get(namespace, account, sidecar=kind != "plain", dns_capture=kind == "dns")
 
 
 def _faults(row: Row, answer: Answer, saw: list[Object], gateways: Mapping[str, str]) -> Iterator[str]:

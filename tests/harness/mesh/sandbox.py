@@ -9,12 +9,13 @@ import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 from harness.mesh.containers import Container, arguments, environment, user_of
-from harness.mesh.layout import CLUSTER_DOMAIN, DNS_IP, NODE_IP
-from harness.mesh.netns import ROOTS, Netns, ip
+from harness.mesh.layout import CLUSTER_DOMAIN, DNS_IP, NODE_IP, NODE_IP_6, POD_NETWORK, POD_NETWORK_6
+from harness.mesh.netns import ROOTS, Netns, ip, knows_ipv6
 
 Object = dict[str, Any]
 
@@ -58,12 +59,23 @@ class Sandbox:
             f"route add {NODE_IP} dev eth0",
             f"route add default via {NODE_IP} dev eth0",
         )
+        if knows_ipv6():
+            self._add_ipv6(device)
         self.netns.sysctl(net_ipv4_ip_unprivileged_port_start=0)
         namespace = self.pod["metadata"]["namespace"]
         search = " ".join([f"{namespace}.svc.{CLUSTER_DOMAIN}", f"svc.{CLUSTER_DOMAIN}", CLUSTER_DOMAIN])
         self.netns.overlay("resolv.conf", f"nameserver {DNS_IP}\nsearch {search}\noptions ndots:5 timeout:2\n")
         self.netns.overlay("hosts", f"127.0.0.1 localhost\n{self.address} {self.pod['metadata']['name']}\n")
         self.netns.overlay(ROOTS, self._programs.roots.read_text())
+
+    def _add_ipv6(self, device: str) -> None:
+        own = POD_NETWORK_6[int(IPv4Address(self.address)) - int(POD_NETWORK.network_address)]
+        ip(f"-6 route add {own}/128 dev {device} src {NODE_IP_6}")
+        self.netns.ip(
+            f"-6 address add {own}/128 dev eth0 nodad",
+            f"-6 route add {NODE_IP_6} dev eth0",
+            f"-6 route add default via {NODE_IP_6} dev eth0",
+        )
 
     def root_of(self, container: Container) -> Path:
         """
