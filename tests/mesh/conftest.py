@@ -44,7 +44,7 @@ def operator(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[O
     apisix.install(mesh.cluster)
     # Where the pods are: it asks them about their probes.
     within = Within(mesh.node.enter, mesh.node_address)
-    kubeconfig = operator_kubeconfig(mesh.cluster, secrets=True)
+    kubeconfig = operator_kubeconfig(mesh.cluster)
     with (
         ConditionsRecorder(mesh.kubeconfig),
         StandInController(mesh.cluster, look_seconds=1),

@@ -2,8 +2,9 @@
 Traffic cases: tables of who asks for what, what comes of it, and what the server on the other side saw. Read here;
 `runner` runs them.
 
-A case is a YAML file: `about`, and `steps` that follow each other. A step applies and deletes objects, waits, and then
-holds a table:
+A case is a YAML file: `about`, `steps` that follow each other, and `secretRights` where the operator is to have more
+than the chart gives it by default: the namespaces at whose Secrets it may look (the value `rbac.secrets.namespaces`).
+A step applies and deletes objects, waits, and then holds a table:
 
     - apply: [manifests…]               any objects; namespaces are made as they are named
       secrets: {payments/cli: client}   Secrets with certificates, see `world.secrets`
@@ -109,6 +110,8 @@ class Case:
     name: str
     about: str
     steps: tuple[Step, ...]
+    secret_rights: tuple[str, ...] = ()
+    """Namespaces at whose Secrets the operator may look."""
 
     @property
     def namespaces(self) -> set[str]:
@@ -124,8 +127,9 @@ def load_case(path: Path) -> Case:
         ValueError: an unknown key, or a row that cannot be read.
     """
     document = yaml.safe_load(path.read_text())
-    _known(document, {"about", "steps"}, path.name)
-    return Case(path.stem, document["about"], tuple(_step(each, path.name) for each in document["steps"]))
+    _known(document, {"about", "steps", "secretRights"}, path.name)
+    steps = tuple(_step(each, path.name) for each in document["steps"])
+    return Case(path.stem, document["about"], steps, tuple(document.get("secretRights") or ()))
 
 
 def _step(document: Object, where: str) -> Step:
