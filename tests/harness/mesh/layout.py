@@ -25,11 +25,19 @@ Every external name has an address of its own here: a server can tell which name
 
 WORLD_IP: Final = "198.19.0.1"
 WORLD_DNS_IP: Final = "198.19.0.53"
-WORLD_NETWORK_6: Final = ipaddress.IPv6Network("2001:2:0:19::/64")
-"""The same for names that have addresses of IPv6 (RFC 5180: for benchmarks, routed nowhere)."""
+WORLD_NETWORK_6: Final = ipaddress.IPv6Network("2001:db8:19::/64")
+"""
+The same for names with addresses of IPv6 (RFC 3849: routed nowhere). Not the twin of the network above: 2001:2::/48
+is what Istio gives hosts itself.
+"""
 
-WORLD_IP_6: Final = "2001:2:0:19::1"
+WORLD_IP_6: Final = "2001:db8:19::1"
 NODE_IP_6: Final = "fd00:10:244::1"
+ROUTER_6: Final = "fe80::1"
+"""
+The node, at the other end of every link: an address of another device is not answered for there, as it is with ARP.
+"""
+
 POD_NETWORK_6: Final = ipaddress.IPv6Network("fd00:10:244::/64")
 """
 Addresses that pods have beside those that their status tells of, where the machine knows IPv6. Only a sidecar's proxy
@@ -51,3 +59,9 @@ Of these a /30 links the machine, where kube-apiserver and the operator run, wit
 
 NODE_NAME: Final = "mesh-node"
 PROXY_UID: Final = 1337
+
+
+def twin_of(address: str) -> str:
+    """The address of IPv6 that a pod has beside its own."""
+    number = int(ipaddress.IPv4Address(address)) - int(POD_NETWORK.network_address)
+    return str(POD_NETWORK_6[number])

@@ -32,6 +32,7 @@ from harness.mesh.layout import (
     NODE_IP,
     NODE_IP_6,
     POD_NETWORK,
+    ROUTER_6,
     WORLD_DNS_IP,
     WORLD_IP,
     WORLD_IP_6,
@@ -378,15 +379,16 @@ class Mesh:
         """The same addresses once more. The machine has none of them: only pods and the world do."""
         self.node.sysctl(net_ipv6_conf_all_forwarding=1)
         self.node.ip(
-            f"-6 address add {NODE_IP_6}/128 dev lo",
-            f"-6 route add {WORLD_IP_6} dev world src {NODE_IP_6}",
-            f"-6 route add {WORLD_NETWORK_6} via {WORLD_IP_6} dev world src {NODE_IP_6}",
+            # Without `nodad` an address is tentative until a worker of the kernel has run, and no route may have it.
+            f"address add {NODE_IP_6}/128 dev lo nodad",
+            f"address add {ROUTER_6}/64 dev world nodad",
+            f"route add {WORLD_IP_6} dev world src {NODE_IP_6}",
+            f"route add {WORLD_NETWORK_6} via {WORLD_IP_6} dev world src {NODE_IP_6}",
         )
         self.world.ip(
-            f"-6 address add {WORLD_IP_6}/128 dev eth0 nodad",
-            f"-6 route add {NODE_IP_6} dev eth0",
-            f"-6 route add default via {NODE_IP_6} dev eth0",
-            f"-6 route add local {WORLD_NETWORK_6} dev lo",
+            f"address add {WORLD_IP_6}/128 dev eth0 nodad",
+            f"route add default via {ROUTER_6} dev eth0",
+            f"route add local {WORLD_NETWORK_6} dev lo",
         )
 
     def _spawn(

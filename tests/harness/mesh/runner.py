@@ -15,7 +15,7 @@ from harness.mesh import istio
 from harness.mesh.cases import Case, Row, Step
 from harness.mesh.clients import Answer, Client, Clients, ensure_namespace
 from harness.mesh.identities import identity
-from harness.mesh.layout import CLUSTER_DOMAIN
+from harness.mesh.layout import CLUSTER_DOMAIN, twin_of
 from harness.mesh.mesh import Mesh
 from harness.mesh.world.secrets import secret
 from harness.rest import Object
@@ -33,7 +33,9 @@ DIALLED: Final[Mapping[str, tuple[str, ...]]] = {"TCP": (), "TLS": ("--tls",), "
 """Requests that are no HTTP, with the options of `dial`."""
 
 _PLACE: Final = re.compile(r"\{(hop |service )?([a-z0-9-]+)/([a-z0-9-]+)\}")
-_NOWHERE: Final = re.compile(r"Couldn't connect|Could not resolve|ConnectionRefused|gaierror")
+_NOWHERE: Final = re.compile(
+    r"Couldn't connect|Could not resolve|ConnectionRefused|gaierror|Connect call failed|ClientConnectorDNSError"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,15 +189,14 @@ def _faults(row: Row, answer: Answer, saw: list[Object], gateways: Mapping[str, 
 
 def _gateways(mesh: Mesh) -> dict[str, str]:
     """Addresses of gateways' pods, with `namespace/name` of the EgressGateway or of the pod's own gateway."""
-    pods = mesh.cluster.rest.items("/api/v1/pods")
-    named = ((each, each["metadata"].get("labels") or {}) for each in pods)
-    return {
-        each["status"][
-            "podIP"
-        ]: f"{each['metadata']['namespace']}/{labels.get('egressgateway.dev/gateway') or labels.get('istio')}"
-        for each, labels in named
-        if each.get("status", {}).get("podIP") and {"egressgateway.dev/gateway", "istio"} & labels.keys()
-    }
+    found: dict[str, str] = {}
+    for pod in mesh.cluster.rest.items("/api/v1/pods"):
+        labels = pod["metadata"].get("labels") or {}
+        name = labels.get("egressgateway.dev/gateway") or labels.get("istio")
+        address = pod.get("status", {}).get("podIP")
+        if name and address:
+            found |= dict.fromkeys((address, twin_of(address)), f"{pod['metadata']['namespace']}/{name}")
+    return found
 
 
 def _place(mesh: Mesh, found: re.Match[str]) -> str:

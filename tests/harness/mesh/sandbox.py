@@ -9,12 +9,11 @@ import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 from harness.mesh.containers import Container, arguments, environment, user_of
-from harness.mesh.layout import CLUSTER_DOMAIN, DNS_IP, NODE_IP, NODE_IP_6, POD_NETWORK, POD_NETWORK_6
+from harness.mesh.layout import CLUSTER_DOMAIN, DNS_IP, NODE_IP, NODE_IP_6, ROUTER_6, twin_of
 from harness.mesh.netns import ROOTS, Netns, ip, knows_ipv6
 
 Object = dict[str, Any]
@@ -69,12 +68,11 @@ class Sandbox:
         self.netns.overlay(ROOTS, self._programs.roots.read_text())
 
     def _add_ipv6(self, device: str) -> None:
-        own = POD_NETWORK_6[int(IPv4Address(self.address)) - int(POD_NETWORK.network_address)]
-        ip(f"-6 route add {own}/128 dev {device} src {NODE_IP_6}")
+        own = twin_of(self.address)
+        ip(f"address add {ROUTER_6}/64 dev {device} nodad", f"route add {own}/128 dev {device} src {NODE_IP_6}")
         self.netns.ip(
-            f"-6 address add {own}/128 dev eth0 nodad",
-            f"-6 route add {NODE_IP_6} dev eth0",
-            f"-6 route add default via {NODE_IP_6} dev eth0",
+            f"address add {own}/128 dev eth0 nodad",
+            f"route add default via {ROUTER_6} dev eth0",
         )
 
     def root_of(self, container: Container) -> Path:

@@ -95,6 +95,12 @@ async def test_names_that_tell_where_they_lead(names: Names, name: str, address:
     assert read(await names.resolve(query(name))) == (NO_ERROR, [IPv4Address(address)])
 
 
+async def test_name_that_tells_nothing_is_as_others(names: Names) -> None:
+    """`at-` alone makes no address."""
+    code, [address] = read(await names.resolve(query("at-bad-cafe.example")))
+    assert (code, address in WORLD_NETWORK) == (NO_ERROR, True)
+
+
 async def test_names_with_addresses_of_ipv6(names: Names) -> None:
     """`six-` has no other, `dual-` both, and either leads back to the name."""
     assert read(await names.resolve(query("six-a.example"))) == (NO_ERROR, [])

@@ -8,14 +8,16 @@ that systems do not trust, `fixed-` one of its own name, whichever name the clie
 `status-503-` answers every HTTP request so. A name that was healed is known to DNS and answers as others do.
 
 Others tell where they lead. The first label `at-10-128-0-5` is that address, `at-fd00--5` is fd00::5. The world's
-servers answer at addresses of `INNER_NETWORK` and at `METADATA_IP`, and do not know there which name was meant.
-`dual-` has an address of IPv6 as well, `six-` has no other.
+servers answer at addresses of `INNER_NETWORK` and at `METADATA_IP`, and do not know there which name was meant; they
+answer at `at-198-19-200-5`, too, for a host whose address must be known beforehand. `dual-` has an address of IPv6 as
+well, `six-` has no other.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import Final
@@ -55,8 +57,8 @@ class Names:
 
     def addresses_of(self, name: str) -> list[str]:
         """What DNS says of a name that it knows."""
-        if found := _AT.match(name):
-            return [_address_in(found[1])]
+        if told := _address_in(name):
+            return [told]
         own = self.address_of(name)
         # The same number in the other network: as little likely to be another name's.
         twin = str(WORLD_NETWORK_6[int(ip_address(own)) - int(WORLD_NETWORK.network_address)])
@@ -87,16 +89,14 @@ class Names:
         return self._by_address.get(address)
 
 
-def _address_in(label: str) -> str:
-    """
-    The address that is written in a label, with hyphens.
-
-    Raises:
-        ValueError: there is none.
-    """
-    parts = label.split("-")
+def _address_in(name: str) -> str:
+    """The address that is written in a name's first label, with hyphens; empty if there is none."""
+    found = _AT.match(name)
+    parts = found[1].split("-") if found else []
     dotted = len(parts) == 4 and all(each.isdecimal() for each in parts)
-    return str(ip_address(".".join(parts) if dotted else ":".join(parts)))
+    with suppress(ValueError):
+        return str(ip_address(".".join(parts) if dotted else ":".join(parts)))
+    return ""
 
 
 def _addresses(network: IPv4Network, skip: int) -> Iterator[str]:
