@@ -77,8 +77,8 @@ mesh-down: $(STAMP) ## Stop it; its objects are gone
 mesh-report: $(STAMP) tools-mesh ## What events cost requests, beside the same manifests applied at once; needs root
 	@$(BIN)/python -m pytest -q tests/mesh/report.py -p no:cacheprovider
 
-run: $(STAMP) ## The operator in the foreground, against $KUBECONFIG
-	@$(BIN)/egressgw run --log-format human
+run: $(STAMP) ## The operator in the foreground, against $KUBECONFIG; probes and metrics on a free port, which it says (METRICS_PORT=)
+	@$(BIN)/egressgw run --log-format human --metrics-port $(or $(METRICS_PORT),0)
 
 fmt: $(STAMP) ## Format the code
 	@$(BIN)/ruff format .

@@ -105,11 +105,15 @@ class GatewayWorld:
 
 
 def open_world(plane: ControlPlane, istioctl: Istioctl, directory: Path, **mesh: Any) -> Iterator[GatewayWorld]:
-    """A mesh that says `mesh` of itself, and an operator that leads, for as long as the caller's fixture lives."""
+    """
+    A mesh that says `mesh` of itself, and an operator that leads, for as long as the caller's fixture lives.
+
+    It has the rights that the chart gives by default: it looks at Secrets only where a test calls `allow_secrets`.
+    """
     istiod.install(plane, revisions=("canary",), **mesh)
     with (
         TemporaryDirectory() as keys,
-        OperatorProcess(operator_kubeconfig(plane, secrets=True), directory / "operator.log", *FLAGS) as operator,
+        OperatorProcess(operator_kubeconfig(plane), directory / "operator.log", *FLAGS) as operator,
     ):
         authority = Authority(Path(keys))
         authority.create()

@@ -21,9 +21,11 @@ from harness.cluster import Cluster
 from harness.controlplane import HOST, TESTS, ControlPlane
 from harness.faultproxy import FaultProxy
 from harness.faults import WRITES, Answer, Delay, Reset, Rule
+from harness.helm import RELEASE
 from harness.kubeconfig import Access
 from harness.metrics import Request
 from harness.processes import spawn
+from harness.release import NAMESPACE, allow_secrets, operator_kubeconfig, withdraw_secrets
 from harness.rest import ApiError, Object, Rest
 from harness.session import Run
 from harness.wait import eventually
@@ -191,6 +193,24 @@ class TestControlPlane:
         with run.private(type(options)(definitions=(), owner=owner.pid)) as plane:
             os.kill(owner.pid, signal.SIGKILL)
             eventually(lambda: not any(process.alive() for process in plane.processes.values()))
+
+
+class TestRights:
+    """The operator of the tests may do what the chart lets it."""
+
+    def test_operator_looks_at_secrets_only_where_a_value_lets_it(self, cluster: Cluster, namespace: str) -> None:
+        """By default nowhere; in a namespace for as long as the test gives the right that `rbac.secrets` gives."""
+        operator_kubeconfig(cluster)
+        asked = ("auth", "can-i", "list", "secrets", "--as", f"system:serviceaccount:{NAMESPACE}:{RELEASE}")
+
+        def may() -> str:
+            return cluster.kubectl(*asked, "--namespace", namespace, check=False).stdout.strip()
+
+        assert may() == "no"
+        allow_secrets(cluster, namespace)
+        eventually(lambda: may() == "yes", what="the right to Secrets")
+        withdraw_secrets(cluster, namespace)
+        eventually(lambda: may() == "no", what="the end of the right to Secrets")
 
 
 class TestFaultProxy:

@@ -9,8 +9,6 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-import psutil
-
 from harness import tools
 from harness.cluster import Cluster
 from harness.controlplane import ControlPlane, Options
@@ -18,7 +16,7 @@ from harness.go import Progress
 from harness.helm import obtain_helm
 from harness.metrics import Request
 from harness.operator import OperatorProcess
-from harness.processes import Process
+from harness.processes import Process, remembered
 from harness.release import operator_kubeconfig
 from harness.rest import ApiError
 from harness.session import ROOT, definition_files
@@ -131,10 +129,7 @@ def create_namespace(cluster: Cluster, name: str) -> None:
 
 def _remember(pid: int) -> None:
     # In a file, so that an operator whose demo was killed is found by the next one.
-    process = psutil.Process(pid)
-    # The kernel shows the new command line a moment after the new program has begun.
-    command: list[str] = eventually(process.cmdline, what="the operator's command line")
-    record = Process(pid, process.create_time(), tuple(command))
+    record = remembered(pid, ("egressgw",))
     (DIRECTORY / "operator.json").write_text(json.dumps(asdict(record)))
 
 
@@ -142,5 +137,4 @@ def _remembered() -> Process | None:
     path: Path = DIRECTORY / "operator.json"
     if not path.exists():
         return None
-    record = json.loads(path.read_text())
-    return Process(record["pid"], record["created"], tuple(record["argv"]))
+    return Process.load(json.loads(path.read_text()))

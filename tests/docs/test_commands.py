@@ -32,6 +32,8 @@ def shell(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
     with run.private(run.options()) as plane:
         (directory / "kubectl").symlink_to(plane.kubectl_binary)
         environment = {"KUBECONFIG": str(plane.kubeconfig), "PATH": f"{directory}:{os.environ['PATH']}"}
+        # A reader's `make run` has the rights of his kubeconfig, and the recipes say which value gives the chart's
+        # operator the right to Secrets; by default it has none.
         with OperatorProcess(operator_kubeconfig(plane, secrets=True), directory / "operator.log"):
             yield plane, environment
 

@@ -8,17 +8,16 @@ Like the real one it looks at objects of its own ingress class alone, and says n
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import urllib3
 
 from egressgateway.refs import CHILD_BY_KIND
+from harness.background import Background
 from harness.cluster import Cluster
 from harness.kinds import install_definitions, read_definitions
 from harness.rest import ApiError, Object
@@ -41,26 +40,15 @@ def install(cluster: Cluster) -> None:
     install_definitions(cluster.rest, real or [_permissive(kind) for kind in KINDS])
 
 
-class StandInController:
+class StandInController(Background):
     """Answers from `with` to its end, and takes everything but where a test has it say otherwise."""
 
     def __init__(self, cluster: Cluster, ingress_class: str = "apisix", *, look_seconds: float = 0.2) -> None:
+        super().__init__("stand-in controller")
         self._cluster = cluster
         self._ingress_class = ingress_class
         self._look_seconds = look_seconds
         self._judges: dict[str, Judge] = {}
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="stand-in controller", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
 
     @contextmanager
     def judging(self, namespace: str, judge: Judge) -> Iterator[None]:
@@ -71,8 +59,9 @@ class StandInController:
         finally:
             del self._judges[namespace]
 
-    def _run(self) -> None:
-        while not self._ended.wait(self._look_seconds):
+    def work(self) -> None:
+        """Give its word on objects that have none, or another."""
+        while not self.ended.wait(self._look_seconds):
             for kind in KINDS:
                 try:
                     for found in self._cluster.rest.items(CHILD_BY_KIND[kind].path(None)):

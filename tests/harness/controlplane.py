@@ -85,10 +85,7 @@ class ControlPlane(Cluster):
         except FileNotFoundError:
             return None
         plane = cls(directory, Tools(**{name: Path(path) for name, path in state["tools"].items()}))
-        plane.processes = {
-            name: Process(each["pid"], each["created"], tuple(each["argv"]))
-            for name, each in state["processes"].items()
-        }
+        plane.processes = {name: Process.load(each) for name, each in state["processes"].items()}
         return plane
 
     def running(self) -> bool:

@@ -9,40 +9,28 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from harness.background import Background
 from harness.cluster import Cluster
 from harness.rest import ApiError, Object
 
 
-class JobRunner:
+class JobRunner(Background):
     """Runs each Job of a namespace once, for as long as a `with` block takes. `said`: what each of them printed."""
 
     def __init__(self, cluster: Cluster, namespace: str, directory: Path) -> None:
+        super().__init__("jobs")
         self.said: dict[str, str] = {}
         self._cluster = cluster
         self._path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
         self._namespace = namespace
         self._directory = directory
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join(60)
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.2):
+    def work(self) -> None:
+        """Carry out what has no outcome yet."""
+        while not self.ended.wait(0.2):
             for job in self._cluster.rest.items(self._path):
                 if not (job.get("status") or {}).get("conditions"):
                     self._carry_out(job)

@@ -59,6 +59,7 @@ class OperatorProcess:
             self._process = subprocess.Popen(
                 self._within.enter(*argv, *self._flags),
                 env=environment,
+                stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

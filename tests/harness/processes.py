@@ -1,8 +1,8 @@
 """
 Processes that outlive the function, and perhaps the program, that started them.
 
-A process is remembered as (pid, start time, command), so that it can be ended from another program and a
-recycled pid is never hit. What runs in them and in which order is decided in `controlplane`.
+A process is remembered as (pid, start, boot), so that it can be ended from another program and a recycled pid is never
+hit. What runs in them and in which order is decided in `controlplane`.
 """
 
 from __future__ import annotations
@@ -11,32 +11,48 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
+from typing import Any, Final
 
 from harness.wait import eventually
+
+_STATE: Final = 0
+_START: Final = 19
+"""Places in /proc/PID/stat behind the name of the program (proc(5): fields 3 and 22)."""
+
+_ENDED: Final = ("Z", "X", "x")
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A started process. `created` is its start in seconds since the epoch, as the kernel tells it."""
+    """
+    A started process.
+
+    `born` is its start in the kernel's ticks, and the boot that they are counted from. Neither the wall clock nor the
+    command line: the one is set while a machine runs, the other is empty in the middle of exec, and is another one once
+    `nsenter` has become what it was told to start.
+    """
 
     pid: int
-    created: float
+    born: str
     argv: tuple[str, ...]
+
+    @classmethod
+    def load(cls, record: Mapping[str, Any]) -> Process:
+        """The process of a record that `asdict` made, perhaps in another program."""
+        # A record without a birth is of an older version of this harness: whatever has the pid now is not taken for it.
+        return cls(record["pid"], record.get("born", ""), tuple(record["argv"]))
 
     def alive(self) -> bool:
         """Whether this very process still runs: a zombie does not, nor does another one under its pid."""
         _reap(self.pid)
         try:
-            found = psutil.Process(self.pid)
-            same = found.create_time() == self.created and found.cmdline() == list(self.argv)
-            return same and found.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
+            state, born = _stat(self.pid)
+        except ProcessLookupError:
             return False
+        return born == self.born and state not in _ENDED
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, unless the process has ended."""
@@ -56,7 +72,7 @@ class Process:
 
 def spawn(argv: Sequence[str], log: Path, env: dict[str, str] | None = None) -> Process:
     """
-    Start `argv` in a session of its own, with output appended to `log`.
+    Start `argv` in a session of its own, with output appended to `log`, and with no other file of the caller's.
 
     posix_spawn and not subprocess: a `Popen` object complains when it is dropped while its process runs,
     and these run on by design.
@@ -66,9 +82,22 @@ def spawn(argv: Sequence[str], log: Path, env: dict[str, str] | None = None) -> 
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
+        # Python's own files are closed by exec. Those that this process was started with are not: a shell's lock, a
+        # pipe to whoever waits for the end of all output.
+        *((os.POSIX_SPAWN_CLOSE, each) for each in _inherited()),
     ]
     pid = os.posix_spawn(argv[0], list(argv), {**os.environ, **(env or {})}, file_actions=files, setsid=True)
-    return Process(pid, psutil.Process(pid).create_time(), tuple(argv))
+    return remembered(pid, argv)
+
+
+def remembered(pid: int, argv: Sequence[str]) -> Process:
+    """
+    A process that somebody else started, as one that `spawn` did.
+
+    Raises:
+        ProcessLookupError: there is none.
+    """
+    return Process(pid, _stat(pid)[1], tuple(argv))
 
 
 def wait_for_exit(pid: int) -> None:
@@ -81,6 +110,26 @@ def wait_for_exit(pid: int) -> None:
         select.select([descriptor], [], [])
     finally:
         os.close(descriptor)
+
+
+def _stat(pid: int) -> tuple[str, str]:
+    """State and birth of a process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        raise ProcessLookupError(pid) from None
+    # The name may hold spaces and parentheses; what stands behind the last one is numbers.
+    fields = text.rpartition(")")[2].split()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return fields[_STATE], f"{fields[_START]} {boot}"
+
+
+def _inherited() -> Iterator[int]:
+    """Files above the three of every program that exec would leave open."""
+    for each in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):
+            if each > 2 and os.get_inheritable(each):
+                yield each
 
 
 def _reap(pid: int) -> None:

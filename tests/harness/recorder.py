@@ -7,15 +7,13 @@ A test looks at the states that it waits for; those in between are seen here alo
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import urllib3
 
+from harness.background import Background
 from harness.conditions import BEHIND, transition_violations, violations
 from harness.rest import ApiError, Object, Rest
 
@@ -24,7 +22,7 @@ SERVER_TIMEOUT_SECONDS = 2
 """Watches are short, so that the thread notices the end; the next one goes on where the last one ended."""
 
 
-class ConditionsRecorder:
+class ConditionsRecorder(Background):
     """
     Records within a `with` block, and raises at its end what it found.
 
@@ -33,26 +31,21 @@ class ConditionsRecorder:
     """
 
     def __init__(self, kubeconfig: Path) -> None:
+        super().__init__("conditions recorder")
         self._rest = Rest(kubeconfig)
         self._known: dict[str, Object] = {}
         self._overtaken: set[str] = set()
         """Objects by uid whose last status spoke of the spec before the last: an edit may come while it is written."""
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="conditions recorder", daemon=True)
         self.found: list[str] = []
         """Violations so far, with the object and its version."""
         self.judged = 0
         """Status writes that were judged."""
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
+    def finish(self) -> None:
+        """
+        Raises:
+            AssertionError: a status broke the rules.
+        """
         self._rest.close()
         if self.found:
             # Of thousands of objects in the same state the first tells enough.
@@ -77,9 +70,10 @@ class ConditionsRecorder:
         if any(BEHIND in text for text in found):
             self._overtaken.add(uid)
 
-    def _run(self) -> None:
+    def work(self) -> None:
+        """Follow the objects, through restarts of the API server."""
         version = ""
-        while not self._ended.is_set():
+        while not self.ended.is_set():
             # The server may be away on purpose, or have forgotten the version meanwhile: begin anew.
             with suppress(ApiError, urllib3.exceptions.HTTPError):
                 version = version or self._list()
@@ -92,7 +86,7 @@ class ConditionsRecorder:
                         self.see(event["object"])
                 continue
             version = ""
-            self._ended.wait(0.2)
+            self.ended.wait(0.2)
 
     def _list(self) -> str:
         listed = self._rest.get(GATEWAYS)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from harness.cluster import Cluster
 from harness.helm import RELEASE, Helm, find_helm
-from harness.objects import apply_all, namespace
+from harness.objects import apply_all, namespace, path_of
 from harness.rest import Object
 
 NAMESPACE: Final = "default"
@@ -36,7 +36,8 @@ def operator_kubeconfig(cluster: Cluster, *, secrets: bool = False) -> Path:
     """
     A kubeconfig for the operator's account, made with its roles when first asked for.
 
-    `secrets`: it may look at Secrets everywhere, which it does not by default. It may always write APISIX's kinds.
+    `secrets`: it may look at Secrets everywhere, as with the value `rbac.secrets.clusterWide`; by default it may not.
+    It may always write APISIX's kinds.
     """
     # One a process: several may ask at once, and the objects that they apply are the same.
     path = cluster.kubeconfig.with_name(f"kubeconfig-operator-{os.getpid()}{'-secrets' if secrets else ''}")
@@ -51,5 +52,16 @@ def operator_kubeconfig(cluster: Cluster, *, secrets: bool = False) -> Path:
 
 def allow_secrets(cluster: Cluster, place: str) -> None:
     """Let the operator look at the Secrets of a namespace, as the value `rbac.secrets.namespaces` does."""
+    apply_all(cluster, _right_to_secrets(place))
+
+
+def withdraw_secrets(cluster: Cluster, place: str) -> None:
+    """Take back what `allow_secrets` gave: without the value the operator looks at no Secret."""
+    for each in _right_to_secrets(place):
+        if cluster.rest.exists(path_of(each)):
+            cluster.rest.delete(path_of(each))
+
+
+def _right_to_secrets(place: str) -> list[Object]:
     with_right = rights({"rbac": {"secrets": {"namespaces": [place]}}})
-    apply_all(cluster, [each for each in with_right if each["metadata"].get("namespace") == place])
+    return [each for each in with_right if each["metadata"].get("namespace") == place]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 
 from harness import apisix
 from harness.apisix import StandInController
+from harness.gateways import Gateways
 from harness.mesh import istio
-from harness.mesh.clients import Clients
+from harness.mesh.clients import Clients, ensure_namespace
 from harness.mesh.dump import dump_mesh
 from harness.mesh.mesh import Mesh
 from harness.mesh.proxies import rejected
+from harness.mesh.scene import Scene
 from harness.mesh.session import mesh_of
 from harness.operator import OperatorProcess, Within
 from harness.recorder import ConditionsRecorder
@@ -41,7 +44,7 @@ def operator(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[O
     apisix.install(mesh.cluster)
     # Where the pods are: it asks them about their probes.
     within = Within(mesh.node.enter, mesh.node_address)
-    kubeconfig = operator_kubeconfig(mesh.cluster, secrets=True)
+    kubeconfig = operator_kubeconfig(mesh.cluster)
     with (
         ConditionsRecorder(mesh.kubeconfig),
         StandInController(mesh.cluster, look_seconds=1),
@@ -54,6 +57,25 @@ def operator(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[O
 def clients(mesh: Mesh) -> Clients:
     """Pods that make requests."""
     return Clients(mesh)
+
+
+@pytest.fixture
+def gateways(mesh: Mesh, operator: OperatorProcess) -> Iterator[Gateways]:
+    """The EgressGateways of a namespace of the test's own."""
+    assert operator.running
+    namespace = f"test-{secrets.token_hex(3)}"
+    ensure_namespace(mesh, namespace)
+    yield Gateways(mesh.cluster, namespace)
+    mesh.cluster.rest.delete(f"/api/v1/namespaces/{namespace}")
+
+
+@pytest.fixture
+def scene(mesh: Mesh, operator: OperatorProcess, clients: Clients) -> Iterator[Scene]:
+    """A place for events; see `harness.mesh.scene`."""
+    assert operator.running
+    scene = Scene(mesh, clients)
+    yield scene
+    scene.end()
 
 
 @pytest.hookimpl(wrapper=True)

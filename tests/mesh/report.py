@@ -5,25 +5,14 @@ those that are not wanted any more deleted, all at once. A report and no test: `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from harness.gateways import Gateways
-from harness.mesh.clients import Clients
 from harness.mesh.events import EVENTS
 from harness.mesh.exits import ByHand, ByOperator, Exit
-from harness.mesh.mesh import Mesh
 from harness.mesh.scene import MODES, Scene
-from harness.operator import OperatorProcess
-
-
-@pytest.fixture
-def scene(mesh: Mesh, operator: OperatorProcess, clients: Clients) -> Iterator[Scene]:
-    assert operator.running
-    scene = Scene(mesh, clients)
-    yield scene
-    scene.end()
 
 
 @pytest.mark.parametrize("who", ["operator", "by hand"])

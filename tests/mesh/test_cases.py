@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from harness.mesh.cases import Case, load_case
-from harness.mesh.clients import Clients
+from harness.mesh.clients import Clients, ensure_namespace
 from harness.mesh.mesh import Mesh
 from harness.mesh.runner import Result, clean_up, run_step
 from harness.operator import OperatorProcess
+from harness.release import allow_secrets, withdraw_secrets
 
 FILES = sorted(Path(__file__).with_name("cases").glob("*.yaml"))
 
@@ -27,8 +28,13 @@ def case(request: pytest.FixtureRequest, mesh: Mesh, operator: OperatorProcess) 
     """A case, whose objects are gone afterwards."""
     assert operator.running
     case = load_case(request.param)
+    for place in case.secret_rights:
+        ensure_namespace(mesh, place)
+        allow_secrets(mesh.cluster, place)
     yield case
     clean_up(mesh, case)
+    for place in case.secret_rights:
+        withdraw_secrets(mesh.cluster, place)
 
 
 def test_traffic(case: Case, mesh: Mesh, clients: Clients, record_property: Callable[[str, object], None]) -> None:

@@ -8,7 +8,6 @@ the difference.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from functools import partial
 import pytest
 
 from harness.gateways import Gateways, destination
-from harness.mesh.clients import Client, Clients, ensure_namespace
+from harness.mesh.clients import Client, Clients
 from harness.mesh.continuity import RATE, Report, StatusWatch, Traffic, lies
 from harness.mesh.events import EVENTS
 from harness.mesh.exits import NAME, ByOperator
@@ -29,16 +28,6 @@ from harness.wait import eventually
 
 URL = "http://steady.example.com/"
 STEADY = destination("steady", "steady.example.com")
-
-
-@pytest.fixture
-def gateways(mesh: Mesh, operator: OperatorProcess) -> Iterator[Gateways]:
-    """The EgressGateways of a namespace of the test's own."""
-    assert operator.running
-    namespace = f"steady-{secrets.token_hex(3)}"
-    ensure_namespace(mesh, namespace)
-    yield Gateways(mesh.cluster, namespace)
-    mesh.cluster.rest.delete(f"/api/v1/namespaces/{namespace}")
 
 
 @pytest.fixture
@@ -71,14 +60,6 @@ def watched(mesh: Mesh, gateways: Gateways, client: Client) -> Iterator[Traffic]
 def nothing_lost(report: Report) -> None:
     assert (report.moments()[:9], report.direct) == ([], 0)
     assert report.through > 100
-
-
-@pytest.fixture
-def scene(mesh: Mesh, operator: OperatorProcess, clients: Clients) -> Iterator[Scene]:
-    assert operator.running
-    scene = Scene(mesh, clients)
-    yield scene
-    scene.end()
 
 
 JUDGED_BY: dict[str, tuple[str, ...]] = {

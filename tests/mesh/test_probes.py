@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
 from functools import partial
 
-import pytest
-
 from harness.gateways import Gateways, destination
-from harness.mesh.clients import Clients, ensure_namespace
+from harness.mesh.clients import Clients
 from harness.mesh.mesh import Mesh
 from harness.mesh.proxies import Proxy
 from harness.operator import OperatorProcess
@@ -36,16 +32,6 @@ FAULTS = {
     "expected": ("status-401-api.example.com", HTTP, {"path": "/", "statuses": [401]}, "Reachable"),
 }
 """By destination: host, ports, probe, and the reason that it must come to."""
-
-
-@pytest.fixture
-def gateways(mesh: Mesh, operator: OperatorProcess) -> Iterator[Gateways]:
-    """The EgressGateways of a namespace of the test's own."""
-    assert operator.running
-    namespace = f"probes-{secrets.token_hex(3)}"
-    ensure_namespace(mesh, namespace)
-    yield Gateways(mesh.cluster, namespace)
-    mesh.cluster.rest.delete(f"/api/v1/namespaces/{namespace}")
 
 
 def probed(name: str, host: str, ports: list[Object], **probe: object) -> Object:

@@ -12,10 +12,13 @@ The mesh tier's cluster: a real control plane, istiod and Envoys, every pod in a
       volumes     a pod's volumes, as files
       services    Services as rules of nftables
       dns         names of Services; every other name is the world's
-    world         everything outside of the cluster, a process: DNS, HTTP, TLS, TCP, gRPC servers that tell what they
-    saw authorizer    what answers for OPA in a pod clients       requests from within a pod identities    certificates
-    that somebody could have stolen cases         tables of requests, and what is expected of them proxies       what
-    the Envoys of pods say of themselves
+    world         everything outside of the cluster, a process: servers that tell what they saw
+    authorizer    what answers for OPA in a pod
+    apisix        what answers for APISIX in a pod
+    clients       requests from within a pod; `dial` and `chat` are the programs for TCP and WebSocket
+    identities    certificates that somebody could have stolen
+    cases         tables of requests, and what is expected of them; `runner` tries them
+    proxies       what the Envoys of pods say of themselves
 
 The kubelet is the only part of the cluster that is ours. It does not do what no gateway needs: images, NetworkPolicy
 (nobody enforces it here), resources, logs through the API.

@@ -2,8 +2,9 @@
 Traffic cases: tables of who asks for what, what comes of it, and what the server on the other side saw. Read here;
 `runner` runs them.
 
-A case is a YAML file: `about`, and `steps` that follow each other. A step applies and deletes objects, waits, and then
-holds a table:
+A case is a YAML file: `about`, `steps` that follow each other, and `secretRights` where the operator is to have more
+than the chart gives it by default: the namespaces at whose Secrets it may look (the value `rbac.secrets.namespaces`).
+A step applies and deletes objects, waits, and then holds a table:
 
     - apply: [manifests…]               any objects; namespaces are made as they are named
       secrets: {payments/cli: client}   Secrets with certificates, see `world.secrets`
@@ -11,10 +12,12 @@ holds a table:
       mesh: {outboundTrafficPolicy: {mode: ALLOW_ANY}}       settings of the mesh itself, until the end of the case
       until: {payments/partners: {Ready: Ready, destination/api: {Steered: Steered}}}       reasons of conditions
       traffic:
-      - from: payments/app              namespace/service account; ` plain`: without a sidecar; `world`: from outside
-        request: GET http://api.example.com/   or GRPC host:port, TCP host:port
+      - from: payments/app              namespace/service account; ` plain`: without a sidecar; ` dns`: with one that
+                                        answers DNS; `world`: from outside
+        request: GET http://api.example.com/   or GRPC host:port, WEBSOCKET ws://host/, TCP host:port, TLS host:port
+                                        (bytes, no HTTP), SILENT host:port (TCP whose client says nothing)
         headers: {accept: text/plain}   sent beside curl's own
-        options: [--insecure]           of curl
+        options: [--insecure]           of curl; [--idle, "3"] of WEBSOCKET, TCP, TLS: silent for so long, then on
         identity: rogue payments/app    a client certificate of curl's, see `identities`
         expect: {status: 200, through: payments/partners, sni: api.example.com}
 
@@ -23,10 +26,11 @@ namespace/name}` host and port at which clients in the mesh reach it, `{service 
 Service's load balancer.
 
 `expect: refused` means: somebody took the connection, no server of the world saw anything, and the client got no
-success. `status` is HTTP's, 200 for TCP. `through` is the EgressGateway whose pods the server saw, or `direct`. `sni`,
-`client` (its certificate's name), `authority`, `path`, `method`, `dialled` (the name whose address was connected to),
-`port`, `protocol`, `bytes` are by the server's word; `tls: false` is plain text. `headers` are what the server got,
-`absent` names that it did not; `answer` headers of the response. `requests` is how often servers saw the request.
+success. `status` is HTTP's, 101 for a WebSocket and 200 for TCP that echoes. `through` is the EgressGateway whose
+pods the server saw, or `direct`. `sni`, `client` (its certificate's name), `authority`, `path`, `method`, `dialled`
+(the name whose address was connected to), `port`, `protocol`, `bytes` are by the server's word; `tls: false` is plain
+text. `headers` are what the server got, `absent` names that it did not; `answer` headers of the response. `requests`
+is how often servers saw the request.
 
 Every request that leaves through a gateway is checked for what must never leave a mesh, unless `leaks` names
 what may, or says `any`: to a Service of one's own.
@@ -106,6 +110,8 @@ class Case:
     name: str
     about: str
     steps: tuple[Step, ...]
+    secret_rights: tuple[str, ...] = ()
+    """Namespaces at whose Secrets the operator may look."""
 
     @property
     def namespaces(self) -> set[str]:
@@ -121,8 +127,9 @@ def load_case(path: Path) -> Case:
         ValueError: an unknown key, or a row that cannot be read.
     """
     document = yaml.safe_load(path.read_text())
-    _known(document, {"about", "steps"}, path.name)
-    return Case(path.stem, document["about"], tuple(_step(each, path.name) for each in document["steps"]))
+    _known(document, {"about", "steps", "secretRights"}, path.name)
+    steps = tuple(_step(each, path.name) for each in document["steps"])
+    return Case(path.stem, document["about"], steps, tuple(document.get("secretRights") or ()))
 
 
 def _step(document: Object, where: str) -> Step:

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,8 +20,12 @@ if TYPE_CHECKING:
     from harness.mesh.mesh import Mesh
 
 DIAL: Final = Path(__file__).with_name("dial.py")
+CHAT: Final = Path(__file__).with_name("chat.py")
 TIMEOUT_SECONDS: Final = 15
 INJECT: Final = "sidecar.istio.io/inject"
+CAPTURE: Final = {"proxy.istio.io/config": json.dumps({"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true"}})}
+"""Annotations of a pod whose sidecar answers its DNS queries (istio.io, "DNS Proxying")."""
+
 GRPC_EMPTY: Final = b"\0\0\0\0\0"
 """One empty message."""
 
@@ -82,14 +85,24 @@ class Client:
         url = f"http://{host}:{port}/test.Echo/Call"
         return self.request(url, method="POST", headers=headers, options=("--http2-prior-knowledge",), body=GRPC_EMPTY)
 
-    def tcp(self, host: str, port: int) -> Answer:
+    def tcp(self, host: str, port: int, *options: str) -> Answer:
         """
-        Connect, send a line, and read what the server tells of the connection. `status` is 200 if it told anything.
+        Connect, send a line, and read what the server tells of the connection, then the line again.
+
+        `options` are those of `dial`: `--tls`, `--silent` (send nothing, and read a greeting), `--idle SECONDS` (say it
+        once more after so long). `status` is 200 if all of it came; `body` is every byte that came.
         """
-        done = self._run([sys.executable, "-S", "-E", str(DIAL), host, str(port)])
-        with suppress(ValueError):
-            return Answer(200, seen=json.loads(done), body=done.decode())
-        return Answer(0, done.decode())
+        return _dialled(self._run([sys.executable, "-S", "-E", str(DIAL), *options, host, str(port)]))
+
+    def websocket(self, url: str, headers: Mapping[str, str] | None = None, *options: str) -> Answer:
+        """
+        Open a WebSocket, read what the server tells of it, and have a text and bytes sent back.
+
+        `options` are those of `chat`: `--idle SECONDS`. `status` is 101 if all of it came, else that of the refusal.
+        """
+        given = [part for name, value in (headers or {}).items() for part in ("--header", f"{name}: {value}")]
+        # -E: the harness's own modules are not on the way, only what is installed.
+        return _dialled(self._run([sys.executable, "-E", str(CHAT), *given, *options, url]))
 
     def _run(self, argv: list[str], stdin: bytes = b"") -> bytes:
         return subprocess.run(self.netns.inside(*argv), input=stdin, capture_output=True, check=False).stdout
@@ -103,14 +116,18 @@ class Clients:
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
 
-    def get(self, namespace: str, service_account: str = "app", *, sidecar: bool = True) -> Client:
+    def get(
+        self, namespace: str, service_account: str = "app", *, sidecar: bool = True, dns_capture: bool = False
+    ) -> Client:
         """
         The client of a service account, with a sidecar or without; namespace, account and pod are made when missing.
+
+        `dns_capture`: its sidecar answers its DNS queries and gives hosts without an address one of their own.
 
         Raises:
             TimeoutError: it does not become Ready.
         """
-        name = f"client-{service_account}" + ("" if sidecar else "-plain")
+        name = f"client-{service_account}" + ("" if sidecar else "-plain") + ("-dns" if dns_capture else "")
         path = f"/api/v1/namespaces/{namespace}/pods/{name}"
         if not self._exists(path):
             ensure_namespace(self._mesh, namespace)
@@ -122,9 +139,8 @@ class Clients:
                 "containers": [container],
                 "terminationGracePeriodSeconds": 1,
             }
-            self._create(
-                f"/api/v1/namespaces/{namespace}/pods", {"metadata": {"name": name, "labels": labels}, "spec": spec}
-            )
+            metadata = {"name": name, "labels": labels, "annotations": CAPTURE if dns_capture else {}}
+            self._create(f"/api/v1/namespaces/{namespace}/pods", {"metadata": metadata, "spec": spec})
         eventually(lambda: is_ready(self._mesh.cluster.rest.get(path)), what=f"the client {namespace}/{name}")
         address = self._mesh.cluster.rest.get(path)["status"]["podIP"]
         return Client(f"{namespace}/{name}", self._mesh.pod_netns(namespace, name), address)
@@ -160,6 +176,16 @@ def ensure_namespace(mesh: Mesh, name: str, *, injected: bool = True) -> None:
 def is_ready(pod: Object) -> bool:
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _dialled(output: bytes) -> Answer:
+    """What a program for a pod prints, as JSON: the words of `Answer`."""
+    try:
+        told: Object = json.loads(output)
+    except ValueError:
+        return Answer(0, output.decode(errors="replace"))
+    body = str(told.get("body", ""))
+    return Answer(told.get("status", 0), told.get("error", ""), _seen(body), told.get("headers") or {}, body)
 
 
 def _answer(output: bytes) -> Answer:

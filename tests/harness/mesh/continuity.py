@@ -12,7 +12,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -25,6 +24,7 @@ from typing import Final, Self
 import urllib3
 
 from egressgateway.refs import EGRESS_GATEWAY
+from harness.background import Background
 from harness.mesh.clients import Client
 from harness.rest import ApiError, Object, Rest
 from harness.wait import eventually
@@ -132,8 +132,10 @@ class Traffic:
         self._process: subprocess.Popen[bytes]
 
     def __enter__(self) -> Self:
-        with self._output.open("wb") as output:
-            self._process = subprocess.Popen(self._argv, stdout=output, start_new_session=True)
+        with self._output.open("wb") as output, self._output.with_name("errors").open("wb") as errors:
+            self._process = subprocess.Popen(
+                self._argv, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, start_new_session=True
+            )
         self.wait_for(1)
         return self
 
@@ -144,9 +146,10 @@ class Traffic:
         try:
             code = self._process.wait(timeout=30)
             self._report = Report(self._client.address, tuple(self.samples()))
+            said = self._output.with_name("errors").read_text(errors="replace")
         finally:
             self._directory.cleanup()
-        assert code == 0 or kind, f"the load ended with {code}"
+        assert code == 0 or kind, f"the load ended with {code}: {said}"
 
     def samples(self) -> Iterator[Sample]:
         """What was noted so far, in the order of sending."""
@@ -180,33 +183,25 @@ class Stand:
     conditions: dict[str, str]
 
 
-class StatusWatch:
+class StatusWatch(Background):
     """
     Notes what the status of one EgressGateway says for as long as the `with` block lasts, with the time of this
     machine.
     """
 
     def __init__(self, kubeconfig: Path, namespace: str, name: str) -> None:
+        super().__init__("status watch")
         self._rest = Rest(kubeconfig)
         self._path = EGRESS_GATEWAY.path(namespace, name)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="status watch", daemon=True)
         self.stands: list[Stand] = []
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
+    def finish(self) -> None:
         self._rest.close()
 
-    def _run(self) -> None:
+    def work(self) -> None:
+        """Look again and again."""
         # Asked again and again, not watched: what was true for less than that nobody could have acted on.
-        while not self._ended.wait(LOOK_SECONDS):
+        while not self.ended.wait(LOOK_SECONDS):
             found: dict[str, str] = {}
             at = time.time()
             try:

@@ -1,5 +1,6 @@
 """
-Names to addresses over UDP and TCP: as much of RFC 1035 as resolvers of proxies and programs ask for. A records only.
+Names to addresses over UDP and TCP: as much of RFC 1035 as resolvers of proxies and programs ask for. A and AAAA
+records only.
 """
 
 from __future__ import annotations
@@ -8,10 +9,14 @@ import asyncio
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import Final
 
 A: Final = 1
+AAAA: Final = 28
+VERSIONS: Final = {A: 4, AAAA: 6}
+"""Of the addresses that a type of records holds."""
+
 NO_ERROR: Final = 0
 SERVER_FAILURE: Final = 2
 NAME_ERROR: Final = 3
@@ -54,11 +59,12 @@ class Query:
         return cls(number, ".".join(labels), kind, message[12 : at + 5])
 
     def answer(self, addresses: Sequence[str], code: int = NO_ERROR) -> bytes:
-        """The answer with these addresses; for other types than A there are none, and no error either."""
-        given = addresses if self.type == A else ()
+        """The answer with those of the addresses that were asked for; where there are none it is no error either."""
+        wanted = VERSIONS.get(self.type)
+        given = [each.packed for each in map(ip_address, addresses) if each.version == wanted]
         # Response, authoritative, recursion desired and available.
         header = struct.pack("!HHHHHH", self.id, 0x8580 | code, 1, len(given), 0, 0)
-        records = (struct.pack("!HHHIH", 0xC00C, A, 1, TTL_SECONDS, 4) + IPv4Address(each).packed for each in given)
+        records = (struct.pack("!HHHIH", 0xC00C, self.type, 1, TTL_SECONDS, len(each)) + each for each in given)
         return header + self.question + b"".join(records)
 
 

@@ -8,14 +8,22 @@ asks for them.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.mesh.layout import DNS_IP
 
 INIT = "istio-init"
+DNS_CAPTURE = "ISTIO_META_DNS_CAPTURE"
+DNS_PORT = 15053
+"""Where the agent answers DNS."""
 
 
-def interception_rules(arguments: Sequence[str]) -> str:
+def interception_rules(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
     """
     The ruleset for a pod.
+
+    What would leave by IPv6 is refused, but for the proxy's own: a proxy that is configured for IPv4 alone does not
+    listen there, and nothing is to get past it.
 
     Raises:
         SystemExit: arguments that cannot be read.
@@ -27,6 +35,7 @@ def interception_rules(arguments: Sequence[str]) -> str:
     outbound = [
         f"meta skuid {asked.uid} return",
         f"meta skgid {asked.uid} return",
+        *_dns(environment),
         "ip daddr 127.0.0.0/8 return",
         *_each("tcp dport {} return", asked.exclude_outbound_ports),
         *_each("ip daddr {} return", asked.exclude_ranges),
@@ -35,9 +44,21 @@ def interception_rules(arguments: Sequence[str]) -> str:
     inbound = [*_each("tcp dport {} return", f"15008,{asked.exclude_inbound_ports}")]
     if asked.inbound_ports == "*":
         inbound.append(f"meta l4proto tcp redirect to :{asked.inbound_port}")
+    past = [f"meta skuid {asked.uid} accept", 'oifname "lo" accept', "meta l4proto ipv6-icmp accept", "reject"]
     return "\n".join(
-        ["table ip istio {", *_chain("output", outbound), *_chain("prerouting", inbound), "}"],
+        [
+            *("table ip istio {", *_chain("output", outbound), *_chain("prerouting", inbound), "}"),
+            *("table ip6 istio {", " chain output {", "  type filter hook output priority 0;"),
+            *(*(f"  {rule};" for rule in past), " }", "}"),
+        ],
     )
+
+
+def _dns(environment: Mapping[str, str]) -> list[str]:
+    """Queries to the cluster's name server go to the agent, where the pod's environment asks for it."""
+    if environment.get(DNS_CAPTURE, "").lower() != "true":
+        return []
+    return [f"ip daddr {DNS_IP} {protocol} dport 53 redirect to :{DNS_PORT}" for protocol in ("udp", "tcp")]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -63,6 +63,10 @@ OWN: Final[Object] = {
 }
 """Settings of the mesh that differ from Istio's defaults."""
 
+CONFIGURATION: Final = f"/api/v1/namespaces/{NAMESPACE}/configmaps/istio"
+INSTALLED: Final = "mesh-as-installed"
+"""Key of that ConfigMap, which nobody reads but `restore`."""
+
 _KINDS: Final = {
     "ServiceAccount",
     "ConfigMap",
@@ -117,23 +121,38 @@ def install(cluster: Cluster, objects: list[Object], proxy: Object) -> None:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     for each in objects:
         if each["kind"] == "ConfigMap" and each["metadata"]["name"] == "istio":
-            each["data"]["mesh"] = mesh_config(each["data"]["mesh"], proxy)
+            config = mesh_config(each["data"]["mesh"], proxy)
+            each["data"] |= {"mesh": config, INSTALLED: config}
     documents = "\n---\n".join(json.dumps(each) for each in (namespace, *objects, *_endpoints(objects), *_dns()))
     cluster.kubectl("apply", "--server-side", "-f", "-", stdin=documents)
 
 
-def configure(cluster: Cluster, settings: Object) -> Object:
+def configure(cluster: Cluster, settings: Object) -> None:
     """
-    Change top-level settings of the mesh's configuration, None for those to take out, and return what they were.
+    Change settings of the mesh's configuration; maps are merged, and None takes a setting out (RFC 7386).
 
-    istiod hears of it by itself, and so does an operator.
+    istiod hears of it by itself, and so does an operator. Pods that are there keep the proxy's settings.
     """
-    path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/istio"
-    config = yaml.safe_load(cluster.rest.get(path)["data"]["mesh"])
-    before = {name: config.get(name) for name in settings}
-    config = {name: value for name, value in {**config, **settings}.items() if value is not None}
-    cluster.rest.merge(path, {"data": {"mesh": yaml.safe_dump(config)}})
-    return before
+    config = yaml.safe_load(cluster.rest.get(CONFIGURATION)["data"]["mesh"])
+    cluster.rest.merge(CONFIGURATION, {"data": {"mesh": yaml.safe_dump(merged(config, settings))}})
+
+
+def restore(cluster: Cluster) -> None:
+    """Give the mesh the configuration with which it was installed."""
+    data = cluster.rest.get(CONFIGURATION)["data"]
+    if data["mesh"] != data[INSTALLED]:
+        cluster.rest.merge(CONFIGURATION, {"data": {"mesh": data[INSTALLED]}})
+
+
+def merged(config: Object, change: Object) -> Object:
+    """`config` with a change, as a merge patch says it."""
+    found = dict(config)
+    for name, value in change.items():
+        if value is None:
+            found.pop(name, None)
+        else:
+            found[name] = merged(found.get(name) or {}, value) if isinstance(value, dict) else value
+    return found
 
 
 def command(binary: Path, kubeconfig: Path) -> list[str]:

@@ -16,24 +16,28 @@ import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from random import SystemRandom
-
-import psutil
 
 from harness.controlplane import TESTS, ControlPlane, Options
 from harness.mesh import istio, netns
 from harness.mesh.layout import (
     DEAD_NETWORK,
     DNS_IP,
+    INNER_NETWORK,
     LINK_NETWORKS,
+    METADATA_IP,
     NODE_IP,
+    NODE_IP_6,
     POD_NETWORK,
+    ROUTER_6,
     WORLD_DNS_IP,
     WORLD_IP,
+    WORLD_IP_6,
     WORLD_NETWORK,
+    WORLD_NETWORK_6,
 )
 from harness.mesh.netns import ROOTS, Netns
 from harness.mesh.place import new_prefix
@@ -60,6 +64,9 @@ exec {envoy} "$@"
 Envoy as pods start it: a line of the access log is there 20 ms after its request, where the agent asks for a second.
 """
 
+
+OUTSIDE = (WORLD_NETWORK, INNER_NETWORK, METADATA_IP)
+"""Where the world's servers answer."""
 
 FENCE = """table ip fence {
  chain forward {
@@ -106,10 +113,7 @@ class Mesh:
         mesh = cls(directory, plane.tools if plane else Tools(*[Path()] * 4), tools)
         mesh.cluster = plane or mesh.cluster
         mesh._prefix, mesh._link = state["prefix"], Link(**state["link"])
-        mesh.processes = {
-            name: Process(each["pid"], each["created"], tuple(each["argv"]))
-            for name, each in state["processes"].items()
-        }
+        mesh.processes = {name: Process.load(each) for name, each in state["processes"].items()}
         return mesh
 
     @property
@@ -353,7 +357,7 @@ class Mesh:
             f"link add name world type veth peer name eth0 netns {world.name}",
             "link set world up",
             f"route add {WORLD_IP} dev world src {NODE_IP}",
-            f"route add {WORLD_NETWORK} via {WORLD_IP} dev world src {NODE_IP}",
+            *(f"route add {each} via {WORLD_IP} dev world src {NODE_IP}" for each in OUTSIDE),
         )
         node.sysctl(net_ipv4_ip_forward=1)
         # Pods may not reach the machine: it would be a way past everything.
@@ -364,10 +368,28 @@ class Mesh:
             f"route add {NODE_IP} dev eth0",
             f"route add default via {NODE_IP} dev eth0",
             # Every address of the world is the world's own, without being listed.
-            f"route add local {WORLD_NETWORK} dev lo",
+            *(f"route add local {each} dev lo" for each in OUTSIDE),
             f"route add unreachable {DEAD_NETWORK}",
         )
         world.sysctl(net_ipv4_ip_forward=1)
+        if netns.knows_ipv6():
+            self._wire_ipv6()
+
+    def _wire_ipv6(self) -> None:
+        """The same addresses once more. The machine has none of them: only pods and the world do."""
+        self.node.sysctl(net_ipv6_conf_all_forwarding=1)
+        self.node.ip(
+            # Without `nodad` an address is tentative until a worker of the kernel has run, and no route may have it.
+            f"address add {NODE_IP_6}/128 dev lo nodad",
+            f"address add {ROUTER_6}/64 dev world nodad",
+            f"route add {WORLD_IP_6} dev world src {NODE_IP_6}",
+            f"route add {WORLD_NETWORK_6} via {WORLD_IP_6} dev world src {NODE_IP_6}",
+        )
+        self.world.ip(
+            f"address add {WORLD_IP_6}/128 dev eth0 nodad",
+            f"route add default via {ROUTER_6} dev eth0",
+            f"route add local {WORLD_NETWORK_6} dev lo",
+        )
 
     def _spawn(
         self,
@@ -381,10 +403,8 @@ class Mesh:
         entered = where.enter(*argv) if where else argv
         if where and home:
             entered.insert(1, f"--wd={home}")
-        started = spawn(entered, self.directory / f"{name}.log", {"PYTHONPATH": str(TESTS), **(values or {})})
-        self.processes[name] = process = replace(started, argv=tuple(argv))
-        # nsenter becomes the command that is meant a moment after its start.
-        eventually(lambda: process.alive() or not psutil.pid_exists(process.pid), what=f"the start of {name}")
+        environment = {"PYTHONPATH": str(TESTS), **(values or {})}
+        self.processes[name] = spawn(entered, self.directory / f"{name}.log", environment)
         self._save()
 
     def _save(self) -> None:

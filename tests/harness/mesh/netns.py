@@ -59,9 +59,11 @@ class Netns:
 
     def sysctl(self, **values: object) -> None:
         """
-        Set kernel parameters; `net_ipv4_ip_forward=1` is `net.ipv4.ip_forward`: dots are the first two underscores.
+        Set kernel parameters; `net_ipv4_ip_forward=1` is `net.ipv4.ip_forward`: dots are the first two underscores, and
+        those of `_conf_all_`.
         """
-        _run(self.enter("sysctl", "-qw", *(f"{key.replace('_', '.', 2)}={value}" for key, value in values.items())))
+        named = {key.replace("_", ".", 2).replace("conf_all_", "conf.all."): value for key, value in values.items()}
+        _run(self.enter("sysctl", "-qw", *(f"{key}={value}" for key, value in named.items())))
 
     def overlay(self, name: str, content: str) -> None:
         """
@@ -100,6 +102,12 @@ class Netns:
 def ip(*commands: str) -> None:
     """Commands of `ip` in the caller's own namespace, one process for all of them."""
     _run(["ip", "-batch", "-"], "\n".join(commands))
+
+
+def knows_ipv6() -> bool:
+    """Whether namespaces of this machine can have addresses of IPv6."""
+    switch = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+    return switch.exists() and switch.read_text().strip() == "0"
 
 
 def with_prefix(prefix: str) -> list[Netns]:

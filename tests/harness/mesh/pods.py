@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from harness.mesh.containers import Container, init_containers, main_containers
+from harness.mesh.containers import Container, environment, init_containers, main_containers
 from harness.mesh.interception import INIT, interception_rules
 from harness.mesh.layout import NODE_IP
 from harness.mesh.probes import STARTING_PERIOD, Probe, probe_of
@@ -36,8 +36,8 @@ class Running:
     process: Process | None = None
     started_at: str = ""
     ready: bool = False
-    begun: bool = False
-    """Its startup probe has passed, if it has one: until then it is not asked anything else."""
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """Its startup probe has passed, if it has one: until then it is not asked anything else. And so after a restart."""
     restarts: int = 0
     exit_code: int | None = None
 
@@ -60,7 +60,7 @@ class Running:
             "image": self.container.spec.get("image", ""),
             "imageID": "",
             "ready": self.ready,
-            "started": self.process is not None and self.exit_code is None,
+            "started": self.begun.is_set() and self.exit_code is None,
             "restartCount": self.restarts,
             "state": state,
         }
@@ -131,11 +131,12 @@ class PodLife:
         volumes = Volumes(self.pod, self.sandbox.address, self.sandbox.directory / "volumes", self.send)
         for running in self._init:
             if running.container.name == INIT:
-                rules = interception_rules(running.container.spec.get("args") or ())
+                values = environment(self.pod, running.container, self.sandbox.address)
+                rules = interception_rules(running.container.spec.get("args") or (), values)
                 await asyncio.to_thread(self.sandbox.netns.nft, rules)
             if running.container.sidecar:
                 await self._launch(running, volumes)
-                await self._until_started(running)
+                await running.begun.wait()
             else:
                 running.exit_code, running.ready = 0, True
         for running in self._main:
@@ -156,24 +157,19 @@ class PodLife:
                 break
         await asyncio.to_thread(self.sandbox.own, running.container)
         self._keep(self._supervise(running))
-        if not running.container.real:
-            return
-        startup = probe_of(running.container.spec, "startupProbe") if running in self._main else None
-        running.begun = startup is None
-        if readiness := probe_of(running.container.spec, "readinessProbe"):
-            self._keep(self._watch_readiness(running, readiness))
-        if liveness := probe_of(running.container.spec, "livenessProbe"):
-            self._keep(self._watch_liveness(running, startup, liveness))
 
     async def _supervise(self, running: Running) -> None:
         """Start the process, and again when it ends by itself."""
         while True:
             running.process = await self.sandbox.start(running.container)
             running.started_at, running.exit_code = now(), None
-            if not (running.container.real and probe_of(running.container.spec, "readinessProbe")):
-                running.ready = True
-            await self._report()
-            running.exit_code = await running.process.wait()
+            probing = asyncio.create_task(self._probe(running))
+            probing.add_done_callback(self._complain)
+            try:
+                running.exit_code = await running.process.wait()
+            finally:
+                probing.cancel()
+            running.begun.clear()
             running.ready = False
             await self._report()
             if self._deleting.is_set():
@@ -182,15 +178,28 @@ class PodLife:
             await asyncio.sleep(BACKOFF_SECONDS[min(running.restarts, len(BACKOFF_SECONDS) - 1)])
             running.restarts += 1
 
-    async def _until_started(self, running: Running) -> None:
-        probe = probe_of(running.container.spec, "startupProbe") if running.container.real else None
-        if probe:
-            await probe.wait(self.sandbox.address)
+    async def _probe(self, running: Running) -> None:
+        """Ask for as long as one process of the container runs: whether it has begun, then whether it is well."""
+        startup, readiness, liveness = (
+            probe_of(running.container.spec, f"{kind}Probe") if running.container.real else None
+            for kind in ("startup", "readiness", "liveness")
+        )
+        if startup:
+            await self._report()
+            await startup.wait(self.sandbox.address)
+        running.begun.set()
+        running.ready = readiness is None
+        await self._report()
+        async with asyncio.TaskGroup() as tasks:
+            if readiness:
+                tasks.create_task(self._watch_readiness(running, readiness))
+            if liveness:
+                tasks.create_task(self._watch_liveness(running, liveness))
 
     async def _watch_readiness(self, running: Running, probe: Probe) -> None:
         failures = 0
         while True:
-            passed = running.begun and await probe.passes(self.sandbox.address)
+            passed = await probe.passes(self.sandbox.address)
             failures = 0 if passed else failures + 1
             ready = passed or (running.ready and failures < probe.failures)
             if ready != running.ready and running.exit_code is None:
@@ -198,19 +207,14 @@ class PodLife:
                 await self._report()
             await asyncio.sleep(probe.period if running.ready else STARTING_PERIOD)
 
-    async def _watch_liveness(self, running: Running, startup: Probe | None, liveness: Probe) -> None:
-        """Restart the container when it fails, once it has begun; and so each time."""
+    async def _watch_liveness(self, running: Running, probe: Probe) -> None:
+        """End the process when it fails; whoever supervises it starts another."""
+        failures = 0
         while True:
-            restarts, failures = running.restarts, 0
-            if startup:
-                running.begun = False
-                await startup.wait(self.sandbox.address)
-            running.begun = True
-            while running.restarts == restarts:
-                await asyncio.sleep(liveness.period)
-                failures = 0 if await liveness.passes(self.sandbox.address) else failures + 1
-                if failures == liveness.failures and running.process:
-                    running.process.terminate()
+            await asyncio.sleep(probe.period)
+            failures = 0 if await probe.passes(self.sandbox.address) else failures + 1
+            if failures == probe.failures and running.process:
+                running.process.terminate()
 
     async def _end(self) -> None:
         """Ask the processes to end, wait for the grace period, and then do not ask."""

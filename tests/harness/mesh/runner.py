@@ -15,7 +15,7 @@ from harness.mesh import istio
 from harness.mesh.cases import Case, Row, Step
 from harness.mesh.clients import Answer, Client, Clients, ensure_namespace
 from harness.mesh.identities import identity
-from harness.mesh.layout import CLUSTER_DOMAIN
+from harness.mesh.layout import CLUSTER_DOMAIN, twin_of
 from harness.mesh.mesh import Mesh
 from harness.mesh.world.secrets import secret
 from harness.rest import Object
@@ -29,8 +29,13 @@ LEAKS: Final = re.compile(
 TRIAL: Final = "x-trial"
 """Header by which a request is found in what servers saw."""
 
+DIALLED: Final[Mapping[str, tuple[str, ...]]] = {"TCP": (), "TLS": ("--tls",), "SILENT": ("--silent",)}
+"""Requests that are no HTTP, with the options of `dial`."""
+
 _PLACE: Final = re.compile(r"\{(hop |service )?([a-z0-9-]+)/([a-z0-9-]+)\}")
-_NOWHERE: Final = re.compile(r"Couldn't connect|Could not resolve|ConnectionRefused|gaierror")
+_NOWHERE: Final = re.compile(
+    r"Couldn't connect|Could not resolve|ConnectionRefused|gaierror|Connect call failed|ClientConnectorDNSError"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +93,7 @@ def apply_step(mesh: Mesh, step: Step) -> None:
 
 def clean_up(mesh: Mesh, case: Case) -> None:
     """Delete what a case made, gateways first and for good; namespaces and clients stay for the next."""
-    settings = {name: istio.OWN.get(name) for step in case.steps for name in step.mesh}
-    if settings:
-        istio.configure(mesh.cluster, settings)
+    istio.restore(mesh.cluster)
     made = {
         (each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"])
         for step in case.steps
@@ -119,7 +122,7 @@ def _is_of(seen: Object, row: Row, trial: str) -> bool:
     """Whether what a server saw is of this request: others use the mesh at the same time. TCP is told by its port."""
     if seen["protocol"] != "TCP":
         return bool(seen["headers"].get(TRIAL) == trial)
-    return row.request.startswith("TCP ") and row.request.endswith(f":{seen['port']}")
+    return row.request.partition(" ")[0] in DIALLED and row.request.endswith(f":{seen['port']}")
 
 
 def send(mesh: Mesh, client: Client, row: Row, trial: str) -> Answer:
@@ -127,9 +130,13 @@ def send(mesh: Mesh, client: Client, row: Row, trial: str) -> Answer:
     place = partial(_place, mesh)
     verb, _, target = _PLACE.sub(place, row.request).partition(" ")
     options = tuple(_PLACE.sub(place, each) for each in row.options)
-    if verb in ("GRPC", "TCP"):
+    if verb == "WEBSOCKET":
+        return client.websocket(target, {TRIAL: trial, **row.headers}, *options)
+    if verb == "GRPC" or verb in DIALLED:
         host, _, port = target.rpartition(":")
-        return client.grpc(host, int(port), {TRIAL: trial}) if verb == "GRPC" else client.tcp(host, int(port))
+        if verb == "GRPC":
+            return client.grpc(host, int(port), {TRIAL: trial})
+        return client.tcp(host, int(port), *DIALLED[verb], *options)
     certificate = ("--insecure", "--cert", str(identity(mesh, row.identity))) if row.identity else ()
     return client.request(target, method=verb, headers={TRIAL: trial, **row.headers}, options=(*options, *certificate))
 
@@ -138,9 +145,9 @@ def sender(clients: Clients, who: str) -> Client:
     """The client that a row names."""
     if who == "world":
         return clients.outside()
-    name, _, plain = who.partition(" ")
+    name, _, kind = who.partition(" ")
     namespace, _, account = name.partition("/")
-    return clients.get(namespace, account, sidecar=plain != "plain")
+    return clients.get(namespace, account, sidecar=kind != "plain", dns_capture=kind == "dns")
 
 
 def _faults(row: Row, answer: Answer, saw: list[Object], gateways: Mapping[str, str]) -> Iterator[str]:
@@ -182,15 +189,14 @@ def _faults(row: Row, answer: Answer, saw: list[Object], gateways: Mapping[str, 
 
 def _gateways(mesh: Mesh) -> dict[str, str]:
     """Addresses of gateways' pods, with `namespace/name` of the EgressGateway or of the pod's own gateway."""
-    pods = mesh.cluster.rest.items("/api/v1/pods")
-    named = ((each, each["metadata"].get("labels") or {}) for each in pods)
-    return {
-        each["status"][
-            "podIP"
-        ]: f"{each['metadata']['namespace']}/{labels.get('egressgateway.dev/gateway') or labels.get('istio')}"
-        for each, labels in named
-        if each.get("status", {}).get("podIP") and {"egressgateway.dev/gateway", "istio"} & labels.keys()
-    }
+    found: dict[str, str] = {}
+    for pod in mesh.cluster.rest.items("/api/v1/pods"):
+        labels = pod["metadata"].get("labels") or {}
+        name = labels.get("egressgateway.dev/gateway") or labels.get("istio")
+        address = pod.get("status", {}).get("podIP")
+        if name and address:
+            found |= dict.fromkeys((address, twin_of(address)), f"{pod['metadata']['namespace']}/{name}")
+    return found
 
 
 def _place(mesh: Mesh, found: re.Match[str]) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.mesh.containers import Container, arguments, environment, user_of
-from harness.mesh.layout import CLUSTER_DOMAIN, DNS_IP, NODE_IP
-from harness.mesh.netns import ROOTS, Netns, ip
+from harness.mesh.layout import CLUSTER_DOMAIN, DNS_IP, NODE_IP, NODE_IP_6, ROUTER_6, twin_of
+from harness.mesh.netns import ROOTS, Netns, ip, knows_ipv6
 
 Object = dict[str, Any]
 
@@ -58,12 +58,22 @@ class Sandbox:
             f"route add {NODE_IP} dev eth0",
             f"route add default via {NODE_IP} dev eth0",
         )
+        if knows_ipv6():
+            self._add_ipv6(device)
         self.netns.sysctl(net_ipv4_ip_unprivileged_port_start=0)
         namespace = self.pod["metadata"]["namespace"]
         search = " ".join([f"{namespace}.svc.{CLUSTER_DOMAIN}", f"svc.{CLUSTER_DOMAIN}", CLUSTER_DOMAIN])
         self.netns.overlay("resolv.conf", f"nameserver {DNS_IP}\nsearch {search}\noptions ndots:5 timeout:2\n")
         self.netns.overlay("hosts", f"127.0.0.1 localhost\n{self.address} {self.pod['metadata']['name']}\n")
         self.netns.overlay(ROOTS, self._programs.roots.read_text())
+
+    def _add_ipv6(self, device: str) -> None:
+        own = twin_of(self.address)
+        ip(f"address add {ROUTER_6}/64 dev {device} nodad", f"route add {own}/128 dev {device} src {NODE_IP_6}")
+        self.netns.ip(
+            f"address add {own}/128 dev eth0 nodad",
+            f"route add default via {ROUTER_6} dev eth0",
+        )
 
     def root_of(self, container: Container) -> Path:
         """

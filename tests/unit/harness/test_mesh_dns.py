@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 
 import pytest
 
 from harness.mesh.dns import NAME_ERROR, NO_ERROR, Query
-from harness.mesh.layout import DEAD_NETWORK, WORLD_NETWORK
+from harness.mesh.layout import DEAD_NETWORK, WORLD_NETWORK, WORLD_NETWORK_6
 from harness.mesh.world.names import HEALED, Names
 
 AAAA = 28
@@ -80,3 +80,33 @@ async def test_healed_names_are_as_others(names: Names, tmp_path: Path) -> None:
     assert read(await names.resolve(query("absent-y.example")))[0] == NAME_ERROR
     assert names.status_of("status-503-x.example") is None
     assert names.status_of("status-503-y.example") == 503
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("at-10-128-0-5.corp.example", "10.128.0.5"),
+        ("at-127-0-0-1.corp.example", "127.0.0.1"),
+        ("at-169-254-169-254.example", "169.254.169.254"),
+    ],
+)
+async def test_names_that_tell_where_they_lead(names: Names, name: str, address: str) -> None:
+    """The world may say of its names what it likes, as DNS everywhere."""
+    assert read(await names.resolve(query(name))) == (NO_ERROR, [IPv4Address(address)])
+
+
+async def test_name_that_tells_nothing_is_as_others(names: Names) -> None:
+    """`at-` alone makes no address."""
+    code, [address] = read(await names.resolve(query("at-bad-cafe.example")))
+    assert (code, address in WORLD_NETWORK) == (NO_ERROR, True)
+
+
+async def test_names_with_addresses_of_ipv6(names: Names) -> None:
+    """`six-` has no other, `dual-` both, and either leads back to the name."""
+    assert read(await names.resolve(query("six-a.example"))) == (NO_ERROR, [])
+    assert len(read(await names.resolve(query("dual-a.example")))[1]) == 1
+    for name in ("six-a.example", "dual-a.example"):
+        address = IPv6Address((await names.resolve(query(name, AAAA)))[-16:])
+        assert address in WORLD_NETWORK_6
+        assert names.name_of(str(address)) == name
+    assert (await names.resolve(query("at-fd00--5.example", AAAA)))[-16:] == IPv6Address("fd00::5").packed

@@ -1,14 +1,19 @@
-"""TLS of the world's servers: a certificate for whatever name a client asks for, issued when it is first asked for."""
+"""
+TLS of the world's servers: a certificate for whatever name a client asks for, issued when it is first asked for.
+Servers whose names begin with `fixed-` have their own, whatever they are asked for.
+"""
 
 from __future__ import annotations
 
 import ssl
 import tempfile
+from collections.abc import Callable
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from harness.mesh.world.names import FIXED
 from harness.pki import Authority, Pair
 
 NO_NAME = "no-sni.invalid"
@@ -40,9 +45,14 @@ class Certificates:
         """A client's certificate that the mutual TLS servers accept."""
         return self.trusted.issue(name, (), (f"{name}.clients.example",))
 
-    def context(self, *, client_required: bool) -> ssl.SSLContext:
-        """A server's context, which becomes another for each name that is asked for."""
-        return _Issuer(self, client_required).context_for(None)
+    def contexts(self, *, client_required: bool) -> Callable[[str | None], ssl.SSLContext]:
+        """By the name whose address was dialled: a context, which becomes another for each name that is asked for."""
+        issuer = _Issuer(self, client_required)
+
+        def context_of(dialled: str | None) -> ssl.SSLContext:
+            return issuer.context_for(None, dialled if dialled and dialled.startswith(FIXED) else None)
+
+        return context_of
 
     def server(self, name: str | None) -> Pair:
         """The certificate of a host, as good or bad as its name promises."""
@@ -63,20 +73,20 @@ class _Issuer:
         self._client_required = client_required
         self.context_for = cache(self._context_for)
 
-    def _context_for(self, name: str | None) -> NamedContext:
+    def _context_for(self, name: str | None, fixed: str | None) -> NamedContext:
         context = NamedContext(ssl.PROTOCOL_TLS_SERVER)
         context.name = name
-        _load(context, self._certificates.server(name))
+        _load(context, self._certificates.server(fixed or name))
         context.set_alpn_protocols(["h2", "http/1.1"])
         context.load_verify_locations(self._certificates.trusted.certificate_file)
         # Asked for everywhere: a proxy that offers the mesh's own certificate to strangers fails.
         context.verify_mode = ssl.CERT_REQUIRED if self._client_required else ssl.CERT_OPTIONAL
-        context.sni_callback = self._choose
+        context.sni_callback = partial(self._choose, fixed)
         return context
 
-    def _choose(self, connection: ssl.SSLObject, name: str | None, _: Any) -> None:
+    def _choose(self, fixed: str | None, connection: ssl.SSLObject, name: str | None, _: Any) -> None:
         if name:
-            connection.context = self.context_for(name)
+            connection.context = self.context_for(name, fixed)
 
 
 def _load(context: ssl.SSLContext, pair: Pair) -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 from http import HTTPStatus
 
+from harness.mesh.world import websocket
 from harness.mesh.world.exchange import Connection, Headers, Request, answer
 
 
 async def serve(connection: Connection, begun: bytes) -> None:
     """Answer every request of a connection whose first bytes were read already."""
-    while head := await _head(connection.reader, begun):
+    while whole := await _head(connection.reader, begun):
+        head = whole.removesuffix(b"\r\n\r\n")
         begun = b""
+        if websocket.is_asked_for(whole):
+            await websocket.serve(connection, whole)
+            return
         request_line, *lines = head.decode("latin-1").split("\r\n")
         method, path, _ = request_line.split(" ", 2)
         headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines if line)]
@@ -32,7 +37,7 @@ async def _head(reader: asyncio.StreamReader, begun: bytes) -> bytes:
         rest = b"" if begun.endswith(b"\r\n\r\n") else await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
         return b""
-    return (begun + rest).removesuffix(b"\r\n\r\n")
+    return begun + rest
 
 
 async def _body(reader: asyncio.StreamReader, headers: Headers) -> int:

@@ -23,6 +23,9 @@ class Journal:
         # Unbuffered, so that a line is there before the client has its answer.
         self._file = self.path.open("ab", buffering=0)
 
+    def close(self) -> None:
+        self._file.close()
+
     def add(self, seen: Seen) -> None:
         self._file.write(json.dumps(seen).encode() + b"\n")
 
