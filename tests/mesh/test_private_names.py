@@ -5,6 +5,7 @@ visible, which is in the namespace of its pods.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,7 @@ from harness.gateways import Gateways, destination
 from harness.mesh.clients import Answer, Client, Clients
 from harness.mesh.exits import NAME
 from harness.mesh.mesh import Mesh
+from harness.mesh.proxies import Proxy
 from harness.mesh.scene import CLOSED, MODES, Scene
 from harness.operator import OperatorProcess
 from harness.rest import Object
@@ -21,6 +23,7 @@ SOMEWHERE = "198.19.0.1"
 """An address of the world that belongs to no host of these tests."""
 
 TCP_PORT = 5432
+PRIVATE = ".egress.internal"
 ENTRIES = "/apis/networking.istio.io/v1/namespaces/{}/serviceentries"
 
 
@@ -72,6 +75,10 @@ def _try_all(scene: Scene, stranger: Client, *, tcp: bool, spec: Object) -> None
     # Each of these hosts is there, and only the gateway's pods were seen by it.
     assert [(each.status, each.peer == consumer.address) for each in served] == [(200, False)] * len(served)
 
+    known = _names_known_to(Proxy(mesh, *consumer.name.split("/")))
+    assert known & ports.keys() == ports.keys()
+    assert {name for name in known if PRIVATE in name} == set()
+
     entries = [each for each in mesh.cluster.rest.items(ENTRIES.format(scene.namespace)) if _is_private(each)]
     assert len(entries) == sum(map(len, ports.values()))
     mark = mesh.journal.mark()
@@ -83,7 +90,16 @@ def _try_all(scene: Scene, stranger: Client, *, tcp: bool, spec: Object) -> None
 
 
 def _is_private(entry: Object) -> bool:
-    return all(host.endswith(".egress.internal") for host in entry["spec"]["hosts"])
+    return all(host.endswith(PRIVATE) for host in entry["spec"]["hosts"])
+
+
+def _names_known_to(proxy: Proxy) -> set[str]:
+    """Domains of a sidecar's routes, and hosts of its clusters: what each of them costs it memory and pushes for."""
+    configs = json.loads(proxy.admin("/config_dump"))["configs"]
+    routes = [route["route_config"] for each in configs for route in each.get("dynamic_route_configs", ())]
+    clusters = [found["cluster"]["name"] for each in configs for found in each.get("dynamic_active_clusters", ())]
+    hosts = [host for route in routes for host in route.get("virtual_hosts", ())]
+    return {domain for host in hosts for domain in host["domains"]} | {name.rpartition("|")[2] for name in clusters}
 
 
 def _attempts(client: Client, entry: Object) -> Iterator[tuple[str, Answer]]:
