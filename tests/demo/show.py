@@ -37,6 +37,7 @@ PURPOSE = {
 PURPOSE_BY_STAGE = {
     ("ServiceEntry", "foundation"): "where the gateway finds the host",
     ("ServiceEntry", "clients"): "makes the host known to clients",
+    ("VirtualService", "foundation"): "keeps sidecars beside the gateway from its way out",
     ("VirtualService", "gateway"): "in the gateway: from the private name to the host",
     ("VirtualService", "clients"): "sends clients of the host through the gateway",
 }

@@ -6,6 +6,7 @@ Which changes may be made now: make before break (notes "istio-recipes" §9).
   gateway, VirtualService alone is a 503.
 * Where the gateway has a controller of its own, clients also wait for its word that it took the routes.
 * What the gateway's side loses goes only after the clients were told and istiod has pushed that.
+* What keeps sidecars from the gateway's own way out stands before it, and goes after it.
 """
 
 from __future__ import annotations
@@ -44,10 +45,11 @@ class Steps:
     """
     A change set in the order in which it may be carried out.
 
-    `foundation` and `gateway` are written first, `bursts` of what clients see after them, each whole or not at all,
-    `removals` last. `held` says what must wait, by ref.
+    `guards`, `foundation` and `gateway` are written first, `bursts` of what clients see after them, each whole or not
+    at all, `removals` last. `held` says what must wait, by ref.
     """
 
+    guards: tuple[Write, ...] = ()
     foundation: tuple[Write, ...] = ()
     gateway: tuple[Write, ...] = ()
     bursts: tuple[Burst, ...] = ()
@@ -57,11 +59,22 @@ class Steps:
 
 def plan_steps(changes: ChangeSet, facts: Facts) -> Steps:
     """Split `changes` into what may be done in this pass, and what must wait for what."""
-    foundation = tuple(write for write in changes.writes if write.stage is Stage.FOUNDATION)
+    guards = tuple(write for write in changes.writes if is_guard(write))
+    foundation = tuple(write for write in changes.writes if write.stage is Stage.FOUNDATION and not is_guard(write))
     gateway = tuple(write for write in changes.writes if write.stage is Stage.GATEWAY)
-    bursts, held = _clients_now(changes, facts, written=parts_on_the_way((*foundation, *gateway)))
+    bursts, held = _clients_now(changes, facts, written=parts_on_the_way((*guards, *foundation, *gateway)))
     removals, kept = _removals_now(changes, facts, bursts, held)
-    return Steps(foundation, gateway, bursts, removals, {**held, **kept})
+    return Steps(guards, foundation, gateway, bursts, removals, {**held, **kept})
+
+
+def is_guard(action: Write | Delete) -> bool:
+    """Whether it is about the VirtualService that keeps sidecars from the gateway's own entries."""
+    return action.stage is Stage.FOUNDATION and action.ref.kind == "VirtualService"
+
+
+def is_new_entry(write: Write) -> bool:
+    """Whether it registers what was not registered before."""
+    return write.ref.kind == "ServiceEntry" and write.live is None
 
 
 def parts_on_the_way(writes: Iterable[Write]) -> frozenset[str]:
@@ -211,7 +224,12 @@ def _removals_now(
     if bursts or held or not facts.clients_settled:
         hold = next(iter(held.values()), Hold.DRAIN)
         return (), {delete.ref: hold for delete in removals}
-    return tuple(sorted(removals, key=lambda delete: -delete.stage)), {}
+    return tuple(sorted(removals, key=removal_rank)), {}
+
+
+def removal_rank(delete: Delete) -> tuple[int, bool]:
+    """Ways before what they rely on, and before what guards them. Those of one rank may go together."""
+    return -delete.stage, is_guard(delete)
 
 
 def _manifest_of(action: Write | Delete) -> Manifest:

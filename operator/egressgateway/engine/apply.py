@@ -15,7 +15,15 @@ import orjson
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.request import Request, apply_object, delete_object, get_object, merge_patch
 from egressgateway.diff.changeset import Delete, Mode, Write, Written
-from egressgateway.diff.steering import Burst, Steps, is_withdrawal, parts_on_the_way, relies_on
+from egressgateway.diff.steering import (
+    Burst,
+    Steps,
+    is_new_entry,
+    is_withdrawal,
+    parts_on_the_way,
+    relies_on,
+    removal_rank,
+)
 from egressgateway.diff.subset import EXACT_KINDS
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.fights import is_repair, last_foreign_manager
@@ -60,7 +68,9 @@ class Applier:
         failures: dict[ObjectRef, ClusterError] = {}
         foreign: set[ObjectRef] = set()
         broken: set[str] = set()
-        for stage in (steps.foundation, steps.gateway):
+        for planned in (steps.guards, steps.foundation, steps.gateway):
+            # Without what keeps sidecars from it, no new entry of the gateway's comes to be.
+            stage = planned if "" not in broken else tuple(each for each in planned if not is_new_entry(each))
             await self._write_all(key, stage, progress, failures, foreign)
             lost = [write for write in stage if write.ref in failures or write.ref in foreign]
             broken |= parts_on_the_way(lost)
@@ -71,7 +81,9 @@ class Applier:
         if sound:
             progress.clients_written_at = _clock()
         await self._remove(key, steps.removals, progress, failures, foreign)
-        writes = len(steps.foundation) + len(steps.gateway) + sum(map(len, sound)) + len(steps.removals)
+        writes = (
+            len(steps.guards) + len(steps.foundation) + len(steps.gateway) + sum(map(len, sound)) + len(steps.removals)
+        )
         return Applied(failures, frozenset(foreign), writes)
 
     async def _remove(
@@ -83,7 +95,7 @@ class Applier:
         foreign: set[ObjectRef],
     ) -> None:
         """Stage by stage, ways before what protects them; a failure ends it, and the next pass goes on."""
-        for _, stage in groupby(removals, key=lambda removal: removal.stage):
+        for _, stage in groupby(removals, key=removal_rank):
             found = tuple(stage)
             await self._write_all(key, found, progress, failures, foreign)
             if any(removal.ref in failures for removal in found):

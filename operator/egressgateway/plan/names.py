@@ -21,6 +21,12 @@ LABEL_NAMESPACE: Final = f"{GROUP}/namespace"
 LABEL_STAGE: Final = f"{GROUP}/stage"
 LABEL_PART: Final = f"{GROUP}/part"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+DESTINATIONS: Final = "destinations"
+"""The list of a spec that most parts stand in."""
+
+WAY_OUT: Final = "upstream"
+"""What the children are called by that say where a gateway goes, and how it speaks there."""
+
 ANNOTATION_DIGEST: Final = f"{GROUP}/digest"
 FINALIZER: Final = f"{GROUP}/withdraw"
 
@@ -75,6 +81,11 @@ def part_name(key: Key, kind: str, part: str, *within: str) -> str:
     return f"{key.name}-{part}-{short_hash(key.namespace, key.name, kind, part, *within)}"
 
 
+def way_out_name(key: Key, part: str, host: str, way: str) -> str:
+    """Name of the children by which a gateway reaches `host` of a destination; `way` is as `hop_name` calls it."""
+    return part_name(key, DESTINATIONS, part, WAY_OUT, host, way)
+
+
 def remote_name(key: Key, what: str) -> str:
     """Name of a child in another namespace. `what` tells those of one object apart."""
     return f"{key.name}-{what}-{short_hash(key.namespace, key.name, what)}"
@@ -127,11 +138,16 @@ def sni_name(key: Key, host: str, family: str, port: int, site: str = "") -> str
     that would be too long for DNS holds a hash in the host's place.
     """
     way = f"{family}-{port}"
-    owner = ".".join((key.name, key.namespace, *_named(site), PRIVATE_DOMAIN))
+    owner = _private_domain(key, site)
     name = f"{way}.{host}.{owner}"
     if len(name) <= _MAX_HOST and not host.startswith("*."):
         return name
     return f"{way}.{hashlib.sha256(host.encode()).hexdigest()[:32]}.{owner}"
+
+
+def private_names(key: Key, site: str = "") -> str:
+    """Wildcard over all private server names of one gateway of one object."""
+    return f"*.{_private_domain(key, site)}"
 
 
 def is_private(name: str) -> bool:
@@ -155,6 +171,10 @@ def private_address(name: str, taken: Collection[str] = ()) -> str:
 
 def _address(offset: int) -> str:
     return f"240.{241 + (offset >> 16)}.{offset >> 8 & 255}.{offset & 255}"
+
+
+def _private_domain(key: Key, site: str) -> str:
+    return ".".join((key.name, key.namespace, *_named(site), PRIVATE_DOMAIN))
 
 
 def _named(site: str) -> tuple[str, ...]:

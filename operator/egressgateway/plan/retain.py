@@ -15,7 +15,15 @@ from egressgateway.facts import EVERY_NAMESPACE, Facts, Ports
 from egressgateway.plan.consumers import ports_for, union
 from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Stage
-from egressgateway.plan.names import LABEL_PART, LABEL_STAGE, access_part, headers_part, is_private, remote_name
+from egressgateway.plan.names import (
+    LABEL_PART,
+    LABEL_STAGE,
+    access_part,
+    headers_part,
+    is_private,
+    remote_name,
+    way_out_name,
+)
 from egressgateway.plan.site import Site
 from egressgateway.refs import Manifest, ObjectRef
 
@@ -78,7 +86,7 @@ def retain(
     subsets = _left_over(facts, planned, {item.get("name", ""): item for item in live_subsets})
     ports = _ports_in_use(facts)
     staying = _staying_routes(facts, frozenset(hop.host for hop in hops), kept, contested)
-    names_for_good = _all_hosts(staying) - frozenset(_given_up(staying, contested))
+    names_for_good = _all_hosts(staying) - frozenset(_given_up(staying, contested)) | _private_names(facts, staying)
     ways_for_good = frozenset(way for found in staying for way in ways_of(found))
     ports_for_good = frozenset(_ports_to(facts, names_for_good)) | {hop.target_port for hop in hops}
     carried_names = _server_names(servers.values())
@@ -245,11 +253,24 @@ def _ports_in_use(facts: Facts) -> frozenset[int]:
     """Ports at the destinations whose private name clients are sent to, or were until just now."""
     if not facts.clients_settled:
         return frozenset(_ports_of(_upstream_entries(facts)))
-    return frozenset(_ports_to(facts, _all_hosts(live_clients(facts.live, "VirtualService"))))
+    return frozenset(_ports_to(facts, _private_names(facts, live_clients(facts.live, "VirtualService"))))
 
 
 def _ports_to(facts: Facts, private_names: frozenset[str]) -> Iterator[int]:
     return _ports_of(found for found in _upstream_entries(facts) if hosts_of(found) & private_names)
+
+
+def _private_names(facts: Facts, routes: Iterable[Manifest]) -> frozenset[str]:
+    """By which the gateway knows the ways that clients' VirtualServices send to: they stand in its own entries."""
+    refs = (
+        ObjectRef("ServiceEntry", facts.key.namespace, way_out_name(facts.key, part_of(route), host, way))
+        for route in routes
+        for way in ways_of(route)
+        for host in hosts_of(route)
+    )
+    entered = _all_hosts(facts.live[ref] for ref in refs if ref in facts.live)
+    # The gateway's route for a wildcard has the name itself, its entry what is asked for below it.
+    return entered | {name.removeprefix("*.") for name in entered}
 
 
 def _all_hosts(manifests: Iterable[Manifest]) -> frozenset[str]:

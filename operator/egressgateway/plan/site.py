@@ -25,6 +25,7 @@ destinations do, and leaves 80 and 443 to exposed hosts.
 PLAIN_PORT: Final = 15080
 """The same for requests without mutual TLS."""
 
+_WITH_MTLS, _PLAIN = "", "plain"
 _FIRST_UNPRIVILEGED: Final = 1024
 _PRIVILEGED_OFFSET: Final = 18000
 _DEFAULT_HTTP: Final = 80
@@ -60,6 +61,11 @@ class Site:
     upgrade_policy: str = "UPGRADE"
 
     @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids that ways under `object_name` may have: those of the own gateway with mutual TLS, and without."""
+        return (_WITH_MTLS, _PLAIN) if self.dedicated else (self.id,)
+
+    @property
     def export_to(self) -> list[str]:
         """`exportTo` of what only the gateway needs."""
         return ["."] if self.dedicated else [self.namespace]
@@ -73,7 +79,7 @@ def site_of(facts: Facts) -> Site:
         return _shared(facts, class_spec.shared, strict=strict)
     service = workload_name(facts.key)
     return Site(
-        id="" if strict else "plain",
+        id=_WITH_MTLS if strict else _PLAIN,
         namespace=facts.key.namespace,
         service=service,
         service_host=_service_host(facts, facts.key.namespace, service),

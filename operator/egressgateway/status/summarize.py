@@ -16,7 +16,7 @@ from egressgateway.api.expose import ExposedHost
 from egressgateway.diff.steering import Hold
 from egressgateway.facts import Facts, Reached
 from egressgateway.plan.accept import Acceptance
-from egressgateway.plan.apisix.limits import is_shut_in
+from egressgateway.plan.apisix.limits import is_shut_in, lacks_sidecars
 from egressgateway.plan.findings import Consequence, Finding, exposed_part
 from egressgateway.plan.ir import Plan, Stage
 from egressgateway.plan.references import shared_service
@@ -33,6 +33,10 @@ _MOVING: Final = "clients are sent as before, until all that is asked for now is
 _SHUT_IN: Final = (
     "clients are still sent to APISIX and get errors: sidecars of its pods let no request out (outboundTrafficPolicy "
     "REGISTRY_ONLY)"
+)
+_WITHOUT_SIDECARS: Final = (
+    "clients are still sent to APISIX by mutual TLS and get errors: pods of it have no sidecar to answer that; have "
+    "their sidecars injected, or use a class with mtls Disabled"
 )
 _NOT_PROBED: Final = Reached("Unknown", Reason.PENDING, "the first checks have not ended")
 
@@ -139,11 +143,18 @@ class _View:
     def _taken_out(self, part: str, running: bool, *, leads_out: bool) -> tuple[Condition, ...]:
         """`leads_out`: by what runs, requests leave the mesh through the class's gateway as it is now."""
         running = running and (self.acceptance.keep_all or part in self.acceptance.kept)
-        if running and leads_out and is_shut_in(self.facts):
-            steered = Condition(ConditionType.STEERED, "False", Reason.UNSUPPORTED_VALUE, _SHUT_IN)
+        unserved = self._unserved(part, leads_out=leads_out) if running else ""
+        if unserved:
+            steered = Condition(ConditionType.STEERED, "False", Reason.UNSUPPORTED_VALUE, unserved)
         else:
             steered = _steered(self.facts, running, None)
         return (*self._judged(part), _kept_programmed(running), steered)
+
+    def _unserved(self, part: str, *, leads_out: bool) -> str:
+        """Why what runs serves nobody for all that; empty where nothing is known against it."""
+        if leads_out and is_shut_in(self.facts):
+            return _SHUT_IN
+        return _WITHOUT_SIDECARS if lacks_sidecars(self.facts, part) else ""
 
     def _reached(self, part: str) -> Iterator[Condition]:
         """Of a destination with a probe. It is the external side's condition, and no part of Ready."""

@@ -88,9 +88,13 @@ class Scene:
         self.dedicated, self.shared = f"dedicated-{token}", f"shared-{token}"
         for name in (self.namespace, *self.callers.values()):
             ensure_namespace(mesh, name)
-        mesh.cluster.rest.apply(f"{_SIDECARS.format(self.callers[OPEN])}/default", _LETS_OUT)
+        self.let_out(self.callers[OPEN])
         self._class(self.dedicated)
         self.clients: dict[str, Client] = {mode: clients.get(name) for mode, name in self.callers.items()}
+
+    def let_out(self, namespace: str) -> None:
+        """Let clients of a namespace reach what is not known, too."""
+        self.mesh.cluster.rest.apply(f"{_SIDECARS.format(namespace)}/default", _LETS_OUT)
 
     def spec(self, **more: Any) -> dict[str, Any]:
         """Fields of a spec by which the exit serves both callers."""

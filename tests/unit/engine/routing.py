@@ -14,6 +14,9 @@ from egressgateway.refs import Manifest, ObjectRef
 
 Live = Mapping[ObjectRef, Manifest]
 
+PRIVATE = ".egress.internal"
+"""End of the names by which a gateway tells its ways apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Routing:
@@ -72,6 +75,7 @@ class Watcher:
     def look(self, live: Live, now: float, *, ready: bool) -> None:
         """Judge the step from the last look to this one."""
         routing = read_routing(live)
+        self.offences.extend(f"{now}: sidecars beside the gateway can follow {name}" for name in unguarded(live))
         for (host, port), hop in routing.steered.items():
             if hop not in routing.complete:
                 self.offences.append(f"{now}: clients of {host}:{port} are sent to {hop}, which leads nowhere")
@@ -102,17 +106,26 @@ def leaks(live: Live) -> set[str]:
     return {host for host, port in routing.registered if (host, port) not in routing.steered}
 
 
+def unguarded(live: Live) -> set[str]:
+    """Private names that sidecars can see, and that no VirtualService for sidecars takes wherever they are seen."""
+    guards = [found for found in _of_kind(live, "VirtualService") if found["spec"]["gateways"] == ["mesh"]]
+    taken = {(host, where) for found in guards for host in found["spec"]["hosts"] for where in _exported(found)}
+    return {
+        name
+        for entry in _of_kind(live, "ServiceEntry")
+        for name in entry["spec"]["hosts"]
+        if name.endswith(PRIVATE)
+        for where in _exported(entry)
+        if not any((taking, where) in taken for taking in (name, *_wildcards_over(name)))
+    }
+
+
 def ports_dialed(live: Live) -> set[int]:
     """Ports at destinations on which hops in use go on."""
-    routed = {
-        host
-        for found in _of_kind(live, "VirtualService")
-        if found["spec"]["gateways"] == ["mesh"]
-        for host in found["spec"]["hosts"]
-    }
-    entries = [found for found in _of_kind(live, "ServiceEntry") if routed & set(found["spec"]["hosts"])]
-    private = [found for found in entries if found["spec"]["hosts"][0].endswith(".egress.internal")]
-    return {port.get("targetPort", port["number"]) for found in private for port in found["spec"]["ports"]}
+    in_use = read_routing(live).in_use
+    named = {form for hop, name in private_names(live) if hop in in_use for form in (name, f"*.{name}")}
+    entries = [found for found in _of_kind(live, "ServiceEntry") if named & set(found["spec"]["hosts"])]
+    return {port.get("targetPort", port["number"]) for found in entries for port in found["spec"]["ports"]}
 
 
 def ports_open(live: Live) -> set[int]:
@@ -123,8 +136,8 @@ def ports_open(live: Live) -> set[int]:
 
 
 def _steers(found: Manifest) -> Iterator[tuple[tuple[str, int], str]]:
-    """What a clients' VirtualService sends where: the real host is the one that is not private."""
-    hosts = [host for host in found["spec"]["hosts"] if not host.endswith(".egress.internal")]
+    """What a clients' VirtualService sends where; those of earlier versions have private names among their hosts."""
+    hosts = [host for host in found["spec"]["hosts"] if not host.endswith(PRIVATE)]
     for route in (*found["spec"].get("http", ()), *found["spec"].get("tls", ())):
         for match in route["match"]:
             for host in hosts:
@@ -147,11 +160,27 @@ def _complete_hops(live: Live) -> Iterator[str]:
         for route in (*found["spec"].get("http", ()), *found["spec"].get("tcp", ()))
         if route["route"][0]["destination"]["host"] in found["spec"]["hosts"]
     }
+    for hop, name in private_names(live):
+        if f"./{name}" in servers and name in entries and name in routed:
+            yield hop
+
+
+def private_names(live: Live) -> Iterator[tuple[str, str]]:
+    """Hops, each with the server name by which clients ask the gateway for it."""
     for rule in _of_kind(live, "DestinationRule"):
         for subset in rule["spec"]["subsets"]:
-            sni = subset["trafficPolicy"]["portLevelSettings"][0]["tls"]["sni"]
-            if f"./{sni}" in servers and sni in entries and sni in routed:
-                yield subset["name"]
+            yield subset["name"], subset["trafficPolicy"]["portLevelSettings"][0]["tls"]["sni"]
+
+
+def _exported(found: Manifest) -> frozenset[str]:
+    own = found["metadata"]["namespace"]
+    return frozenset(own if name == "." else name for name in found["spec"]["exportTo"])
+
+
+def _wildcards_over(name: str) -> Iterator[str]:
+    while "." in name:
+        _, _, name = name.removeprefix("*.").partition(".")
+        yield f"*.{name}"
 
 
 def _of_kind(live: Live, kind: str) -> Iterable[dict[str, Any]]:

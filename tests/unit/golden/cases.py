@@ -340,7 +340,7 @@ def _conditions(conditions: list[Manifest]) -> dict[str, str]:
 
 def _steps(steps: Steps) -> dict[str, Any]:
     return {
-        "foundation": [_action(action) for action in steps.foundation],
+        "foundation": [_action(action) for action in (*steps.guards, *steps.foundation)],
         "gateway": [_action(action) for action in steps.gateway],
         "bursts": [[_action(action) for action in burst] for burst in steps.bursts],
         "removals": [_action(action) for action in steps.removals],

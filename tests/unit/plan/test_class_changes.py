@@ -21,6 +21,7 @@ from egressgateway.plan.retain import mesh_routes, namespaces_of_export, ways_of
 from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.render.environment import Renderer
 from egressgateway.render.manifests import Desired, render_child
+from unit.engine.routing import unguarded
 from unit.plan.policies import Request, passes
 from unit.plan.world import KEY, class_of, destination, facts_of, spec_of
 
@@ -75,14 +76,15 @@ class World:
             # Before the writes: what is made now, APISIX's controller takes later.
             self._take_routes()
             self._write(steps)
-            idle = not any((steps.foundation, steps.gateway, steps.bursts, steps.removals, steps.held))
+            written = (*steps.guards, *steps.foundation, *steps.gateway)
+            idle = not any((written, steps.bursts, steps.removals, steps.held))
             if idle and not draining and gateway_settled and clients_settled:
                 return
-            gateway_settled, clients_settled = not (steps.foundation or steps.gateway), not steps.bursts
+            gateway_settled, clients_settled = not written, not steps.bursts
         raise AssertionError(f"still busy after {MOST_PASSES} passes")
 
     def _write(self, steps: Steps) -> None:
-        for action in (*steps.foundation, *steps.gateway):
+        for action in (*steps.guards, *steps.foundation, *steps.gateway):
             self.live[action.ref] = action.desired.manifest
             self._look(f"after {action.ref}")
         for burst in steps.bursts:
@@ -112,6 +114,7 @@ class World:
             if flaw := flaw_of(self.live, way, namespace, self.marks.get(way, "")):
                 self.offences.append(f"{when}: {way} from {namespace} {flaw}")
         self.offences += [f"{when}: {sni} is open to strangers" for sni in open_names(self.live)]
+        self.offences += [f"{when}: {name} leads past the gateway" for name in unguarded(self.live)]
 
 
 def planned(facts: Facts) -> tuple[Steps, bool]:

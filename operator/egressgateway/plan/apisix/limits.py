@@ -17,8 +17,9 @@ from egressgateway.facts import EVERY_NAMESPACE, Facts, PodFacts
 from egressgateway.plan.consumers import Consumers, entries_of, namespaces_of
 from egressgateway.plan.findings import Notice
 from egressgateway.plan.references import shared_pods
-from egressgateway.plan.retain import mesh_routes, namespaces_of_export
+from egressgateway.plan.retain import mesh_routes, namespaces_of_export, part_of, ways_of
 from egressgateway.plan.site import site_of
+from egressgateway.refs import ObjectRef
 
 ADDED_HEADERS: Final = ("x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto")
 """Headers that APISIX's nginx configuration sets on every request; no plugin takes them away again."""
@@ -92,6 +93,17 @@ def is_shut_in(facts: Facts) -> bool:
     if facts.class_.spec is None or facts.class_.spec.data_plane is not Provider.APISIX:
         return False
     return _lets_nothing_out(facts) and any(pod.intercepted and pod.ready for pod in gateway_pods(facts))
+
+
+def lacks_sidecars(facts: Facts, part: str) -> bool:
+    """Whether clients of a part ask for mutual TLS at the class's APISIX, and pods have no sidecar to answer it."""
+    if facts.class_.spec is None or facts.class_.spec.data_plane is not Provider.APISIX:
+        return False
+    site = site_of(facts)
+    rule = facts.live.get(ObjectRef("DestinationRule", facts.key.namespace, site.object_name), {})
+    subsets = {subset["name"] for subset in (rule.get("spec") or {}).get("subsets") or ()}
+    ways = {way for route in mesh_routes(facts.live) if part_of(route) == part for way in ways_of(route)}
+    return site.strict and bool(subsets & ways) and any(pod.ready and not pod.sidecar for pod in gateway_pods(facts))
 
 
 def _lets_nothing_out(facts: Facts) -> bool:

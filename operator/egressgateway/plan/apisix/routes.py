@@ -19,10 +19,10 @@ from egressgateway.plan.apisix.limits import grants_of
 from egressgateway.plan.apisix.upstreams import within_of
 from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Child, Stage
-from egressgateway.plan.istio.children import DESTINATIONS, part_child
+from egressgateway.plan.istio.children import part_child
 from egressgateway.plan.istio.routes import stripped_headers
 from egressgateway.plan.istio.upstream import Upstream
-from egressgateway.plan.names import part_name
+from egressgateway.plan.names import DESTINATIONS, part_name
 
 MARK_HEADER: Final = "x-egressgateway-way"
 EVERY_PATH: Final = "/*"

@@ -11,12 +11,11 @@ from typing import Any, Final
 
 from egressgateway.facts import Facts
 from egressgateway.plan.ir import Child, Stage
-from egressgateway.plan.names import LABEL_PART, part_name, remote_name
+from egressgateway.plan.names import DESTINATIONS, LABEL_PART, part_name, remote_name
 from egressgateway.plan.retain import part_of
 from egressgateway.plan.workload import common_values, stage_labels
 from egressgateway.refs import Manifest, ObjectRef
 
-DESTINATIONS: Final = "destinations"
 EXPOSE: Final = "expose"
 
 

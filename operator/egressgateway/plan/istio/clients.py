@@ -82,8 +82,7 @@ def plan_clients(
 def plan_route(facts: Facts, site: Site, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
     """What sends calls to one host to a gateway of Istio's."""
     values = {
-        # The private names stand here, too: clients of the gateway's own namespace see its entries.
-        "hosts": [*hops[0].names, *(hop.upstream for hop in hops)],
+        "hosts": list(hops[0].names),
         "http_hops": [hop for hop in hops if hop.http],
         "tls_hops": [hop for hop in hops if hop.tls],
         "tcp_hops": [hop for hop in hops if not hop.http and not hop.tls],

@@ -18,6 +18,7 @@ from egressgateway.plan.istio.access import plan_access
 from egressgateway.plan.istio.clients import all_consumers, plan_clients, plan_hop, plan_narrowed, plan_route
 from egressgateway.plan.istio.exposing import exposed_ports, plan_exposed, visiting_namespaces, visitors_of
 from egressgateway.plan.istio.observing import plan_original_host, plan_telemetry
+from egressgateway.plan.istio.private import plan_private_names
 from egressgateway.plan.istio.probing import plan_probes
 from egressgateway.plan.istio.routes import plan_gateway
 from egressgateway.plan.istio.upstream import plan_upstreams, upstreams_of
@@ -100,6 +101,7 @@ def _plan_routing(
         yield from plan_access(facts, site, hops, visitors, ports, retained)
         yield from plan_telemetry(facts, site)
     yield from plan_hop(facts, site, hops, _reached_from(facts, acceptance, retained), retained)
+    yield from plan_private_names(facts, site, hops, retained)
     yield from plan_upstreams(facts, site, upstreams)
     yield from plan_probes(facts, site, upstreams)
     yield from plan_original_host(facts, site, hops, retained)

@@ -14,7 +14,7 @@ from egressgateway.facts import Facts
 from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Child, Stage
 from egressgateway.plan.istio.children import part_child
-from egressgateway.plan.names import private_address
+from egressgateway.plan.names import WAY_OUT, private_address
 from egressgateway.plan.site import Site
 
 SUBSET: Final = "tls"
@@ -85,7 +85,7 @@ def _entry(facts: Facts, site: Site, upstream: Upstream, address: str | None) ->
         "resolution": _resolution(upstream),
         "export_to": site.export_to,
     }
-    return _part(facts, "ServiceEntry", hop, "upstream", values, "serviceentry-upstream")
+    return _part(facts, "ServiceEntry", hop, WAY_OUT, values, "serviceentry-upstream")
 
 
 def _endpoints(upstream: Upstream) -> list[dict[str, Any]]:
@@ -119,7 +119,7 @@ def _policy(facts: Facts, site: Site, upstream: Upstream) -> Child:
         "policy": policy,
         "export_to": site.export_to,
     }
-    return _part(facts, "DestinationRule", upstream.hop, "upstream", values, "destinationrule-upstream")
+    return _part(facts, "DestinationRule", upstream.hop, WAY_OUT, values, "destinationrule-upstream")
 
 
 def _tls(upstream: Upstream, tls: PortTls) -> dict[str, Any]:

@@ -1,0 +1,49 @@
+"""
+Private names are for the gateway's pods alone.
+
+Istio shows a ServiceEntry to whole namespaces, so the sidecars of the gateway's namespace see the entries of its way
+out, and would follow them past the gateway. One VirtualService for sidecars takes all names of one gateway, those to
+come included: it stands before the first entry does, and goes after the last one. Gateways follow only VirtualServices
+that name their Gateway, so it is nothing to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from egressgateway.facts import Facts
+from egressgateway.plan.hops import Hop
+from egressgateway.plan.ir import Child, Stage
+from egressgateway.plan.istio.children import shared_child
+from egressgateway.plan.names import private_names
+from egressgateway.plan.retain import Retained
+from egressgateway.plan.site import Site
+
+_REFUSAL: Final = "private names of an egress gateway are for its own pods: ask for the host itself"
+
+
+def plan_private_names(facts: Facts, site: Site, hops: Sequence[Hop], retained: Retained) -> Iterator[Child]:
+    """What keeps sidecars beside the gateway from its way out, for as long as the gateway has one."""
+    if not hops and not retained.servers:
+        return
+    values = {
+        "hosts": [private_names(facts.key, id_) for id_ in site.ids],
+        "refusal": _REFUSAL,
+        "gateway_service": site.service_host,
+        "gateway_port": _port(hops, retained),
+        "export_to": site.export_to,
+    }
+    yield shared_child(facts, site.object_name, "VirtualService", Stage.FOUNDATION, values, "virtualservice-private")
+
+
+def _port(hops: Sequence[Hop], retained: Retained) -> int:
+    """
+    Where TLS and TCP are sent: Istio has no refusal for them, and the port must exist.
+
+    Under mutual TLS there is one port. Without, one that is not for TCP is preferred, as what comes there by a private
+    name is refused; where there is no other, the call goes through the gateway, which then serves whoever reaches it.
+    """
+    if hops:
+        return min((not hop.http, not hop.tls, hop.hop_port) for hop in hops)[2]
+    return min(int(server["port"]["number"]) for server in retained.servers)
