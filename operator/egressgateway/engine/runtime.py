@@ -43,6 +43,11 @@ log = logging.getLogger(__name__)
 _STOP_GRACE: Final = timedelta(seconds=10)
 
 
+def _namespace_of(key: Key) -> str:
+    """Whose a key is: who may write in a namespace is one tenant."""
+    return key.namespace
+
+
 class Runtime:
     """One replica of the operator, from `start` to `stop`."""
 
@@ -53,7 +58,8 @@ class Runtime:
         self.caches = Caches(settings.mesh)
         self.caches.on_own_write = self._tell_rivals
         self.caches.on_freed = self._look_at
-        self._queue: WorkQueue[Key] = WorkQueue()
+        # Half of the workers at most: the other half is there for everybody else at once.
+        self._queue: WorkQueue[Key] = WorkQueue(tenant_of=_namespace_of, share=max(1, settings.workers // 2))
         self._preflight = Preflight(client, settings.namespaces)
         self._events = EventRecorder(client, instance=settings.identity)
         self._probes = ProbeReader(self._look_at)
