@@ -17,6 +17,7 @@ from egressgateway.engine.ownership import owner_of
 from egressgateway.engine.references import ReferenceCache
 from egressgateway.engine.routes import ROUTE_KINDS, Routes, keep_needed
 from egressgateway.engine.wants import NOTHING, claimed_by, key_of, stakes_of, wants_of
+from egressgateway.facts import NamespaceLabels
 from egressgateway.plan.claims import mappings_in, texts_of
 from egressgateway.plan.verdicts import answers
 from egressgateway.refs import CHILD_RESOURCES, Key, Manifest, ObjectRef
@@ -48,7 +49,7 @@ class Caches:
         self.on_freed: Callable[[Iterable[Key]], None] = _ignore
         """Called with those who want a host or a port that a child, by a write of ours, steers no more."""
         self._with_access: dict[Key, tuple[Manifest, ...]] = {}
-        self._labels: Mapping[str, Mapping[str, str]] = {}
+        self._labels = NamespaceLabels({})
         self._labels_revision = -1
 
     def children_of(self, key: Key) -> dict[ObjectRef, Manifest]:
@@ -69,7 +70,7 @@ class Caches:
             self._labels_revision = self.namespaces.revision
             found = {each["metadata"]["name"]: _labels(each) for each in self.namespaces if not _is_ending(each)}
             if found != self._labels:
-                self._labels = found
+                self._labels = NamespaceLabels(found)
         return self._labels
 
     def is_namespace_ending(self, name: str) -> bool:

@@ -21,6 +21,7 @@ from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.facts import Claimed, Facts
 from egressgateway.plan.apisix.limits import barred_message, barred_namespaces
 from egressgateway.plan.apisix.limits import notices as provider_notices
+from egressgateway.plan.bounds import over_bounds
 from egressgateway.plan.claims import Claims, Stakes, read_claims, resolve_claims
 from egressgateway.plan.conflicts import (
     exposed_conflicts,
@@ -43,7 +44,6 @@ from egressgateway.plan.resolve import (
 )
 from egressgateway.plan.retain import mesh_routes, namespaces_of_export
 from egressgateway.plan.unsupported import (
-    too_many_consumers,
     unsupported_in_class,
     unsupported_in_destination,
     unsupported_in_exposed,
@@ -181,8 +181,11 @@ def _object_is_supported(facts: Facts) -> Iterator[Finding]:
     if spec is not None and class_spec is not None:
         for message in unsupported_in_spec(facts, spec, class_spec):
             yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message)
-        consumers = consumers_of(facts.key, spec, class_spec, facts.namespaces).all
-        if message := too_many_consumers(len(consumers)):
+
+
+def _is_within_bounds(facts: Facts) -> Iterator[Finding]:
+    if facts.gateway.spec is not None and facts.class_.spec is not None:
+        for message in over_bounds(facts, facts.gateway.spec, facts.class_.spec):
             yield Finding(_ACCEPTED, Reason.INVALID, message)
 
 
@@ -228,6 +231,7 @@ _OBJECT_CHECKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _class_exists,
     _class_allows_the_object,
     _object_is_supported,
+    _is_within_bounds,
     _class_is_resolved,
     _injection_is_enabled,
     _kinds_are_served,
