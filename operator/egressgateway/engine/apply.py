@@ -13,6 +13,7 @@ from typing import Final
 import orjson
 
 from egressgateway.cluster.client import ApiClient
+from egressgateway.cluster.errors import TOO_LARGE
 from egressgateway.cluster.request import Request, apply_object, delete_object, get_object, merge_patch
 from egressgateway.diff.changeset import Delete, Mode, Write, Written, is_child_of
 from egressgateway.diff.steering import Burst, Steps, is_withdrawal, parts_on_the_way, relies_on
@@ -21,7 +22,8 @@ from egressgateway.engine.caches import Caches
 from egressgateway.engine.fights import is_repair, last_foreign_manager
 from egressgateway.engine.memory import Progress
 from egressgateway.engine.metrics import Metrics
-from egressgateway.errors import ClusterError, Conflict, NotFound
+from egressgateway.errors import ClusterError, Conflict, Invalid, NotFound
+from egressgateway.plan.bounds import too_large
 from egressgateway.plan.names import MANAGED_BY
 from egressgateway.refs import CHILD_BY_KIND, Key, Manifest, ObjectRef
 
@@ -131,7 +133,7 @@ class Applier:
 
     async def _write(self, write: Write, progress: Progress) -> None:
         repair = is_repair(write, progress.written)
-        live = await self._client.send(_request_of(write))
+        live = await self._client.send(_sendable(write, _request_of(write)))
         if live is None:
             return
         # The answer has the newest state of all: the watch will only repeat it.
@@ -192,6 +194,19 @@ def _request_of(write: Write) -> Request:
         return merge_patch(resource, write.ref.namespace, write.ref.name, write.body, field_manager=FIELD_MANAGER)
     body = orjson.dumps(write.body)
     return apply_object(resource, write.ref.namespace, write.ref.name, body, field_manager=FIELD_MANAGER)
+
+
+def _sendable(write: Write, request: Request) -> Request:
+    """
+    `request`, unless no API server would store what it says.
+
+    Raises:
+        Invalid: it is too large. To send it again and again would cost the server as much each time.
+    """
+    message = too_large(write.ref, len(request.body or b""))
+    if message:
+        raise Invalid(request.call, message, reason=TOO_LARGE)
+    return request
 
 
 def in_safe_order(burst: Burst) -> tuple[Burst, Burst, Burst, Burst]:
