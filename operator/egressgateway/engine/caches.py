@@ -7,10 +7,13 @@ Filled by kopf (EgressGateways) and by informers (everything else); each change 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 from egressgateway.cluster.store import Change, Store
+from egressgateway.engine.budget import DEFAULT_BYTES, NamespaceBudget
 from egressgateway.engine.host_index import HostIndex
+from egressgateway.engine.keeping import WITH_STATUS, keep_of_child, keep_of_class, keep_of_gateway, keep_of_namespace
 from egressgateway.engine.live_ports import LivePorts
 from egressgateway.engine.meshconfig import MeshCache
 from egressgateway.engine.ownership import owner_of
@@ -29,14 +32,28 @@ _TERMINATING: Final = "Terminating"
 class Caches:
     """Everything that is known of the cluster."""
 
-    def __init__(self, mesh: MeshSettings | None = None) -> None:
-        """`mesh`: says where the mesh keeps its configuration."""
+    def __init__(self, mesh: MeshSettings | None = None, *, namespace_bytes: int = DEFAULT_BYTES) -> None:
+        """
+        `mesh` says where the mesh keeps its configuration. `namespace_bytes`: memory for the children of each
+        namespace, and half of it for its EgressGateways.
+        """
         mesh = mesh or MeshSettings()
-        self.gateways = Store(index=lambda gateway: gateway["metadata"]["namespace"])
-        self.classes = Store()
-        self.namespaces = Store()
+        # Apart, so that no child, forged or not, leaves an EgressGateway without its spec.
+        self.gateways_budget = NamespaceBudget(namespace_bytes // 2)
+        self.children_budget = NamespaceBudget(namespace_bytes)
+        self.gateways = Store(
+            index=lambda gateway: gateway["metadata"]["namespace"], trim=keep_of_gateway, budget=self.gateways_budget
+        )
+        self.classes = Store(trim=keep_of_class)
+        self.namespaces = Store(trim=keep_of_namespace)
         self.children = {
-            resource.kind: Store(index=owner_of, trim=keep_needed if resource.kind in ROUTE_KINDS else None)
+            resource.kind: Store(
+                index=owner_of,
+                trim=keep_needed
+                if resource.kind in ROUTE_KINDS
+                else partial(keep_of_child, with_status=resource.kind in WITH_STATUS),
+                budget=self.children_budget,
+            )
             for resource in CHILD_RESOURCES
         }
         self.hosts = HostIndex()

@@ -14,6 +14,7 @@ from typing import Any, Final
 from egressgateway.api.scalars import parse_instant
 from egressgateway.cluster.store import Change
 from egressgateway.diff.changeset import is_owned_by
+from egressgateway.engine.keeping import is_left_out, keep_of_child
 from egressgateway.engine.name_index import NameIndex
 from egressgateway.engine.ownership import owner_of
 from egressgateway.facts import EVERY_NAMESPACE, ForeignRoute
@@ -38,8 +39,8 @@ _NOBODY: Final = "~"
 
 def keep_needed(manifest: Manifest) -> Manifest:
     """A route that is not ours, without what nobody asks for; ours as it is."""
-    if owner_of(manifest) is not None:
-        return manifest
+    if owner_of(manifest) is not None or is_left_out(manifest):
+        return keep_of_child(manifest)
     metadata, spec = manifest["metadata"], manifest.get("spec") or {}
     return {
         "apiVersion": manifest.get("apiVersion"),
