@@ -22,7 +22,10 @@ from egressgateway.settings import MeshSettings
 
 @dataclass(frozen=True, slots=True)
 class GatewayFacts:
-    """One EgressGateway as it stands in the API server. `spec` is absent when `errors` say why it cannot be read."""
+    """
+    One EgressGateway as it stands in the API server. `spec` is absent when `errors` say why it cannot be read, and when
+    it was `left_out` of the caches, because its namespace's objects take too much memory.
+    """
 
     key: Key
     uid: str
@@ -32,6 +35,7 @@ class GatewayFacts:
     errors: tuple[SpecError, ...] = ()
     status: Mapping[str, Any] = field(default_factory=dict)
     deleting: bool = False
+    left_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +252,9 @@ class Facts:
     mesh: MeshSettings
     namespace_labels: Mapping[str, str] | None = field(default_factory=dict)
     """None while the namespace has not been seen: then nothing is concluded from its labels."""
+
+    left_out: int = 0
+    """Objects of the namespace that are known by name only, as all of them together take too much memory."""
 
     namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Labels of every namespace that is known, by name; without those that are being deleted."""

@@ -118,8 +118,9 @@ def build_registry(runtime: Runtime, stop: asyncio.Event) -> kopf.OperatorRegist
     async def egress_gateway(event: kopf.RawEvent, **_: Any) -> None:
         runtime.gateway_event(event["type"], dict(event["object"]))
         # kopf holds on to the event for a while, and nobody reads these.
+        metadata: Any = event["object"]["metadata"]
         for unread in ("annotations", "managedFields"):
-            event["object"]["metadata"].pop(unread, None)
+            metadata.pop(unread, None)
 
     return registry
 

@@ -90,9 +90,9 @@ class NamespaceBudget:
         return self._left_out[namespace]
 
     @property
-    def namespaces_over(self) -> int:
+    def namespaces_over(self) -> frozenset[str]:
         """Namespaces some of whose objects are known without their bodies."""
-        return len(self._left_out)
+        return frozenset(self._left_out)
 
 
 def _largest_cost() -> int:

@@ -95,6 +95,10 @@ class Caches:
         found = self.namespaces.get("", name)
         return found is not None and _is_ending(found)
 
+    def namespaces_over_memory(self) -> int:
+        """Namespaces of which some objects are known without their bodies."""
+        return len(self.children_budget.namespaces_over | self.gateways_budget.namespaces_over)
+
     def put_child(self, kind: str, manifest: Manifest) -> None:
         """A child as we have written or read it; the watch will not tell of it again."""
         self._own_change(kind, self.children[kind].put(manifest))

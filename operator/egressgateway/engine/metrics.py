@@ -8,7 +8,7 @@ series go with it (`forget`). Hosts are never labels: their number is the users'
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -205,6 +205,11 @@ class Metrics:
         }
         for name, (text, read) in figures.items():
             Gauge(f"egressgateway_queue_{name}", text, registry=self.registry).set_function(read)
+
+    def observe_memory(self, namespaces_over: Callable[[], int]) -> None:
+        """Show how many namespaces are short of memory, read at each scrape."""
+        text = "Namespaces whose objects take more memory than one may have: some are cached without their bodies."
+        Gauge("egressgateway_namespaces_over_memory", text, registry=self.registry).set_function(namespaces_over)
 
     def forget(self, key: Key) -> None:
         """The EgressGateway `key` is gone, and its series with it."""

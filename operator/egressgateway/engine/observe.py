@@ -90,6 +90,7 @@ class Observer:
             class_=self._judged.class_of(manifest),
             mesh=mesh.refine(self._settings.mesh),
             namespace_labels=None if namespace is None else namespace["metadata"].get("labels") or {},
+            left_out=self._caches.children_budget.left_out(key.namespace),
             namespaces=self._caches.namespace_labels(),
             mesh_config=mesh.config,
             foreign_routes=self._caches.routes.for_names(wants_of(manifest).names),

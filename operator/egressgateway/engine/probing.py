@@ -19,7 +19,7 @@ import aiohttp
 from egressgateway.facts import PodFacts, Reached
 from egressgateway.plan.istio.probing import ProbedWay, Probing
 from egressgateway.refs import Key
-from egressgateway.status.reachable import Sight, look, reached, readings_of
+from egressgateway.status.reachable import PageReader, Reading, Sight, look, reached
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,19 @@ _SHORTEST_PERIOD: Final = 2.0
 _LONGEST_PERIOD: Final = 15.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=3)
 _AT_ONCE: Final = 16
+_PAGE_OF_A_WAY: Final = 32 << 10
 _LARGEST_PAGE: Final = 4 << 20
+"""
+Bytes of a page: so many for each way that is probed, twice what Envoy says of one, and so many in all. It is never held
+as a whole.
+"""
+
+_LONGEST_LINE: Final = 4096
+MOST_PODS: Final = 32
+"""
+Pods of one object that are asked, those that are ready first. Whoever can make pods can make some that look like the
+gateway's, and more of them than any gateway has.
+"""
 
 Sights = Mapping[str, Sight]
 
@@ -79,7 +91,8 @@ class ProbeReader:
             self._watched.pop(key, None)
             return
         known = self._watched.get(key)
-        asked = tuple(pod for pod in pods if pod.address)
+        with_address = (pod for pod in pods if pod.address)
+        asked = tuple(sorted(with_address, key=lambda pod: (not pod.ready, pod.name))[:MOST_PODS])
         if known is None or known.probing != probing:
             self._watched[key] = _Watched(probing, asked)
         elif known.pods != asked:
@@ -96,7 +109,10 @@ class ProbeReader:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
+        # What is packed is not unpacked: a few bytes can become a gigabyte.
+        async with aiohttp.ClientSession(
+            timeout=_TIMEOUT, auto_decompress=False, headers={"Accept-Encoding": "identity"}
+        ) as session:
             while True:
                 now = loop.time()
                 due = [(key, watched) for key, watched in self._watched.items() if watched.due <= now]
@@ -111,14 +127,11 @@ class ProbeReader:
     async def _read(self, session: aiohttp.ClientSession, watched: _Watched) -> bool:
         """Ask every pod of one object; whether that is news."""
         probing, pods = watched.probing, watched.pods
-        pages = await asyncio.gather(*(self._ask(session, pod) for pod in pods))
         ways = {way.cluster: way for listed in probing.ways.values() for way in listed}
+        found_by = await asyncio.gather(*(self._ask(session, pod, ways) for pod in pods))
         watched.sights = {
-            pod.name: None
-            if page is None
-            # Thousands of lines of one pod hold nobody else up.
-            else await asyncio.to_thread(_sights, page, ways, watched.sights.get(pod.name))
-            for pod, page in zip(pods, pages, strict=True)
+            pod.name: None if readings is None else _sights(readings, ways, watched.sights.get(pod.name))
+            for pod, readings in zip(pods, found_by, strict=True)
         }
         found = {
             name: reached(listed, [_of(listed, sights) for sights in watched.sights.values()])
@@ -127,32 +140,42 @@ class ProbeReader:
         news, watched.reached = found != watched.reached, found
         return news
 
-    async def _ask(self, session: aiohttp.ClientSession, pod: PodFacts) -> str | None:
+    async def _ask(
+        self, session: aiohttp.ClientSession, pod: PodFacts, ways: Mapping[str, ProbedWay]
+    ) -> dict[str, Reading] | None:
         host = f"[{pod.address}]" if ":" in pod.address else pod.address
         try:
             async with (
                 self._at_once,
                 session.get(f"http://{host}:{PORT}{_PATH}", params=_PARAMETERS, allow_redirects=False) as answer,
             ):
-                return await _whole(answer) if answer.status == 200 else None
+                return await _readings(answer, ways) if answer.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             fields = {"pod": f"{pod.namespace}/{pod.name}", "error": repr(error)}
             log.debug("Gateway pod does not tell of its probes", extra={"fields": fields})
             return None
 
 
-async def _whole(answer: aiohttp.ClientResponse) -> str | None:
-    """The whole page, or none: of half a page, counters and what they count would not fit together."""
-    content = bytearray()
+async def _readings(answer: aiohttp.ClientResponse, ways: Mapping[str, ProbedWay]) -> dict[str, Reading] | None:
+    """What the whole page says, or nothing: of half a page, counters and what they count would not fit together."""
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
+        return None
+    reader, rest, left = PageReader(ways), b"", min(_LARGEST_PAGE, _PAGE_OF_A_WAY * (1 + len(ways)))
     async for chunk in answer.content.iter_any():
-        content += chunk
-        if len(content) > _LARGEST_PAGE:
+        left -= len(chunk)
+        if left < 0:
+            answer.close()
             return None
-    return content.decode(errors="replace")
+        *lines, rest = (rest + chunk).split(b"\n")
+        # A line without an end is none of ours; its end is passed over like any other line.
+        rest = rest[:_LONGEST_LINE]
+        for line in lines:
+            reader.feed(line.decode(errors="replace"))
+    reader.feed(rest.decode(errors="replace"))
+    return reader.readings()
 
 
-def _sights(page: str, ways: Mapping[str, ProbedWay], before: Sights | None) -> Sights:
-    found = readings_of(page, ways)
+def _sights(found: Mapping[str, Reading], ways: Mapping[str, ProbedWay], before: Sights | None) -> Sights:
     return {cluster: look((before or {}).get(cluster), reading, ways[cluster]) for cluster, reading in found.items()}
 
 

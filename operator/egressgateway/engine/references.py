@@ -23,6 +23,8 @@ _PROXY: Final = "istio-proxy"
 _INCLUDED: Final = "traffic.sidecar.istio.io/includeOutboundIPRanges"
 _EXCLUDED: Final = "traffic.sidecar.istio.io/excludeOutboundIPRanges"
 _EVERYWHERE: Final = "0.0.0.0/0"
+_LONGEST_RANGES: Final = 4096
+"""Characters of an annotation; what is longer was not written by anybody who wants a pod to work."""
 
 
 class ReferenceCache:
@@ -154,7 +156,11 @@ def keep_of_pod(pod: Manifest) -> Manifest:
         "kind": "Pod",
         "metadata": {
             **{name: metadata[name] for name in kept if name in metadata},
-            "annotations": {name: annotations[name] for name in (_INCLUDED, _EXCLUDED) if name in annotations},
+            "annotations": {
+                name: annotations[name]
+                for name in (_INCLUDED, _EXCLUDED)
+                if name in annotations and len(annotations[name]) <= _LONGEST_RANGES
+            },
         },
         "spec": {
             "serviceAccountName": spec.get("serviceAccountName"),

@@ -55,7 +55,7 @@ class Runtime:
         self._settings = settings
         self._metrics = metrics
         self._client = client
-        self.caches = Caches(settings.mesh)
+        self.caches = Caches(settings.mesh, namespace_bytes=settings.namespace_memory)
         self.caches.on_own_write = self._tell_rivals
         self.caches.on_freed = self._look_at
         # Half of the workers at most: the other half is there for everybody else at once.
@@ -118,6 +118,7 @@ class Runtime:
         # Tens of thousands of cached objects live as long as the process; looking through them for cycles is wasted.
         gc.set_threshold(200_000, 20, 100)
         self._metrics.observe_queue(self._queue)
+        self._metrics.observe_memory(self.caches.namespaces_over_memory)
         self._events.start()
         for informer in self._informers:
             informer.start()

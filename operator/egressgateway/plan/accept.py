@@ -135,6 +135,15 @@ def _object_findings(facts: Facts) -> Iterator[Finding]:
         yield from check(facts)
 
 
+def _spec_is_known(facts: Facts) -> Iterator[Finding]:
+    if facts.gateway.left_out:
+        message = (
+            f"namespace {facts.key.namespace}: its EgressGateways take more of the operator's memory than a namespace "
+            "may have, and this one was left out; delete or shorten some, or let an admin raise --namespace-memory-mib"
+        )
+        yield Finding(_ACCEPTED, Reason.INVALID, message)
+
+
 def _spec_is_valid(facts: Facts) -> Iterator[Finding]:
     for error in facts.gateway.errors:
         yield Finding(_ACCEPTED, Reason.INVALID, str(error))
@@ -227,6 +236,7 @@ def _kinds_are_served(facts: Facts) -> Iterator[Finding]:
 
 
 _OBJECT_CHECKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
+    _spec_is_known,
     _spec_is_valid,
     _class_exists,
     _class_allows_the_object,
@@ -395,6 +405,12 @@ class _Judge:
                         f"{destination.hosts[0]} is not verified, anybody on the way can read and answer"
                     )
                     yield Notice(message, destination.name, Reason.INSECURE_SKIP_VERIFY)
+        if self.facts.left_out:
+            yield Notice(
+                f"namespace {self.facts.key.namespace}: {self.facts.left_out} objects with the operator's labels, "
+                "VirtualServices or ServiceEntries there are too large or too many to be read, and count as empty; "
+                "delete those that nobody needs, or let an admin raise --namespace-memory-mib"
+            )
         yield from unchecked_references(self.facts)
         if self.facts.mesh_config.outbound_policy == "ALLOW_ANY":
             yield Notice("the mesh's outboundTrafficPolicy is ALLOW_ANY: ports that are not listed here leave directly")

@@ -118,7 +118,7 @@ def test_namespace_pays_for_itself_alone() -> None:
     assert kept[-1]
     assert caches.children_budget.left_out("intruder") == 990
     assert caches.children_budget.left_out("shop") == 0
-    assert caches.children_budget.namespaces_over == 1
+    assert caches.children_budget.namespaces_over == {"intruder"}
 
 
 def test_what_is_left_out_can_still_be_found_and_deleted() -> None:
@@ -139,7 +139,7 @@ def test_allowance_is_given_back() -> None:
     assert budget.left_out("intruder") == 10
     for number in range(20):
         store.remove(forged(number))
-    assert budget.namespaces_over == 0
+    assert not budget.namespaces_over
     assert store.put(forged(30)) is not None
     assert not is_left_out(next(iter(store)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -27,6 +28,7 @@ class Envoy:
 
     def __init__(self) -> None:
         self.page = PAGE
+        self.encoding = "identity"
         self.asked: list[str] = []
         self._rounds: asyncio.Queue[None] = asyncio.Queue()
 
@@ -41,7 +43,7 @@ class Envoy:
         page = self.page
         if not page:
             return web.Response(status=503)
-        answer = web.StreamResponse()
+        answer = web.StreamResponse(headers={"Content-Encoding": self.encoding})
         await answer.prepare(request)
         half = len(page) // 2
         await answer.write(page[:half].encode())
@@ -109,3 +111,45 @@ async def test_object_without_probes_is_forgotten(envoy: Envoy, reader: Reader) 
     await news.get()
     probes.want(KEY, None, ())
     assert probes.reached(KEY) == {}
+
+
+def pods(count: int, *, ready: bool = True) -> tuple[PodFacts, ...]:
+    return tuple(replace(POD, name=f"p{number:03}-{ready}", ready=ready) for number in range(count))
+
+
+async def test_page_that_is_longer_than_its_ways_is_not_read(envoy: Envoy, reader: Reader) -> None:
+    """Four megabytes for one way are not the gateway's: they are not held, and count as not told."""
+    probes, news = reader
+    envoy.page = PAGE + "x" * 99 + "\n" * (4 << 20)
+    probes.want(KEY, PROBING, (POD,))
+    assert await news.get() == {KEY}
+    assert probes.reached(KEY)["api"].reason == "NotObserved"
+
+
+async def test_packed_page_is_not_unpacked(envoy: Envoy, reader: Reader) -> None:
+    """A few bytes can become a gigabyte; nobody asked for such an answer."""
+    probes, news = reader
+    envoy.encoding = "gzip"
+    probes.want(KEY, PROBING, (POD,))
+    assert await news.get() == {KEY}
+    assert probes.reached(KEY)["api"].reason == "NotObserved"
+
+
+async def test_counters_are_read_across_pieces_and_foreign_lines(envoy: Envoy, reader: Reader) -> None:
+    """A line that is cut by the network is one line, one without an end is passed over."""
+    probes, news = reader
+    envoy.page = "y" * 40_000 + "\n" + PAGE
+    probes.want(KEY, PROBING, (POD,))
+    assert await news.get() == {KEY}
+    assert probes.reached(KEY)["api"].reason == "Reachable"
+
+
+async def test_no_more_pods_are_asked_than_a_gateway_has(envoy: Envoy, reader: Reader) -> None:
+    """Pods that only look like the gateway's do not multiply the questions; those that serve are asked first."""
+    probes, news = reader
+    probes.want(KEY, PROBING, (*pods(150, ready=False), *pods(5)))
+    await news.get()
+    message = probes.reached(KEY)["api"].message
+    assert message == f"reached by {probing.MOST_PODS}/{probing.MOST_PODS} gateway pods"
+    asked = probes._watched[KEY].pods
+    assert [pod.ready for pod in asked] == [True] * 5 + [False] * (probing.MOST_PODS - 5)

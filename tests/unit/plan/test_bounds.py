@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,3 +107,20 @@ def test_object_that_cannot_be_stored_is_said_with_both_numbers() -> None:
     """A size below the server's limit is nothing to speak of."""
     assert too_large("Gateway a/b", MAX_BYTES) == ""
     assert f"{MAX_BYTES + 1} bytes" in too_large("Gateway a/b", MAX_BYTES + 1)
+
+
+def test_object_without_its_body_says_so_and_keeps_what_runs() -> None:
+    """A namespace whose EgressGateways take too much memory is told, and told who can raise the limit."""
+    facts = facts_of(spec_of())
+    facts = replace(facts, gateway=replace(facts.gateway, spec=None, left_out=True))
+    acceptance = accept(facts)
+    assert [finding.reason for finding in acceptance.of_object] == [Reason.INVALID]
+    assert "--namespace-memory-mib" in acceptance.of_object[0].message
+    assert acceptance.keep_all
+
+
+def test_namespace_that_is_short_of_memory_is_told() -> None:
+    """Its objects are served all the same; what counts as empty is counted."""
+    acceptance = accept(facts_of(spec_of(), left_out=990))
+    assert acceptance.served
+    assert any("990 objects" in notice.message for notice in acceptance.notices)
