@@ -206,13 +206,15 @@ class References:
     Objects that a spec or its class names, as last read.
 
     `objects` holds None for what does not exist; what is absent has not been read yet. `unreadable` are those that the
-    operator may not read: nothing is known of them. A Secret's values are never here but for certificates
+    operator may not read: nothing is known of them; `too_many` those among them that are not watched, because the
+    namespace's objects name too many. A Secret's values are never here but for certificates
     (`tls.crt`, `ca.crt` and Istio's other names of them): a private key is replaced by an empty string.
     """
 
     objects: Mapping[ObjectRef, Manifest | None] = field(default_factory=dict)
     pods: Mapping[PodSelection, tuple[PodFacts, ...]] = field(default_factory=dict)
     unreadable: frozenset[ObjectRef] = frozenset()
+    too_many: frozenset[ObjectRef] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

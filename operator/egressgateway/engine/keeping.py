@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from egressgateway.api.objects import DEFAULT_CLASS_ANNOTATION
 from egressgateway.api.status import REQUEST_LIMIT
+from egressgateway.cluster.store import Trim
 from egressgateway.engine.requests import ANNOTATION as REQUEST_ANNOTATION
 from egressgateway.refs import Manifest
 
@@ -96,6 +97,11 @@ LEFT_OUT: Final = "egressgateway.dev/left-out"
 def is_left_out(manifest: Manifest) -> bool:
     """Whether the body of a cached object is not kept."""
     return LEFT_OUT in manifest
+
+
+def unless_left_out(trim: Trim) -> Trim:
+    """`trim`, which takes what has no body any more as it is: it may be applied more than once."""
+    return lambda manifest: manifest if is_left_out(manifest) else trim(manifest)
 
 
 def _labels(metadata: Mapping[str, Any]) -> dict[str, Any]:

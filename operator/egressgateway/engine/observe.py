@@ -12,9 +12,10 @@ from egressgateway.engine.caches import Caches
 from egressgateway.engine.judged import Judged
 from egressgateway.engine.memory import Progress
 from egressgateway.engine.probing import ProbeReader
+from egressgateway.engine.references import Wanted
 from egressgateway.engine.rivals import Rivals
 from egressgateway.engine.wants import wants_of
-from egressgateway.facts import Facts, GatewayFacts, WorkloadFacts
+from egressgateway.facts import Facts, GatewayFacts, PodSelection, References, WorkloadFacts
 from egressgateway.plan.istio.probing import probing_of
 from egressgateway.plan.names import workload_name
 from egressgateway.plan.references import wanted_pods, wanted_references
@@ -41,6 +42,14 @@ def remote_refs(status: Mapping[str, Any]) -> frozenset[ObjectRef]:
         ObjectRef(str(child.get("kind")), str(child.get("namespace")), str(child.get("name")))
         for child in status.get("remoteChildren") or ()
     )
+
+
+def _without(known: References, too_many: frozenset[Wanted]) -> References:
+    """What is known, where some of it is not watched: nothing is known of that, and no pods count."""
+    refs = frozenset(each for each in too_many if isinstance(each, ObjectRef))
+    pods = {each: known.pods.get(each, ()) for each in too_many if isinstance(each, PodSelection)}
+    objects = {ref: found for ref, found in known.objects.items() if ref not in refs}
+    return References(objects, {**known.pods, **pods}, known.unreadable | refs, refs)
 
 
 class Observer:
@@ -123,7 +132,8 @@ class Observer:
         if pods:
             facts = replace(facts, references=references.read(wanted, pods))
         references.want(facts.key, wanted | pods)
-        return facts
+        too_many = references.too_many(facts.key)
+        return replace(facts, references=_without(facts.references, too_many)) if too_many else facts
 
     def _with_probes(self, facts: Facts) -> Facts:
         """`facts` with what the pods said last, after saying which pods are to be asked."""

@@ -25,6 +25,9 @@ MAX_EXPORTS: Final = 16_384
 MAX_IDENTITIES: Final = 8_192
 """Most entries of the gateway's AuthorizationPolicy, about a hundred bytes each: it has to stay below `MAX_BYTES`."""
 
+MAX_REFERENCES: Final = 256
+"""Most objects (Secrets, Services, Gateways, sets of pods) that one namespace's EgressGateways have watched for them."""
+
 MAX_BYTES: Final = 1 << 20
 """
 Bytes of one object as JSON. etcd refuses requests above 1.5 MiB (`--max-request-bytes`), and the API server adds
