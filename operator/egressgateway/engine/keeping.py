@@ -14,6 +14,7 @@ from egressgateway.api.objects import DEFAULT_CLASS_ANNOTATION
 from egressgateway.api.status import REQUEST_LIMIT
 from egressgateway.cluster.store import Trim
 from egressgateway.engine.requests import ANNOTATION as REQUEST_ANNOTATION
+from egressgateway.engine.shapes import straight_child_spec, straight_spec, straight_status
 from egressgateway.refs import Manifest
 
 LONGEST_ANNOTATION: Final = 4096
@@ -36,7 +37,12 @@ def keep_of_gateway(gateway: Manifest) -> Manifest:
     request = _mapping(metadata.get("annotations")).get(REQUEST_ANNOTATION)
     annotations = {} if request is None else {REQUEST_ANNOTATION: str(request)[:REQUEST_LIMIT]}
     kept = {**_some(metadata, (*_IDENTITY, "generation", "finalizers")), "annotations": annotations}
-    return {**_some(gateway, ("apiVersion", "kind", "spec", "status")), "metadata": kept}
+    return {
+        **_some(gateway, ("apiVersion", "kind")),
+        "metadata": kept,
+        "spec": straight_spec(gateway.get("spec")),
+        "status": straight_status(gateway.get("status")),
+    }
 
 
 def keep_of_class(class_: Manifest) -> Manifest:
@@ -44,7 +50,12 @@ def keep_of_class(class_: Manifest) -> Manifest:
     metadata = _mapping(class_.get("metadata"))
     annotations = _some(_mapping(metadata.get("annotations")), (DEFAULT_CLASS_ANNOTATION,))
     kept = {**_some(metadata, (*_IDENTITY, "generation", "finalizers")), "annotations": annotations}
-    return {**_some(class_, ("apiVersion", "kind", "spec", "status")), "metadata": kept}
+    return {
+        **_some(class_, ("apiVersion", "kind")),
+        "metadata": kept,
+        "spec": straight_spec(class_.get("spec")),
+        "status": straight_status(class_.get("status")),
+    }
 
 
 def keep_of_namespace(namespace: Manifest) -> Manifest:
@@ -67,7 +78,10 @@ def keep_of_child(child: Manifest, *, with_status: bool = False) -> Manifest:
     if annotations:
         kept["annotations"] = annotations
     left_out = {"metadata"} if with_status else {"metadata", "status"}
-    return {**{name: value for name, value in child.items() if name not in left_out}, "metadata": kept}
+    whole = {name: value for name, value in child.items() if name not in left_out}
+    if "spec" in whole:
+        whole["spec"] = straight_child_spec(whole["spec"])
+    return {**whole, "metadata": kept}
 
 
 def without_body(manifest: Manifest) -> Manifest:

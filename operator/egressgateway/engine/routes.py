@@ -17,6 +17,7 @@ from egressgateway.diff.changeset import is_owned_by
 from egressgateway.engine.keeping import is_left_out, keep_of_child
 from egressgateway.engine.name_index import NameIndex
 from egressgateway.engine.ownership import owner_of
+from egressgateway.engine.shapes import straight_child_spec
 from egressgateway.facts import EVERY_NAMESPACE, ForeignRoute
 from egressgateway.plan.ir import Stage
 from egressgateway.plan.retain import stage_of
@@ -41,7 +42,7 @@ def keep_needed(manifest: Manifest) -> Manifest:
     """A route that is not ours, without what nobody asks for; ours as it is."""
     if owner_of(manifest) is not None or is_left_out(manifest):
         return keep_of_child(manifest)
-    metadata, spec = manifest["metadata"], manifest.get("spec") or {}
+    metadata, spec = manifest["metadata"], straight_child_spec(manifest.get("spec"))
     return {
         "apiVersion": manifest.get("apiVersion"),
         "kind": manifest.get("kind"),

@@ -76,7 +76,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 )
 METADATA = st.fixed_dictionaries(
     {"name": st.just("a"), "namespace": st.just("shop")},
-    optional={name: JSON for name in ("annotations", "labels", "ownerReferences", "finalizers", "uid")},
+    optional=dict.fromkeys(("annotations", "labels", "ownerReferences", "finalizers", "uid"), JSON),
 )
 
 
@@ -97,7 +97,11 @@ def test_cost_is_about_what_an_object_takes() -> None:
             return sys.getsizeof(value) + sum(map(size, value))
         return sys.getsizeof(value)
 
-    for spec in ({"hosts": [f"{n:04}" for n in range(5_000)]}, {"rules": [{} for _ in range(5_000)]}, {"text": "x" * 99_999}):
+    for spec in (
+        {"hosts": [f"{n:04}" for n in range(5_000)]},
+        {"rules": [{} for _ in range(5_000)]},
+        {"text": "x" * 99_999},
+    ):
         manifest = child(spec=spec)
         assert 0.5 < cost_of(manifest) / size(manifest) < 2
 

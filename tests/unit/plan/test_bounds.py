@@ -16,7 +16,10 @@ from egressgateway.plan.consumers import consumers_of
 from unit.plan.world import KEY, class_of, facts_of, spec_of
 
 ALL: dict[str, Any] = {"allowedConsumers": {"from": "All"}}
-SHARED: dict[str, Any] = {**ALL, "shared": {"namespace": "gateways", "service": "egress", "selector": {"app": "egress"}}}
+SHARED: dict[str, Any] = {
+    **ALL,
+    "shared": {"namespace": "gateways", "service": "egress", "selector": {"app": "egress"}},
+}
 
 
 def destinations(count: int, ports: int = 1) -> list[dict[str, Any]]:
