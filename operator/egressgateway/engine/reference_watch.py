@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -17,7 +17,7 @@ from typing import Final
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.pacing import Turnstile
 from egressgateway.cluster.reflector import Reflector, Restart, Scope, Timing
-from egressgateway.cluster.store import Store
+from egressgateway.cluster.store import Store, Trim
 from egressgateway.engine.budget import NamespaceBudget
 from egressgateway.engine.keeping import is_left_out, keep_of_child, unless_left_out
 from egressgateway.engine.references import ReferenceCache, Wanted, keep_of_pod
@@ -34,9 +34,9 @@ MOST_LINGERING: Final = 64
 """How many such there are at once: who changes what he refers to each second would have thousands."""
 
 _NAMESPACE_BYTES: Final = 16 << 20
-"""Memory for what is referred to in one namespace; an object may have a megabyte, whoever names it reads a hundredth."""
+"""Memory for what is referred to in one namespace. Somebody else's object may have a megabyte."""
 
-_TRIMS: Final = {
+_TRIMS: Final[Mapping[str, Trim]] = {
     SECRET.kind: unless_left_out(without_secrets),
     POD.kind: unless_left_out(keep_of_pod),
     "Service": partial(keep_of_child, with_status=True),

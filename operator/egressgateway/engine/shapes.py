@@ -1,10 +1,10 @@
 """
 Objects from the cluster, brought into the shape that their readers expect.
 
-The API server checks what is written against the schema of today. What was stored under an older one, or while a CRD was
-damaged, it hands out as it is. One such object must not keep the operator from serving all others, so that each is
-straightened once, when it arrives: what has another type than it should is as good as absent. A spec keeps its mistakes,
-for the models to name them; only what is looked up by name is never something that cannot be.
+The API server checks what is written against the schema of today. What was stored under an older one, or while a CRD
+was damaged, it hands out as it is. One such object must not keep the operator from serving all others, so that each is
+straightened once, when it arrives: what has another type than it should is as good as absent. A spec keeps its
+mistakes, for the models to name them; only what is looked up by name is never something that cannot be.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ MAX_IDENTITIES: Final = 8_192
 """Most entries of the gateway's AuthorizationPolicy, about a hundred bytes each: it has to stay below `MAX_BYTES`."""
 
 MAX_REFERENCES: Final = 256
-"""Most objects (Secrets, Services, Gateways, sets of pods) that one namespace's EgressGateways have watched for them."""
+"""Most objects (Secrets, Services, Gateways, sets of pods) that are watched for one namespace's EgressGateways."""
 
 MAX_BYTES: Final = 1 << 20
 """

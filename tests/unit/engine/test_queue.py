@@ -223,7 +223,7 @@ def namespace_of(key: str) -> str:
 
 
 async def test_tenants_take_turns(clock: ManualClock) -> None:
-    """Of a hundred keys of one namespace and one of another, the one is the second to come, however late it is added."""
+    """Of a hundred keys of one namespace and one of another, the one is the second to come, however late it came."""
     queue: WorkQueue[str] = WorkQueue(clock=clock, tenant_of=namespace_of)
     for number in range(100):
         queue.add(f"flood/{number}")
