@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 from egressgateway.cluster.store import ObjectName, name_of
 from egressgateway.engine.keeping import is_left_out, without_anything, without_body
+from egressgateway.engine.shapes import listed, mappings
 from egressgateway.plan.bounds import MAX_BYTES
 from egressgateway.refs import Manifest
 
@@ -27,15 +28,34 @@ DEFAULT_BYTES: Final = 64 << 20
 MOST_LEFT_OUT: Final = 10_000
 """Objects without a body, at two kilobytes each; what comes after them is not cached at all."""
 
+_LARGEST_BODY: Final = 8 * MAX_BYTES
+"""In memory. An object that is larger than any that we would write is none of ours, whatever it says."""
+
 _PER_OBJECT: Final = 1024
 _PER_TOKEN: Final = 60
 """Bytes that Python takes for an object, and for each value in it, beyond the value's own (measured: 58 to 64)."""
 
 
+_PER_HOST: Final = 1024
+"""Bytes for a host by which an object is found: twice what a name of three labels takes (`engine.name_index`)."""
+
+
 def cost_of(manifest: Manifest) -> int:
-    """About how many bytes of memory an object takes."""
+    """About how many bytes of memory an object takes, with the names that it is found by."""
+    return _cost_of_body(manifest) + _PER_HOST * _hosts_in(manifest.get("spec"))
+
+
+def _cost_of_body(manifest: Manifest) -> int:
     text = orjson.dumps(manifest)
     return len(text) + _PER_TOKEN * (text.count(b",") + text.count(b":")) + _PER_OBJECT
+
+
+def _hosts_in(spec: Any) -> int:
+    """Names that a route, or the parts of an EgressGateway, list; a Gateway's are no way to find it."""
+    if not isinstance(spec, dict):
+        return 0
+    parts = [spec, *mappings(spec.get("destinations")), *mappings(spec.get("expose"))]
+    return sum(len(listed(part.get(name))) for part in parts for name in ("hosts", "aliases"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +84,9 @@ class NamespaceBudget:
         """What is kept of an object that `holder` is about to keep; None: nothing of it."""
         name = name_of(manifest)
         namespace = name[0]
-        cost = 0 if is_left_out(manifest) else cost_of(manifest)
-        if cost and cost <= _largest_cost() and self._used[namespace] + cost <= self.limit:
+        body = 0 if is_left_out(manifest) else _cost_of_body(manifest)
+        cost = body and body + _PER_HOST * _hosts_in(manifest.get("spec"))
+        if 0 < body <= _LARGEST_BODY and self._used[namespace] + cost <= self.limit:
             self._used[namespace] += cost
             self._charges[holder, name] = _Charge(namespace, cost)
             return manifest
@@ -93,8 +114,3 @@ class NamespaceBudget:
     def namespaces_over(self) -> frozenset[str]:
         """Namespaces some of whose objects are known without their bodies."""
         return frozenset(self._left_out)
-
-
-def _largest_cost() -> int:
-    """An object that is larger than any that we would write is none of ours, whatever it says."""
-    return 8 * MAX_BYTES

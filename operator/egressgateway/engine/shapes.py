@@ -18,7 +18,7 @@ _TEXTS: Final = ("className", "provider", "lastHandledReconcileAt")
 _MAPPINGS: Final = ("claims", "consumers", "remoteChildren")
 _PARTS: Final = ("destinations", "expose")
 _OF_AN_ENTRY: Final = ("host", "gateway", "claimedAt", "namespace", "since", "apiVersion", "kind", "name")
-_OF_A_CONDITION: Final = ("type", "status", "reason", "lastTransitionTime")
+_OF_A_CONDITION: Final = ("type", "status", "reason")
 _ROUTE_LISTS: Final = ("hosts", "exportTo", "gateways")
 _ROUTE_MAPPINGS: Final = ("http", "tls", "tcp", "ports", "servers", "subsets", "rules", "endpoints")
 
@@ -103,7 +103,7 @@ def _is_condition(entry: Mapping[str, Any]) -> bool:
     if not all(isinstance(entry.get(name), str) for name in _OF_A_CONDITION):
         return False
     try:
-        parse_instant(entry["lastTransitionTime"])
-    except ValueError:
+        parse_instant(entry.get("lastTransitionTime", "1970-01-01T00:00:00Z"))
+    except (TypeError, ValueError):
         return False
     return isinstance(entry.get("message", ""), str)

@@ -98,7 +98,7 @@ def test_cost_is_about_what_an_object_takes() -> None:
         return sys.getsizeof(value)
 
     for spec in (
-        {"hosts": [f"{n:04}" for n in range(5_000)]},
+        {"text": [f"{n:04}" for n in range(5_000)]},
         {"rules": [{} for _ in range(5_000)]},
         {"text": "x" * 99_999},
     ):
@@ -180,3 +180,17 @@ def test_child_of_a_damaged_shape_is_left_to_its_namespace() -> None:
     caches = Caches()
     caches.put_child("Deployment", {**child(kind="Deployment"), "spec": [], "status": "x"})
     assert len(caches.children["Deployment"]) == 1
+
+
+def test_hosts_cost_what_it_takes_to_find_them() -> None:
+    """A megabyte of names takes thirty times as much in the index, so that a namespace has 60,000 of them at most."""
+    caches = Caches()
+    for number in range(8):
+        hosts = [f"{n}.w{number}.example.com" for n in range(10_000)]
+        manifest = child(f"wide-{number}", kind="VirtualService", spec={"hosts": hosts})
+        manifest["metadata"] |= {"labels": {}, "creationTimestamp": "2026-01-01T00:00:00Z"}
+        change = caches.children["VirtualService"].put(manifest)
+        assert change is not None
+        caches.affected_by_route(change)
+    kept = [each for each in caches.children["VirtualService"] if not is_left_out(each)]
+    assert len(kept) == 6
