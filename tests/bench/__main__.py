@@ -37,7 +37,7 @@ def main() -> int:
             with say.status("starting a control plane") as status:
                 plane.start(Options(audit=True, definitions=definition_files(download=True), owner=os.getpid()))
                 if arguments.hostile:
-                    rows = HostileTenant(plane, Path(temporary), status.update).run()
+                    rows = HostileTenant(plane, Path(temporary), say.log).run()
                 else:
                     Story(plane, Path(temporary), figures, status.update).run()
         finally:
