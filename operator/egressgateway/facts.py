@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple, TypeVar
 
 from egressgateway.api.conditions import ConditionStatus, Reason
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
@@ -96,6 +96,80 @@ class Claimed:
     gateway: str = ""
 
 
+class ClaimedPort(NamedTuple):
+    """A port as clients dial it. `tcp`: they speak TCP there, which names no host; else their requests name one."""
+
+    number: int
+    tcp: bool
+
+
+NEVER: Final = datetime.max.replace(tzinfo=UTC)
+"""In place of a time: not held."""
+
+Since = Mapping[str, datetime]
+"""
+By consumer namespace, since when something is claimed there.
+
+`EVERY_NAMESPACE` stands for all that are not listed; `NEVER` marks a namespace where another object has it.
+"""
+
+
+def since_in(since: Since, namespace: str) -> datetime:
+    """When something was claimed in a namespace; `NEVER` where it is not."""
+    return since.get(namespace, since.get(EVERY_NAMESPACE, NEVER))
+
+
+def places_of(since: Since) -> frozenset[str]:
+    """Namespaces in which something is claimed, `EVERY_NAMESPACE` among them where it stands for the rest."""
+    return frozenset(namespace for namespace, moment in since.items() if moment != NEVER)
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """
+    What an EgressGateway has claimed, by its own status: the only evidence of a right that other objects respect.
+
+    The operator records a claim before it writes the first object that relies on it, and removes it after the last
+    one is gone. Tenants cannot write a status (see docs/security.md).
+
+    Attributes:
+        names: by host or alias, where its clients are steered.
+        ports: likewise by port.
+        exposed: names on gateways that objects share, and since when.
+    """
+
+    names: Mapping[str, Since] = field(default_factory=dict)
+    ports: Mapping[ClaimedPort, Since] = field(default_factory=dict)
+    exposed: Mapping[Claimed, datetime] = field(default_factory=dict)
+
+    @property
+    def first(self) -> datetime:
+        """The earliest claim of a name; `NEVER` without any."""
+        moments = (moment for since in self.names.values() for moment in since.values())
+        return min((*moments, *self.exposed.values()), default=NEVER)
+
+    def joined(self, other: Rights) -> Rights:
+        """The claims of both, each since the earlier time."""
+        exposed = {
+            claimed: min(self.exposed.get(claimed, NEVER), other.exposed.get(claimed, NEVER))
+            for claimed in self.exposed.keys() | other.exposed.keys()
+        }
+        return Rights(_joined(self.names, other.names), _joined(self.ports, other.ports), exposed)
+
+
+_Item = TypeVar("_Item", bound=Hashable)
+
+
+def _joined(one: Mapping[_Item, Since], other: Mapping[_Item, Since]) -> dict[_Item, Since]:
+    return {
+        item: {
+            place: min(one.get(item, {}).get(place, NEVER), other.get(item, {}).get(place, NEVER))
+            for place in one.get(item, {}).keys() | other.get(item, {}).keys()
+        }
+        for item in one.keys() | other.keys()
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """
@@ -116,15 +190,15 @@ class Ports:
 @dataclass(frozen=True, slots=True)
 class Rival:
     """
-    Another EgressGateway that has a name in common, or one that a wildcard covers.
+    Another EgressGateway that has a name or a port in common, or a name that a wildcard covers.
 
     Attributes:
         serves: by name, the consumer namespaces for which it wants the name; `*` among them stands for every one.
         exposes: names that it wants on a gateway that it shares with others.
-        ports: that it wants; `live_ports` those on which clients are sent to it already, whatever it wants.
-        claimed: what its status claims, and since when.
-        since: by consumer namespace (or `*`), since when its status has it.
-        steers: by name, the namespaces whose clients its live routes send to it.
+        ports: that it wants; `held_ports` those that it has claimed.
+        rights: what it has claimed, by its status.
+        steers: by name, the namespaces whose clients its live routes send to it. Only for an object whose status was
+            lost, and only where its class allows it to serve: tenants can write such routes in their own namespaces.
     """
 
     key: Key
@@ -132,9 +206,8 @@ class Rival:
     serves: Mapping[str, frozenset[str]] = field(default_factory=dict)
     exposes: frozenset[Claimed] = frozenset()
     ports: Ports = field(default_factory=Ports)
-    live_ports: Ports = field(default_factory=Ports)
-    claimed: Mapping[Claimed, datetime] = field(default_factory=dict)
-    since: Mapping[str, datetime] = field(default_factory=dict)
+    held_ports: Ports = field(default_factory=Ports)
+    rights: Rights = field(default_factory=Rights)
     steers: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
@@ -260,6 +333,9 @@ class Facts:
 
     namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Labels of every namespace that is known, by name; without those that are being deleted."""
+
+    namespaces_created: Mapping[str, datetime] = field(default_factory=dict)
+    """Since when they exist, of those `namespaces` that a host of the object may mean by its last label."""
 
     mesh_config: MeshConfig = field(default_factory=MeshConfig)
     references: References = field(default_factory=References)

@@ -14,12 +14,12 @@ import pytest
 import yaml
 
 from egressgateway.plan.names import FINALIZER
-from egressgateway.refs import EGRESS_GATEWAY_CLASS
+from egressgateway.refs import EGRESS_GATEWAY_CLASS, LEASE
 from harness.controlplane import ControlPlane, Options
 from harness.gateways import NAMESPACES, Gateways, destination
 from harness.helm import CHART, MAJORS, RELEASE, Helm, HelmError, find_helm
 from harness.jobs import JobRunner
-from harness.kinds import DEFINITIONS
+from harness.kinds import DEFINITIONS, install_definitions, read_definitions
 from harness.objects import namespace
 from harness.operator import OperatorProcess
 from harness.rest import ApiError, Object
@@ -31,6 +31,7 @@ pytestmark = pytest.mark.controlplane
 SYSTEM: Final = "egressgateway-system"
 RESTRICTED: Final = {"pod-security.kubernetes.io/enforce": "restricted"}
 OWN: Final = sorted((ROOT / "crds").glob("*.yaml"))
+LEASE_PATH: Final = LEASE.path(SYSTEM, RELEASE)
 DEPLOYMENT: Final = f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/{RELEASE}"
 CLASS: Final = EGRESS_GATEWAY_CLASS.path(None, "default")
 VALUES: Final[dict[str, Any]] = {
@@ -147,6 +148,8 @@ def test_objects_survive_an_uninstall_and_nothing_hangs(
     assert set(gateways.children("partners")) == children
     assert not plane.rest.exists(CLASS)
     assert left_of_the_release(plane) == []
+    # The operator's own right to give it back went before its process did.
+    assert not plane.rest.exists(LEASE_PATH)
 
     plane.rest.delete(f"{NAMESPACES}/{gateways.namespace}")
     eventually(
@@ -185,6 +188,59 @@ def test_definitions_that_go_take_objects_with_them_in_order(
         assert "all of them are gone" in said
     eventually(lambda: definitions(plane) == [], what="the end of the CRDs")
     assert gateways.children("partners") == {}
+    assert not plane.rest.exists(LEASE_PATH)
+    assert left_of_the_release(plane) == []
+
+
+def test_next_installation_leads_at_once(plane: ControlPlane, newest: Helm, tmp_path: Path) -> None:
+    """
+    The Lease of an operator that was uninstalled would hold its successor up for as long as it lasts: rights go before
+    pods do, so it could not be given back. It is gone with the release, and the next leader takes over from nobody.
+    """
+    values = {**VALUES, "defaultClass": {"enabled": False}}
+    for number in ("first", "second"):
+        (tmp_path / number).mkdir()
+        install(newest, values)
+        with running(plane, tmp_path / number) as operator:
+            eventually(lambda: operator.leads, what=f"a leader after the {number} installation")
+            assert plane.rest.get(LEASE_PATH)["spec"]["leaseTransitions"] == 0
+            uninstall(newest, plane, tmp_path / number)
+        assert not plane.rest.exists(LEASE_PATH)
+
+
+def test_definitions_that_were_applied_by_hand_are_handed_over(plane: ControlPlane, helm: Helm) -> None:
+    """Helm refuses them by itself; the way that the install page names is the one that works."""
+    without_definitions(plane)
+    install_definitions(plane.rest, read_definitions(OWN))
+    place = ("--namespace", SYSTEM)
+    with pytest.raises(HelmError, match="cannot be imported into the current release"):
+        helm.run("upgrade", "--install", RELEASE, str(CHART), *place)
+    helm.run("upgrade", "--install", RELEASE, str(CHART), *place, "--take-ownership")
+    try:
+        owners = {
+            plane.rest.get(f"{DEFINITIONS}/{name}")["metadata"]["annotations"]["meta.helm.sh/release-name"]
+            for name in definitions(plane)
+        }
+        assert owners == {RELEASE}
+    finally:
+        helm.run("uninstall", RELEASE, *place, "--no-hooks")
+
+
+def without_definitions(plane: ControlPlane) -> None:
+    """Take away the CRDs that other tests' releases left: those carry the release's name."""
+    for name in definitions(plane):
+        plane.rest.delete(f"{DEFINITIONS}/{name}")
+    eventually(lambda: definitions(plane) == [], what="the end of the CRDs")
+
+
+def test_without_a_mesh_no_namespace_of_it_is_needed(plane: ControlPlane, newest: Helm) -> None:
+    """For APISIX alone; with the role, which is the default, the missing namespace is an error."""
+    values = {"mesh": {"namespace": "no-such-mesh"}}
+    with pytest.raises(HelmError, match="no-such-mesh"):
+        newest.run("install", RELEASE, str(CHART), "--namespace", SYSTEM, values=values)
+    newest.run("uninstall", RELEASE, "--namespace", SYSTEM, "--no-hooks")
+    newest.run("install", RELEASE, str(CHART), "--namespace", SYSTEM, values={**values, "rbac": {"mesh": False}})
+    newest.run("uninstall", RELEASE, "--namespace", SYSTEM, "--no-hooks")
 
 
 def test_upgrade_from_the_last_release(plane: ControlPlane, newest: Helm, tmp_path: Path) -> None:

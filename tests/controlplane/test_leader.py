@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from harness.controlplane import ControlPlane
 from harness.faultproxy import FaultProxy
 from harness.faults import Answer, Rule
-from harness.gateways import Gateways, in_parallel
+from harness.fetched import obtain_promtool
+from harness.gateways import Gateways, destination, in_parallel
+from harness.helm import CHART
 from harness.operator import QUICK, OperatorProcess
 from harness.release import operator_kubeconfig
+from harness.tools import ToolsMissing
 from harness.traffic import operator_writes
 from harness.wait import eventually
+from unit.chart.recordings import Recording, judge
 
 pytestmark = pytest.mark.controlplane
 
@@ -60,6 +66,39 @@ def test_only_the_leader_writes(pair: tuple[OperatorProcess, OperatorProcess], g
     assert follower.total("egressgateway_children_applied_total") == 0
     assert follower.total("egressgateway_reconcile_total") == 0
     assert (follower.get("/healthz"), follower.get("/readyz")) == ("ok\n", "ok\n")
+
+
+def test_an_hour_of_a_real_pair_alarms_nobody_but_the_author(
+    pair: tuple[OperatorProcess, OperatorProcess], gateways: Gateways, tmp_path: Path
+) -> None:
+    """
+    What both replicas really export, judged by every alert of the chart as if it went on so for an hour.
+
+    The follower's queue is whatever it is; one object is well, and one names a class that does not exist.
+    """
+    try:
+        promtool = obtain_promtool()
+    except ToolsMissing as missing:
+        pytest.skip(str(missing))
+    pods = dict(zip(("leader", "follower"), pair, strict=True))
+
+    def pages() -> dict[str, str]:
+        return {name: pod.get("/metrics") for name, pod in pods.items()}
+
+    gateways.apply("partners")
+    gateways.wait_ready("partners")
+    gateways.apply("typo", destination("api", "api.typo.example"), className="no-such-class")
+    eventually(lambda: pair[0].total("egressgateway_not_ready_cause") == 1, what="the cause in the figures")
+    before, began = pages(), time.monotonic()
+    # Some more work, for figures that move.
+    gateways.apply("more", destination("more", "more.example.com"))
+    gateways.wait_ready("more")
+    after, seconds = pages(), time.monotonic() - began
+    recording = Recording.going_on(before, after, seconds, 61)
+    assert {"egressgateway_queue_oldest_seconds", "egressgateway_leader"} <= recording.names
+    told = ("EgressGatewayAuthorMustAct", {"namespace": gateways.namespace, "name": "typo", "reason": "ClassNotFound"})
+    groups = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"]
+    assert judge(promtool, tmp_path, groups, recording, {9: (), 60: (told,)}) == ""
 
 
 def test_killed_leader_is_succeeded_without_double_writes(

@@ -38,8 +38,9 @@ def main() -> int:
 def build_tools(_: argparse.Namespace) -> None:
     """Build what is missing and print where everything lies."""
     found = tools.obtain(Progress())
-    crds = tools.istio_crds()
-    for path in (found.etcd, found.apiserver, found.controller_manager, found.kubectl, crds, *obtain_helm()):
+    scheduler, crds = tools.obtain_scheduler(Progress()), tools.istio_crds()
+    programs = (found.etcd, found.apiserver, found.controller_manager, found.kubectl, scheduler)
+    for path in (*programs, crds, *obtain_helm()):
         print(path)
 
 

@@ -1,5 +1,6 @@
 """
-Files of the chart that are made from others: its copies of the CRDs, and the table of values in its README.
+Files of the chart that are made from others: its copies of the CRDs, the schema of the default class in that of the
+values, and the table of values in its README.
 
 `make chart` writes them, a test compares. A value's line of documentation is the comment `# -- …` above it.
 """
@@ -15,6 +16,7 @@ from typing import Any, Final
 import yaml
 
 from harness.helm import CHART
+from harness.jsonschema import draft7
 from harness.session import ROOT
 
 BEGIN: Final = "<!-- values: written by `make chart` from values.yaml -->\n"
@@ -25,13 +27,26 @@ _DOCUMENTED: Final = re.compile(r"^( *)([A-Za-z]+):(.*)$")
 def files() -> dict[Path, str]:
     """What the files should hold, by path."""
     copies = {CHART / "files" / "crds" / path.name: path.read_text() for path in sorted((ROOT / "crds").glob("*.yaml"))}
-    readme = CHART / "README.md"
-    return {**copies, readme: with_table(readme.read_text(), table())}
+    readme, schema = CHART / "README.md", CHART / "values.schema.json"
+    return {
+        **copies,
+        readme: with_table(readme.read_text(), table()),
+        schema: with_class(json.loads(schema.read_text())),
+    }
 
 
 def write() -> None:
     for path, text in files().items():
         path.write_text(text)
+
+
+def with_class(schema: dict[str, Any]) -> str:
+    """The schema of values with that of an EgressGatewayClass for `defaultClass.spec`, as its CRD has it."""
+    [crd] = (yaml.safe_load(path.read_text()) for path in (ROOT / "crds").glob("*_egressgatewayclasses.yaml"))
+    [version] = crd["spec"]["versions"]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    schema["properties"]["defaultClass"]["properties"]["spec"] = draft7(spec)
+    return json.dumps(schema, indent=1) + "\n"
 
 
 def with_table(page: str, rows: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -14,6 +15,17 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 LIFETIME = timedelta(days=30)
+_SIGNS: Final = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +47,13 @@ class Authority:
         """Make the authority's own key and certificate."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name(common_name, ())
-        usage = x509.BasicConstraints(ca=True, path_length=None)
-        certificate = _builder(name, name, key.public_key()).add_extension(usage, critical=True)
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        builder = _builder(name, name, key.public_key())
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        # RFC 5280 asks an authority for both, and Python 3.13 verifies it by default (VERIFY_X509_STRICT).
+        builder = builder.add_extension(_SIGNS, critical=True).add_extension(identifier, critical=False)
         _write(self._key_file, _private(key))
-        _write(self.certificate_file, certificate.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        _write(self.certificate_file, builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
     def issue(
         self,
@@ -46,11 +61,14 @@ class Authority:
         organizations: Sequence[str] = (),
         alternatives: Sequence[str] = (),
         lifetime: timedelta = LIFETIME,
+        *,
+        key_identifiers: bool = True,
     ) -> Pair:
         """
         A certificate for a server (`alternatives`: its DNS names and IPs) or for a client.
 
-        It is valid since an hour ago: a negative `lifetime`, down to that, makes one that has expired.
+        It is valid since an hour ago: a negative `lifetime`, down to that, makes one that has expired. Without
+        `key_identifiers` it is one of those that RFC 5280 does not allow and that many clusters have nevertheless.
 
         For the API server a client's common name is the user and its organizations are the groups
         (kubernetes.io, "Authenticating", X.509 client certificates).
@@ -60,6 +78,10 @@ class Authority:
         assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_name(common_name, organizations), issuer.subject, key.public_key(), lifetime)
+        if key_identifiers:
+            builder = builder.add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+            ).add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
         if alternatives:
             names = x509.SubjectAlternativeName([_alternative(name) for name in alternatives])
             builder = builder.add_extension(names, critical=False)

@@ -99,6 +99,9 @@ ETCD = Family("etcd", ("go.etcd.io/etcd/server/v3",))
 KUBERNETES = Family(
     "kubernetes", tuple(f"k8s.io/kubernetes/cmd/{name}" for name in (*SERVERS, "kubectl")), _kubernetes_ldflags()
 )
+SCHEDULER = Family("kubernetes", ("k8s.io/kubernetes/cmd/kube-scheduler",), KUBERNETES.ldflags)
+"""Beside the other programs of its module, most of whose packages it shares: a build of seconds."""
+
 _ISTIO_LDFLAGS = "-s -w -X istio.io/istio/pkg/version.buildVersion=1.32-dev"
 # Istio's own build tags (its Makefile.core.mk): without them the agent is three times as large.
 ISTIO = Family(
@@ -171,6 +174,43 @@ def find_kubectl() -> Path:
     if found is None:
         raise ToolsMissing("kubectl: not built, and none in PATH fits; run `make tools`, or set KUBEBUILDER_ASSETS")
     return found
+
+
+def find_scheduler() -> Path:
+    """
+    kube-scheduler, without building anything.
+
+    Raises:
+        ToolsMissing: it is not there; says how to get it.
+    """
+    found = _first("kube-scheduler", _places(SCHEDULER, find_go(cache_directory())))
+    if found is None:
+        raise ToolsMissing("kube-scheduler: not built; run `make tools`")
+    return found
+
+
+def obtain_scheduler(progress: Progress | None = None) -> Path:
+    """
+    kube-scheduler, built when missing.
+
+    Raises:
+        ToolsMissing: the build failed, with the compiler's words.
+    """
+    progress = progress or Progress()
+    try:
+        with _lock():
+            go = find_go(cache_directory()) or _install_go(progress)
+            _build(
+                SCHEDULER,
+                [name for name in _names(SCHEDULER) if not _first(name, _places(SCHEDULER, go))],
+                go,
+                progress,
+            )
+    except GoError as error:
+        raise ToolsMissing(f"kube-scheduler: {error}") from error
+    finally:
+        progress.finish()
+    return find_scheduler()
 
 
 def find_mesh() -> MeshTools:

@@ -32,11 +32,11 @@ def read(page: str) -> str:
 
 def named_targets(page: str) -> set[str]:
     """Targets in commands of a page: after a backtick or four spaces, or at the start of a line of a block."""
-    return set(re.findall(r"(?:`| {4}|^)make ([a-z-]+)", read(page), re.MULTILINE))
+    return set(re.findall(r"(?:`| {4}|^)make ([a-z0-9-]+)", read(page), re.MULTILINE))
 
 
 def makefile_targets() -> set[str]:
-    return set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
+    return set(re.findall(r"^([a-z0-9-]+):", read("Makefile"), re.MULTILINE))
 
 
 def gateways_of(text: str) -> Iterator[dict[str, object]]:

@@ -12,7 +12,7 @@ from egressgateway.api.hosts import Fqdn, Host
 from egressgateway.api.model import ApiModel
 from egressgateway.api.probe import Probe
 from egressgateway.api.rules import SET, Rule, list_map
-from egressgateway.api.scalars import ClientPort, Instant, PartName, Port
+from egressgateway.api.scalars import ClientPort, Instant, PartName
 from egressgateway.api.server import Endpoint, Wildcard
 from egressgateway.api.tls import PortTls
 from egressgateway.api.traffic import Traffic
@@ -50,8 +50,11 @@ class DestinationPort(ApiModel):
     included: routed by its server name, never opened.
     """
 
-    target_port: Port | None = None
-    """The destination's port. Default: `port`; required with `tls`."""
+    target_port: ClientPort | None = None
+    """
+    The destination's port: 1 to 65535, not 15000 to 15099, where a gateway pod serves itself. Default: `port`; required
+    with `tls`.
+    """
 
     tls: PortTls | None = None
     """
@@ -111,7 +114,7 @@ class Destination(ApiModel):
     hosts: Annotated[tuple[Host, ...], Field(min_length=1, max_length=16), SET]
     """
     1 to 16 hosts as clients name them, or wildcards such as `*.example.com`, but not both: lower-case fully
-    qualified names outside the cluster, no IP addresses.
+    qualified names outside the cluster, no public suffixes (`co.uk`), no IP addresses.
     A host stands in one destination only.
     """
 

@@ -153,13 +153,19 @@ class Workload(ApiModel):
     """Labels of nodes on which the pods may run, as in Kubernetes: at most 32."""
 
     tolerations: Tolerations | None = None
-    """Taints that the pods tolerate, as in Kubernetes: at most 32."""
+    """
+    Taints that the pods tolerate, as in Kubernetes: at most 32. The taints `not-ready` and `unreachable` of a node that
+    died are tolerated for 30 seconds, unless they are named here.
+    """
 
     affinity: Affinity | None = None
-    """Where the pods prefer or must run, as in Kubernetes."""
+    """
+    Where the pods prefer or must run, as in Kubernetes. Default: on other nodes and in other zones than each other,
+    as far as possible; none with `topologySpreadConstraints`.
+    """
 
     topology_spread_constraints: TopologySpreadConstraints | None = None
-    """How the pods are spread, as in Kubernetes: at most 16. Default: over zones and nodes, as far as possible."""
+    """How the pods are spread, as in Kubernetes: at most 16. Default: over nodes, as far as possible."""
 
     priority_class_name: ObjectName | None = None
     """The pods' PriorityClass."""

@@ -191,21 +191,24 @@ class EgressGatewayClassSpec(ApiModel):
 
     allowed_hosts: HostPatterns | None = None
     """
-    Patterns for hosts, aliases, endpoints and `wildcard.server`, such as `*.partner.com` or `*`: at most 256,
-    default `*`.
-    A wildcard host needs a pattern that covers all of it.
+    Patterns for hosts, aliases, endpoints, `wildcard.server`, `tls.sni` and names in `tls.subjectAltNames`, such as
+    `*.partner.com` or `*`: at most 256, default `*`. A wildcard host needs a pattern that covers all of it. A name that
+    could be a Service's, or is a public suffix, must be listed itself.
     """
 
     denied_hosts: HostPatterns | None = None
     """
-    Patterns of hosts that are denied even when allowed: at most 256, default none. A wildcard host is denied
-    when it covers a denied one.
+    Patterns of names that are denied even when allowed, in the same fields: at most 256, default none. A wildcard host
+    is denied when it covers a denied one.
     """
 
     allowed_cidrs: Annotated[tuple[Cidr, ...], Field(max_length=64), SET] | None = Field(
         default=None, alias="allowedCIDRs"
     )
-    """Networks in which `endpoints` may lie by IP address: at most 64, default none."""
+    """
+    Networks in which `endpoints` may lie by IP address: at most 64, default none. Those of pods and Services should not
+    be among them: the operator does not know them.
+    """
 
     allowed_exposed_hosts: HostPatterns | None = None
     """Patterns of hosts for `expose`: at most 256, default `*`."""

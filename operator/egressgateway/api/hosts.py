@@ -8,48 +8,60 @@ from typing import Annotated
 
 from pydantic import Field
 
-from egressgateway.api.rules import Rule, form, without
+from egressgateway.api.reserved import IN_SCHEMA, ReservedNames
+from egressgateway.api.rules import Mistake, Mistakes, Rule, form, without
 from egressgateway.api.scalars import Text
 
 # Two or more labels, each with a dot or the end behind it (a dot at the very end is refused as an edge).
 # A word boundary on both sides: a label neither begins nor ends with '-'.
 _FQDN = r"(\b[a-z0-9-]{1,63}\b(\.|$)){2,}"
-_CLUSTER_NAMES = (".svc", ".cluster.local", ".localhost")
-# Whoever reaches these gets the credentials of the cloud's machine. A wildcard that covers one counts as it.
-_METADATA_NAMES = (
-    "metadata.google.internal",
-    "*.google.internal",
-    "metadata.goog",
-    "instance-data.ec2.internal",
-    "*.ec2.internal",
-)
 
 
-def _is_outside_the_cluster(host: str) -> bool:
-    return not host.endswith(_CLUSTER_NAMES) and ".svc." not in host and host not in _METADATA_NAMES
+def _not_reserved(names: ReservedNames) -> Rule[str]:
+    return Rule(cel=names.cel, message=names.message, holds=lambda host: not names.hold(host), harmful=True)
 
 
-OUTSIDE_CLUSTER: Rule[str] = Rule(
-    cel="!self.contains('.svc.') && "
-    + " && ".join(f"!self.endsWith('{suffix}')" for suffix in _CLUSTER_NAMES)
-    + " && !(self in ["
-    + ", ".join(f"'{name}'" for name in _METADATA_NAMES)
-    + "])",
-    message=(
-        "must be a host outside the cluster: no *.svc, *.svc.*, *.cluster.local, *.localhost, no cloud metadata name"
-    ),
-    holds=_is_outside_the_cluster,
-)
-_NO_HOST = "no IP address, no single label, no trailing dot; international names in punycode"
+OUTSIDE_CLUSTER, NO_PRIVATE_NAME, NO_METADATA_NAME = map(_not_reserved, IN_SCHEMA)
+
 # inet_aton, and with it many a resolver, takes 127.1 and 1.0x7f for addresses; no top-level domain begins with a digit.
 NOT_AN_ADDRESS = without(r"\.\d\w*$", "must be a host name: what ends in a number is read as an IP address")
+
+_NO_HOST = "no IP address, no single label, no trailing dot; international names in punycode"
+_A_HOST = "must be a lower-case fully qualified host name such as api.example.com"
+
+
+def _mistakes(*more: Mistake) -> Mistakes:
+    """What people write in place of a host, such as a URL or an address with its port."""
+    known = (
+        Mistake("://", ": no scheme and no path, the host alone"),
+        Mistake(r"^[\da-fA-F.:]+/\d+$", ": no network (CIDR), name the hosts in it"),
+        Mistake("/", ": no path, the host alone"),
+        Mistake(":.*:", ": no IP address, name the host; where it is may be said in endpoints"),
+        Mistake(":", ": no port, it belongs into ports"),
+        Mistake("[^ -~]", ": only ASCII; international names in punycode, such as xn--bcher-kva.example"),
+        Mistake(" ", ": no spaces"),
+        *more,
+        Mistake("_", ": '_' is no letter of host names; a wildcard covers such a name"),
+        Mistake("[A-Z]", ": no capitals, write it in lower case"),
+        Mistake(r"\.$", ": no dot at the end"),
+        Mistake(r"^[^.]*$", ": no single label, write the whole name"),
+    )
+    return Mistakes(_A_HOST, known)
+
 
 Fqdn = Annotated[
     Text,
     Field(min_length=1, max_length=253),
-    form(_FQDN, f"must be a lower-case fully qualified host name such as api.example.com: {_NO_HOST}", edges="."),
+    form(
+        _FQDN,
+        f"{_A_HOST}: {_NO_HOST}",
+        edges=".",
+        mistakes=_mistakes(Mistake("[*]", ": no '*' here, one host alone")),
+    ),
     NOT_AN_ADDRESS,
     OUTSIDE_CLUSTER,
+    NO_PRIVATE_NAME,
+    NO_METADATA_NAME,
 ]
 """One host outside the cluster."""
 
@@ -58,12 +70,18 @@ Host = Annotated[
     Field(min_length=1, max_length=253),
     form(
         rf"(\*\.)?{_FQDN}",
-        "must be a lower-case fully qualified host name such as api.example.com, "
-        f"or a wildcard such as *.example.com with two or more labels after '*.': {_NO_HOST}",
+        f"{_A_HOST}, or a wildcard such as *.example.com with two or more labels after '*.': {_NO_HOST}",
         edges=".",
+        mistakes=_mistakes(
+            Mistake("^[*]$", ": not every host at once, name them or wildcards such as *.example.com"),
+            Mistake(".[*]|^[*][^.]", ": '*' only as the whole first label, as in *.example.com"),
+            Mistake(r"^[*]\.[^.]*$", ": a wildcard has two or more labels after '*.'"),
+        ),
     ),
     NOT_AN_ADDRESS,
     OUTSIDE_CLUSTER,
+    NO_PRIVATE_NAME,
+    NO_METADATA_NAME,
 ]
 """One host outside the cluster, or every subdomain of one."""
 
@@ -107,6 +125,7 @@ def is_cidr(text: str) -> bool:
 
 
 # Shorter than Fqdn, in text and in pattern: with 2048 endpoints it would cost a quarter of all that the rules may cost.
+_AN_ADDRESS = "must be an IP address, or a lower-case fully qualified host name such as api.example.com"
 _ENDPOINT_HOST = form(r"([a-z0-9-]+\.)+[a-z][a-z0-9-]*", "", edges="-")
 
 Address = Annotated[
@@ -114,10 +133,23 @@ Address = Annotated[
     Field(min_length=1, max_length=128),
     Rule[str](
         cel=f"isIP(self) || ({_ENDPOINT_HOST.cel})",
-        message="must be an IP address, or a lower-case fully qualified host name such as api.example.com",
+        message=_AN_ADDRESS,
         holds=lambda text: is_ip(text) or not any(_ENDPOINT_HOST.find(text)),
+        mistakes=Mistakes(
+            _AN_ADDRESS,
+            (
+                Mistake("://", ": no scheme and no path"),
+                Mistake("/", ": no network (CIDR), name each address in it; no path"),
+                Mistake("^[^:]+:[^:]+$", ": no port, it belongs into ports, as port or targetPort"),
+                Mistake("[*]", ": no '*' here, one host alone"),
+                Mistake("_", ": '_' is no letter of host names"),
+                Mistake("[A-Z]", ": no capitals, write it in lower case"),
+            ),
+        ),
     ),
     OUTSIDE_CLUSTER,
+    NO_PRIVATE_NAME,
+    NO_METADATA_NAME,
 ]
 """Where a destination really is: an IP address, or one host."""
 

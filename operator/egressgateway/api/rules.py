@@ -8,6 +8,7 @@ for lists that are maps or sets. Both are put on a scalar by `Annotated`, on a m
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -31,6 +32,47 @@ class Offence(NamedTuple):
     value: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """
+    What people often get wrong in a text, so that a refusal can name it instead of the rule.
+
+    Attributes:
+        pattern: means the same in RE2 and in Python, and holds no quote.
+        message: what is wrong, and the way out.
+    """
+
+    pattern: str
+    message: str
+
+    @property
+    def cel(self) -> str:
+        return f"self.matches({_quoted(self.pattern)})"
+
+    def is_in(self, text: str) -> bool:
+        return re.search(_as_in_re2(self.pattern), text, re.ASCII) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Mistakes:
+    """
+    The more telling ones first. Each message begins with `wanted`, what belongs there; so does the rule's own.
+    """
+
+    wanted: str
+    known: tuple[Mistake, ...]
+
+    def message(self, text: object) -> str:
+        """What to tell whoever wrote `text`; empty when it is none of them."""
+        found = (mistake.message for mistake in self.known if isinstance(text, str) and mistake.is_in(text))
+        return next((f"{self.wanted}{message}" for message in found), "")
+
+    def message_cel(self, otherwise: str) -> str:
+        """The same in CEL; with `otherwise`, which begins alike, in place of an empty text."""
+        cases = "".join(f"{mistake.cel} ? {json.dumps(mistake.message)} : " for mistake in self.known)
+        return f"{json.dumps(self.wanted)} + ({cases}{json.dumps(otherwise.removeprefix(self.wanted))})"
+
+
 # No slots: typing notes the type argument on the instance, which a frozen class with slots answers with TypeError.
 @dataclass(frozen=True)
 class Rule(Generic[T]):
@@ -39,6 +81,8 @@ class Rule(Generic[T]):
 
     `field` is the CRD's `fieldPath`: a child without list indexes, for rules that compare siblings.
     A rule without a Python check compares with the old object, which only the API server has.
+    Of `mistakes` the first that is found gives the message. `harmful`: what breaks the rule does harm to others for as
+    long as it runs, so that an object that an older schema let pass is withdrawn.
     """
 
     cel: str
@@ -47,6 +91,12 @@ class Rule(Generic[T]):
     offences: Callable[[T], Iterable[Offence]] | None = None
     field: str = ""
     reason: Reason = "FieldValueInvalid"
+    mistakes: Mistakes | None = None
+    harmful: bool = False
+
+    def message_for(self, value: object) -> str:
+        """What to tell whoever wrote `value`, which breaks the rule."""
+        return (self.mistakes and self.mistakes.message(value)) or self.message
 
     def find(self, value: T) -> Iterator[Offence]:
         """Every place below `value` that breaks the rule; none when it holds."""
@@ -58,6 +108,8 @@ class Rule(Generic[T]):
     def as_cel(self) -> dict[str, str]:
         """The entry in `x-kubernetes-validations`."""
         entry = {"rule": self.cel, "message": self.message}
+        if self.mistakes:
+            entry["messageExpression"] = self.mistakes.message_cel(self.message)
         if self.field:
             entry["fieldPath"] = self.field
         if self.reason != "FieldValueInvalid":
@@ -108,7 +160,7 @@ def list_map(*keys: str) -> ListType:
     return ListType("map", keys)
 
 
-def form(pattern: str, message: str, *, edges: str = "") -> Rule[str]:
+def form(pattern: str, message: str, *, edges: str = "", mistakes: Mistakes | None = None) -> Rule[str]:
     """
     A text must match `pattern` as a whole, and neither begin nor end with one of `edges`.
 
@@ -122,18 +174,23 @@ def form(pattern: str, message: str, *, edges: str = "") -> Rule[str]:
         cel=" && ".join([f"self.matches({_quoted(whole)})", *_edge_tests(edges)]),
         message=message,
         holds=lambda text: compiled.fullmatch(text) is not None and _edges_hold(text, edges),
+        mistakes=mistakes,
     )
 
 
 def without(pattern: str, message: str, *, edges: str = "") -> Rule[str]:
     """A text must hold nothing that matches `pattern`, and neither begin nor end with one of `edges`; see `form`."""
-    # RE2's `$` is the end of the text; Python's is also before a newline there.
-    compiled = re.compile(re.sub(r"(?<!\\)\$$", r"\\Z", pattern), re.ASCII)
+    compiled = re.compile(_as_in_re2(pattern), re.ASCII)
     return Rule(
         cel=" && ".join([f"!self.matches({_quoted(pattern)})", *_edge_tests(edges)]),
         message=message,
         holds=lambda text: compiled.search(text) is None and _edges_hold(text, edges),
     )
+
+
+def _as_in_re2(pattern: str) -> str:
+    """RE2's `$` is the end of the text; Python's is also before a newline there."""
+    return re.sub(r"(?<!\\)\$$", r"\\Z", pattern)
 
 
 def _has_alternatives(pattern: str) -> bool:

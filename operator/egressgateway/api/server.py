@@ -24,8 +24,8 @@ class Endpoint(ApiModel):
 
     address: Address
     """
-    An IP address or a host. Addresses need the class's `allowedCIDRs`; loopback, link-local, multicast and
-    unspecified ones and those of clouds' metadata services are never allowed.
+    An IP address or a host. Addresses need the class's `allowedCIDRs`; loopback, link-local, multicast, broadcast and
+    unspecified ones, those of clouds' metadata services and the mesh's own are never allowed, in any spelling.
     """
 
     weight: Annotated[Integer, Field(ge=1, le=10_000)] | None = None

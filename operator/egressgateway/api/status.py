@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.model import ApiModel
 from egressgateway.api.rules import ATOMIC, list_map
-from egressgateway.api.scalars import Integer, Text, Timestamp
+from egressgateway.api.scalars import Integer, Port, Text, Timestamp
 
 MESSAGE_LIMIT = 512
 """Characters to which the operator cuts a condition's message."""
@@ -26,6 +26,8 @@ REQUEST_LIMIT = 128
 Generation = Annotated[Integer, Field(ge=-1, json_schema_extra={"format": "int64"})]
 Count = Annotated[Integer, Field(ge=0, le=100_000)]
 Name = Annotated[Text, Field(max_length=253)]
+_NamespaceName = Annotated[Text, Field(min_length=1, max_length=63)]
+_HostName = Annotated[Text, Field(min_length=1, max_length=253)]
 
 
 class StatusModel(ApiModel):
@@ -140,6 +142,48 @@ class Consumer(StatusModel):
     """Since when it is served."""
 
 
+class PortClaim(StatusModel):
+    """A port that the object has claimed for its clients."""
+
+    port: Port
+    """The number that clients dial."""
+
+    tcp: bool | None = None
+    """Whether clients speak TCP there, which names no host: then no other object can use the port beside it."""
+
+    claimed_at: Timestamp
+    """When it was claimed."""
+
+
+class ScopedPort(StatusModel):
+    """A port of a scoped claim."""
+
+    port: Port
+    """As in `portClaims`."""
+
+    tcp: bool | None = None
+    """As in `portClaims`."""
+
+
+class ScopedClaim(StatusModel):
+    """Hosts and ports that are not claimed in all of `consumers`, or not since the later of both times."""
+
+    since: Timestamp
+    """Since when they are claimed in these namespaces."""
+
+    namespaces: Annotated[tuple[_NamespaceName, ...], Field(max_length=1024), ATOMIC] = ()
+    """Consumer namespaces; `*` for every one."""
+
+    except_: Annotated[tuple[_NamespaceName, ...], Field(max_length=16384, alias="except"), ATOMIC] = ()
+    """Namespaces that `*` does not stand for: another object has a better right there."""
+
+    hosts: Annotated[tuple[_HostName, ...], Field(max_length=2048), ATOMIC] = ()
+    """Hosts and aliases."""
+
+    ports: Annotated[tuple[ScopedPort, ...], Field(max_length=1024), ATOMIC] = ()
+    """Ports."""
+
+
 class RemoteChild(StatusModel):
     """An object outside the own namespace that belongs to this one, which garbage collection cannot find."""
 
@@ -194,6 +238,15 @@ class EgressGatewayStatus(StatusModel):
 
     consumers: Annotated[tuple[Consumer, ...], Field(max_length=1024), ATOMIC] = ()
     """Namespaces that the object serves, and since when."""
+
+    port_claims: Annotated[tuple[PortClaim, ...], Field(max_length=2048), ATOMIC] = ()
+    """
+    Ports that the object has claimed, and when. A claim holds in each of `consumers`, since the later of both times; so
+    does one of a host. `scopedClaims` has those that differ.
+    """
+
+    scoped_claims: Annotated[tuple[ScopedClaim, ...], Field(max_length=8192), ATOMIC] = ()
+    """Claims that do not hold in all of `consumers`, or only since a later time."""
 
     remote_children: Annotated[tuple[RemoteChild, ...], Field(max_length=1024), ATOMIC] = ()
     """Objects outside the own namespace that belong to this one."""

@@ -36,10 +36,13 @@ class PortTls(ApiModel):
     """
 
     sni: ServerName | None = None
-    """The name in the TLS handshake. Default: the host."""
+    """The name in the TLS handshake, which the class must allow as a host. Default: the host."""
 
     subject_alt_names: Annotated[tuple[SubjectAltName, ...], Field(max_length=8), SET] = ()
-    """Names of which the destination's certificate must hold one: at most 8. Default: the host."""
+    """
+    Names of which the destination's certificate must hold one: at most 8. Default: the host. The class must allow them
+    as hosts, but for URIs.
+    """
 
     insecure_skip_verify: Boolean | None = None
     """

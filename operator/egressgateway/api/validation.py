@@ -37,6 +37,8 @@ class SpecError:
     """What stands there, as JSON; None where something is missing."""
 
     message: str
+    harmful: bool = False
+    """Whether it does harm to others for as long as it runs (`rules.Rule.harmful`)."""
 
     def __str__(self) -> str:
         if self.value is None or isinstance(self.value, Mapping | list | tuple):
@@ -142,9 +144,12 @@ def _each(inner: Finder | None, entries: Callable[[Any], Any]) -> Finder | None:
 
 
 def _offences(check: Rule[Any] | ListType, value: Any, path: str) -> Iterator[SpecError]:
-    message = check.message if isinstance(check, Rule) else "Duplicate value: it stands in the list already"
     for offence in check.find(value):
-        yield SpecError(path + offence.path, _as_json(offence.value), message)
+        where, shown = path + offence.path, _as_json(offence.value)
+        if isinstance(check, Rule):
+            yield SpecError(where, shown, check.message_for(offence.value), check.harmful)
+        else:
+            yield SpecError(where, shown, "Duplicate value: it stands in the list already")
 
 
 def _as_json(value: Any) -> Any:

@@ -3,30 +3,30 @@
 
 For the time before or after an uninstall. `keep` takes our finalizer off objects that stay: their gateways go on
 working, and whoever deletes one later is not held up. `delete` deletes the objects while the operator still runs, which
-withdraws clients in order.
+withdraws clients in order. Both say first what will become of what, and in which cluster.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
+from egressgateway.cli.leases import Found, Place, find_leases, holder_of, name_of, wait_until_nobody_leads
 from egressgateway.cluster.backoff import Backoff
 from egressgateway.cluster.client import ApiClient, Sender
-from egressgateway.cluster.request import delete_object, get_object, list_objects, merge_patch
+from egressgateway.cluster.request import delete_object, list_objects, merge_patch
 from egressgateway.engine.apply import FIELD_MANAGER
 from egressgateway.engine.wants import key_of
-from egressgateway.errors import Conflict, EgressGatewayError, NotFound
+from egressgateway.errors import ClusterError, Conflict, EgressGatewayError, NotFound, Throttled, Unavailable
 from egressgateway.plan.names import FINALIZER
-from egressgateway.refs import EGRESS_GATEWAY, LEASE, Manifest
-from egressgateway.settings import LeaseSettings
+from egressgateway.refs import EGRESS_GATEWAY, Key, Manifest
 
 _LONGEST_WAIT_SECONDS = 2.0
 _AT_ONCE = 16
 
 Say = Callable[[str], None]
+Ask = Callable[[str], bool]
 
 
 class DrainError(EgressGatewayError):
@@ -35,95 +35,166 @@ class DrainError(EgressGatewayError):
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """What to let go of. `namespaces`: those that the operator serves, none for all. `timeout` in seconds."""
+    """
+    What to let go of.
 
-    lease: LeaseSettings
+    Attributes:
+        lease: where the operator's Lease is looked for.
+        namespaces: those that the operator serves, none for all.
+        timeout: in seconds, from when it is agreed upon.
+        delete: delete the objects instead of keeping them.
+        dry_run: say what would be done, and do nothing.
+    """
+
+    lease: Place = field(default_factory=Place)
     namespaces: tuple[str, ...] = ()
     timeout: float = 120.0
+    delete: bool = False
+    dry_run: bool = False
 
 
-async def run_drain(drain: Drain, *, delete: bool, say: Say) -> None:
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was done, and what the API server refused, in its words."""
+
+    done: int = 0
+    refused: tuple[str, ...] = ()
+
+
+async def run_drain(drain: Drain, *, say: Say, ask: Ask) -> None:
     """
-    Do it with the credentials at hand.
+    Do it with the credentials at hand, once `ask` agrees; it is asked nothing where there is nothing to do.
 
     Raises:
-        DrainError: objects are left.
+        DrainError: objects are left, or it was not agreed upon.
         ClusterError: the API server refused, or there are no credentials.
     """
     client = await ApiClient.connect(_AT_ONCE)
     try:
-        async with asyncio.timeout(drain.timeout) as limit:
-            await (delete_all(client, drain, say) if delete else release_all(client, drain, say))
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        left = await _listed(client, drain)
-        raise DrainError(_left(left, drain, deleted=delete)) from None
+        say(f"cluster: {client.server}, by {client.source}")
+        await drain_objects(client, drain, say=say, ask=ask)
     finally:
         await client.close()
 
 
+async def drain_objects(client: Sender, drain: Drain, *, say: Say, ask: Ask) -> None:
+    """
+    `run_drain` with a client that is there.
+
+    Raises:
+        DrainError: objects are left, or it was not agreed upon.
+        ClusterError: the API server refused.
+    """
+    found, leases = await _listed(client, drain), await find_leases(client, drain.lease)
+    for line in outlook(found, delete=drain.delete):
+        say(line)
+    say(leases.in_words())
+    if drain.dry_run:
+        say("a dry run: nothing was changed")
+        return
+    if found and not ask("delete them?" if drain.delete else "let go of them?"):
+        raise DrainError("nothing was changed")
+    try:
+        async with asyncio.timeout(drain.timeout) as limit:
+            await (delete_all(client, drain, say) if drain.delete else release_all(client, drain, leases, say))
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise DrainError(_left(await _listed(client, drain), drain, leases)) from None
+
+
+def outlook(gateways: Sequence[Manifest], *, delete: bool) -> Iterator[str]:
+    """What will become of the objects, and of their gateways."""
+    if delete:
+        yield _counted(gateways, "will be deleted, and their gateways with them, by the operator that runs")
+        return
+    held = _held(gateways)
+    yield _counted([each for each in held if not _goes(each)], "will be let go of: they and their gateways stay")
+    if going := [each for each in held if _goes(each) and not _is_stuck(each)]:
+        yield _counted(
+            going, "are being deleted: they and their gateways will go, and clients are not taken back first"
+        )
+    if stuck := [each for each in held if _is_stuck(each)]:
+        yield _counted(stuck, "are being deleted and have children in other namespaces: they stay as they are")
+
+
 async def delete_all(client: Sender, drain: Drain, say: Say) -> None:
-    """Delete every EgressGateway and wait until the operator has let them go."""
+    """
+    Delete every EgressGateway and wait until the operator has let them go.
+
+    Raises:
+        DrainError: some could not be deleted; all others are gone.
+    """
     found = await _listed(client, drain)
     say(f"deleting {len(found)} EgressGateways")
+    refused: dict[Key, str] = {}
     for gateway in found:
         key, uid = key_of(gateway), gateway["metadata"]["uid"]
-        await _unless_gone(client.send(delete_object(EGRESS_GATEWAY, key.namespace, key.name, uid=uid)))
+        try:
+            await _unless_gone(client.send(delete_object(EGRESS_GATEWAY, key.namespace, key.name, uid=uid)))
+        except ClusterError as error:
+            refused[key] = str(error)
     backoff = Backoff(base=0.2)
     while True:
-        if not await _listed(client, drain):
+        if all(key_of(each) in refused for each in await _listed(client, drain)):
             break
         await asyncio.sleep(backoff.next(_LONGEST_WAIT_SECONDS))
+    _report(refused, f"the other {len(found) - len(refused)} are gone")
     say("all of them are gone")
 
 
-async def release_all(client: Sender, drain: Drain, say: Say) -> None:
+async def release_all(client: Sender, drain: Drain, leases: Found, say: Say) -> None:
     """
     Take our finalizer off every EgressGateway, once no operator is left that would put it on again.
 
     Raises:
-        DrainError: objects that are being deleted have children in other namespaces, which nobody would remove. All
-            others are let go of before.
+        DrainError: objects that are being deleted have children in other namespaces, which nobody would remove, or
+            the API server refused. All others are let go of before.
     """
-    await _nobody_leads(client, drain, say)
-    released = 0
+    await wait_until_nobody_leads(client, leases, say)
+    stayed, gone, refused = 0, 0, dict[Key, str]()
+    backoff = Backoff(base=0.2)
     while True:
-        held = _held(await _listed(client, drain))
+        held = [each for each in _held(await _listed(client, drain)) if key_of(each) not in refused]
         free = [each for each in held if not _is_stuck(each)]
         if not free:
             break
+        before = stayed + gone
         for gateway in free:
-            released += await _release(client, gateway)
-        if steering := [each for each in free if _remote(each)]:
+            try:
+                released = await _release(client, gateway)
+            except (Throttled, Unavailable):
+                continue
+            except ClusterError as error:
+                refused[key_of(gateway)] = str(error)
+                continue
+            stayed, gone = (stayed, gone + released) if _goes(gateway) else (stayed + released, gone)
+        if steering := [each for each in free if _remote(each) and key_of(each) not in refused]:
             say(f"{_names(steering)}: children in other namespaces outlive them if deleted while no operator runs")
-    say(f"{released} EgressGateways let go of; they and their gateways stay as they are")
-    if held:
-        raise DrainError(
-            f"{_names(held)}: not let go of: being deleted, and their children in other namespaces would stay and "
-            "steer clients to nothing; run the operator until they are gone, then drain again"
+        if stayed + gone == before:
+            await asyncio.sleep(backoff.next(_LONGEST_WAIT_SECONDS))
+    say(f"{stayed} EgressGateways let go of; they and their gateways stay as they are")
+    if gone:
+        say(f"{gone} EgressGateways that were being deleted are held no more; they and their gateways go")
+    for each in held:
+        refused[key_of(each)] = (
+            f"{key_of(each)}: being deleted, and its children in other namespaces would stay and steer clients to "
+            "nothing; run the operator until it is gone, then drain again"
         )
+    _report(refused, f"{stayed + gone} others are let go of")
 
 
-async def _nobody_leads(client: Sender, drain: Drain, say: Say) -> None:
-    """Return when the Lease is free, or was not renewed for as long as its holder has for that."""
-    loop = asyncio.get_running_loop()
-    seen, since = None, loop.time()
-    while True:
-        try:
-            lease = await client.send(get_object(LEASE, drain.lease.namespace, drain.lease.name)) or {}
-        except NotFound:
-            return
-        spec: Mapping[str, Any] = lease.get("spec") or {}
-        if not spec.get("holderIdentity"):
-            return
-        if spec.get("renewTime") != seen:
-            if seen is None:
-                say(f"waiting for the end of {spec['holderIdentity']}")
-            seen, since = spec.get("renewTime"), loop.time()
-        elif loop.time() - since > float(spec.get("leaseDurationSeconds") or 0):
-            return
-        await asyncio.sleep(0.5)
+def _report(refused: dict[Key, str], others: str) -> None:
+    """
+    Tell of every failure at once, at the end.
+
+    Raises:
+        DrainError: there is one.
+    """
+    if refused:
+        raise DrainError(
+            f"{len(refused)} not let go of ({others}): {'; '.join(refused[key] for key in sorted(refused))}"
+        )
 
 
 async def _listed(client: Sender, drain: Drain) -> list[Manifest]:
@@ -167,13 +238,23 @@ def _held(gateways: Sequence[Manifest]) -> list[Manifest]:
     return [each for each in gateways if FINALIZER in _finalizers(each)]
 
 
+def _goes(gateway: Manifest) -> bool:
+    """Whether it goes away once nothing holds it."""
+    return "deletionTimestamp" in gateway["metadata"]
+
+
 def _is_stuck(gateway: Manifest) -> bool:
     """Whether it goes away with the finalizer, and leaves behind what garbage collection does not find."""
-    return "deletionTimestamp" in gateway["metadata"] and _remote(gateway)
+    return _goes(gateway) and _remote(gateway)
 
 
 def _remote(gateway: Manifest) -> bool:
     return bool((gateway.get("status") or {}).get("remoteChildren"))
+
+
+def _counted(gateways: Sequence[Manifest], what: str) -> str:
+    named = f" ({_names(gateways)})" if gateways else ""
+    return f"{len(gateways)} EgressGateways{named} {what}"
 
 
 def _names(gateways: Sequence[Manifest]) -> str:
@@ -181,14 +262,18 @@ def _names(gateways: Sequence[Manifest]) -> str:
     return shown if len(gateways) <= 10 else f"{shown} and {len(gateways) - 10} more"
 
 
-def _left(gateways: Sequence[Manifest], drain: Drain, *, deleted: bool) -> str:
+def _left(gateways: Sequence[Manifest], drain: Drain, leases: Found) -> str:
     """What is still there when the time is over, and what to do."""
-    waited, lease = f"after {drain.timeout:g} seconds", f"{drain.lease.namespace}/{drain.lease.name}"
-    if deleted:
+    waited = f"after {drain.timeout:g} seconds"
+    lease = " or ".join(name_of(each) for each in leases.leases if holder_of(each)) or "of its own"
+    if drain.delete:
         return (
             f"{_names(gateways)}: still there {waited}; see whether an operator runs (it renews the Lease {lease}) and "
             "what their status says, then drain again"
         )
     held = _held(gateways)
     left = f"{_names(held)}: not let go of {waited}" if held else f"not done {waited}, and nothing is left to let go of"
-    return f"{left}; does an operator still renew the Lease {lease}? Stop it, then drain again"
+    return (
+        f"{left}; does an operator still renew the Lease {lease}? Stop it, then drain again; or where it serves other "
+        "namespaces, name the Lease of the one that is gone by --lease-namespace and --lease-name"
+    )

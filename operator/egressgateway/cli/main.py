@@ -190,7 +190,7 @@ class Objects(StrEnum):
 
 
 @app.command()
-def drain(
+def drain(  # noqa: PLR0913  (one parameter a flag)
     *,
     objects: Annotated[
         Objects, typer.Option(help="Keep them, with gateways that go on working, or delete them.")
@@ -199,24 +199,38 @@ def drain(
         list[str] | None, typer.Option("--namespace", "-n", help="Only this namespace; repeatable. Default: all.")
     ] = None,
     lease_namespace: Annotated[
-        str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the operator's Lease.")
-    ] = "default",
-    lease_name: Annotated[str, typer.Option(help="Its name.")] = "egressgateway-operator",
+        str | None, typer.Option(help="Namespace of the operator's Lease. Default: it is looked for in all of them.")
+    ] = None,
+    lease_name: Annotated[
+        str | None, typer.Option(help="Its name; needs --lease-namespace. Default: it is found by its label.")
+    ] = None,
     timeout_seconds: Annotated[float, typer.Option(min=1.0, help="How long it may take.")] = 120.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
 ) -> None:
     """
     Let go of every EgressGateway before the operator is gone for good.
 
-    With `--objects keep` the operator must have been stopped, with `--objects delete` it must run.
+    With `--objects keep` the operator must have been stopped, with `--objects delete` it must run. It names the cluster
+    and what will become of what, and asks before it changes anything.
 
-    Example: egressgw drain --objects keep --lease-namespace egressgateway-system
+    Example: egressgw drain --objects keep --dry-run
     """
     import asyncio
 
     from egressgateway.cli.drain import Drain, run_drain
+    from egressgateway.cli.leases import Place
 
-    wanted = Drain(LeaseSettings(namespace=lease_namespace, name=lease_name), tuple(namespace or ()), timeout_seconds)
-    asyncio.run(run_drain(wanted, delete=objects is Objects.DELETE, say=typer.echo))
+    if lease_name is not None and lease_namespace is None:
+        raise typer.BadParameter("needs --lease-namespace: a Lease is in a namespace", param_hint="--lease-name")
+    wanted = Drain(
+        lease=Place(lease_namespace, lease_name),
+        namespaces=tuple(namespace or ()),
+        timeout=timeout_seconds,
+        delete=objects is Objects.DELETE,
+        dry_run=dry_run,
+    )
+    asyncio.run(run_drain(wanted, say=typer.echo, ask=lambda question: yes or typer.confirm(question)))
 
 
 @app.command()

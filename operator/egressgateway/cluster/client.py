@@ -133,6 +133,11 @@ class ApiClient:
         """Base URL of the API server, for messages."""
         return self._credentials.endpoint.server
 
+    @property
+    def source(self) -> str:
+        """Where the credentials are from, for messages."""
+        return self._credentials.source
+
     async def send(self, request: Request, *, urgent: bool = False) -> Manifest | None:
         """
         Make one call; returns the object in the answer, None for an empty one.

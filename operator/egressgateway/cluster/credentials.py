@@ -17,7 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.aio.config import ConfigException, list_kube_config_contexts, load_incluster_config, load_kube_config
 
 from egressgateway.errors import ClusterError, Unavailable
 
@@ -43,8 +43,10 @@ class Endpoint:
 class Credentials:
     """One reading of the configuration; `load` makes another."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, source: str = "") -> None:
+        """`source`: where they are from, in words."""
         self._configuration = configuration
+        self.source = source
         self.endpoint = _endpoint(configuration)
 
     @classmethod
@@ -61,16 +63,19 @@ class Credentials:
         try:
             if not path and os.environ.get("KUBERNETES_SERVICE_HOST"):
                 load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+                source = "the pod's service account"
             else:
                 path = _existing(path or "~/.kube/config")
                 await load_kube_config(  # type: ignore[no-untyped-call]
                     path, client_configuration=configuration, persist_config=False
                 )
-            return cls(configuration)
+                _, active = list_kube_config_contexts(path)  # type: ignore[no-untyped-call]
+                source = f"context {active['name']} of {path}"
+            return cls(configuration, source)
         except Exception as error:
             # The package raises its own, TypeError, KeyError, YAML's and the system's errors for a bad file.
-            source = path or "the pod's service account"
-            raise ClusterError("connect", f"cannot read {source}: {error}", reason="BadConfiguration") from error
+            read = path or "the pod's service account"
+            raise ClusterError("connect", f"cannot read {read}: {error}", reason="BadConfiguration") from error
 
     async def authorization(self) -> str | None:
         """
@@ -106,8 +111,20 @@ def _endpoint(configuration: Configuration) -> Endpoint:
         proxy=configuration.proxy or _proxy_for(server),
         verify=configuration.verify_ssl,
         tls_digest=hash(tuple(Path(file).read_bytes() if file else b"" for file in files)),
-        tls=RESTClientObject(configuration).ssl_context if secure else None,
+        tls=_tls(configuration) if secure else None,
     )
+
+
+def _tls(configuration: Configuration) -> ssl.SSLContext:
+    """
+    TLS as the package sets it up, without the flag that Python 3.13 adds to every default context.
+
+    VERIFY_X509_STRICT refuses certificates without an Authority Key Identifier (RFC 5280, 4.2.1.1), which API servers
+    of running clusters have and every other client of theirs takes. Chain, validity and name are verified as before.
+    """
+    context: ssl.SSLContext = RESTClientObject(configuration).ssl_context
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 def _proxy_for(server: str) -> str | None:

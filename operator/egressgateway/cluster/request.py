@@ -157,18 +157,23 @@ def replace_object(
     return _call("update", "PUT", resource, namespace, name, query=query, body=orjson.dumps(body), content_type=JSON)
 
 
-def delete_object(
+def delete_object(  # noqa: PLR0913  (the options of a delete)
     resource: Resource,
     namespace: str | None,
     name: str,
     *,
     uid: str | None = None,
+    resource_version: str | None = None,
     propagation: Propagation = "Background",
 ) -> Request:
-    """Delete an object; with `uid` only that one, never a successor under the same name (then: Conflict)."""
+    """
+    Delete an object; with `uid` only that one, never a successor under the same name, and with `resource_version` only
+    as it was seen (else: Conflict).
+    """
     options: Manifest = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
-    if uid is not None:
-        options["preconditions"] = {"uid": uid}
+    wanted = {"uid": uid, "resourceVersion": resource_version}
+    if preconditions := {name: value for name, value in wanted.items() if value is not None}:
+        options["preconditions"] = preconditions
     return _call("delete", "DELETE", resource, namespace, name, body=orjson.dumps(options), content_type=JSON)
 
 

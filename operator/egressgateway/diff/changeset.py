@@ -13,16 +13,11 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from egressgateway.diff.subset import EXACT_KINDS, content_of, has_foreign_fields, holds, merge_patch
+from egressgateway.plan.evidence import is_child_of
 from egressgateway.plan.ir import Plan, Stage
-from egressgateway.plan.names import (
-    ANNOTATION_DIGEST,
-    LABEL_MANAGED_BY,
-    MANAGED_BY,
-    is_childs_name,
-    selector_labels,
-)
-from egressgateway.plan.retain import part_of, stage_of
-from egressgateway.refs import GROUP, Key, Manifest, ObjectRef
+from egressgateway.plan.names import ANNOTATION_DIGEST
+from egressgateway.plan.retain import stage_of
+from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.render.manifests import Desired
 
 
@@ -179,54 +174,6 @@ def diff(  # noqa: PLR0913  (two sides, and what is known of them)
     taken = (foreign & wanted.keys()) | going
     blocked = frozenset(wanted[ref].part for ref in taken if ref.kind not in BESIDE_THE_WAY)
     return ChangeSet(tuple(writes), tuple(deletes), foreign & wanted.keys(), going, blocked, same)
-
-
-def is_child_of(manifest: Manifest, key: Key) -> bool:
-    """Whether the object is a child of the EgressGateway `key`, or an orphan that `key` takes over as its child."""
-    return is_owned_by(manifest, key) or is_orphan_of(manifest, key)
-
-
-def is_owned_by(manifest: Manifest, key: Key) -> bool:
-    """
-    Whether the EgressGateway `key` owns the object.
-
-    In its own namespace an EgressGateway of that name owns it: labels alone anybody can set. By name, not by uid:
-    children of a deleted predecessor are taken over, not fought for with the garbage collector. In another namespace
-    no owner reference is possible, and the labels must do.
-    """
-    metadata = manifest["metadata"]
-    if metadata.get("namespace", "") != key.namespace:
-        return _names_in_labels(metadata, key)
-    owners = metadata.get("ownerReferences") or ()
-    return any(
-        owner.get("kind") == "EgressGateway"
-        and owner.get("name") == key.name
-        and str(owner.get("apiVersion", "")).startswith(f"{GROUP}/")
-        for owner in owners
-    )
-
-
-def is_orphan_of(manifest: Manifest, key: Key) -> bool:
-    """
-    Whether the operator wrote the object for an EgressGateway of this name, and nobody owns it any more.
-
-    So `kubectl delete --cascade=orphan` leaves children, and a backup that brings them back without their owner. What
-    anybody owns is theirs; labels, the digest of what was written, and a name as only we make them are together
-    nothing that a person's own object has.
-    """
-    metadata = manifest["metadata"]
-    return bool(
-        metadata.get("namespace", "") == key.namespace
-        and not metadata.get("ownerReferences")
-        and _names_in_labels(metadata, key)
-        and ANNOTATION_DIGEST in (metadata.get("annotations") or {})
-        and is_childs_name(metadata["name"], key, part_of(manifest))
-    )
-
-
-def _names_in_labels(metadata: Manifest, key: Key) -> bool:
-    labels = metadata.get("labels") or {}
-    return bool(labels.items() >= {**selector_labels(key), LABEL_MANAGED_BY: MANAGED_BY}.items())
 
 
 def version_of(manifest: Manifest) -> str:

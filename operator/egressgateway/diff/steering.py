@@ -10,14 +10,15 @@ Which changes may be made now: make before break (notes "istio-recipes" §9).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from egressgateway.diff.changeset import BESIDE_THE_WAY, ChangeSet, Delete, Write
 from egressgateway.facts import Facts
+from egressgateway.plan.consumers import meet_on_a_port
 from egressgateway.plan.ir import Stage
-from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, ways_in_use, ways_of
+from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, ports_of, ways_in_use, ways_of
 from egressgateway.plan.site import workload_of
 from egressgateway.plan.verdicts import Word, verdicts
 from egressgateway.refs import Manifest, ObjectRef
@@ -31,6 +32,7 @@ class Hold(StrEnum):
     PUSH = "the mesh is being told of the gateway"
     DRAIN = "the mesh is being told that clients have left"
     NOT_TAKEN = "the gateway's own controller has not taken its routes"
+    PORT_IN_USE = "clients of another destination still have one of its ports"
 
 
 Burst = tuple[Write | Delete, ...]
@@ -87,8 +89,12 @@ def _clients_now(
 ) -> tuple[tuple[Burst, ...], dict[ObjectRef, Hold]]:
     now: list[Burst] = []
     held: dict[ObjectRef, Hold] = {}
-    for burst in _bursts(changes, facts.live):
+    bursts = _bursts(changes, facts.live)
+    waiting = frozenset[ObjectRef]() if facts.mesh_config.dns_capture else waiting_for_a_port(bursts, facts.live)
+    for burst in bursts:
         hold = _hold_of(burst, changes, facts, written=written)
+        if hold is None and any(action.ref in waiting for action in burst):
+            hold = Hold.PORT_IN_USE
         if hold is None:
             now.append(burst)
         else:
@@ -107,6 +113,50 @@ def _hold_of(burst: Burst, changes: ChangeSet, facts: Facts, *, written: frozens
     if relies_on(burst, written) or not facts.gateway_settled:
         return Hold.PUSH
     return None if _is_taken(burst, changes, facts) else Hold.NOT_TAKEN
+
+
+def waiting_for_a_port(bursts: Sequence[Burst], live: Mapping[ObjectRef, Manifest]) -> frozenset[ObjectRef]:
+    """
+    Changes of bursts that give clients a port which, without an address to tell hosts apart, another burst frees first.
+
+    TCP names no host: if the change that frees the port is refused, both destinations have it, and the clients of one
+    reach the server of the other. Bursts that wait for each other go at once, for one of them must be the first.
+    """
+    waits = {number: _frees_for(number, bursts, live) for number in range(len(bursts))}
+    return frozenset(
+        action.ref
+        for number, others in waits.items()
+        if any(number not in _reached(other, waits) for other in others)
+        for action in bursts[number]
+    )
+
+
+def _frees_for(number: int, bursts: Sequence[Burst], live: Mapping[ObjectRef, Manifest]) -> frozenset[int]:
+    """Other bursts with a live ServiceEntry on a port that the burst `number` registers, where one speaks TCP."""
+    own = {action.ref for action in bursts[number]}
+    wanted = ports_of(_entries(action.desired.manifest for action in bursts[number] if isinstance(action, Write)))
+    return frozenset(
+        other
+        for other, burst in enumerate(bursts)
+        if other != number
+        and meet_on_a_port(
+            wanted, ports_of(_entries(live[action.ref] for action in burst if action.ref in live.keys() - own))
+        )
+    )
+
+
+def _reached(start: int, waits: Mapping[int, frozenset[int]]) -> frozenset[int]:
+    """Bursts that `start` waits for, directly or by way of others."""
+    found, left = set[int](), [start]
+    while left:
+        for other in waits[left.pop()] - found:
+            found.add(other)
+            left.append(other)
+    return frozenset(found)
+
+
+def _entries(manifests: Iterable[Manifest]) -> list[Manifest]:
+    return [found for found in manifests if found["kind"] == "ServiceEntry"]
 
 
 def _is_taken(burst: Burst, changes: ChangeSet, facts: Facts) -> bool:

@@ -15,7 +15,7 @@ import orjson
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.errors import TOO_LARGE
 from egressgateway.cluster.request import Request, apply_object, delete_object, get_object, merge_patch
-from egressgateway.diff.changeset import Delete, Mode, Write, Written, is_child_of
+from egressgateway.diff.changeset import Delete, Mode, Write, Written
 from egressgateway.diff.steering import Burst, Steps, is_withdrawal, parts_on_the_way, relies_on
 from egressgateway.diff.subset import EXACT_KINDS
 from egressgateway.engine.caches import Caches
@@ -24,6 +24,7 @@ from egressgateway.engine.memory import Progress
 from egressgateway.engine.metrics import Metrics
 from egressgateway.errors import ClusterError, Conflict, Invalid, NotFound
 from egressgateway.plan.bounds import too_large
+from egressgateway.plan.evidence import is_child_of
 from egressgateway.plan.names import MANAGED_BY
 from egressgateway.refs import CHILD_BY_KIND, Key, Manifest, ObjectRef
 

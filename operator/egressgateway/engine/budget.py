@@ -37,7 +37,7 @@ _PER_TOKEN: Final = 60
 
 
 _PER_HOST: Final = 1024
-"""Bytes for a host by which an object is found: twice what a name of three labels takes (`engine.name_index`)."""
+"""Bytes for a host by which an object is found: twice what a name of three labels takes (`plan.name_index`)."""
 
 
 def cost_of(manifest: Manifest) -> int:

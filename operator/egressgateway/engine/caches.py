@@ -7,26 +7,29 @@ Filled by kopf (EgressGateways) and by informers (everything else); each change 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
+from egressgateway.api.scalars import parse_instant
 from egressgateway.cluster.store import Change, Store
 from egressgateway.engine.budget import DEFAULT_BYTES, NamespaceBudget
 from egressgateway.engine.host_index import HostIndex
 from egressgateway.engine.keeping import WITH_STATUS, keep_of_child, keep_of_class, keep_of_gateway, keep_of_namespace
 from egressgateway.engine.live_ports import LivePorts
 from egressgateway.engine.meshconfig import MeshCache
-from egressgateway.engine.ownership import owner_of
 from egressgateway.engine.references import ReferenceCache
 from egressgateway.engine.routes import ROUTE_KINDS, Routes, keep_needed
-from egressgateway.engine.wants import NOTHING, claimed_by, key_of, stakes_of, wants_of
-from egressgateway.facts import NamespaceLabels
+from egressgateway.engine.wants import NOTHING, claimed_by, key_of, rights_in, stakes_of, wants_of
+from egressgateway.facts import NamespaceLabels, Rights
 from egressgateway.plan.claims import mappings_in, texts_of
+from egressgateway.plan.evidence import named_owner, recorded_children
 from egressgateway.plan.verdicts import answers
-from egressgateway.refs import CHILD_RESOURCES, Key, Manifest, ObjectRef
+from egressgateway.refs import CHILD_RESOURCES, Key, Manifest, ObjectRef, ref_of
 from egressgateway.settings import MeshSettings
 
 _TERMINATING: Final = "Terminating"
+_NO_RIGHTS: Final = Rights()
 
 
 class Caches:
@@ -48,7 +51,7 @@ class Caches:
         self.namespaces = Store(trim=keep_of_namespace)
         self.children = {
             resource.kind: Store(
-                index=owner_of,
+                index=named_owner,
                 trim=keep_needed
                 if resource.kind in ROUTE_KINDS
                 else partial(keep_of_child, with_status=resource.kind in WITH_STATUS),
@@ -66,16 +69,33 @@ class Caches:
         self.on_freed: Callable[[Iterable[Key]], None] = _ignore
         """Called with those who want a host or a port that a child, by a write of ours, steers no more."""
         self._with_access: dict[Key, tuple[Manifest, ...]] = {}
+        self._rights: dict[Key, Rights] = {}
+        self._reserved: dict[Key, Rights] = {}
         self._labels = NamespaceLabels({})
         self._labels_revision = -1
 
     def children_of(self, key: Key) -> dict[ObjectRef, Manifest]:
-        """Live objects that are `key`'s by owner or by labels; those in other namespaces by labels alone."""
+        """Live objects that say that they are `key`'s: `plan.evidence` says which of them are."""
         return {
             ObjectRef(kind, found["metadata"].get("namespace", ""), found["metadata"]["name"]): found
             for kind, store in self.children.items()
             for found in store.by_index(key)
         }
+
+    def rights_of(self, key: Key) -> Rights:
+        """What an EgressGateway has claimed, or is about to; nothing for one that there is not."""
+        return self._reserved.get(key) or self._rights.get(key, _NO_RIGHTS)
+
+    def reserve(self, key: Key, rights: Rights) -> None:
+        """
+        Let others see claims that are on their way into the status: of two objects that are judged while the API server
+        stores the claim of one, only one gets the name.
+        """
+        self._reserved[key] = rights.joined(self._rights.get(key, _NO_RIGHTS))
+
+    def release(self, key: Key) -> None:
+        """From now on what the status of `key` says counts again."""
+        self._reserved.pop(key, None)
 
     def namespace_labels(self) -> Mapping[str, Mapping[str, str]]:
         """
@@ -89,6 +109,12 @@ class Caches:
             if found != self._labels:
                 self._labels = NamespaceLabels(found)
         return self._labels
+
+    def created_of(self, names: Iterable[str]) -> dict[str, datetime]:
+        """Since when namespaces exist, of those among `names` that do."""
+        found = ((name, self.namespaces.get("", name)) for name in set(names))
+        times = {name: each["metadata"].get("creationTimestamp") for name, each in found if each is not None}
+        return {name: parse_instant(time) for name, time in times.items() if time}
 
     def is_namespace_ending(self, name: str) -> bool:
         """Whether it is known, and is being deleted with all that is in it."""
@@ -110,7 +136,9 @@ class Caches:
     def _own_change(self, kind: str, change: Change | None) -> None:
         if change is not None and kind in ROUTE_KINDS:
             freed = self.hosts.sharing_ports(self.ports.take(change))
-            waiting = {*self.hosts.waiting_for(self.routes.take(change)), *freed} - {owner_of(change.object)}
+            waiting = {*self.hosts.waiting_for(self.routes.take(change, self.rights_of)), *freed} - {
+                named_owner(change.object)
+            }
             if waiting:
                 self.on_freed(waiting)
 
@@ -132,7 +160,12 @@ class Caches:
     def _filed(self, change: Change | None) -> Change | None:
         if change is not None:
             key = key_of(change.object)
-            self.hosts.file(key, NOTHING if change.new is None else wants_of(change.new) | claimed_by(change.new))
+            rights = rights_in(change.new) if change.new is not None else _NO_RIGHTS
+            self.hosts.file(key, NOTHING if change.new is None else wants_of(change.new) | claimed_by(rights))
+            if rights != _NO_RIGHTS:
+                self._rights[key] = rights
+            else:
+                self._rights.pop(key, None)
             self._with_access.pop(key, None)
             entries = _access(change.new) if change.new is not None else ()
             if entries:
@@ -145,20 +178,27 @@ class Caches:
         yield key
         before, after = stakes_of(change.old), stakes_of(change.new)
         if before != after:
-            common = before.contended | before.claimed | after.contended | after.claimed
+            common = before.contended | claimed_by(before.claimed) | after.contended | claimed_by(after.claimed)
             yield from self.hosts.rivals_of(key, common)
 
     def affected_by_child(self, change: Change) -> set[Key]:
         """Whose child it says that it is, and said before; nobody when nothing changed that a reconcile looks at."""
         if change.old is not None and change.new is not None and _looks(change.old) == _looks(change.new):
             return set()
-        owners = {owner_of(manifest) for manifest in (change.old, change.new) if manifest is not None}
-        return {key for key in owners if key is not None}
+        owners = {named_owner(manifest) for manifest in (change.old, change.new) if manifest is not None}
+        return {key for key in owners if key is not None and self._may_be_child(change.object, key)}
+
+    def _may_be_child(self, manifest: Manifest, key: Key) -> bool:
+        """Whether the object is in the gateway's own namespace, or recorded as its child: others wake nobody."""
+        if manifest["metadata"].get("namespace", "") == key.namespace:
+            return True
+        gateway = self.gateways.get(*key)
+        return gateway is not None and ref_of(manifest) in recorded_children(gateway.get("status") or {})
 
     def affected_by_route(self, change: Change) -> set[Key]:
         """For a VirtualService or ServiceEntry: also who wants a host or a port that it takes, or did."""
         freed = self.hosts.sharing_ports(self.ports.take(change))
-        return {*self.affected_by_child(change), *self.hosts.wanting(self.routes.take(change)), *freed}
+        return {*self.affected_by_child(change), *self.hosts.wanting(self.routes.take(change, self.rights_of)), *freed}
 
     def affected_by_class(self, change: Change) -> Iterator[Key]:
         """Objects that name the class, and all that name none when it may be the default; nobody for its status."""

@@ -74,6 +74,9 @@ def outcome_of(done: Pass, facts: Facts, left: ChangeSet, foreign: Set[ObjectRef
     failed = done.applied.failures.keys() | foreign
     unwritten = [write.ref for write in left.writes if write.ref not in done.steps.held and write.ref not in done.waits]
     pushed = [ref for ref, hold in done.steps.held.items() if hold is Hold.PUSH]
+    if not failed and Hold.PORT_IN_USE in done.steps.held.values() and done.steps.bursts:
+        # What was just written may have freed the port.
+        return Again(timedelta(0))
     due = [*pushed, *(unwritten if done.applied.writes else ())]
     # What withdrawn ways leave behind goes when the mesh knows; if something fails, with the next try of that.
     drains = not failed and (done.plan.draining or Hold.DRAIN in done.steps.held.values())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from egressgateway.engine.name_index import NameIndex
 from egressgateway.engine.wants import NOTHING, Wants
+from egressgateway.plan.name_index import NameIndex
 from egressgateway.refs import Key
 
 

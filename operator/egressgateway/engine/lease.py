@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from egressgateway.cluster import request
 from egressgateway.cluster.client import Sender
@@ -34,6 +34,12 @@ log = logging.getLogger(__name__)
 # client-go's JitterFactor: candidates wait for 1 to 2.2 retry periods, so that they do not all ask at once.
 JITTER_FACTOR = 1.2
 RELEASE_TIMEOUT_SECONDS = 5.0
+
+LEASE_LABELS: Final = {
+    "app.kubernetes.io/part-of": "egressgateway",
+    "app.kubernetes.io/component": "leader-election",
+}
+"""By them a person's command finds the Lease, wherever it is. No replica looks at them."""
 
 
 class Clock(Protocol):
@@ -311,6 +317,7 @@ class LeaderElector:
 
 def _with_spec(current: Manifest | None, settings: LeaseSettings, spec: Manifest) -> Manifest:
     metadata = (current or {}).get("metadata") or {"namespace": settings.namespace, "name": settings.name}
+    metadata = {**metadata, "labels": {**(metadata.get("labels") or {}), **LEASE_LABELS}}
     return {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": metadata, "spec": spec}
 
 

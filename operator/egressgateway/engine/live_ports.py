@@ -1,7 +1,7 @@
 """
-Ports on which clients are sent to our gateways now: by number, whatever the specs say.
+Ports on which ServiceEntries in an EgressGateway's own namespace send clients to its gateway: by number.
 
-A sidecar listens for TCP on every address, so such a port is nobody else's until its ServiceEntry is gone.
+They find objects whose status was lost. Of all others the claims in the status count (`engine.rivals`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from egressgateway.cluster.store import Change
-from egressgateway.diff.changeset import is_child_of
-from egressgateway.engine.ownership import owner_of
 from egressgateway.engine.wants import Wants
 from egressgateway.facts import Ports
+from egressgateway.plan.evidence import is_child, named_owner
 from egressgateway.plan.ir import Stage
 from egressgateway.plan.retain import ports_of, stage_of
 from egressgateway.refs import Key, Manifest, ObjectRef
@@ -56,8 +55,8 @@ class LivePorts:
 
 
 def _entry_of(manifest: Manifest) -> LiveEntry | None:
-    owner = owner_of(manifest)
-    if manifest["kind"] != "ServiceEntry" or owner is None or not is_child_of(manifest, owner):
+    owner = named_owner(manifest)
+    if manifest["kind"] != "ServiceEntry" or owner is None or not is_child(manifest, owner, ()):
         return None
     if stage_of(manifest) is not Stage.CLIENTS:
         return None

@@ -16,8 +16,10 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from egressgateway import __version__
+from egressgateway.api.conditions import Actor, Reason
 from egressgateway.engine.queue import WorkQueue
 from egressgateway.refs import Key, Manifest
+from egressgateway.status.causes import causes
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATUSES = ("True", "False", "Unknown")
@@ -38,10 +40,14 @@ class _GatewaySeries(Collector):
         self.destinations: dict[Key, tuple[str, int]] = {}
         self.conflicts: dict[Key, int] = {}
         self.reachable: dict[Key, Mapping[str, str]] = {}
+        self.causes: dict[Key, Mapping[Reason, Actor]] = {}
+        self.ready_pods: dict[Key, int] = {}
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """prometheus_client's protocol for collectors."""
         yield self._conditions()
+        yield self._causes()
+        yield self._ready_pods()
         yield self._destinations()
         yield self._reachable()
         text = "Hosts refused because another object claimed them."
@@ -49,10 +55,17 @@ class _GatewaySeries(Collector):
 
     def clear(self) -> None:
         """Nothing is known of any object."""
-        self.conditions.clear()
-        self.destinations.clear()
-        self.conflicts.clear()
-        self.reachable.clear()
+        for known in self._known:
+            known.clear()
+
+    def forget(self, key: Key) -> None:
+        """Nothing is known of `key`."""
+        for known in self._known:
+            known.pop(key, None)
+
+    @property
+    def _known(self) -> tuple[dict[Key, Any], ...]:
+        return self.conditions, self.causes, self.ready_pods, self.destinations, self.conflicts, self.reachable
 
     def _conditions(self) -> GaugeMetricFamily:
         family = GaugeMetricFamily(
@@ -64,6 +77,27 @@ class _GatewaySeries(Collector):
             for type_, status in conditions.items():
                 for possible in STATUSES:
                     family.add_metric([*key, type_, possible], 1 if possible == status else 0)
+        return family
+
+    def _causes(self) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(
+            "egressgateway_not_ready_cause",
+            "1 for each reason why an EgressGateway is not Ready, with who has to act; none while it is.",
+            labels=["namespace", "name", "reason", "acts"],
+        )
+        for key, found in self.causes.items():
+            for reason, acts in found.items():
+                family.add_metric([*key, reason, acts], 1)
+        return family
+
+    def _ready_pods(self) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(
+            "egressgateway_gateway_ready_pods",
+            "Ready pods of the gateway that an EgressGateway sends its clients to.",
+            labels=["namespace", "name"],
+        )
+        for key, count in self.ready_pods.items():
+            family.add_metric([*key], count)
         return family
 
     def _reachable(self) -> GaugeMetricFamily:
@@ -145,9 +179,16 @@ class Metrics:
         self._reconciles.labels(result).inc()
         self._reconcile_seconds.observe(seconds)
 
-    def conditions(self, key: Key, conditions: Iterable[Manifest]) -> None:
-        """The conditions of `key` are these; series of types that it no longer has go."""
+    def status(self, key: Key, status: Mapping[str, Any]) -> None:
+        """The status of `key` is this; series of what it no longer says go."""
+        conditions: Iterable[Manifest] = status.get("conditions") or ()
         self._gateways.conditions[key] = {condition["type"]: condition["status"] for condition in conditions}
+        self._gateways.causes[key] = causes(status)
+        gateway = status.get("gateway")
+        if gateway is None:
+            self._gateways.ready_pods.pop(key, None)
+        else:
+            self._gateways.ready_pods[key] = gateway.get("readyReplicas") or 0
 
     def destinations(self, key: Key, provider: str, count: int) -> None:
         """`key` has `count` destinations, served by `provider`."""
@@ -213,10 +254,7 @@ class Metrics:
 
     def forget(self, key: Key) -> None:
         """The EgressGateway `key` is gone, and its series with it."""
-        self._gateways.conditions.pop(key, None)
-        self._gateways.destinations.pop(key, None)
-        self._gateways.conflicts.pop(key, None)
-        self._gateways.reachable.pop(key, None)
+        self._gateways.forget(key)
 
     def render(self) -> bytes:
         """All of it in Prometheus' text format."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from egressgateway.diff.changeset import is_child_of, is_owned_by
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.judged import Judged
 from egressgateway.engine.memory import Progress
@@ -16,6 +15,7 @@ from egressgateway.engine.references import Wanted
 from egressgateway.engine.rivals import Rivals
 from egressgateway.engine.wants import wants_of
 from egressgateway.facts import Facts, GatewayFacts, PodSelection, References, WorkloadFacts
+from egressgateway.plan.evidence import is_child, is_owned_by, recorded_children
 from egressgateway.plan.istio.probing import probing_of
 from egressgateway.plan.names import workload_name
 from egressgateway.plan.references import wanted_pods, wanted_references
@@ -34,14 +34,6 @@ def _were_left(live: Mapping[ObjectRef, Manifest], key: Key) -> bool:
     """
     own = [found for ref, found in live.items() if ref.namespace == key.namespace]
     return bool(own) and not any(is_owned_by(found, key) for found in own)
-
-
-def remote_refs(status: Mapping[str, Any]) -> frozenset[ObjectRef]:
-    """Children in other namespaces that the status names: it did before they were made."""
-    return frozenset(
-        ObjectRef(str(child.get("kind")), str(child.get("namespace")), str(child.get("name")))
-        for child in status.get("remoteChildren") or ()
-    )
 
 
 def _without(known: References, too_many: frozenset[Wanted]) -> References:
@@ -81,18 +73,14 @@ class Observer:
 
     def _facts(self, key: Key, manifest: Manifest, progress: Progress, now: datetime, clock: float) -> Facts:
         labelled = self._caches.children_of(key)
-        known = remote_refs(manifest.get("status") or {})
-        live = {
-            ref: found
-            for ref, found in labelled.items()
-            # In another namespace labels are all there is, and anybody can set them.
-            if is_child_of(found, key) and (ref.namespace == key.namespace or ref in known)
-        }
+        recorded = recorded_children(manifest.get("status") or {})
+        live = {ref: found for ref, found in labelled.items() if is_child(found, key, recorded)}
         if "deletionTimestamp" in manifest["metadata"] and _were_left(live, key):
             live = {}
         grace = self._settings.mesh.push_grace.total_seconds()
         namespace = self._caches.namespaces.get("", key.namespace)
         mesh = self._caches.mesh.reading()
+        names = wants_of(manifest).names
         return Facts(
             now=now,
             gateway=self._leaving(self._judged.gateway(manifest)),
@@ -101,8 +89,9 @@ class Observer:
             namespace_labels=None if namespace is None else namespace["metadata"].get("labels") or {},
             left_out=self._caches.children_budget.left_out(key.namespace),
             namespaces=self._caches.namespace_labels(),
+            namespaces_created=self._caches.created_of(name.rpartition(".")[2] for name in names),
             mesh_config=mesh.config,
-            foreign_routes=self._caches.routes.for_names(wants_of(manifest).names),
+            foreign_routes=self._caches.routes.for_names(names, key, self._caches.rights_of),
             rivals=self._rivals.of(manifest),
             live=live,
             others={ref: found for ref, found in labelled.items() if ref not in live},

@@ -55,7 +55,7 @@ class OwnerWriter:
             for transition in transitions(old, status):
                 self._events.record(gateway, transition.type, transition.reason, "Reconcile", transition.message)
             _log_readiness(old, status)
-        self._metrics.conditions(key, status.get("conditions") or ())
+        self._metrics.status(key, status)
 
     def has_finalizer(self, key: Key) -> bool:
         gateway = self._caches.gateways.get(*key)

@@ -32,10 +32,10 @@ from egressgateway.errors import ClusterError
 from egressgateway.facts import Facts
 from egressgateway.plan.accept import Acceptance, accept
 from egressgateway.plan.build import build_plan
-from egressgateway.plan.claims import is_recorded
 from egressgateway.plan.ir import Plan, Stage
 from egressgateway.plan.resolve import unread
 from egressgateway.plan.retain import stage_of
+from egressgateway.plan.rights import is_recorded
 from egressgateway.refs import Key, ObjectRef
 from egressgateway.render.environment import Renderer
 from egressgateway.render.manifests import Desired, RenderCache
@@ -123,6 +123,14 @@ class Reconciler:
             # Just asked for, and on its way: to judge without it would take away what works.
             return Waiting("Pending")
         acceptance = accept(facts)
+        # Until it is stored, others must see the claim: they may be judged while this pass waits for the API server.
+        self._caches.reserve(facts.key, acceptance.claims.rights)
+        try:
+            return await self._write(facts, acceptance, progress, request)
+        finally:
+            self._caches.release(facts.key)
+
+    async def _write(self, facts: Facts, acceptance: Acceptance, progress: Progress, request: str) -> Outcome:
         plan = build_plan(facts, acceptance)
         desired = self._rendered.render(facts.key, plan.children)
         changes = _compare(plan, desired, facts, progress)
@@ -302,7 +310,9 @@ def _is_recorded(facts: Facts, acceptance: Acceptance, plan: Plan) -> bool:
     """Whether the status holds every claim and names every child in another namespace."""
     status = facts.gateway.status
     named = status.get("remoteChildren") or []
-    return is_recorded(acceptance.claims, status) and all(child in named for child in remote_children(facts, plan))
+    return is_recorded(acceptance.claims.rights, status) and all(
+        child in named for child in remote_children(facts, plan)
+    )
 
 
 def _is_same_object(one: Facts, other: Facts) -> bool:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from egressgateway.api.scalars import parse_instant
-from egressgateway.diff.changeset import is_child_of
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.judged import Judged
 from egressgateway.engine.routes import steers_of
 from egressgateway.engine.wants import Wants, contended, has_let_go, key_of, on_gateway_of, wants_of
-from egressgateway.facts import Claimed, ClassFacts, Ports, Rival
-from egressgateway.plan.claims import read_claims, read_since
-from egressgateway.plan.consumers import Namespaces, meet_on_a_port, served_names, served_ports
+from egressgateway.facts import Claimed, ClassFacts, Ports, Rights, Rival
+from egressgateway.plan.consumers import Namespaces, allowed_consumers, meet_on_a_port, served_names, served_ports
+from egressgateway.plan.evidence import is_child
 from egressgateway.plan.ir import Stage
 from egressgateway.plan.retain import ports_of, stage_of
+from egressgateway.plan.rights import as_ports
 from egressgateway.refs import Key, Manifest
 
 
@@ -50,7 +49,6 @@ class Rivals:
         by_name = hosts.rivals_of(key, replace(wants, tcp_ports=frozenset(), named_ports=frozenset()))
         # After its status was lost, only its routes tell that an object has a name that it wants no more.
         by_name |= self._caches.routes.steering(wants.names) - {key}
-        # What clients are told of stays a port of whoever told them, whatever became of its spec.
         certain = by_name | self._on_live_ports(gateway, wants)
         by_port = {other for other in hosts.sharing_ports(wants) if other not in certain and other != key}
         found = [
@@ -72,38 +70,62 @@ class Rivals:
     def _meet_on_a_port(self, gateway: Manifest, rival: Manifest) -> bool:
         """Many have a TCP port in common, and few of these a consumer: a plan need not look at the others."""
         mine, theirs = self._reach(gateway), self._reach(rival)
-        return mine is not None and theirs is not None and meet_on_a_port(mine.ports, theirs.ports)
+        held = as_ports(self._caches.rights_of(key_of(rival)).ports)
+        return mine is not None and (
+            (theirs is not None and meet_on_a_port(mine.ports, theirs.ports)) or meet_on_a_port(mine.ports, held)
+        )
 
     def _on_live_ports(self, gateway: Manifest, wants: Wants) -> frozenset[Key]:
-        """Whom clients of the object are sent to on one of its ports, if one of the two speaks TCP."""
-        entries = [entry for entry in self._caches.ports.sharing(wants) if entry.owner != key_of(gateway)]
-        mine = self._reach(gateway) if entries else None
-        return frozenset(entry.owner for entry in entries if mine and meet_on_a_port(mine.ports, entry.ports))
+        """Objects that lost their status, and by whose ServiceEntries clients of this one have one of its ports."""
+        own, mine = key_of(gateway), self._reach(gateway)
+        owners = {entry.owner for entry in self._caches.ports.sharing(wants)} - {own}
+        found = (
+            (owner, self._caches.gateways.get(*owner)) for owner in owners if _is_lost(self._caches.rights_of(owner))
+        )
+        return frozenset(
+            owner
+            for owner, manifest in found
+            if mine is not None and manifest is not None and meet_on_a_port(mine.ports, self._live_ports(manifest))
+        )
 
     def _rival(self, manifest: Manifest) -> Rival:
-        key, status = key_of(manifest), manifest.get("status") or {}
-        wanted, reach = contended(manifest), self._reach(manifest)
-        routes, entries = (
-            [
-                child
-                for child in self._caches.children[kind].by_index(key)
-                if stage_of(child) is Stage.CLIENTS and is_child_of(child, key)
-            ]
-            for kind in ("VirtualService", "ServiceEntry")
-        )
+        key = key_of(manifest)
+        wanted, reach, rights = contended(manifest), self._reach(manifest), self._caches.rights_of(key)
+        is_lost = _is_lost(rights)
         return Rival(
             key=key,
             created=parse_instant(manifest["metadata"]["creationTimestamp"]),
-            serves=_claimed_serves(status)
+            serves={}
             if reach is None
             else {name: served for name, served in reach.names.items() if name in wanted.names},
             exposes=self._exposes(manifest, wanted.exposed),
             ports=Ports() if reach is None else _among(wanted, reach.ports),
-            live_ports=ports_of(entries),
-            claimed=read_claims(status),
-            since=read_since(status),
-            steers=steers_of(routes),
+            held_ports=self._live_ports(manifest) if is_lost else as_ports(rights.ports),
+            rights=rights,
+            steers=self._live_steers(manifest) if is_lost else {},
         )
+
+    def _live_steers(self, manifest: Manifest) -> dict[str, frozenset[str]]:
+        """Names that routes in the object's namespace steer, where its class allows it to serve."""
+        steers = steers_of(self._live_clients(manifest, "VirtualService"))
+        return {name: self._allowed(manifest, served) for name, served in steers.items()}
+
+    def _live_ports(self, manifest: Manifest) -> Ports:
+        live = ports_of(self._live_clients(manifest, "ServiceEntry"))
+        by_kind = (
+            {port: self._allowed(manifest, served) for port, served in found.items()}
+            for found in (live.tcp, live.named)
+        )
+        return Ports(*by_kind)
+
+    def _live_clients(self, manifest: Manifest, kind: str) -> list[Manifest]:
+        key = key_of(manifest)
+        children = self._caches.children[kind].by_index(key)
+        return [child for child in children if stage_of(child) is Stage.CLIENTS and is_child(child, key, ())]
+
+    def _allowed(self, manifest: Manifest, served: frozenset[str]) -> frozenset[str]:
+        class_spec = self._judged.class_of(manifest).spec
+        return allowed_consumers(key_of(manifest), class_spec, self._caches.namespace_labels(), served)
 
     def _exposes(self, manifest: Manifest, wanted: frozenset[Claimed]) -> frozenset[Claimed]:
         class_spec = self._judged.class_of(manifest).spec
@@ -124,10 +146,9 @@ class Rivals:
         return known[1]
 
 
-def _claimed_serves(status: Mapping[str, Any]) -> dict[str, frozenset[str]]:
-    """What can only be known from the status: each claim in each consumer namespace."""
-    consumers = frozenset(read_since(status))
-    return {claim.host: consumers for claim in read_claims(status) if not claim.gateway}
+def _is_lost(rights: Rights) -> bool:
+    """Whether the status records nothing: it is new, or was lost."""
+    return not (rights.names or rights.ports)
 
 
 def _among(wanted: Wants, served: Ports) -> Ports:

@@ -1,5 +1,5 @@
 """
-Routes by host; above all those of others: VirtualServices for sidecars and ServiceEntries that are no children of ours.
+Routes by host; above all those of others: VirtualServices for sidecars and ServiceEntries that no claim of ours covers.
 
 Whoever else routes or registers a host that we steer may take its requests: the status must say so. A large mesh has
 thousands of them, so of each only what is asked for is kept, and they are found by host.
@@ -7,19 +7,19 @@ thousands of them, so of each only what is asked for is kept, and they are found
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final
 
 from egressgateway.api.scalars import parse_instant
 from egressgateway.cluster.store import Change
-from egressgateway.diff.changeset import is_owned_by
 from egressgateway.engine.keeping import is_left_out, keep_of_child
-from egressgateway.engine.name_index import NameIndex
-from egressgateway.engine.ownership import owner_of
 from egressgateway.engine.shapes import straight_child_spec
-from egressgateway.facts import EVERY_NAMESPACE, ForeignRoute
+from egressgateway.facts import EVERY_NAMESPACE, NEVER, ForeignRoute, Rights, since_in
+from egressgateway.plan.evidence import is_child, is_owned_by, named_owner
 from egressgateway.plan.ir import Stage
+from egressgateway.plan.name_index import NameIndex
 from egressgateway.plan.retain import stage_of
 from egressgateway.refs import Key, Manifest, ObjectRef
 
@@ -38,9 +38,14 @@ _OWN: Final = "."
 _NOBODY: Final = "~"
 
 
+RightsOf = Callable[[Key], Rights]
+"""What an EgressGateway has claimed; nothing for one that there is not."""
+
+
 def keep_needed(manifest: Manifest) -> Manifest:
     """A route that is not ours, without what nobody asks for; ours as it is."""
-    if owner_of(manifest) is not None or is_left_out(manifest):
+    owner = named_owner(manifest)
+    if is_left_out(manifest) or (owner is not None and is_child(manifest, owner, ())):
         return keep_of_child(manifest)
     metadata, spec = manifest["metadata"], straight_child_spec(manifest.get("spec"))
     return {
@@ -51,25 +56,39 @@ def keep_needed(manifest: Manifest) -> Manifest:
     }
 
 
-def foreign_route(manifest: Manifest) -> ForeignRoute | None:
+@dataclass(frozen=True, slots=True)
+class Route:
     """
-    What a VirtualService or ServiceEntry of others takes of whom; None for ours, and for one that takes nothing.
+    A VirtualService for sidecars, or a ServiceEntry: what it takes of whose clients.
 
-    An orphan is nobody's: whether there is somebody to take it over is not known here.
+    `owner`: the EgressGateway that it says it belongs to, in its own namespace. An orphan belongs to none: whether
+    there is an object to take it over is not known here.
     """
-    owner = owner_of(manifest)
-    if owner is not None and is_owned_by(manifest, owner):
-        return None
+
+    found: ForeignRoute
+    owner: Key | None
+
+
+def route_of(manifest: Manifest) -> Route | None:
+    """What a VirtualService or ServiceEntry takes; None for one that takes nothing of sidecars."""
     metadata, spec = manifest["metadata"], manifest.get("spec") or {}
     hosts = frozenset(map(str, spec.get("hosts") or ()))
     if not hosts or (manifest["kind"] == "VirtualService" and not is_for_sidecars(spec)):
         return None
-    return ForeignRoute(
+    owner = named_owner(manifest)
+    found = ForeignRoute(
         ObjectRef(manifest["kind"], metadata["namespace"], metadata["name"]),
         hosts,
         visible_in(manifest),
-        parse_instant(metadata["creationTimestamp"]),
+        _created(metadata),
     )
+    return Route(found, owner if owner is not None and is_owned_by(manifest, owner) else None)
+
+
+def _created(metadata: Mapping[str, Any]) -> datetime:
+    """When the API server made the object; one that does not say it is younger than all others."""
+    made = metadata.get("creationTimestamp")
+    return parse_instant(made) if made else NEVER
 
 
 def is_for_sidecars(spec: dict[str, Any]) -> bool:
@@ -109,7 +128,7 @@ class OwnRoute:
 
 def own_route(manifest: Manifest) -> OwnRoute | None:
     """Which names a child steers for whom; None for what steers nothing, or is no child."""
-    owner = owner_of(manifest)
+    owner = named_owner(manifest)
     if owner is None or not is_owned_by(manifest, owner) or manifest["kind"] != "VirtualService":
         return None
     steers = steers_of((manifest,)) if stage_of(manifest) is Stage.CLIENTS else {}
@@ -120,29 +139,31 @@ class Routes:
     """All that take requests for a host, ours and others', by host."""
 
     def __init__(self) -> None:
-        self._routes: dict[ObjectRef, ForeignRoute] = {}
+        self._routes: dict[ObjectRef, Route] = {}
         self._by_host: NameIndex[ObjectRef] = NameIndex()
         self._own: dict[ObjectRef, OwnRoute] = {}
         self._own_by_host: NameIndex[ObjectRef] = NameIndex()
 
-    def take(self, change: Change) -> frozenset[str]:
+    def take(self, change: Change, rights_of: RightsOf) -> frozenset[str]:
         """Follow a change of a VirtualService or ServiceEntry; returns the hosts whose standing it changes."""
         metadata = change.object["metadata"]
         ref = ObjectRef(change.object["kind"], metadata["namespace"], metadata["name"])
-        foreign = foreign_route(change.new) if change.new else None
+        route = route_of(change.new) if change.new else None
         own = own_route(change.new) if change.new else None
-        return self._take_foreign(ref, foreign) | self._take_own(ref, own)
+        return self._take_route(ref, route, rights_of) | self._take_own(ref, own)
 
-    def _take_foreign(self, ref: ObjectRef, new: ForeignRoute | None) -> frozenset[str]:
+    def _take_route(self, ref: ObjectRef, new: Route | None, rights_of: RightsOf) -> frozenset[str]:
+        """Whoever wants its hosts hears of a route that no claim of its owner covers, before or after the change."""
         old = self._routes.pop(ref, None)
         if old is not None:
-            self._by_host.discard(old.hosts, ref)
+            self._by_host.discard(old.found.hosts, ref)
         if new is not None:
             self._routes[ref] = new
-            self._by_host.add(new.hosts, ref)
+            self._by_host.add(new.found.hosts, ref)
         if old == new:
             return frozenset()
-        return frozenset(host for route in (old, new) if route is not None for host in route.hosts)
+        uncovered = [route for route in (old, new) if route is not None and _uncovered(route, rights_of)]
+        return frozenset(host for route in uncovered for host in route.found.hosts)
 
     def _take_own(self, ref: ObjectRef, new: OwnRoute | None) -> frozenset[str]:
         """Who waits for a name that one of ours steers hears when that ends; a new steer concerns nobody else."""
@@ -158,16 +179,34 @@ class Routes:
         )
 
     def steering(self, names: Iterable[str]) -> frozenset[Key]:
-        """EgressGateways that steer clients of one of `names`, or of a name that overlaps, whatever their specs say."""
+        """EgressGateways whose routes steer clients of one of `names`, or of a name that overlaps."""
         index = self._own_by_host
         finders = (index.at, index.above, index.below)
         return frozenset(self._own[ref].owner for name in names for find in finders for ref in find(name))
 
-    def for_names(self, names: Iterable[str]) -> tuple[ForeignRoute, ...]:
-        """Those for one of `names`, or for a host that a wildcard among them covers, in a stable order."""
-        return tuple(self._routes[ref] for ref in sorted(set(self._refs_for(names))))
+    def for_names(self, names: Iterable[str], key: Key, rights_of: RightsOf) -> tuple[ForeignRoute, ...]:
+        """
+        Routes for one of `names`, or for a host that a wildcard among them covers, in a stable order.
+
+        Left out are those that `key` owns, and those of another EgressGateway where it has claimed their hosts: there
+        the claims decide.
+        """
+        routes = (self._routes[ref] for ref in sorted(set(self._refs_for(names))))
+        seen = ((route, _uncovered(route, rights_of)) for route in routes if route.owner != key)
+        return tuple(replace(route.found, visible_in=places) for route, places in seen if places)
 
     def _refs_for(self, names: Iterable[str]) -> Iterator[ObjectRef]:
         for name in names:
             yield from self._by_host.at(name)
             yield from self._by_host.below(name)
+
+
+def _uncovered(route: Route, rights_of: RightsOf) -> frozenset[str]:
+    """Namespaces for whose clients a route is, and where its owner has not claimed all of its hosts."""
+    if route.owner is None:
+        return route.found.visible_in
+    rights = rights_of(route.owner)
+    claims = [rights.names.get(host, {}) for host in route.found.hosts if not host.endswith(_PRIVATE)]
+    return frozenset(
+        place for place in route.found.visible_in if any(since_in(claimed, place) == NEVER for claimed in claims)
+    )

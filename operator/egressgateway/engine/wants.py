@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
-from egressgateway.facts import Claimed
-from egressgateway.plan.claims import contended_names, entries_of, mappings_in, read_claims, read_since, texts_of
+from egressgateway.facts import Claimed, ClaimedPort, Rights
+from egressgateway.plan.claims import contended_names, entries_of, mappings_in, texts_of
 from egressgateway.plan.names import FINALIZER
 from egressgateway.plan.references import apisix_gateway
+from egressgateway.plan.rights import read_rights
 from egressgateway.refs import Key, Manifest
 
 _TCP: Final = "TCP"
@@ -54,6 +55,7 @@ class Wants:
 
 
 NOTHING: Final = Wants()
+_NO_RIGHTS: Final = Rights()
 
 
 def wants_of(gateway: Manifest) -> Wants:
@@ -85,13 +87,26 @@ def contended(gateway: Manifest) -> Wants:
     )
 
 
-def claimed_by(gateway: Manifest) -> Wants:
-    """What the status claims."""
-    claims = read_claims(gateway.get("status") or {})
+def claimed_by(rights: Rights) -> Wants:
+    """Claims as what others may want, too."""
     return Wants(
-        frozenset(claim.host for claim in claims if not claim.gateway),
-        frozenset(claim for claim in claims if claim.gateway),
+        frozenset(rights.names),
+        frozenset(rights.exposed),
+        frozenset(port.number for port in rights.ports if port.tcp),
+        frozenset(port.number for port in rights.ports if not port.tcp),
     )
+
+
+def rights_in(gateway: Manifest) -> Rights:
+    """The claims that the status of an EgressGateway records."""
+    wanted = (
+        (
+            [*texts_of(each, "hosts"), *texts_of(each, "aliases")],
+            [ClaimedPort(number, tcp) for tcp in (True, False) for number in _ports([each], tcp=tcp)],
+        )
+        for each in entries_of(gateway, "destinations")
+    )
+    return read_rights(gateway.get("status") or {}, wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +115,9 @@ class Stakes:
 
     uid: str = ""
     contended: Wants = NOTHING
-    claimed: Wants = NOTHING
+    claimed: Rights = _NO_RIGHTS
     access: Any = None
     class_name: str | None = None
-    consumers: frozenset[str] = frozenset()
     let_go: bool = False
 
 
@@ -115,10 +129,9 @@ def stakes_of(gateway: Manifest | None) -> Stakes:
     return Stakes(
         uid=gateway["metadata"]["uid"],
         contended=contended(gateway),
-        claimed=claimed_by(gateway),
+        claimed=rights_in(gateway),
         access=spec.get("access"),
         class_name=spec.get("className"),
-        consumers=frozenset(read_since(gateway.get("status") or {})),
         let_go=has_let_go(gateway),
     )
 

@@ -13,27 +13,36 @@ from datetime import datetime
 from typing import Final
 
 from egressgateway.api.conditions import ConditionType, Reason
-from egressgateway.api.destination import Destination
+from egressgateway.api.destination import Destination, Protocol
 from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, Provider
 from egressgateway.api.scalars import format_instant
 from egressgateway.api.spec import EgressGatewaySpec
-from egressgateway.facts import Claimed, Facts
+from egressgateway.facts import Claimed, ClaimedPort, Facts, Rights, places_of
 from egressgateway.plan.apisix.limits import barred_message, barred_namespaces
 from egressgateway.plan.apisix.limits import notices as provider_notices
 from egressgateway.plan.bounds import over_bounds
-from egressgateway.plan.claims import Claims, Stakes, read_claims, resolve_claims
+from egressgateway.plan.claims import Claims, PortClaim, Stakes, claim_ports, own_rights, resolve_claims
 from egressgateway.plan.conflicts import (
     exposed_conflicts,
     exposed_port_conflicts,
     host_conflicts,
-    lost_namespaces,
     port_conflicts,
     route_conflicts,
 )
-from egressgateway.plan.consumers import Consumers, asks_nobody, consumers_of, entries_of, overlap, union, without
+from egressgateway.plan.consumers import (
+    Consumers,
+    allowed_consumers,
+    asks_nobody,
+    consumers_of,
+    entries_of,
+    overlap,
+    union,
+)
+from egressgateway.plan.external import external_notices
 from egressgateway.plan.findings import Consequence, Finding, Notice, exposed_part
 from egressgateway.plan.guards import guard_consumers, guard_destination, guard_exposed, guard_object
+from egressgateway.plan.names import is_private
 from egressgateway.plan.references import exposed_on
 from egressgateway.plan.resolve import (
     next_certificate_end,
@@ -42,7 +51,7 @@ from egressgateway.plan.resolve import (
     resolve_exposed,
     unchecked_references,
 )
-from egressgateway.plan.retain import mesh_routes, namespaces_of_export
+from egressgateway.plan.retain import live_clients, mesh_routes, namespaces_of_export, part_of, ports_of
 from egressgateway.plan.unsupported import (
     unsupported_in_class,
     unsupported_in_destination,
@@ -102,8 +111,7 @@ def accept(facts: Facts) -> Acceptance:
     spec, class_spec = facts.gateway.spec, facts.class_.spec
     if spec is None or class_spec is None or of_object:
         withdraw = any(finding.consequence is Consequence.WITHDRAW for finding in of_object)
-        claims = resolve_claims(facts, Stakes() if withdraw else _stakes_to_keep(facts))
-        return Acceptance(of_object, (), claims, keep_all=not withdraw)
+        return Acceptance(of_object, (), _claims_to_keep(facts, withdraw=withdraw), keep_all=not withdraw)
     return _Judge(facts, spec, class_spec).accept()
 
 
@@ -116,18 +124,47 @@ def steered_names(facts: Facts) -> dict[str, frozenset[str]]:
     }
 
 
-def _stakes_to_keep(facts: Facts) -> Stakes:
-    """While an object cannot be judged it keeps what it claims, asks for or steers, and takes nothing new."""
+def _claims_to_keep(facts: Facts, *, withdraw: bool) -> Claims:
+    """While an object cannot be judged it keeps what it has claimed and asks for or steers, and claims nothing new."""
+    before, live = own_rights(facts), _live_ports(facts)
+    claims = resolve_claims(facts, Stakes() if withdraw else _stakes_to_keep(facts, before), before)
+    kept = () if withdraw else _ports_to_keep(facts, before, live)
+    ports, leaving = claim_ports(facts, before, kept, live)
+    return claims.with_ports(ports, leaving=leaving)
+
+
+def _stakes_to_keep(facts: Facts, before: Rights) -> Stakes:
     spec, steered = facts.gateway.spec, steered_names(facts)
     asked = frozenset(name for destination in spec.destinations for name in destination.names) if spec else None
-    kept = [
-        claim
-        for claim in read_claims(facts.gateway.status)
-        if asked is None or claim.host in asked or claim.host in steered
-    ]
-    before = frozenset(entry.get("namespace", "") for entry in facts.gateway.status.get("consumers") or ())
-    serves = {claim.host: steered.get(claim.host) or before for claim in kept if not claim.gateway}
-    return Stakes(serves, frozenset(claim for claim in kept if claim.gateway), steered)
+    serves = {
+        name: steered.get(name) or places_of(since)
+        for name, since in before.names.items()
+        if asked is None or name in asked or name in steered
+    }
+    if not before.names:
+        # The status was lost: what clients go by is claimed anew, as far as the class allows it.
+        serves = {name: _consented(facts, served) for name, served in steered.items() if not is_private(name)}
+    exposes = frozenset(found for found in before.exposed if asked is None or found.host in asked)
+    return Stakes(serves, exposes, steered)
+
+
+def _ports_to_keep(facts: Facts, before: Rights, live: Mapping[ClaimedPort, frozenset[str]]) -> Iterator[PortClaim]:
+    for port, served in live.items():
+        kept = served if before.ports else _consented(facts, served)
+        yield PortClaim(port, kept, frozenset(), kept)
+
+
+def _consented(facts: Facts, served: frozenset[str]) -> frozenset[str]:
+    return allowed_consumers(facts.key, facts.class_.spec, facts.namespaces, served)
+
+
+def _live_ports(facts: Facts, part: str | None = None) -> dict[ClaimedPort, frozenset[str]]:
+    """Ports that clients are told of now (by `part`), and the namespaces of these clients."""
+    entries = live_clients(facts.live, "ServiceEntry")
+    live = ports_of(entry for entry in entries if part is None or part_of(entry) == part)
+    return {
+        ClaimedPort(number, tcp): served for tcp in (True, False) for number, served in live.speaking(tcp=tcp).items()
+    }
 
 
 def _object_findings(facts: Facts) -> Iterator[Finding]:
@@ -146,7 +183,8 @@ def _spec_is_known(facts: Facts) -> Iterator[Finding]:
 
 def _spec_is_valid(facts: Facts) -> Iterator[Finding]:
     for error in facts.gateway.errors:
-        yield Finding(_ACCEPTED, Reason.INVALID, str(error))
+        # Nothing of it can be planned, so that what does harm is withdrawn with the rest of the object.
+        yield Finding(_ACCEPTED, Reason.INVALID, str(error), withdraws=error.harmful)
 
 
 def _class_exists(facts: Facts) -> Iterator[Finding]:
@@ -260,16 +298,18 @@ class _Judge:
         asked = consumers_of(self.facts.key, self.spec, self.class_spec, self.facts.namespaces)
         consumers = asked.less(barred_namespaces(self.facts), self.facts.namespaces)
         findings = [*self._own_findings(consumers), *self._barred(asked, consumers)]
-        findings += port_conflicts(self.facts, self.spec, consumers.served, _kept(findings))
-        claims = resolve_claims(self.facts, self._stakes(findings, consumers))
+        before = own_rights(self.facts)
+        findings += port_conflicts(self.facts, self.spec, consumers.served, _kept(findings), before)
+        claims = resolve_claims(self.facts, self._stakes(findings, consumers), before)
         served = {
-            destination.name: without(
-                consumers.served[destination.name], lost_namespaces(claims, destination), self.facts.namespaces
-            )
+            destination.name: _won(claims, destination, consumers.served[destination.name])
             for destination in self.spec.destinations
         }
         findings += self._contested(findings, claims, served)
         out = _taken_out(findings)
+        wanted = self._port_claims(findings, claims, consumers, served)
+        ports, leaving = claim_ports(self.facts, before, wanted, _live_ports(self.facts))
+        claims = claims.with_ports(ports, leaving=leaving)
         return Acceptance(
             findings=tuple(findings),
             served=tuple(destination for destination in self.spec.destinations if destination.name not in out),
@@ -371,6 +411,22 @@ class _Judge:
         )
         return Stakes(serves, exposes, steered)
 
+    def _port_claims(
+        self, findings: list[Finding], claims: Claims, consumers: Consumers, served: Mapping[str, frozenset[str]]
+    ) -> Iterator[PortClaim]:
+        """Ports of what is served, and of what is not and goes on as it is."""
+        out = _taken_out(findings)
+        for destination in self.spec.destinations:
+            name = destination.name
+            if name not in out:
+                lost = frozenset(place for host in destination.names for place in claims.lost.get(host, ()))
+                for port in destination.ports:
+                    claimed = ClaimedPort(port.port, port.protocol is Protocol.TCP)
+                    yield PortClaim(claimed, consumers.served[name], lost, served[name])
+            elif _keeps(findings, name):
+                for claimed, live in _live_ports(self.facts, name).items():
+                    yield PortClaim(claimed, live, frozenset(), live)
+
     def _contested(
         self, findings: list[Finding], claims: Claims, served: Mapping[str, frozenset[str]]
     ) -> list[Finding]:
@@ -411,6 +467,7 @@ class _Judge:
                 "VirtualServices or ServiceEntries there are too large or too many to be read, and count as empty; "
                 "delete those that nobody needs, or let an admin raise --namespace-memory-mib"
             )
+        yield from external_notices(self.facts, self.spec)
         yield from unchecked_references(self.facts)
         if self.facts.mesh_config.outbound_policy == "ALLOW_ANY":
             yield Notice("the mesh's outboundTrafficPolicy is ALLOW_ANY: ports that are not listed here leave directly")
@@ -429,6 +486,13 @@ class _Judge:
             moment for moment in (*moments, certificate, silence) if moment is not None and moment > self.facts.now
         ]
         return min(later, default=None)
+
+
+def _won(claims: Claims, destination: Destination, served: frozenset[str]) -> frozenset[str]:
+    """Of the namespaces that a destination serves, those in which all of its names are the object's."""
+    for name in destination.names:
+        served = overlap(served, claims.won.get(name, served))
+    return served
 
 
 def _taken_out(findings: Iterable[Finding]) -> frozenset[str]:

@@ -1,27 +1,38 @@
 """
-Who owns a name (api.md "Who wins a host").
+Who has a name (api.md "Who wins a host").
 
-Objects contend for a name in each consumer namespace that both serve. The earliest claim of the name in that namespace
-wins, so an old object takes nothing over by adding a host or a consumer. A claim stands in the status before the first
-child is written, and until the last client was told otherwise. Where claims were lost with the status, who steers the
-name now has the older right, then the older object, then namespace and name.
+Objects contend for a name in each consumer namespace that both serve. The earliest claim of that name in that namespace
+wins, so that an old object takes nothing over by adding a host or a consumer. A claim stands in the status before the
+first child is written, and until no client is steered by it any more. Where claims were lost with the status, the
+object that steers the name now comes first, then the older object, then namespace and name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from egressgateway.api.conditions import ConditionType, Reason
-from egressgateway.api.scalars import parse_instant
-from egressgateway.facts import EVERY_NAMESPACE, Claimed, Facts, Rival
-from egressgateway.plan.consumers import union, without
+from egressgateway.api.destination import Protocol
+from egressgateway.facts import (
+    EVERY_NAMESPACE,
+    NEVER,
+    Claimed,
+    ClaimedPort,
+    Facts,
+    Rights,
+    Rival,
+    Since,
+    places_of,
+    since_in,
+)
+from egressgateway.plan.consumers import overlap
 from egressgateway.plan.hosts import overlaps
+from egressgateway.plan.name_index import NameIndex
+from egressgateway.plan.rights import read_rights
 from egressgateway.refs import Key, Manifest
-
-_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -35,36 +46,28 @@ class _Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """One name that the object holds or now takes; `gateway` as in `Claimed`."""
-
-    host: str
-    claimed_at: datetime
-    gateway: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Claims:
     """
     What came of the contest.
 
     Attributes:
-        held: names of the object's own.
-        lost: by name, the consumer namespaces in which another object has the better right, and which.
+        rights: what the object claims from now on.
+        won: by name, the consumer namespaces in which it is the object's.
+        lost: by name, the consumer namespaces in which another object has the better right, and which. Where it names
+            every namespace, `won` says which are left.
         lost_exposed: names exposed on a gateway that another object has there already.
-        since: by consumer namespace, since when the object serves it.
-        leaving: some of this is held only until live routes let go of it.
+        leaving: some of `rights` is held only until the last client is no longer steered by it.
     """
 
-    held: tuple[Claim, ...]
+    rights: Rights = field(default_factory=Rights)
+    won: Mapping[str, frozenset[str]] = field(default_factory=dict)
     lost: Mapping[str, Mapping[str, Key]] = field(default_factory=dict)
     lost_exposed: Mapping[Claimed, Key] = field(default_factory=dict)
-    since: Mapping[str, datetime] = field(default_factory=dict)
     leaving: bool = False
 
-    @property
-    def keys(self) -> frozenset[Claimed]:
-        return frozenset(Claimed(claim.host, claim.gateway) for claim in self.held)
+    def with_ports(self, ports: Mapping[ClaimedPort, Since], *, leaving: bool) -> Claims:
+        """The same with claims of ports, some of which may be held only until clients have left."""
+        return replace(self, rights=replace(self.rights, ports=ports), leaving=self.leaving or leaving)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,31 +86,24 @@ class Stakes:
     steers: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-def read_claims(status: Mapping[str, Any]) -> dict[Claimed, datetime]:
-    """Claims in a status; what cannot be read counts as no claim (tenants have no business writing there)."""
-    claims: dict[Claimed, datetime] = {}
-    for entry in status.get("claims") or ():
-        try:
-            claims[Claimed(entry["host"], entry.get("gateway") or "")] = parse_instant(entry["claimedAt"])
-        except (AttributeError, KeyError, TypeError, ValueError):
-            continue
-    return claims
+@dataclass(frozen=True, slots=True)
+class PortClaim:
+    """What one destination wants of a port: served namespaces, those that are lost, those that are left."""
+
+    port: ClaimedPort
+    served: frozenset[str]
+    lost: frozenset[str]
+    won: frozenset[str]
 
 
-def read_since(status: Mapping[str, Any]) -> dict[str, datetime]:
-    """Consumer namespaces in a status, and since when they are served."""
-    since: dict[str, datetime] = {}
-    for entry in status.get("consumers") or ():
-        try:
-            since[entry["namespace"]] = parse_instant(entry["since"])
-        except (KeyError, TypeError, ValueError):
-            continue
-    return since
-
-
-def is_recorded(claims: Claims, status: Mapping[str, Any]) -> bool:
-    """Whether `status` holds every claim and every consumer: what is only in memory is lost with the process."""
-    return claims.keys <= read_claims(status).keys() and claims.since.keys() <= read_since(status).keys()
+def own_rights(facts: Facts) -> Rights:
+    """What the object's status claims."""
+    spec = facts.gateway.spec
+    wanted = (
+        (found.names, [ClaimedPort(port.port, port.protocol is Protocol.TCP) for port in found.ports])
+        for found in (spec.destinations if spec else ())
+    )
+    return read_rights(facts.gateway.status, wanted)
 
 
 def contended_names(gateway: Manifest) -> frozenset[str]:
@@ -177,122 +173,209 @@ def _refused_parts(gateway: Manifest) -> frozenset[str]:
     )
 
 
-def resolve_claims(facts: Facts, stakes: Stakes) -> Claims:
-    """Which of the names that the object wants it holds, and to whom it loses others."""
-    status = facts.gateway.status
-    claimed, before = read_claims(status), read_since(status)
-    # Who still steers keeps its right until it has let go: the next in line would steer beside it.
-    leaving = [name for name in sorted(stakes.steers.keys() - stakes.serves.keys()) if Claimed(name) in claimed]
-    consumers = union(stakes.serves.values())
-    held, lost, unsettled = [Claim(name, claimed[Claimed(name)]) for name in leaving], {}, set()
-    for name, served in sorted(stakes.serves.items()):
-        places = _places(facts, served)
-        winners = _without_rest(
-            places,
-            {
-                place: standing
-                for place in sorted(places)
-                if (standing := _better_right(facts, stakes, name, place, claimed, before)) is not None
-            },
-        )
-        if winners:
-            lost[name] = {namespace: standing.key for namespace, standing in winners.items()}
-        if without(served, winners, facts.namespaces):
-            held.append(Claim(name, claimed.get(Claimed(name), facts.now)))
-            unsettled |= {namespace for namespace, standing in winners.items() if standing.claimed == _NEVER}
-    # Where the winner has yet to make its claim anew, ours must not be the first: a name that we hold elsewhere would
-    # count as claimed there, too, and taken over. The winner's claim wakes us up.
-    since = {
-        namespace: before.get(namespace, facts.now)
-        for namespace in consumers
-        if namespace in before or namespace not in unsettled
+def resolve_claims(facts: Facts, stakes: Stakes, before: Rights) -> Claims:
+    """
+    Which of the names that the object wants it has, and to which object it loses others.
+
+    Args:
+        before: what it has claimed so far.
+    """
+    rivals = _ByName(facts)
+    contests = {
+        name: _contest(facts, stakes, name, served, before.names.get(name, {}), rivals)
+        for name, served in sorted(stakes.serves.items())
     }
-    still = {place: before[place] for served in stakes.steers.values() for place in served if place in before}
-    ends = bool(leaving or still.keys() - since.keys())
-    since |= still
-    if EVERY_NAMESPACE in consumers:
-        # Who serves everybody now has served some before, and keeps that older right there.
-        since |= {namespace: begun for namespace, begun in before.items() if namespace in facts.namespaces}
-    lost_exposed = {wanted: winner for wanted in stakes.exposes if (winner := _exposed_by(facts, wanted, claimed))}
-    held += [
-        Claim(wanted.host, claimed.get(wanted, facts.now), wanted.gateway)
-        for wanted in sorted(stakes.exposes - lost_exposed.keys(), key=lambda wanted: (wanted.gateway, wanted.host))
-    ]
-    return Claims(tuple(held), lost, lost_exposed, since, ends)
-
-
-def _places(facts: Facts, served: frozenset[str]) -> frozenset[str]:
-    """Where a name is contended for: each namespace by itself, and those that do not exist yet together."""
-    return served | frozenset(facts.namespaces) if EVERY_NAMESPACE in served and facts.rivals else served
-
-
-def _without_rest(places: frozenset[str], winners: dict[str, _Standing]) -> dict[str, _Standing]:
-    """Who loses each namespace loses all; who holds one loses those that are named, and serves the others by name."""
-    if EVERY_NAMESPACE not in winners:
-        return winners
-    if winners.keys() >= places:
-        return {EVERY_NAMESPACE: winners[EVERY_NAMESPACE]}
-    return {place: standing for place, standing in winners.items() if place != EVERY_NAMESPACE}
-
-
-def _better_right(  # noqa: PLR0913, PLR0917  (one contest: who, for what, where, by which rights)
-    facts: Facts,
-    stakes: Stakes,
-    name: str,
-    place: str,
-    claimed: Mapping[Claimed, datetime],
-    since: Mapping[str, datetime],
-) -> _Standing | None:
-    """The best right of a rival to `name` in `place`; None where the object's own is better."""
-    rights = [
-        _Standing(
-            _right(rival.claimed, rival_name, rival.since, place),
-            not _steers(rival.steers, rival_name, place),
-            rival.created,
-            rival.key,
-        )
-        for rival, rival_name in _contenders(facts, name, place)
-    ]
-    own = _Standing(
-        _right(claimed, name, since, place),
-        not _steers(stakes.steers, name, place),
-        facts.gateway.created,
-        facts.key,
+    names: dict[str, Since] = {
+        name: claim(before.names.get(name, {}), stakes.serves[name], contest.won, contest.lost, facts)
+        for name, contest in contests.items()
+    }
+    leaving = {name: _still_steered(stakes, before, name, names.get(name, {})) for name in before.names}
+    for name, since in leaving.items():
+        if since:
+            names[name] = {**names.get(name, {}), **since}
+    lost_exposed = {
+        wanted: winner for wanted in stakes.exposes if (winner := _exposed_by(facts, wanted, before.exposed))
+    }
+    exposed = {wanted: before.exposed.get(wanted, facts.now) for wanted in stakes.exposes - lost_exposed.keys()}
+    rights = Rights({name: since for name, since in names.items() if places_of(since)}, exposed=exposed)
+    return Claims(
+        rights,
+        {name: contest.won for name, contest in contests.items()},
+        {name: contest.lost for name, contest in contests.items() if contest.lost},
+        lost_exposed,
+        leaving=any(leaving.values()),
     )
-    best = min(rights, default=own)
-    return best if best < own else None
 
 
-def _contenders(facts: Facts, name: str, place: str) -> Iterator[tuple[Rival, str]]:
-    """Rivals for `name` that serve `place`, or steer its clients still, and the name that they contend by."""
-    for rival in facts.rivals:
-        for other in rival.serves.keys() | rival.steers.keys() | {c.host for c in rival.claimed if not c.gateway}:
-            if other != name and (rival.key.namespace == facts.key.namespace or not overlaps(other, name)):
-                # Of one namespace the more specific name wins, which is no conflict.
-                continue
-            served = rival.serves.get(other, frozenset(rival.since))
-            if place in served or EVERY_NAMESPACE in served or _steers(rival.steers, other, place):
-                yield rival, other
+def claim(
+    before: Since, served: frozenset[str], won: frozenset[str], lost: Iterable[str], facts: Facts
+) -> dict[str, datetime]:
+    """
+    The claims of a name or a port in the namespaces `won`: since now, or since they were made.
+
+    Where an object serves every namespace but those that it lost, that stays one claim, and the lost ones are marked.
+    """
+    lost = frozenset(lost)
+    if EVERY_NAMESPACE not in served or EVERY_NAMESPACE in lost:
+        return {place: _since(before, place, facts.now) for place in won}
+    since = {EVERY_NAMESPACE: _since(before, EVERY_NAMESPACE, facts.now)}
+    # An object that serves everybody now has served some before, and keeps that older right there.
+    older = {place: moment for place, moment in before.items() if moment < since[EVERY_NAMESPACE]}
+    known = {place: moment for place, moment in older.items() if place in facts.namespaces}
+    return since | known | dict.fromkeys(lost, NEVER)
 
 
-def _right(claimed: Mapping[Claimed, datetime], name: str, since: Mapping[str, datetime], namespace: str) -> datetime:
-    """When `name` was claimed in `namespace`: the later of the claim and of the namespace becoming a consumer."""
-    served = min(since.get(namespace, _NEVER), since.get(EVERY_NAMESPACE, _NEVER))
-    return max(claimed.get(Claimed(name), _NEVER), served)
+def claim_ports(
+    facts: Facts, before: Rights, wanted: Iterable[PortClaim], live: Mapping[ClaimedPort, frozenset[str]]
+) -> tuple[dict[ClaimedPort, Since], bool]:
+    """
+    The claims of ports, and whether some are held only until clients have left them.
+
+    Args:
+        live: ports that clients are told of now, and the namespaces of these clients.
+    """
+    asked: dict[ClaimedPort, list[PortClaim]] = {}
+    for each in wanted:
+        asked.setdefault(each.port, []).append(each)
+    ports: dict[ClaimedPort, Since] = {
+        port: _claim_port(facts, before.ports.get(port, {}), claims) for port, claims in asked.items()
+    }
+    leaving = False
+    for port, since in before.ports.items():
+        kept = _still_there(since, live.get(port, frozenset()), ports.get(port, {}))
+        if kept:
+            leaving = True
+            ports[port] = {**ports.get(port, {}), **kept}
+    return {port: since for port, since in ports.items() if places_of(since)}, leaving
 
 
-def _steers(steers: Mapping[str, frozenset[str]], name: str, namespace: str) -> bool:
-    steered = steers.get(name, frozenset())
-    return namespace in steered or EVERY_NAMESPACE in steered
+def _claim_port(facts: Facts, before: Since, claims: list[PortClaim]) -> dict[str, datetime]:
+    everybody = [each for each in claims if EVERY_NAMESPACE in each.served and EVERY_NAMESPACE not in each.lost]
+    named = frozenset[str]().union(*(each.won for each in claims if each not in everybody))
+    if not everybody:
+        return claim(before, named, named, (), facts)
+    lost = frozenset.intersection(*(each.lost for each in everybody)) - named
+    return claim(before, frozenset({EVERY_NAMESPACE}), named, lost, facts)
+
+
+class _ByName:
+    """Rivals by the names that they want, steer or have claimed."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._own_namespace = facts.key.namespace
+        self._index: NameIndex[tuple[int, str]] = NameIndex()
+        self._rivals = facts.rivals
+        for number, rival in enumerate(facts.rivals):
+            for name in rival.serves.keys() | rival.steers.keys() | rival.rights.names.keys():
+                self._index.add((name,), (number, name))
+
+    def contending(self, name: str) -> Iterator[tuple[Rival, str]]:
+        """
+        Rivals for `name`, and the name by which they contend.
+
+        Of two objects of one namespace the more specific name wins, which is no conflict.
+        """
+        for number, other in self._index.at(name):
+            yield self._rivals[number], other
+        for number, other in (*self._index.above(name), *self._index.below(name)):
+            if self._rivals[number].key.namespace != self._own_namespace:
+                yield self._rivals[number], other
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """Of one name: the namespaces that are left, and which object has it in the others."""
+
+    won: frozenset[str]
+    lost: Mapping[str, Key] = field(default_factory=dict[str, Key])
+
+
+def _contest(  # noqa: PLR0913, PLR0917  (one contest: for what, where, by which rights, against which rivals)
+    facts: Facts, stakes: Stakes, name: str, served: frozenset[str], before: Since, rivals: _ByName
+) -> _Result:
+    contenders = [(rival, other, _places(rival, other)) for rival, other in rivals.contending(name)]
+    if not contenders:
+        return _Result(served)
+    steered = stakes.steers.get(name, frozenset())
+    contested = _contested(served, before, [places for _, _, places in contenders])
+    winners: dict[str, Key] = {}
+    for place in sorted(contested):
+        own = _Standing(since_in(before, place), not _is_in(place, steered), facts.gateway.created, facts.key)
+        rights = (
+            _Standing(
+                since_in(rival.rights.names.get(other, {}), place),
+                not _is_in(place, rival.steers.get(other, frozenset())),
+                rival.created,
+                rival.key,
+            )
+            for rival, other, places in contenders
+            if _is_in(place, places)
+        )
+        best = min(rights, default=own)
+        if best < own:
+            winners[place] = best.key
+    return _result(served, contested, winners, facts)
+
+
+def _result(served: frozenset[str], contested: frozenset[str], winners: Mapping[str, Key], facts: Facts) -> _Result:
+    """Every namespace less some is spelled out, as `exportTo` needs it."""
+    if not winners:
+        return _Result(served)
+    if EVERY_NAMESPACE not in winners:
+        all_served = frozenset(facts.namespaces) if EVERY_NAMESPACE in served else served
+        return _Result(all_served - winners.keys(), winners)
+    # What is contended for by name, and not lost, is held by a right of its own.
+    won = contested - winners.keys()
+    return _Result(won, winners if won else {EVERY_NAMESPACE: winners[EVERY_NAMESPACE]})
+
+
+def _places(rival: Rival, name: str) -> frozenset[str]:
+    """Namespaces where a rival wants a name, has claimed it, or steers it."""
+    none = frozenset[str]()
+    return rival.serves.get(name, none) | places_of(rival.rights.names.get(name, {})) | rival.steers.get(name, none)
+
+
+def _contested(served: frozenset[str], before: Since, others: Iterable[frozenset[str]]) -> frozenset[str]:
+    """Where a name is contended for; all namespaces that nobody names are one place, `*`."""
+    contested = frozenset[str]()
+    for theirs in others:
+        common = overlap(served, theirs)
+        if EVERY_NAMESPACE in common:
+            # Of two that serve everybody, each may have an older right in single namespaces.
+            common |= theirs | served | frozenset(before)
+        contested |= common
+    return contested
+
+
+def _since(before: Since, place: str, now: datetime) -> datetime:
+    moment = since_in(before, place)
+    return now if moment == NEVER else moment
+
+
+def _still_steered(stakes: Stakes, before: Rights, name: str, kept: Since) -> dict[str, datetime]:
+    return _still_there(before.names[name], stakes.steers.get(name, frozenset()), kept)
+
+
+def _still_there(before: Since, live: frozenset[str], kept: Since) -> dict[str, datetime]:
+    """Claims that the object does not make any more, where clients still go by them."""
+    return {
+        place: moment
+        for place in live
+        if since_in(kept, place) == NEVER and (moment := since_in(before, place)) != NEVER
+    }
+
+
+def _is_in(place: str, places: frozenset[str]) -> bool:
+    return place in places or EVERY_NAMESPACE in places
 
 
 def _exposed_by(facts: Facts, wanted: Claimed, claimed: Mapping[Claimed, datetime]) -> Key | None:
-    """Who exposes a name on the same gateway by an older right."""
-    own = (claimed.get(wanted, _NEVER), facts.gateway.created, facts.key)
+    """Which object exposes a name on the same gateway by an older right."""
+    own = (claimed.get(wanted, NEVER), facts.gateway.created, facts.key)
     rights = (
-        (rival.claimed.get(other, _NEVER), rival.created, rival.key)
+        (rival.rights.exposed.get(other, NEVER), rival.created, rival.key)
         for rival in facts.rivals
-        for other in rival.exposes | {claim for claim in rival.claimed if claim.gateway}
+        for other in rival.exposes | rival.rights.exposed.keys()
         if other.gateway == wanted.gateway and overlaps(other.host, wanted.host)
     )
     best = min(rights, default=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from egressgateway.api.conditions import ConditionType, Reason
@@ -11,24 +11,19 @@ from egressgateway.api.destination import Destination, DestinationPort, Protocol
 from egressgateway.api.expose import ExposedHost
 from egressgateway.api.scalars import parse_instant
 from egressgateway.api.spec import EgressGatewaySpec
-from egressgateway.facts import EVERY_NAMESPACE, Claimed, Facts, ForeignRoute, Ports, Rival
-from egressgateway.plan.claims import Claims, read_claims
-from egressgateway.plan.consumers import meet_on_a_port, overlap, ports_for, union
+from egressgateway.facts import EVERY_NAMESPACE, Claimed, Facts, ForeignRoute, Ports, Rights, Rival
+from egressgateway.plan.claims import Claims
+from egressgateway.plan.consumers import allowed_consumers, meet_on_a_port, overlap, ports_for, union
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.hosts import covers, is_wildcard
 from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, ports_of
+from egressgateway.plan.rights import as_ports, read_claims
 from egressgateway.plan.site import LISTENER_PORT, PLAIN_PORT, listen_port, site_of
 from egressgateway.refs import Key, Manifest
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 _SHOWN: Final = 5
 _LATE: Final = "9999"
-_NEVER: Final = datetime.max.replace(tzinfo=UTC)
-
-
-def lost_namespaces(claims: Claims, destination: Destination) -> frozenset[str]:
-    """Consumer namespaces in which one of the destination's names belongs to another object."""
-    return frozenset(namespace for name in destination.names for namespace in claims.lost.get(name, ()))
 
 
 def host_conflicts(claims: Claims, destination: Destination, field: str, served: frozenset[str]) -> Iterator[Finding]:
@@ -41,7 +36,8 @@ def host_conflicts(claims: Claims, destination: Destination, field: str, served:
             yield Finding(
                 _ACCEPTED,
                 Reason.HOST_CONFLICT,
-                f"{field}.hosts: {name} belongs to EgressGateway {winner} in {_in_words(namespaces)}, "
+                f"{field}.hosts: {name} belongs to EgressGateway {winner} in "
+                f"{_in_words(sorted(namespaces), others=bool(claims.won.get(name)))}, "
                 "by the older claim; remove it from one of the two",
                 destination.name,
                 partial=bool(served),
@@ -63,7 +59,7 @@ def exposed_conflicts(claims: Claims, exposed: ExposedHost, gateway: str, field:
 
 
 def port_conflicts(
-    facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]], kept: frozenset[str]
+    facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]], kept: frozenset[str], held: Rights
 ) -> Iterator[Finding]:
     """
     TCP ports that would take what is meant for another host.
@@ -73,9 +69,10 @@ def port_conflicts(
 
     Args:
         kept: destinations that are refused already, whose clients stay on the ports that they have.
+        held: what the object has claimed so far.
     """
     if not facts.mesh_config.dns_capture:
-        found = [*_within_the_object(facts, spec, consumers), *_with_other_objects(facts, spec, consumers)]
+        found = [*_within_the_object(facts, spec, consumers), *_with_other_objects(facts, spec, consumers, held)]
         yield from found
         yield from _with_kept(facts, spec, consumers, kept | {finding.part for finding in found})
     if not site_of(facts).strict and site_of(facts).dedicated:
@@ -205,18 +202,18 @@ def _kept_on(facts: Facts, part: str, destination: Destination, port: Destinatio
 
 
 def _with_other_objects(
-    facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]
+    facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]], held: Rights
 ) -> Iterator[Finding]:
     """
     Ports that another object has the better right to, in each namespace by itself.
 
-    Who has the port there keeps it, until nothing of it registers the port any more, even if its spec says otherwise;
-    of two that want it the one that claimed its first host earlier gets it. Of two that have it, as when the mesh stops
-    to answer DNS, one is withdrawn at once.
+    The object that has claimed the port there keeps it until none of its ServiceEntries registers it, whatever its spec
+    says. Of two that want it, the one that claimed its first host earlier gets it. Of two that have it, as when the
+    mesh stops to answer DNS, one is withdrawn at once. Only claims in a status count: anybody can write a ServiceEntry.
     """
     if not facts.rivals:
         return
-    own = _as_rivals_see(facts, spec, consumers)
+    own = _as_rivals_see(facts, spec, consumers, held)
     for index, destination in enumerate(spec.destinations):
         served = consumers.get(destination.name, frozenset())
         for number, port in enumerate(destination.ports):
@@ -230,7 +227,7 @@ def _with_other_objects(
                         f"{rival.key}'s in {_in_words(sorted(lost))}, and TCP tells no two hosts apart; use another",
                         destination.name,
                         # Clients who are told of both reach the server of either.
-                        withdraws=meet_on_a_port(ports_of(_live_entries(facts, destination.name)), rival.live_ports),
+                        withdraws=meet_on_a_port(ports_of(_live_entries(facts, destination.name)), rival.held_ports),
                     )
 
 
@@ -238,34 +235,50 @@ def _live_entries(facts: Facts, part: str) -> list[Manifest]:
     return [found for found in live_clients(facts.live, "ServiceEntry") if part_of(found) == part]
 
 
-def _as_rivals_see(facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]) -> Rival:
+def _as_rivals_see(
+    facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]], held: Rights
+) -> Rival:
     """The object itself, as far as its right to a port goes."""
-    entries = live_clients(facts.live, "ServiceEntry")
     asked = (
         (port.port, str(port.protocol), consumers.get(destination.name, frozenset()))
         for destination in spec.destinations
         for port in destination.ports
     )
     return Rival(
-        facts.key,
-        facts.gateway.created,
-        ports=ports_for(asked),
-        live_ports=ports_of(entries),
-        claimed=read_claims(facts.gateway.status),
+        facts.key, facts.gateway.created, ports=ports_for(asked), held_ports=held_ports(facts, held), rights=held
     )
+
+
+def held_ports(facts: Facts, held: Rights) -> Ports:
+    """
+    Ports that the object has claimed.
+
+    An object whose status was lost has those that its clients are told of, where its class allows it to serve.
+    """
+    if held.names or held.ports:
+        return as_ports(held.ports)
+    live = ports_of(live_clients(facts.live, "ServiceEntry"))
+    return Ports(*(_consented(facts, found) for found in (live.tcp, live.named)))
+
+
+def _consented(facts: Facts, ports: Mapping[int, frozenset[str]]) -> dict[int, frozenset[str]]:
+    return {
+        number: allowed_consumers(facts.key, facts.class_.spec, facts.namespaces, served)
+        for number, served in ports.items()
+    }
 
 
 def _lost_to(rival: Rival, own: Rival, port: DestinationPort, served: frozenset[str]) -> Iterator[str]:
     """Where the rival has the better right, if one of the two speaks TCP: that takes the port for every host."""
     number, tcp = port.port, port.protocol is Protocol.TCP
-    contested = overlap(*(_anyhow(each.ports, number) | _anyhow(each.live_ports, number) for each in (rival, own)))
+    contested = overlap(*(_anyhow(each.ports, number) | _anyhow(each.held_ports, number) for each in (rival, own)))
     for theirs in (True, False) if tcp else (True,):
         wanted = rival.ports.speaking(tcp=theirs).get(number, frozenset())
-        there = rival.live_ports.speaking(tcp=theirs).get(number, frozenset())
+        there = rival.held_ports.speaking(tcp=theirs).get(number, frozenset())
         common = overlap(served, union((wanted, there)))
         if EVERY_NAMESPACE in common:
             # Both serve everybody; who has the port has it in single namespaces for now.
-            common |= _anyhow(rival.live_ports, number) | _anyhow(own.live_ports, number)
+            common |= _anyhow(rival.held_ports, number) | _anyhow(own.held_ports, number)
         for place in common:
             mine, other = (
                 _right_to(number, place, holder, contested, tcp=kind) for holder, kind in ((own, tcp), (rival, theirs))
@@ -283,9 +296,9 @@ def _right_to(
     Who has the number there for the other kind of protocol stands behind who has it for this one. Then comes who has
     it in another one of the `contested` namespaces: its rival is refused for that one, and so everywhere.
     """
-    here, live = {place, EVERY_NAMESPACE}, _anyhow(holder.live_ports, number)
-    has = here & holder.live_ports.speaking(tcp=tcp).get(number, frozenset())
-    return not has, not here & live, not overlap(live, contested), _first(holder.claimed), holder.created, holder.key
+    here, live = {place, EVERY_NAMESPACE}, _anyhow(holder.held_ports, number)
+    has = here & holder.held_ports.speaking(tcp=tcp).get(number, frozenset())
+    return not has, not here & live, not overlap(live, contested), holder.rights.first, holder.created, holder.key
 
 
 def _anyhow(ports: Ports, number: int) -> frozenset[str]:
@@ -328,10 +341,6 @@ def _speaks_tcp(destination: Destination, number: int) -> bool:
     return any(port.port == number and port.protocol is Protocol.TCP for port in destination.ports)
 
 
-def _first(claims: Mapping[Claimed, datetime]) -> datetime:
-    return min(claims.values(), default=_NEVER)
-
-
 def _ports_of(exposed: ExposedHost) -> Iterator[tuple[int, str]]:
     if exposed.tls is None:
         yield exposed.listens_on, "HTTP"
@@ -341,8 +350,9 @@ def _ports_of(exposed: ExposedHost) -> Iterator[tuple[int, str]]:
         yield 80, "HTTP"
 
 
-def _in_words(namespaces: list[str]) -> str:
+def _in_words(namespaces: list[str], *, others: bool = False) -> str:
+    """`others`: what is said of every namespace is said of those that are left."""
     if EVERY_NAMESPACE in namespaces:
-        return "every namespace"
+        return "every other namespace" if others else "every namespace"
     more = f" and {len(namespaces) - _SHOWN} more" if len(namespaces) > _SHOWN else ""
     return f"namespace {', '.join(namespaces[:_SHOWN])}{more}"

@@ -91,6 +91,15 @@ def namespaces_of(
     return _Consent(key, class_spec, namespaces).divide(_asked_by(key, entry, namespaces))[0]
 
 
+def allowed_consumers(
+    key: Key, class_spec: EgressGatewayClassSpec | None, namespaces: Namespaces, asked: frozenset[str]
+) -> frozenset[str]:
+    """Those of `asked` that the class allows an object to serve; of a class that cannot be read, the own namespace."""
+    if class_spec is None:
+        return asked & {key.namespace}
+    return _Consent(key, class_spec, namespaces).divide(asked)[0]
+
+
 def served_names(
     key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces
 ) -> dict[str, frozenset[str]]:

@@ -10,12 +10,13 @@ from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.destination import Destination
 from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, Feature
+from egressgateway.api.reserved import forbidden_address, parsed_address
 from egressgateway.api.spec import EgressGatewaySpec, MeshHeadersMode
 from egressgateway.facts import EVERY_NAMESPACE, Facts
-from egressgateway.plan.addresses import forbidden_address, parsed_address
 from egressgateway.plan.consumers import Consumers
+from egressgateway.plan.external import external_exposed, external_findings, named_hosts, shown_names
 from egressgateway.plan.findings import Finding, exposed_part
-from egressgateway.plan.hosts import covers, is_allowed, overlaps
+from egressgateway.plan.hosts import is_allowed, overlaps
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 _FREE_SETTINGS: Final = frozenset({"replicas", "autoscaling", "resources"})
@@ -38,7 +39,8 @@ def guard_object(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewa
 def guard_destination(
     facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str
 ) -> Iterator[Finding]:
-    """Whether the class allows a destination's hosts, where they lie, and what it uses."""
+    """Whether a destination's hosts are external, whether the class allows them, where they lie, and what it uses."""
+    yield from external_findings(facts, class_spec, destination, field)
     yield from _hosts(facts, class_spec, destination, field)
     yield from _endpoints(facts, class_spec, destination, field)
     for feature, used_by in _features_of(destination):
@@ -66,6 +68,7 @@ def guard_exposed(
 ) -> Iterator[Finding]:
     """Whether the class allows the hosts that are exposed, and the gateway that they are exposed on."""
     part = exposed_part(exposed.name)
+    yield from external_exposed(class_spec, exposed, field)
     for host in exposed.hosts:
         if not is_allowed(host, _patterns(class_spec.allowed_exposed_hosts), ()):
             yield Finding(
@@ -115,22 +118,24 @@ def _gateway_settings(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressG
 
 
 def _hosts(facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str) -> Iterator[Finding]:
-    named = [("hosts", host) for host in destination.hosts] + [("aliases", alias) for alias in destination.aliases]
-    if destination.wildcard is not None and destination.wildcard.server is not None:
-        named.append(("wildcard.server", destination.wildcard.server))
-    for where, host in named:
-        if covers(f"*.{facts.mesh.cluster_domain}", host) or host == facts.mesh.cluster_domain:
-            message = f"{field}.{where}: {host} is inside of the cluster, whose domain is {facts.mesh.cluster_domain}"
-            yield Finding(_ACCEPTED, Reason.INVALID, f"{message}; remove it", destination.name)
-        if not is_allowed(host, _patterns(class_spec.allowed_hosts), class_spec.denied_hosts or ()):
-            denied = next((found for found in class_spec.denied_hosts or () if overlaps(found, host)), "")
-            why = f", for it denies {denied}" if denied else ""
-            yield Finding(
-                _ACCEPTED,
-                Reason.HOST_NOT_ALLOWED,
-                f"{field}.{where}: {facts.class_} does not allow {host}{why}; ask the platform's admin, or remove it",
-                destination.name,
-            )
+    """
+    Whether the class allows each name, those of TLS handshakes among them: behind one address there are often many
+    servers (a CDN), and the server name chooses.
+    """
+    asked = list(named_hosts(destination, field))
+    own = frozenset(named.name for named in asked)
+    asked += [named for named in shown_names(destination, field) if named.name not in own]
+    for named in asked:
+        if is_allowed(named.name, _patterns(class_spec.allowed_hosts), class_spec.denied_hosts or ()):
+            continue
+        denied = next((found for found in class_spec.denied_hosts or () if overlaps(found, named.name)), "")
+        why = f", for it denies {denied}" if denied else ""
+        yield Finding(
+            _ACCEPTED,
+            Reason.HOST_NOT_ALLOWED,
+            f"{named.field}: {facts.class_} does not allow {named.name}{why}; ask the platform's admin, or remove it",
+            destination.name,
+        )
 
 
 def _endpoints(

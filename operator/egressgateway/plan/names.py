@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection
 from typing import Final
 
+from egressgateway.api.reserved import PRIVATE_DOMAIN
 from egressgateway.refs import GROUP, Key
 
 MANAGED_BY: Final = "egressgateway-operator"
@@ -32,7 +33,6 @@ _SHARED_ENDING = re.compile(
 )
 _MAX_LABEL = 63
 _MAX_HOST = 253
-_SNI_SUFFIX = "egress.internal"
 
 
 def short_hash(*parts: str) -> str:
@@ -127,7 +127,7 @@ def sni_name(key: Key, host: str, family: str, port: int, site: str = "") -> str
     that would be too long for DNS holds a hash in the host's place.
     """
     way = f"{family}-{port}"
-    owner = ".".join((key.name, key.namespace, *_named(site), _SNI_SUFFIX))
+    owner = ".".join((key.name, key.namespace, *_named(site), PRIVATE_DOMAIN))
     name = f"{way}.{host}.{owner}"
     if len(name) <= _MAX_HOST and not host.startswith("*."):
         return name
@@ -136,7 +136,7 @@ def sni_name(key: Key, host: str, family: str, port: int, site: str = "") -> str
 
 def is_private(name: str) -> bool:
     """Whether a gateway tells its ways apart by the name: no client asks for it."""
-    return name.endswith(f".{_SNI_SUFFIX}")
+    return name.endswith(f".{PRIVATE_DOMAIN}")
 
 
 def private_address(name: str, taken: Collection[str] = ()) -> str:

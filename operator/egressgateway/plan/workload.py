@@ -14,9 +14,10 @@ from typing import Any, Final
 from egressgateway.api.gateway import Autoscaling, DedicatedGateway, ExposedService, GatewaySettings, ServiceType
 from egressgateway.api.model import ApiModel
 from egressgateway.api.probe import ProbeGate
+from egressgateway.api.reserved import unreachable_networks
 from egressgateway.api.spec import MeshHeadersMode
 from egressgateway.facts import EVERY_NAMESPACE, Facts
-from egressgateway.plan.addresses import unreachable_networks
+from egressgateway.plan import scheduling
 from egressgateway.plan.hops import Hop
 from egressgateway.plan.ir import Child, Stage
 from egressgateway.plan.names import LABEL_STAGE, child_labels, selector_labels, workload_name
@@ -240,6 +241,7 @@ def _child(facts: Facts, kind: str, stage: Stage, values: Mapping[str, Any]) -> 
 def _deployment_values(facts: Facts, settings: DedicatedGateway, needs: WorkloadNeeds) -> dict[str, Any]:
     grace = settings.termination_grace_period_seconds
     grace = _DEFAULT_TERMINATION_GRACE_SECONDS if grace is None else grace
+    selector = selector_labels(facts.key)
     return {
         # With an autoscaler the count is its business: sent by us too, every scaling would be drift.
         "replicas": None if settings.autoscaling is not None else desired_replicas(settings),
@@ -249,9 +251,9 @@ def _deployment_values(facts: Facts, settings: DedicatedGateway, needs: Workload
         "termination_grace_period_seconds": grace,
         "priority_class_name": settings.priority_class_name,
         "node_selector": plain(settings.node_selector),
-        "tolerations": plain(settings.tolerations),
-        "affinity": plain(settings.affinity),
-        "topology_spread_constraints": _topology_spread(facts.key, settings),
+        "tolerations": scheduling.tolerations(settings),
+        "affinity": scheduling.affinity(settings, selector),
+        "topology_spread_constraints": scheduling.topology_spread(settings, selector),
         "resources": plain(settings.resources) or _DEFAULT_RESOURCES,
         **_probes(facts),
     }
@@ -367,21 +369,6 @@ def _container_ports(needs: WorkloadNeeds) -> list[dict[str, Any]]:
     hop = {port["target_port"]: port["name"] for port in needs.hop_ports}
     exposed = {listen_port(port): f"expose-{port}" for port, _ in needs.exposed_ports}
     return [{"name": name, "number": number} for number, name in sorted({**hop, **exposed}.items())]
-
-
-def _topology_spread(key: Key, settings: DedicatedGateway) -> list[dict[str, Any]]:
-    """The object's own constraints, else a soft spread over zones and nodes that never keeps a pod from starting."""
-    if settings.topology_spread_constraints is not None:
-        return [plain(constraint) for constraint in settings.topology_spread_constraints]
-    return [
-        {
-            "maxSkew": 1,
-            "topologyKey": topology,
-            "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": {"matchLabels": selector_labels(key)},
-        }
-        for topology in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
-    ]
 
 
 def _autoscaler_values(settings: DedicatedGateway, autoscaling: Autoscaling) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from egressgateway.api.conditions import OBJECT_CONDITIONS, ConditionType, Reason
 from egressgateway.api.scalars import format_instant
 from egressgateway.diff.subset import merge_patch
+from egressgateway.plan.rights import CLAIMS
 from egressgateway.status.summarize import Condition, Part, Summary
 from egressgateway.status.words import cut
 
@@ -212,8 +213,7 @@ def _decisive(status: Mapping[str, Any]) -> tuple[Any, ...]:
         frozenset(conditions),
         parts,
         status.get("summary"),
-        status.get("claims"),
-        status.get("consumers"),
+        *(status.get(name) for name in CLAIMS),
         status.get("addresses"),
         status.get("remoteChildren"),
         status.get("lastHandledReconcileAt"),

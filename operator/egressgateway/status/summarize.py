@@ -13,16 +13,15 @@ from typing import Any, Final
 
 from egressgateway.api.conditions import ConditionType, Reason, stalls
 from egressgateway.api.expose import ExposedHost
-from egressgateway.api.scalars import format_instant
 from egressgateway.diff.steering import Hold
 from egressgateway.facts import Facts, Reached
 from egressgateway.plan.accept import Acceptance
 from egressgateway.plan.apisix.limits import is_shut_in
-from egressgateway.plan.claims import Claim
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.ir import Plan, Stage
 from egressgateway.plan.references import shared_service
 from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, targets_of, ways_of
+from egressgateway.plan.rights import rights_fields
 from egressgateway.plan.site import site_of, workload_of
 from egressgateway.plan.verdicts import PATIENCE, Word, verdicts
 from egressgateway.plan.workload import desired_replicas, effective_settings, exposed_service_name
@@ -381,8 +380,7 @@ def _fields(facts: Facts, acceptance: Acceptance, plan: Plan, parts: Sequence[Pa
         "className": facts.class_.name or None,
         "provider": str(facts.class_.spec.data_plane) if facts.class_.spec is not None else None,
         "summary": {"destinations": f"{serving}/{len(counted)}", "hosts": shortened(hosts)},
-        "claims": [_claim(claim) for claim in acceptance.claims.held],
-        "consumers": _consumers(acceptance),
+        **rights_fields(acceptance.claims.rights),
         "gateway": _gateway(facts, acceptance),
         "addresses": _addresses(facts, acceptance),
         "remoteChildren": remote_children(facts, plan),
@@ -403,11 +401,6 @@ def remote_children(facts: Facts, plan: Plan) -> list[dict[str, str]]:
         for ref in sorted(refs)
         if ref.namespace != facts.key.namespace
     ]
-
-
-def _claim(claim: Claim) -> dict[str, str]:
-    fields = {"host": claim.host, "claimedAt": format_instant(claim.claimed_at)}
-    return {**fields, "gateway": claim.gateway} if claim.gateway else fields
 
 
 def _gateway(facts: Facts, acceptance: Acceptance) -> dict[str, Any] | None:
@@ -446,16 +439,6 @@ def _address(entry: Mapping[str, Any]) -> dict[str, str]:
     if entry.get("ip"):
         return {"type": "IPAddress", "value": entry["ip"]}
     return {"type": "Hostname", "value": entry["hostname"]}
-
-
-def _consumers(acceptance: Acceptance) -> list[dict[str, str]]:
-    """Namespaces that are served, and since when; who loses the last claim serves nobody."""
-    if not acceptance.claims.held:
-        return []
-    return [
-        {"namespace": namespace, "since": format_instant(since)}
-        for namespace, since in sorted(acceptance.claims.since.items())
-    ]
 
 
 def _replicas(facts: Facts) -> int:

@@ -43,6 +43,8 @@ TEXTS = st.text(alphabet="aAzm0159-._/*:?#{} \néſ٣%GETs", max_size=24) | st.s
             "/v1*",
             "gateway-error",
         ),
+        *("a.pod", "cluster.local", "x.egress.internal", "egress.internal", "instance-data.a", "*.ec2.internal"),
+        *("http://a.b", "a.b:80", "10.0.0.0/8", "a.*.b", "*-a.b", "a_b.c", "A.b", "a b.c"),
         *("503", "600", "a" * 63 + ".b", "a" * 64 + ".b", "a-.b", "-a.b", "a\n.b", "Host", "istio-system/*", "a/b/c"),
     ]
 )
@@ -96,3 +98,21 @@ def test_text_rule_means_the_same_in_cel_and_python(environment: Any, rule: Rule
     """Whatever the text, the API server and the models give it the same verdict."""
     value = environment.compile(rule.cel).eval(data={"self": text}).value()
     assert value is (not list(rule.find(text))), repr(text)
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for rule in all_text_rules() if rule.mistakes], ids=lambda rule: rule.message[:40]
+)
+@settings(
+    deadline=None,
+    derandomize=True,
+    max_examples=300,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(text=TEXTS)
+@example(text="1/2\n")
+@example(text="a.example.\n")
+def test_refusal_names_the_same_mistake_in_cel_and_python(environment: Any, rule: Rule[str], text: str) -> None:
+    """The API server's words for a text are those of the models."""
+    words = environment.compile(rule.as_cel()["messageExpression"]).eval(data={"self": text}).value()
+    assert words == rule.message_for(text), repr(text)

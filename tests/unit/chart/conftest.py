@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from harness.fetched import obtain_promtool
 from harness.helm import MAJORS, Helm, find_helm
 from harness.tiers import may_be_skipped
 from harness.tools import ToolsMissing
@@ -28,3 +31,12 @@ def helm(request: pytest.FixtureRequest) -> Helm:
 def newest() -> Helm:
     """For what is no different in an older one."""
     return helm_of(max(MAJORS))
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    """Skipped where it cannot be had: it comes with Debian's package, not with ours."""
+    try:
+        return obtain_promtool()
+    except ToolsMissing as missing:
+        pytest.skip(str(missing))

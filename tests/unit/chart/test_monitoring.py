@@ -11,27 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from egressgateway.engine.metrics import Metrics
 from egressgateway.engine.queue import WorkQueue
-from harness.fetched import obtain_promtool
 from harness.helm import CHART, Helm
-from harness.tools import ToolsMissing
 
 ALERTS = CHART / "files" / "alerts.yaml"
 TESTS = Path(__file__).parent / "alerts_test.yaml"
 NAME = re.compile(r"\begressgateway_[a-z_]+\b")
-
-
-@pytest.fixture(scope="module")
-def promtool() -> Path:
-    """Skipped where it cannot be had: it comes with Debian's package, not with ours."""
-    try:
-        return obtain_promtool()
-    except ToolsMissing as missing:
-        pytest.skip(str(missing))
 
 
 def rules() -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 
 from egressgateway.engine.meshconfig import config_map_name
+from egressgateway.plan.scheduling import NODE_FAILURE_TAINTS
 from harness.helm import CHART, RELEASE, Helm, HelmError
 from harness.rest import Object
 
@@ -20,6 +21,7 @@ MATRIX: Final[dict[str, dict[str, Any]]] = {
     "no rights": {"rbac": {"create": False}, "serviceAccount": {"create": False, "name": "given"}},
     "no crds": {"crds": {"enabled": False}},
     "crds go": {"crds": {"keep": False}},
+    "no mesh": {"rbac": {"mesh": False}, "apisix": {"enabled": True}},
     "class and hosts": {"defaultClass": {"enabled": True}, "hostPolicy": {"enabled": True}},
     "pods monitored": {"metrics": {"podMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}},
     "service monitored": {"metrics": {"serviceMonitor": {"enabled": True}, "dashboard": {"enabled": True}}},
@@ -94,6 +96,15 @@ def test_both_helms_render_the_same(newest: Helm, helm: Helm) -> None:
         ({"replicas": "two"}, "replicas"),
         ({"mesh": {"revision": "1.30"}}, "revision"),
         ({"watchNamespaces": "payments"}, "watchNamespaces"),
+        ({"rbac": {"secrets": {"namespaces": ["kube system"]}}}, "kube system|namespaces"),
+        ({"mesh": {"namespace": "istio_system"}}, "namespace"),
+        ({"rbac": {"mesh": False}, "mesh": {"revision": "a"}}, "rbac.mesh: must be true with mesh.revision"),
+        # A class that says nothing of hosts allows all of them: whoever wrote these meant it to say something.
+        ({"defaultClass": {"enabled": True, "spec": {"alowedHosts": ["a.example.com"]}}}, "alowedHosts"),
+        ({"defaultClass": {"spec": {"allowedHosts": "a.example.com"}}}, "allowedHosts"),
+        ({"defaultClass": {"spec": {"deniedFeatures": ["Wildcard"]}}}, "deniedFeatures"),
+        ({"defaultClass": {"spec": {"dedicated": {"replica": 2}}}}, "replica"),
+        ({"defaultClass": {"spec": {"dedicated": {"tolerations": [{"kee": "a"}]}}}}, "kee"),
         ({"watchNamespaces": ["Payments"]}, "watchNamespaces"),
         ({"log": {"level": "debug"}}, "'DEBUG'|\"DEBUG\""),
         ({"metrics": {"port": 80}}, "1,?024"),
@@ -124,6 +135,55 @@ def test_digest_beats_tag(newest: Helm) -> None:
 
 def image_of(workload: Object) -> str:
     return str(workload["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def pod_of(newest: Helm, **values: Any) -> Object:
+    """The operator's pod by the chart with these values."""
+    found: Object = only(newest.template(values), "Deployment")["spec"]["template"]["spec"]
+    return found
+
+
+def test_replicas_keep_apart_and_leave_dead_nodes_soon(newest: Helm) -> None:
+    """As pods of gateways do; where they end up is tried with a real scheduler."""
+    spec = pod_of(newest)
+    [preferred] = spec["affinity"]["podAntiAffinity"].values()
+    assert [term["podAffinityTerm"]["topologyKey"] for term in preferred] == [
+        "kubernetes.io/hostname",
+        "topology.kubernetes.io/zone",
+    ]
+    assert [each["topologyKey"] for each in spec["topologySpreadConstraints"]] == ["kubernetes.io/hostname"]
+    assert [(each["key"], each["tolerationSeconds"]) for each in spec["tolerations"]] == [
+        (taint, 30) for taint in NODE_FAILURE_TAINTS
+    ]
+
+
+def test_own_scheduling_replaces_the_default(newest: Helm) -> None:
+    """Constraints are the whole spread, an affinity the whole affinity, and a taint's own time its time."""
+    own = {"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}
+    spread = pod_of(newest, topologySpreadConstraints=[own])
+    assert (spread["topologySpreadConstraints"], "affinity" in spread) == ([own], False)
+    pool = pod_of(newest, affinity={"nodeAffinity": {"a": "b"}})
+    assert pool["affinity"] == {"nodeAffinity": {"a": "b"}}
+    assert [each["topologyKey"] for each in pool["topologySpreadConstraints"]] == ["kubernetes.io/hostname"]
+
+
+@pytest.mark.parametrize(
+    ("own", "added"),
+    [
+        ({"key": "pool", "operator": "Exists"}, list(NODE_FAILURE_TAINTS)),
+        ({"key": NODE_FAILURE_TAINTS[0], "operator": "Exists", "effect": "NoExecute"}, [NODE_FAILURE_TAINTS[1]]),
+        ({"key": NODE_FAILURE_TAINTS[0], "operator": "Exists", "effect": "NoSchedule"}, list(NODE_FAILURE_TAINTS)),
+        ({"operator": "Exists"}, []),
+    ],
+    ids=["a pool", "one of them", "another effect", "every taint"],
+)
+def test_dead_nodes_are_left_soon_unless_their_taints_are_named(
+    newest: Helm, own: dict[str, Any], added: list[str]
+) -> None:
+    """To tolerate a pool's taint is not to wait for 300 seconds, which the API server would add."""
+    found = pod_of(newest, tolerations=[own])["tolerations"]
+    assert found[0] == own
+    assert [each["key"] for each in found[1:]] == added
 
 
 def test_definitions_are_kept_by_default(newest: Helm) -> None:

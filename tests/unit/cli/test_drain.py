@@ -1,21 +1,30 @@
-"""`egressgw drain`: what it waits for, what it leaves alone, and what it says; with calls answered by the test."""
+"""`egressgw drain`: what it says, asks and waits for, and what it leaves alone; with calls answered by the test."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from typer.testing import CliRunner
 
-from egressgateway.cli.drain import Drain, DrainError, _left, delete_all, release_all
+from egressgateway.cli.drain import Drain, DrainError, _left, drain_objects
+from egressgateway.cli.leases import Found, Place
+from egressgateway.cli.main import app
 from egressgateway.cluster.request import Request
-from egressgateway.errors import Conflict, NotFound
+from egressgateway.engine.lease import LEASE_LABELS, claimed
+from egressgateway.errors import ClusterError, Conflict, Forbidden, Invalid, NotFound, Unavailable
 from egressgateway.plan.names import FINALIZER
 from egressgateway.refs import Manifest
 from egressgateway.settings import LeaseSettings
+from unit.cluster.fake_api import write_kubeconfig
+from unit.plan.world import NOW
 
-DRAIN = Drain(LeaseSettings(namespace="system"))
+KEEP, DELETE = Drain(), Drain(delete=True)
+GOING = "are being deleted: they and their gateways will go, and clients are not taken back first"
+REMOTE = "children in other namespaces outlive them"
 
 
 def gateway(name: str, *, deleting: bool = False, remote: bool = False) -> Manifest:
@@ -25,107 +34,309 @@ def gateway(name: str, *, deleting: bool = False, remote: bool = False) -> Manif
     return {"metadata": {**metadata, **({"deletionTimestamp": "now"} if deleting else {})}, "status": status}
 
 
-class Server:
-    """Holds objects and a Lease, and remembers the calls. `refuse` may raise in place of an answer to a write."""
+def lease(holder: str = "", *, namespace: str = "system", seconds: int = 1) -> Manifest:
+    metadata = {"namespace": namespace, "name": "release", "uid": "l", "resourceVersion": "7"}
+    spec = {"holderIdentity": holder, "leaseDurationSeconds": seconds, "renewTime": "then"}
+    return {"metadata": metadata, "spec": spec}
 
-    def __init__(self, *gateways: Manifest, lease: Manifest | None = None) -> None:
+
+class Server:
+    """Holds objects and Leases, and remembers the calls. `refuse` may raise in place of an answer."""
+
+    def __init__(self, *gateways: Manifest, leases: tuple[Manifest, ...] = ()) -> None:
         self.gateways = {each["metadata"]["name"]: each for each in gateways}
-        self.lease = lease
-        self.calls: list[str] = []
+        self.leases = {each["metadata"]["namespace"]: each for each in leases}
+        self.requests: list[Request] = []
         self.refuse: Callable[[Request], None] = lambda _: None
 
     async def send(self, request: Request, *, urgent: bool = False) -> Manifest | None:
-        self.calls.append(request.call)
-        if request.resource == "leases":
-            if self.lease is None:
-                raise NotFound(request.call, "not found")
-            return self.lease
-        if request.verb == "list":
-            return {"items": list(self.gateways.values())}
+        self.requests.append(request)
         self.refuse(request)
         name = request.path.rpartition("/")[2]
+        if request.resource == "leases":
+            return self._lease(request)
+        if request.verb == "list":
+            return {"items": list(self.gateways.values())}
         if request.verb == "delete":
             del self.gateways[name]
         else:
             self.gateways[name]["metadata"] |= orjson.loads(request.body or b"{}")["metadata"]
         return {}
 
+    def _lease(self, request: Request) -> Manifest:
+        if request.verb == "list":
+            return {"items": list(self.leases.values())}
+        found = next(
+            (each for each in self.leases.values() if f"/{each['metadata']['namespace']}/" in request.path), None
+        )
+        if found is None:
+            raise NotFound(request.call, "not found")
+        return self.leases.pop(found["metadata"]["namespace"]) if request.verb == "delete" else found
+
     @property
     def writes(self) -> list[str]:
-        return [call for call in self.calls if call.startswith(("patch", "delete"))]
+        """Calls that changed objects, or tried to."""
+        return [each.call for each in self.requests if each.verb in ("patch", "delete") and each.resource != "leases"]
+
+    def refuse_objects(self, **errors: Exception) -> None:
+        """Writes to the objects of these names are answered so, each time."""
+
+        def refuse(request: Request) -> None:
+            if request.resource == "egressgateways" and request.verb != "list":
+                error = errors.get(request.path.rpartition("/")[2])
+                if error is not None:
+                    raise error
+
+        self.refuse = refuse
+
+
+async def drained(server: Server, drain: Drain = KEEP, *, agree: bool = True) -> list[str]:
+    """What it says, with questions that begin with `? `."""
+    said: list[str] = []
+
+    def ask(question: str) -> bool:
+        said.append(f"? {question}")
+        return agree
+
+    try:
+        await drain_objects(server, drain, say=said.append, ask=ask)
+    except DrainError as error:
+        said.append(f"! {error}")
+    return said
+
+
+def left_held(server: Server) -> list[str]:
+    return [name for name, each in server.gateways.items() if FINALIZER in each["metadata"]["finalizers"]]
 
 
 async def test_our_finalizer_goes_and_others_stay() -> None:
     """Objects are kept, with what others hold them by."""
-    server, said = Server(gateway("one"), gateway("two", remote=True)), list[str]()
-    await release_all(server, DRAIN, said.append)
+    server = Server(gateway("one"), gateway("two", remote=True))
+    said = await drained(server)
     assert [each["metadata"]["finalizers"] for each in server.gateways.values()] == [["somebody.else/holds"]] * 2
-    assert said[0].startswith("shop/two: children in other namespaces outlive them")
-    assert said[1].startswith("2 EgressGateways let go of")
+    assert said[0] == "2 EgressGateways (shop/one, shop/two) will be let go of: they and their gateways stay"
+    assert any(each.startswith(f"shop/two: {REMOTE}") for each in said)
+    assert said[-1].startswith("2 EgressGateways let go of; they and their gateways stay as they are")
+
+
+async def test_what_is_being_deleted_is_said_to_go() -> None:
+    """Nothing holds it any more, and its gateway goes with it: it does not stay."""
+    said = await drained(Server(gateway("one"), gateway("two", deleting=True)))
+    assert said[:2] == [
+        "1 EgressGateways (shop/one) will be let go of: they and their gateways stay",
+        f"1 EgressGateways (shop/two) {GOING}",
+    ]
+    assert said[-2:] == [
+        "1 EgressGateways let go of; they and their gateways stay as they are",
+        "1 EgressGateways that were being deleted are held no more; they and their gateways go",
+    ]
 
 
 async def test_object_on_its_way_out_is_not_let_go_while_it_steers_others() -> None:
     """Nobody would remove what is in other namespaces: better an uninstall that fails than a black hole."""
     stuck = [gateway(name, deleting=True, remote=True) for name in ("two", "four")]
-    server, said = Server(gateway("one"), *stuck, gateway("three", deleting=True)), list[str]()
-    with pytest.raises(DrainError, match=r"^shop/two, shop/four: not let go of: being deleted"):
-        await release_all(server, DRAIN, said.append)
+    server = Server(gateway("one"), *stuck, gateway("three", deleting=True))
+    said = await drained(server)
     # It stopped at the first of them, and held up everybody else.
-    assert [name for name, each in server.gateways.items() if FINALIZER in each["metadata"]["finalizers"]] == [
-        "two",
-        "four",
-    ]
-    assert said == ["2 EgressGateways let go of; they and their gateways stay as they are"]
+    assert left_held(server) == ["two", "four"]
+    assert "2 EgressGateways (shop/two, shop/four) are being deleted and have children in other namespaces" in said[2]
+    assert said[-1].startswith("! 2 not let go of (2 others are let go of): shop/four: being deleted, and its children")
 
 
-def test_the_end_of_the_time_says_what_is_left_and_what_to_do() -> None:
-    """Each way by what it waits for: an operator that is there, or one that is gone."""
-    held, released = gateway("one"), gateway("two")
-    released["metadata"]["finalizers"] = []
-    kept = _left([held, released], DRAIN, deleted=False)
-    assert kept.startswith("shop/one: not let go of after 120 seconds;")
-    assert "does an operator still renew the Lease system/egressgateway-operator? Stop it, then drain again" in kept
-    assert _left([released], DRAIN, deleted=False).startswith("not done after 120 seconds, and nothing is left")
-    deleted = _left([held, released], DRAIN, deleted=True)
-    assert deleted.startswith("shop/one, shop/two: still there after 120 seconds; see whether an operator runs")
-    assert deleted.endswith("what their status says, then drain again")
+@pytest.mark.parametrize("drain", [KEEP, DELETE], ids=["keep", "delete"])
+async def test_refused_object_holds_up_nobody_and_is_told_at_the_end(drain: Drain) -> None:
+    """Every other is let go of, and every refusal is told at once with the server's words."""
+    server = Server(*map(gateway, ("a", "b", "c", "d")))
+    refusals = {"a": Forbidden("write a", "policy says no"), "c": Invalid("write c", "webhook says no")}
+    server.refuse_objects(**refusals)
+    said = await drained(server, drain)
+    assert left_held(server) == ["a", "c"]
+    assert said[-1].startswith("! 2 not let go of")
+    assert "write a: policy says no; write c: webhook says no" in said[-1]
+
+
+async def test_server_that_is_busy_is_asked_again() -> None:
+    """That is no refusal."""
+    server, busy = Server(gateway("one"), gateway("two")), [Unavailable("patch", "busy")]
+
+    def refuse_once(request: Request) -> None:
+        if request.verb == "patch" and busy:
+            raise busy.pop()
+
+    server.refuse = refuse_once
+    assert (await drained(server))[-1].startswith("2 EgressGateways let go of")
+    assert left_held(server) == []
 
 
 async def test_object_that_changes_meanwhile_is_let_go_at_the_next_look() -> None:
     """A conflict is no failure, and no finalizer of others is lost by it."""
     server, refusals = Server(gateway("one")), [Conflict("patch", "changed")]
 
-    def refuse_once(_: Request) -> None:
-        if refusals:
+    def refuse_once(request: Request) -> None:
+        if request.verb == "patch" and refusals:
             raise refusals.pop()
 
     server.refuse = refuse_once
-    said: list[str] = []
-    await release_all(server, DRAIN, said.append)
+    assert (await drained(server))[-1] == "1 EgressGateways let go of; they and their gateways stay as they are"
     assert len(server.writes) == 2
-    assert said == ["1 EgressGateways let go of; they and their gateways stay as they are"]
+
+
+@pytest.mark.parametrize("drain", [KEEP, DELETE], ids=["keep", "delete"])
+async def test_nothing_is_changed_unless_somebody_agrees(drain: Drain) -> None:
+    """It asks after it has said what will become of what."""
+    server = Server(gateway("one"), leases=(lease("operator-0"),))
+    said = await drained(server, drain, agree=False)
+    assert said[-2].startswith("? ")
+    assert said[-1] == "! nothing was changed"
+    assert server.writes == []
+    assert [each.verb for each in server.requests] == ["list", "list"]
+
+
+@pytest.mark.parametrize("delete", [False, True], ids=["keep", "delete"])
+async def test_dry_run_says_all_and_changes_nothing(delete: bool) -> None:
+    """Nor does it ask, or wait for an operator."""
+    server = Server(gateway("one"), leases=(lease("operator-0"),))
+    said = await drained(server, Drain(delete=delete, dry_run=True))
+    assert said[1:] == ["Lease system/release is held by operator-0", "a dry run: nothing was changed"]
+    assert [each.verb for each in server.requests] == ["list", "list"]
 
 
 async def test_nothing_is_written_while_an_operator_leads() -> None:
     """It would put the finalizer on again; a holder that never renews is waited for as long as its Lease lasts."""
-    lease = {"spec": {"holderIdentity": "operator-0", "leaseDurationSeconds": 1, "renewTime": "then"}}
-    server, said = Server(gateway("one"), lease=lease), list[str]()
-    await release_all(server, DRAIN, said.append)
-    looked = [call for call in server.calls if call.startswith("get")]
-    assert len(looked) > 2
-    assert server.calls[: len(looked)] == looked
-    assert said[0] == "waiting for the end of operator-0"
+    server = Server(gateway("one"), leases=(lease("operator-0"),))
+    said = await drained(server)
+    calls = [(each.verb, each.resource) for each in server.requests]
+    first_write = calls.index(("patch", "egressgateways"))
+    assert calls[:first_write].count(("get", "leases")) > 2
+    assert "waiting for the end of operator-0, by Lease system/release" in said
+
+
+async def test_lease_is_found_by_its_label_wherever_it_is() -> None:
+    """The label is the one that the operator writes, so nobody has to know namespace and name."""
+    written = claimed(None, "operator-0", LeaseSettings(namespace="anywhere", name="release"), NOW)
+    assert written["metadata"]["labels"] == LEASE_LABELS
+    server = Server(gateway("one"), leases=(lease(),))
+    assert "Lease system/release is free: no operator leads by it" in await drained(server)
+    [looked] = [each for each in server.requests if (each.resource, each.verb) == ("leases", "list")]
+    assert looked.path == "/apis/coordination.k8s.io/v1/leases"
+    assert dict(looked.query)["labelSelector"] == ",".join(
+        f"{name}={value}" for name, value in sorted(LEASE_LABELS.items())
+    )
+
+
+async def test_label_is_added_to_a_lease_of_an_older_operator() -> None:
+    """By its next renewal; what others wrote there stays."""
+    old = {"metadata": {"name": "release", "resourceVersion": "1", "labels": {"team": "mesh"}}, "spec": {}}
+    written = claimed(old, "operator-0", LeaseSettings(), NOW)
+    assert written["metadata"]["labels"] == {"team": "mesh", **LEASE_LABELS}
+    assert written["metadata"]["resourceVersion"] == "1"
+
+
+async def test_lease_that_was_named_is_the_one_that_is_read() -> None:
+    """Other operators may run: those with other Leases are not waited for, and nothing else need be readable."""
+    server = Server(gateway("one"), leases=(lease("other-0", namespace="other", seconds=3600), lease()))
+    await drained(server, Drain(lease=Place("system", "release")))
+    assert left_held(server) == []
+    assert {each.path for each in server.requests if each.resource == "leases"} == {
+        "/apis/coordination.k8s.io/v1/namespaces/system/leases/release"
+    }
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (
+            Place(),
+            "whether an operator runs could not be looked up: list leases: no right; name it by --lease-namespace",
+        ),
+        (Place("system", "release"), "whether an operator runs could not be looked up: get Lease system/release"),
+    ],
+    ids=["looked for", "named"],
+)
+async def test_check_that_cannot_be_made_is_said_before_it_asks(place: Place, words: str) -> None:
+    """Whoever agrees knows that nothing was checked."""
+    server = Server(gateway("one"))
+
+    def refuse(request: Request) -> None:
+        if request.resource == "leases":
+            raise Forbidden(request.call, "no right")
+
+    server.refuse = refuse
+    said = await drained(server, Drain(lease=place))
+    told = next(index for index, each in enumerate(said) if each.startswith(words))
+    assert said[told + 1] == "? let go of them?"
+    assert left_held(server) == []
+
+
+async def test_missing_lease_is_no_proof_that_no_operator_runs() -> None:
+    """One without election has none."""
+    said = await drained(Server(gateway("one")))
+    assert said[1].startswith("no operator's Lease was found: whether one runs that has none")
+
+
+async def test_lease_whose_holder_has_ended_goes_and_holds_up_no_successor() -> None:
+    """As it was seen and not otherwise: one that somebody has taken meanwhile stays."""
+    server = Server(gateway("one"), leases=(lease("operator-0"),))
+    await drained(server)
+    assert server.leases == {}
+    [deleted] = [each for each in server.requests if (each.resource, each.verb) == ("leases", "delete")]
+    assert orjson.loads(deleted.body or b"")["preconditions"] == {"uid": "l", "resourceVersion": "7"}
+
+
+@pytest.mark.parametrize(
+    ("error", "said_so"), [(Conflict("delete", "taken"), False), (Forbidden("delete", "no right"), True)]
+)
+async def test_lease_that_cannot_be_deleted_is_no_failure(error: Exception, said_so: bool) -> None:
+    """Without the right the next operator waits until it runs out, and that is said."""
+    server = Server(gateway("one"), leases=(lease(),))
+
+    def refuse(request: Request) -> None:
+        if (request.resource, request.verb) == ("leases", "delete"):
+            raise error
+
+    server.refuse = refuse
+    said = await drained(server)
+    assert left_held(server) == []
+    assert any("delays the next operator until it runs out" in each for each in said) == said_so
 
 
 async def test_without_the_definitions_there_is_nothing_to_do() -> None:
-    """An uninstall after the CRDs are gone succeeds."""
+    """An uninstall after the CRDs are gone succeeds, and asks nothing."""
 
     class Bare(Server):
         async def send(self, request: Request, *, urgent: bool = False) -> Manifest | None:
             raise NotFound(request.call, "the server could not find the requested resource")
 
-    said: list[str] = []
-    await release_all(Bare(), DRAIN, said.append)
-    await delete_all(Bare(), DRAIN, said.append)
-    assert said[0].startswith("0 EgressGateways let go of")
-    assert said[1:] == ["deleting 0 EgressGateways", "all of them are gone"]
+    assert (await drained(Bare()))[-1].startswith("0 EgressGateways let go of")
+    said = await drained(Bare(), DELETE)
+    assert said[-2:] == ["deleting 0 EgressGateways", "all of them are gone"]
+    assert not any(each.startswith("?") for each in said)
+
+
+def test_the_end_of_the_time_says_what_is_left_and_what_to_do() -> None:
+    """Each way by what it waits for: an operator that is there, or one that is gone."""
+    held, released, leases = gateway("one"), gateway("two"), Found((lease("operator-0"),))
+    released["metadata"]["finalizers"] = []
+    kept = _left([held, released], KEEP, leases)
+    assert kept.startswith("shop/one: not let go of after 120 seconds;")
+    assert "does an operator still renew the Lease system/release? Stop it, then drain again" in kept
+    assert "name the Lease of the one that is gone by --lease-namespace and --lease-name" in kept
+    assert _left([released], KEEP, leases).startswith("not done after 120 seconds, and nothing is left")
+    deleted = _left([held, released], DELETE, leases)
+    assert deleted.startswith("shop/one, shop/two: still there after 120 seconds; see whether an operator runs")
+    assert deleted.endswith("what their status says, then drain again")
+
+
+def test_name_of_a_lease_alone_is_refused() -> None:
+    """It would be looked for in a namespace that nobody named."""
+    ran = CliRunner().invoke(app, ["drain", "--lease-name", "release"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert ran.exit_code == 2
+    assert "needs --lease-namespace" in ran.output
+
+
+def test_cluster_and_context_are_named_first(tmp_path: Path) -> None:
+    """Whoever has several sees which one it is, before anything is asked of it."""
+    kubeconfig = write_kubeconfig(tmp_path, "http://127.0.0.1:9")
+    ran = CliRunner().invoke(app, ["drain", "--dry-run"], env={"KUBECONFIG": kubeconfig})
+    assert ran.output == f"cluster: http://127.0.0.1:9, by context test of {kubeconfig}\n"
+    assert isinstance(ran.exception, ClusterError)

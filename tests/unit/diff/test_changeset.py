@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from egressgateway.diff.changeset import ChangeSet, Mode, Written, diff, is_child_of
+from egressgateway.diff.changeset import ChangeSet, Mode, Written, diff
+from egressgateway.plan.evidence import is_child_of
 from egressgateway.plan.ir import Plan, Stage
 from egressgateway.plan.names import child_labels, is_childs_name
 from egressgateway.refs import Key, Manifest, ObjectRef

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -27,6 +28,9 @@ from egressgateway.plan.hosts import overlaps
 from egressgateway.refs import EGRESS_GATEWAY, Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
 from unit.engine.simulation import START, Loop, Server
+
+FORGED: Final = "forged"
+"""Beginning of the names of what tenants write themselves."""
 
 CLASS: Final = {"allowedConsumers": {"from": "All"}}
 Place = tuple[str, str]
@@ -74,11 +78,11 @@ class Contest:
         self._specify(key, {**_spec(key, hosts, consumers, aliases), "suspend": self.is_suspended(key)})
 
     def suspend(self, key: Key, *, suspended: bool = True) -> None:
-        self._specify(key, {**self._spec_of(key), "suspend": suspended})
+        self._specify(key, {**self.spec_of(key), "suspend": suspended})
 
     def change(self, key: Key, **spec: Any) -> None:
         """Change some fields of the spec, and nothing else of it."""
-        self._specify(key, {**self._spec_of(key), **spec})
+        self._specify(key, {**self.spec_of(key), **spec})
 
     def delete(self, key: Key) -> None:
         found = deepcopy(self.server.objects[_ref(key)])
@@ -95,6 +99,36 @@ class Contest:
             found = deepcopy(self.server.objects[_ref(key)])
             found["status"] = _initial_status()
             self._put(key, found)
+
+    def forge(self, namespace: str, kind: str, spec: Manifest, **metadata: Any) -> None:
+        """A tenant writes an object of its own, older than all that the operator made."""
+        ref = ObjectRef(kind, namespace, f"{FORGED}-{len(self.server.objects)}")
+        made = {"name": ref.name, "namespace": namespace, "creationTimestamp": "2025-01-01T00:00:00Z"}
+        manifest = {"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": made | metadata, "spec": spec}
+        self._route(ref, self.server.put(ref, manifest))
+
+    def relabel(self, ref: ObjectRef, labels: Manifest) -> None:
+        """A tenant changes the labels of an object in its namespace; None takes one away."""
+        self._route(ref, self.server.edit(ref, lambda found: _relabelled(found, labels)))
+
+    def strip(self, key: Key) -> None:
+        """A tenant takes the operator's finalizer off; an object that is being deleted goes with the last one."""
+        found = deepcopy(self.server.objects[_ref(key)])
+        found["metadata"]["finalizers"] = []
+        if "deletionTimestamp" in found["metadata"]:
+            self.server.remove(_ref(key))
+            self._gone(key)
+        else:
+            self._put(key, found)
+
+    def uid_of(self, key: Key) -> str:
+        uid: str = self.server.objects[_ref(key)]["metadata"]["uid"]
+        return uid
+
+    def step(self, passes: int) -> None:
+        """As many passes as that, or fewer when nothing is due."""
+        with suppress(AssertionError):
+            self.settle(passes=passes)
 
     def stop(self) -> None:
         """The process ends; nothing of it is left."""
@@ -152,7 +186,7 @@ class Contest:
         found: dict[Place, set[Key]] = {}
         for ref, route in self.server.objects.items():
             labels = route["metadata"].get("labels") or {}
-            if ref.kind == "VirtualService" and labels.get("egressgateway.dev/stage") == "clients":
+            if ref.kind == "VirtualService" and _is_written_by_the_operator(ref, labels):
                 owner = Key(labels["egressgateway.dev/namespace"], labels["egressgateway.dev/gateway"])
                 names = [host for host in route["spec"]["hosts"] if not host.endswith(".egress.internal")]
                 for place in _exported(route, self.namespaces):
@@ -165,7 +199,7 @@ class Contest:
         found: dict[PortPlace, set[Key]] = {}
         for ref, entry in self.server.objects.items():
             labels = entry["metadata"].get("labels") or {}
-            if ref.kind == "ServiceEntry" and labels.get("egressgateway.dev/stage") == "clients":
+            if ref.kind == "ServiceEntry" and _is_written_by_the_operator(ref, labels):
                 owner = Key(labels["egressgateway.dev/namespace"], labels["egressgateway.dev/gateway"])
                 numbers = [
                     port["number"] for port in entry["spec"]["ports"] if not protocols or port["protocol"] in protocols
@@ -208,7 +242,7 @@ class Contest:
 
     def _asked_by(self, key: Key) -> list[frozenset[Place]]:
         """Names of each destination in each namespace that it is for."""
-        spec = self._spec_of(key)
+        spec = self.spec_of(key)
         access = spec.get("access") or {"from": [{"namespaces": [key.namespace]}]}
         return [
             frozenset((name, place) for name in (*each["hosts"], *each.get("aliases", ())))
@@ -235,7 +269,7 @@ class Contest:
         return sorted(Key(ref.namespace, ref.name) for ref in self.server.objects if ref.kind == EGRESS_GATEWAY.kind)
 
     def is_suspended(self, key: Key) -> bool:
-        return bool(self._spec_of(key).get("suspend"))
+        return bool(self.spec_of(key).get("suspend"))
 
     def exists(self, key: Key) -> bool:
         return _ref(key) in self.server.objects
@@ -243,7 +277,7 @@ class Contest:
     def is_ending(self, key: Key) -> bool:
         return "deletionTimestamp" in self.server.objects[_ref(key)]["metadata"]
 
-    def _spec_of(self, key: Key) -> dict[str, Any]:
+    def spec_of(self, key: Key) -> dict[str, Any]:
         spec: dict[str, Any] = self.server.objects[_ref(key)]["spec"]
         return spec
 
@@ -309,6 +343,12 @@ class Contest:
             for key in self._caches.affected_by_child(change) if change else ():
                 self._due[key] = self.loop.now
 
+    def _route(self, ref: ObjectRef, manifest: Manifest) -> None:
+        """What the watch of routes tells of an object that others wrote."""
+        if self._caches is not None:
+            change = self._caches.children[ref.kind].put(deepcopy(manifest))
+            self._look_at(self._caches.affected_by_route(change) if change else ())
+
     def _gone(self, key: Key) -> None:
         """The object is no more: the watch says so, and the garbage collector takes its children."""
         uids = {
@@ -334,6 +374,15 @@ class Contest:
             if len(everybody[number, place]) > 1:
                 owners = everybody[number, place]
                 self.offences.append(f"{self.loop.now}: port {number} in {place} is that of {sorted(owners)}")
+
+
+def _is_written_by_the_operator(ref: ObjectRef, labels: Manifest) -> bool:
+    return labels.get("egressgateway.dev/stage") == "clients" and not ref.name.startswith(FORGED)
+
+
+def _relabelled(manifest: Manifest, labels: Manifest) -> None:
+    merged = {**(manifest["metadata"].get("labels") or {}), **labels}
+    manifest["metadata"]["labels"] = {name: value for name, value in merged.items() if value is not None}
 
 
 def _ref(key: Key) -> ObjectRef:

@@ -8,7 +8,7 @@ import pytest
 
 from egressgateway.cluster.store import Change
 from egressgateway.engine.caches import Caches
-from egressgateway.engine.ownership import owner_of
+from egressgateway.plan.evidence import named_owner
 from egressgateway.refs import Key, Manifest
 
 KEY = Key("payments", "partners")
@@ -88,11 +88,11 @@ def test_word_of_a_controller_on_its_route_concerns_the_owner() -> None:
 def test_owner_reference_counts_before_labels() -> None:
     """A child whose label somebody changed is still ours; one without an owner is whose three labels it has."""
     relabelled = child(labels={"egressgateway.dev/gateway": "other"})
-    assert owner_of(relabelled) == KEY
+    assert named_owner(relabelled) == KEY
     del relabelled["metadata"]["ownerReferences"]
-    assert owner_of(relabelled) == Key(KEY.namespace, "other")
+    assert named_owner(relabelled) == Key(KEY.namespace, "other")
     del relabelled["metadata"]["labels"]["app.kubernetes.io/managed-by"]
-    assert owner_of(relabelled) is None
+    assert named_owner(relabelled) is None
 
 
 def test_child_that_changes_hands_concerns_both() -> None:

@@ -417,3 +417,58 @@ def test_an_edit_during_a_pass_is_not_reported_as_looked_at(world: World) -> Non
     world.settle()
     assert world.status["observedGeneration"] == seen + 1
     assert condition(world, "Ready") == ("True", "Ready")
+
+
+def on_port(world: World, number: int) -> set[str]:
+    """Hosts that clients are told to reach on a port."""
+    entries = [world.live[ref] for ref in clients(world, "ServiceEntry")]
+    return {
+        host
+        for entry in entries
+        if any(port["number"] == number for port in entry["spec"]["ports"])
+        for host in entry["spec"]["hosts"]
+    }
+
+
+def test_a_tcp_port_changes_hands_only_once_it_is_free() -> None:
+    """
+    One edit gives the port of one destination to another one, and the server refuses what would free it.
+
+    Written at once, both had it: the clients of one reached the server of the other, and `Steered` was True.
+    """
+    first, second = destination("x", port=5432, protocol="TCP"), destination("y", OTHER, port=5433, protocol="TCP")
+    world = World(spec(first, second))
+    world.settle()
+    seen: list[set[str]] = []
+    world.server.after = lambda ref: seen.append(on_port(world, 5432))
+    [entry] = [ref for ref in clients(world, "ServiceEntry") if world.live[ref]["spec"]["hosts"] == [HOST]]
+
+    def refuse(ref: ObjectRef) -> None:
+        if ref == entry:
+            raise Invalid("apply", "denied by a webhook", code=422)
+
+    world.server.before = refuse
+    moved = destination("x", port=5440, protocol="TCP"), destination("y", OTHER, port=5432, protocol="TCP")
+    world.edit(spec(*moved))
+    world.settle()
+    assert on_port(world, 5432) == {HOST}
+    assert condition(world, "Ready")[0] == "False"
+
+    world.server.before = lambda ref: None
+    world.loop.now += 3600
+    world.settle()
+    assert (on_port(world, 5432), on_port(world, 5440)) == ({OTHER}, {HOST})
+    assert condition(world, "Ready") == ("True", "Ready")
+    assert max(map(len, seen)) == 1
+    world.close()
+
+
+def test_two_destinations_swap_their_tcp_ports() -> None:
+    """Neither can be first without the other: they go together."""
+    world = World(spec(destination("x", port=5432, protocol="TCP"), destination("y", OTHER, port=5433, protocol="TCP")))
+    world.settle()
+    world.edit(spec(destination("x", port=5433, protocol="TCP"), destination("y", OTHER, port=5432, protocol="TCP")))
+    world.settle()
+    assert (on_port(world, 5432), on_port(world, 5433)) == ({OTHER}, {HOST})
+    assert condition(world, "Ready") == ("True", "Ready")
+    world.close()

@@ -26,8 +26,8 @@ def value(metrics: Metrics, name: str, /, **labels: str) -> float | None:
 def test_conditions_are_one_series_per_status() -> None:
     """Of the three statuses exactly one is 1, and a condition that goes takes its series along."""
     metrics = Metrics()
-    metrics.conditions(KEY, conditions(Ready="False", Stalled="True"))
-    metrics.conditions(KEY, conditions(Ready="True"))
+    metrics.status(KEY, {"conditions": conditions(Ready="False", Stalled="True")})
+    metrics.status(KEY, {"conditions": conditions(Ready="True")})
     ready = {
         status: value(metrics, "status_condition", namespace="shop", name="out", type="Ready", status=status)
         for status in ("True", "False", "Unknown")
@@ -40,7 +40,7 @@ def test_forget_removes_every_series_of_the_object() -> None:
     """Nothing in the output names an object that is gone, and the sums are those of the others."""
     metrics = Metrics()
     for key in (KEY, OTHER):
-        metrics.conditions(key, conditions(Ready="True", Accepted="Unknown"))
+        metrics.status(key, {"conditions": conditions(Ready="True", Accepted="Unknown")})
         metrics.destinations(key, "Istio", 2)
         metrics.host_conflicts(key, 1)
     metrics.forget(KEY)
@@ -72,7 +72,7 @@ def test_names_are_those_of_the_documentation() -> None:
     metrics.api_request("apply", "services", "200", 0.002)
     metrics.watch_restarted("Service", "ended")
     metrics.leads(True)
-    metrics.conditions(KEY, conditions(Ready="True"))
+    metrics.status(KEY, {"conditions": conditions(Ready="True")})
     metrics.destinations(KEY, "Istio", 1)
     assert value(metrics, "reconcile_total", result="success") == 1
     assert value(metrics, "reconcile_duration_seconds_count") == 1

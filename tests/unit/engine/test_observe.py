@@ -11,7 +11,7 @@ from egressgateway.cluster.store import Change
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.memory import Memory, Progress
 from egressgateway.engine.observe import PATIENCE, Observer
-from egressgateway.facts import Claimed, Facts, PodFacts, PodSelection, Ports, References, Rival
+from egressgateway.facts import Claimed, ClaimedPort, Facts, PodFacts, PodSelection, Ports, References, Rights, Rival
 from egressgateway.plan.names import child_labels
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
@@ -145,6 +145,7 @@ CLAIMED = {
     ],
     "consumers": [{"namespace": "lab", "since": "2025-01-03T00:00:00Z"}],
 }
+MADE = {"creationTimestamp": "2026-01-01T00:00:00Z"}
 SERVES_SHOP = {"from": [{"namespaces": ["shop", "lab"]}]}
 OPEN = {"allowedConsumers": {"from": "All"}}
 
@@ -152,7 +153,7 @@ OPEN = {"allowedConsumers": {"from": "All"}}
 def steering(key: Key, host: str = HOST, *, exported: list[str] | None = None) -> Manifest:
     """A VirtualService that sends clients of `host` to `key`."""
     labels = child_labels(key) | {"egressgateway.dev/stage": "clients"}
-    metadata = {"namespace": key.namespace, "name": "r", "labels": labels, "ownerReferences": owned_by(key)}
+    metadata = {"namespace": key.namespace, "name": "r", "labels": labels, "ownerReferences": owned_by(key)} | MADE
     spec = {"hosts": [host], "gateways": ["mesh"], "exportTo": exported or ["."]}
     return {"kind": "VirtualService", "metadata": metadata, "spec": spec}
 
@@ -177,19 +178,30 @@ def test_rivals_are_those_with_a_name_in_common_in_any_namespace() -> None:
         created=datetime(2026, 1, 1, tzinfo=UTC),
         serves={HOST: frozenset({"shop", "lab"})},
         ports=Ports(named={80: frozenset({"shop", "lab"})}),
-        claimed={
-            Claimed(HOST): datetime(2025, 1, 1, tzinfo=UTC),
-            Claimed("x.example.com", "ingress/public"): datetime(2025, 1, 2, tzinfo=UTC),
-        },
-        since={"lab": datetime(2025, 1, 3, tzinfo=UTC)},
-        steers={HOST: frozenset({"lab", "shop"})},
+        held_ports=Ports(named={80: frozenset({"lab"})}),
+        rights=Rights(
+            {HOST: {"lab": datetime(2025, 1, 3, tzinfo=UTC)}},
+            {ClaimedPort(80, tcp=False): {"lab": datetime(2025, 1, 3, tzinfo=UTC)}},
+            {Claimed("x.example.com", "ingress/public"): datetime(2025, 1, 2, tzinfo=UTC)},
+        ),
     )
+
+
+def test_routes_count_for_a_rival_that_lost_its_status_where_its_class_allows_it_to_serve() -> None:
+    """A tenant can write any route in its own namespace: it is no right to serve others, and none beside a claim."""
+    routes = (steering(FAR, exported=[".", "shop"]),)
+    [rival] = rivals(gateway(FAR, className="open"), routes=routes)
+    assert rival.steers == {HOST: frozenset({"lab", "shop"})}
+    [rival] = rivals(gateway(FAR), routes=routes)
+    assert rival.steers == {HOST: frozenset({"lab"})}
+    [rival] = rivals(gateway(FAR, status=CLAIMED, className="open"), routes=routes)
+    assert rival.steers == {}
 
 
 def test_rival_whose_class_is_missing_serves_what_its_status_says() -> None:
     """Nobody knows what its class would allow; what it has, it keeps."""
     [rival] = rivals(gateway(FAR, status=CLAIMED, className="gone", access=SERVES_SHOP))
-    assert rival.serves == {HOST: frozenset({"lab"})}
+    assert (rival.serves, rival.rights.names.keys()) == ({}, {HOST})
 
 
 def test_rival_that_is_refused_wants_nothing_and_keeps_its_claims() -> None:
@@ -197,7 +209,7 @@ def test_rival_that_is_refused_wants_nothing_and_keeps_its_claims() -> None:
     condition = {"type": "Accepted", "status": "False", "reason": "HostNotAllowed"}
     refused = {"observedGeneration": 1, "destinations": [{"name": "d", "conditions": [condition]}]}
     [rival] = rivals(gateway(FAR, status=CLAIMED | refused))
-    assert (rival.serves, rival.claimed.keys() >= {Claimed(HOST)}) == ({}, True)
+    assert (rival.serves, rival.rights.names.keys()) == ({}, {HOST})
 
 
 def test_rival_that_has_let_go_is_none() -> None:
@@ -234,7 +246,7 @@ def test_rivals_for_a_tcp_port_share_a_consumer() -> None:
 def telling(key: Key, *exported: str, version: int = 1, port: int = 5432) -> Manifest:
     """A ServiceEntry that tells clients of a TCP port of `key`'s."""
     labels = child_labels(key) | {"egressgateway.dev/stage": "clients"}
-    metadata = {"namespace": key.namespace, "name": "e", "labels": labels, "ownerReferences": owned_by(key)}
+    metadata = {"namespace": key.namespace, "name": "e", "labels": labels, "ownerReferences": owned_by(key)} | MADE
     spec = {"hosts": [HOST], "exportTo": [*exported], "ports": [{"number": port, "protocol": "TCP"}]}
     return {"kind": "ServiceEntry", "metadata": metadata | {"resourceVersion": f"{version}"}, "spec": spec}
 
@@ -245,15 +257,46 @@ def telling(key: Key, *exported: str, version: int = 1, port: int = 5432) -> Man
     ids=["suspended", "without-class", "unreadable", "without-the-port"],
 )
 def test_who_has_a_tcp_port_is_a_rival_whatever_its_spec(spec: Manifest) -> None:
-    """Its clients are sent there until its ServiceEntry is gone; those of other namespaces concern nobody here."""
+    """It has claimed the port until its ServiceEntry is gone; a claim in another namespace concerns nobody here."""
     own = gateway(destinations=[{"name": "d", "hosts": ["db.example.com"], "ports": POSTGRES}])
-    caches = caches_of(own, gateway(FAR, **spec))
+    at = "2025-01-01T00:00:00Z"
+    claims = {
+        "claims": [{"host": "x.example.com", "claimedAt": at}],
+        "portClaims": [{"port": 5432, "tcp": True, "claimedAt": at}],
+        "consumers": [{"namespace": "lab", "since": at}, {"namespace": "shop", "since": at}],
+    }
+    caches = caches_of(own, gateway(FAR, status=claims, **spec))
+    [rival] = facts(caches).rivals
+    assert (rival.key, rival.held_ports) == (FAR, Ports({5432: frozenset({"lab", "shop"})}))
+    assert 5432 not in rival.ports.tcp
+    only_there = {**claims, "consumers": claims["consumers"][:1]}
+    caches.put_gateway(gateway(FAR, status=only_there, version=2, **spec))
+    assert facts(caches).rivals == ()
+
+
+def test_a_service_entry_is_no_claim_on_a_port() -> None:
+    """
+    Whatever its labels and its owner: tenants write them.
+
+    One such object, in a namespace of the intruder's, took their routes from all other tenants.
+    """
+    own = gateway(destinations=[{"name": "d", "hosts": ["db.example.com"], "ports": POSTGRES}])
+    caches = caches_of(own, gateway(FAR, host="far.example.com"))
+    caches.put_child("ServiceEntry", telling(FAR, "*"))
+    elsewhere = telling(FAR, "*")
+    elsewhere["metadata"] |= {"namespace": "evil", "name": "x"}
+    del elsewhere["metadata"]["ownerReferences"]
+    caches.put_child("ServiceEntry", elsewhere)
+    assert facts(caches).rivals == ()
+
+
+def test_entries_of_a_rival_that_lost_its_status_count_where_its_class_allows_it_to_serve() -> None:
+    """As after a restore: otherwise the port would be taken while its clients are still there."""
+    own = gateway(destinations=[{"name": "d", "hosts": ["db.example.com"], "ports": POSTGRES}])
+    caches = caches_of(own, gateway(FAR, className="open"), classes=(open_class(),))
     caches.put_child("ServiceEntry", telling(FAR, ".", "shop"))
     [rival] = facts(caches).rivals
-    assert (rival.key, rival.live_ports) == (FAR, Ports({5432: frozenset({"lab", "shop"})}))
-    assert 5432 not in rival.ports.tcp
-    caches.put_child("ServiceEntry", telling(FAR, ".", version=2))
-    assert facts(caches).rivals == ()
+    assert (rival.key, rival.held_ports) == (FAR, Ports({5432: frozenset({"lab", "shop"})}))
 
 
 def test_rivals_for_an_exposed_name_share_the_gateway() -> None:
@@ -394,10 +437,10 @@ def test_children_of_another_namespace_are_the_objects_by_all_three_labels() -> 
     }
     caches = caches_of(gateway(status={"remoteChildren": [known]}))
     for namespace in ("bank", "lab", "shop"):
-        remote = deployment(1)
+        remote = deployment(1) | {"kind": "Deployment"}
         remote["metadata"]["namespace"] = namespace
         caches.put_child("Deployment", remote)
-    stray = deployment(1)
+    stray = deployment(1) | {"kind": "Deployment"}
     stray["metadata"] |= {"namespace": "other", "labels": {"egressgateway.dev/gateway": ME.name}}
     caches.put_child("Deployment", stray)
     assert [ref.namespace for ref in facts(caches).live] == ["lab"]
@@ -492,7 +535,9 @@ def test_a_foreign_route_wakes_who_wants_its_host() -> None:
 def test_a_port_that_is_let_go_of_wakes_who_wants_it() -> None:
     """By a write of ours or of others: when it leaves a namespace, and not when it comes."""
     own = gateway(destinations=[{"name": "d", "hosts": ["db.example.com"], "ports": POSTGRES}])
-    caches, woken = caches_of(own, gateway(OTHER), gateway(FAR, suspend=True)), list[set[Key]]()
+    since = [{"namespace": name, "since": MADE["creationTimestamp"]} for name in ("lab", "shop")]
+    status = {"claims": [{"host": HOST, "claimedAt": MADE["creationTimestamp"]}], "consumers": since}
+    caches, woken = caches_of(own, gateway(OTHER), gateway(FAR, status=status, suspend=True)), list[set[Key]]()
     caches.on_freed = lambda keys: woken.append(set(keys))
     told = [telling(FAR, ".", "shop"), telling(FAR, "shop", version=2), telling(FAR, "shop", version=3, port=5433)]
     for manifest in told:

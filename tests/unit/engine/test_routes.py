@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from egressgateway.cluster.store import Change
-from egressgateway.engine.routes import Routes, foreign_route, keep_needed, steers_of
-from egressgateway.facts import ForeignRoute
+from egressgateway.engine.routes import Routes, keep_needed, route_of, steers_of
+from egressgateway.facts import ForeignRoute, Rights
 from egressgateway.plan.names import child_labels
 from egressgateway.refs import Key, Manifest, ObjectRef
 
@@ -32,6 +32,25 @@ def route(
 def owned() -> Manifest:
     owner = {"apiVersion": "egressgateway.dev/v1alpha1", "kind": "EgressGateway", "name": ME.name, "uid": "1"}
     return {"ownerReferences": [owner], "labels": child_labels(ME)}
+
+
+NOTHING = Rights()
+CLAIMED = Rights({HOST: {"shop": datetime(2026, 1, 1, tzinfo=UTC)}})
+
+
+def nothing(_: Key) -> Rights:
+    """Nobody has claimed anything."""
+    return NOTHING
+
+
+def claimed(_: Key) -> Rights:
+    """Everybody has claimed the host in its own namespace."""
+    return CLAIMED
+
+
+def foreign_route(manifest: Manifest) -> ForeignRoute | None:
+    found = route_of(manifest)
+    return None if found is None else found.found
 
 
 def added(manifest: Manifest) -> Change:
@@ -72,15 +91,33 @@ def test_delegate_without_hosts_counts_for_nothing() -> None:
     assert foreign_route(route(hosts=[])) is None
 
 
-def test_children_are_not_foreign() -> None:
-    """Whichever EgressGateway's they are: with an owner in its namespace, by labels in another."""
-    assert foreign_route(route(metadata=owned())) is None
-    assert foreign_route(route(namespace="lab", metadata={"labels": child_labels(ME)})) is None
+def test_a_route_that_its_owner_has_claimed_is_not_foreign() -> None:
+    """Nor is one of the object's own; there the claims decide. Where nothing is claimed it takes the host."""
+    routes = Routes()
+    wide = route(metadata=owned(), exportTo=[".", "lab"])
+    routes.take(added(wide), claimed)
+    assert routes.for_names([HOST], ME, nothing) == ()
+    [found] = routes.for_names([HOST], Key("lab", "other"), claimed)
+    assert found.visible_in == {"lab"}
+    [found] = routes.for_names([HOST], Key("lab", "other"), nothing)
+    assert found.visible_in == {"lab", "shop"}
 
 
-def test_labels_without_an_owner_do_not_hide_a_route() -> None:
-    """Anybody can set labels, and the route takes the host all the same."""
-    assert foreign_route(route(metadata={"labels": child_labels(ME)})) is not None
+@pytest.mark.parametrize("namespace", ["shop", "lab"])
+def test_labels_do_not_hide_a_route(namespace: str) -> None:
+    """Anybody can set them, in a namespace of his own too, and the route takes the host all the same."""
+    routes = Routes()
+    forged = route(namespace=namespace, metadata={"labels": child_labels(ME)})
+    assert routes.take(added(forged), claimed) == {HOST}
+    [found] = routes.for_names([HOST], ME, claimed)
+    assert found.ref.namespace == namespace
+
+
+def test_an_owner_that_there_is_not_hides_no_route() -> None:
+    """It has claimed nothing."""
+    routes = Routes()
+    assert routes.take(added(route(metadata=owned())), nothing) == {HOST}
+    assert len(routes.for_names([HOST], Key("shop", "other"), nothing)) == 1
 
 
 def test_little_is_kept_of_a_foreign_route() -> None:
@@ -104,24 +141,25 @@ def test_little_is_kept_of_a_foreign_route() -> None:
 def test_routes_are_found_by_host_and_below_a_wildcard() -> None:
     """A wildcard of theirs takes nothing from a host of ours: the more specific name wins."""
     routes = Routes()
-    assert routes.take(added(route())) == {HOST}
-    assert [found.ref.name for found in routes.for_names([HOST])] == ["theirs"]
-    assert len(routes.for_names(["*.example.com"])) == 1
-    assert routes.for_names(["b.example.com"]) == ()
-    routes.take(Change("MODIFIED", route(), route(hosts=["*.example.com"]), listed=False))
-    assert routes.for_names([HOST]) == ()
+    assert routes.take(added(route()), nothing) == {HOST}
+    assert [found.ref.name for found in routes.for_names([HOST], ME, nothing)] == ["theirs"]
+    assert len(routes.for_names(["*.example.com"], ME, nothing)) == 1
+    assert routes.for_names(["b.example.com"], ME, nothing) == ()
+    routes.take(Change("MODIFIED", route(), route(hosts=["*.example.com"]), listed=False), nothing)
+    assert routes.for_names([HOST], ME, nothing) == ()
 
 
 def test_route_follows_its_object() -> None:
     """Old and new hosts are concerned by a change; what changes nothing concerns nobody."""
     routes = Routes()
-    routes.take(added(route()))
-    assert routes.take(Change("MODIFIED", route(), route(http=[{}]), listed=False)) == frozenset()
+    routes.take(added(route()), nothing)
+    assert routes.take(Change("MODIFIED", route(), route(http=[{}]), listed=False), nothing) == frozenset()
     moved = route(hosts=["b.example.com"])
-    assert routes.take(Change("MODIFIED", route(), moved, listed=False)) == {HOST, "b.example.com"}
-    assert routes.take(Change("MODIFIED", moved, route(metadata=owned()), listed=False)) == {"b.example.com"}
-    assert routes.take(Change("DELETED", route(), None, listed=False)) == frozenset()
-    assert routes.for_names([HOST, "b.example.com"]) == ()
+    assert routes.take(Change("MODIFIED", route(), moved, listed=False), nothing) == {HOST, "b.example.com"}
+    ours = route(metadata=owned(), exportTo=["."])
+    assert routes.take(Change("MODIFIED", moved, ours, listed=False), claimed) == {"b.example.com"}
+    assert routes.take(Change("DELETED", ours, None, listed=False), claimed) == frozenset()
+    assert routes.for_names([HOST, "b.example.com"], ME, nothing) == ()
 
 
 def test_steers_are_hosts_by_namespace_of_clients() -> None:

@@ -13,6 +13,7 @@ from egressgateway.engine.wants import (
     claimed_by,
     contended,
     on_gateway_of,
+    rights_in,
     stakes_of,
     wants_of,
 )
@@ -130,11 +131,14 @@ def test_claims_are_read_from_the_status() -> None:
         {"host": "far.example.com", "gateway": "ingress/public", "claimedAt": "2026-01-01T00:00:00Z"},
         {"host": "never.example.com"},
     ]
-    found = claimed_by(gateway({"claims": claims}))
+    found = claimed_by(rights_in(gateway({"claims": claims, "portClaims": []})))
     assert found == Wants(frozenset({"a.example.com"}), frozenset({Claimed("far.example.com", "ingress/public")}))
 
 
-CONSUMER = {"consumers": [{"namespace": "lab", "since": "2026-01-01T00:00:00Z"}]}
+CONSUMER = {
+    "claims": [{"host": "a.example.com", "claimedAt": "2026-01-01T00:00:00Z"}],
+    "consumers": [{"namespace": "lab", "since": "2026-01-01T00:00:00Z"}],
+}
 
 
 @pytest.mark.parametrize(

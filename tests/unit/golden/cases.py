@@ -31,6 +31,7 @@ from egressgateway.facts import (
     Ports,
     Reached,
     References,
+    Rights,
     Rival,
     WorkloadFacts,
 )
@@ -257,8 +258,10 @@ def _rival(raw: Manifest) -> Rival:
         {"name", "namespace", "consumers", "wants", "claimed", "since", "steers", "tcpPorts", "namedPorts", "exposes"},
     )
     consumers = frozenset(raw.get("consumers", [raw["namespace"]]))
-    claimed = {Claimed(host): parse_instant(at) for host, at in raw.get("claimed", {}).items()}
+    claimed = {host: parse_instant(at) for host, at in raw.get("claimed", {}).items()}
     since = {name: parse_instant(at) for name, at in raw.get("since", {}).items()}
+    since = since or (dict.fromkeys(consumers, min(claimed.values())) if claimed else {})
+    names = {host: {name: max(at, begun) for name, begun in since.items()} for host, at in claimed.items()}
     return Rival(
         key=Key(raw["namespace"], raw["name"]),
         created=CREATED,
@@ -267,8 +270,7 @@ def _rival(raw: Manifest) -> Rival:
         ports=Ports(
             dict.fromkeys(raw.get("tcpPorts", ()), consumers), dict.fromkeys(raw.get("namedPorts", ()), consumers)
         ),
-        claimed=claimed,
-        since=since or (dict.fromkeys(consumers, min(claimed.values())) if claimed else {}),
+        rights=Rights(names),
         steers=dict.fromkeys(raw.get("steers", ()), consumers),
     )
 

@@ -11,7 +11,7 @@ from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.scalars import format_instant
 from egressgateway.facts import Claimed, ClassFacts, Facts, GatewayFacts, Rival
 from egressgateway.plan.claims import Claims, Stakes, resolve_claims
-from egressgateway.plan.consumers import without
+from egressgateway.plan.rights import read_rights
 from egressgateway.refs import Key
 from egressgateway.settings import MeshSettings
 
@@ -37,6 +37,8 @@ class Contender:
     since: Mapping[str, datetime] = field(default_factory=dict)
     steers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     exposes: Mapping[Claimed, datetime | None] = field(default_factory=dict)
+    status: Mapping[str, Any] | None = None
+    """Instead of one that is made of `claimed` and `since`."""
 
     @property
     def key(self) -> Key:
@@ -44,15 +46,12 @@ class Contender:
 
     def as_rival(self) -> Rival:
         """The object as another one's facts hold it."""
-        claimed = {Claimed(host): at for host, at in self.claimed.items()}
-        exposed = {claim: at for claim, at in self.exposes.items() if at is not None}
         return Rival(
             key=self.key,
             created=self.created,
             serves=self.serves,
             exposes=frozenset(self.exposes),
-            claimed={**claimed, **exposed},
-            since=self.since,
+            rights=read_rights(self._status()),
             steers=self.steers,
         )
 
@@ -66,18 +65,17 @@ class Contender:
             namespaces=NAMESPACES,
             rivals=tuple(other.as_rival() for other in others if other.key != self.key),
         )
-        return resolve_claims(facts, Stakes(self.serves, frozenset(self.exposes), self.steers))
+        stakes = Stakes(self.serves, frozenset(self.exposes), self.steers)
+        return resolve_claims(facts, stakes, read_rights(facts.gateway.status))
 
     def holds(self, others: Iterable[Contender]) -> set[tuple[str, str]]:
         """(Name, consumer namespace) that are the object's."""
-        lost = self.contend(others).lost
-        return {
-            (name, namespace)
-            for name, served in self.serves.items()
-            for namespace in without(_spelled(served), lost.get(name, ()), NAMESPACES)
-        }
+        won = self.contend(others).won
+        return {(name, place) for name in self.serves for place in _spelled(won[name])}
 
-    def _status(self) -> dict[str, Any]:
+    def _status(self) -> Mapping[str, Any]:
+        if self.status is not None:
+            return self.status
         exposed = {claim: at for claim, at in self.exposes.items() if at is not None}
         claims = [{"host": host, "claimedAt": format_instant(at)} for host, at in self.claimed.items()]
         claims += [

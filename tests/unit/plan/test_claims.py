@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egressgateway.api.conditions import Reason
-from egressgateway.facts import Claimed
-from egressgateway.plan.claims import Claim, contended_names, is_recorded, read_claims, read_since
+from egressgateway.facts import NEVER, Claimed, Rights
+from egressgateway.plan.claims import contended_names
 from egressgateway.plan.hosts import overlaps
+from egressgateway.plan.rights import is_recorded, read_rights, rights_fields
 from unit.plan.contenders import HOST, NAMESPACES, NOW, Contender, days
 
 SHOP = frozenset({"shop"})
@@ -29,10 +30,9 @@ def rival(at: datetime | None = None, **more: Any) -> Contender:
 
 def test_a_name_that_nobody_else_wants_is_claimed_now() -> None:
     """The first claim has the time at which it is made; one that stands keeps its own, and so does a consumer."""
-    first = ME.contend([])
-    assert (first.held, first.since) == ((Claim(HOST, NOW),), {"shop": NOW})
+    assert ME.contend([]).rights == Rights({HOST: {"shop": NOW}})
     again = replace(ME, claimed={HOST: days(3)}, since={"shop": days(2)}).contend([])
-    assert (again.held, again.since) == ((Claim(HOST, days(3)),), {"shop": days(2)})
+    assert again.rights == Rights({HOST: {"shop": days(2)}})
 
 
 def test_the_earliest_claim_wins_over_the_older_object() -> None:
@@ -50,7 +50,7 @@ def test_an_old_claim_takes_nothing_over_in_a_new_namespace() -> None:
     )
     assert old.contend([young]).lost == {HOST: {"lab": young.key}}
     assert young.contend([old]).lost == {}
-    assert [claim.host for claim in old.contend([young]).held] == [HOST]
+    assert old.contend([young]).rights == Rights({HOST: {"shop": days(9)}})
 
 
 def test_a_consumer_of_old_does_not_make_a_new_claim_older() -> None:
@@ -90,7 +90,7 @@ def test_of_two_that_serve_everybody_the_earlier_has_every_namespace() -> None:
         for name, at in (("one", days(2)), ("other", days(1)))
     )
     assert other.contend([one]).lost == {HOST: {"*": one.key}}
-    assert other.contend([one]).held == ()
+    assert other.contend([one]).rights == Rights()
     assert one.contend([other]).lost == {}
 
 
@@ -202,9 +202,7 @@ def test_exposed_names_are_claimed_for_each_gateway() -> None:
     younger = Contender(serves={}, exposes={PUBLIC: days(1)})
     assert younger.contend([older]).lost_exposed == {PUBLIC: older.key}
     assert older.contend([younger]).lost_exposed == {}
-    assert [(claim.host, claim.gateway, claim.claimed_at) for claim in older.contend([younger]).held] == [
-        (PUBLIC.host, PUBLIC.gateway, days(2))
-    ]
+    assert older.contend([younger]).rights == Rights(exposed={PUBLIC: days(2)})
     elsewhere = Contender(serves={PUBLIC.host: SHOP}, exposes={replace(PUBLIC, gateway="shop/own"): None})
     assert elsewhere.contend([older]).lost_exposed == {}
     assert elsewhere.contend([older]).lost == {}
@@ -219,32 +217,30 @@ def test_exposed_wildcards_conflict_with_names_under_them(mine: str, theirs: str
     }
 
 
-def test_read_claims_ignores_what_it_cannot_read() -> None:
-    """Nonsense in a status is no claim, and no crash."""
-    broken = [{"host": "x"}, {"claimedAt": "y"}, {"host": "z", "claimedAt": 5}, {"host": "w", "claimedAt": "soon"}, 7]
-    good = {"host": HOST, "claimedAt": "2026-01-01T00:00:00Z"}
-    assert read_claims({"claims": [*broken, good]}) == {Claimed(HOST): NOW}
-    assert read_claims({"claims": [{**good, "gateway": "a/b"}]}) == {Claimed(HOST, "a/b"): NOW}
-    assert read_claims({}) == read_claims({"claims": None}) == {}
+def test_a_name_that_was_claimed_elsewhere_is_new_here() -> None:
+    """
+    A claim for the own namespace, and service of another one by another name, are together no claim of the name there.
+
+    So a running host was taken over: the younger object had claimed it there, and lost it when `access` was widened.
+    """
+    junk, intruder = "junk.example.com", Contender("intruder", "evil", days(9), serves={HOST: frozenset({"evil"})})
+    before = replace(intruder, serves={HOST: frozenset({"evil"}), junk: frozenset({"evil", "shop"})}).contend([]).rights
+    status = rights_fields(before)
+    assert is_recorded(before, status)
+    victim = Contender(claimed={HOST: days(1)}, since={"shop": days(1)})
+    wide = {HOST: frozenset({"evil", "shop"}), junk: frozenset({"evil", "shop"})}
+    claims = replace(intruder, serves=wide, status=status).contend([victim])
+    assert claims.lost == {HOST: {"shop": victim.key}}
+    assert claims.won[HOST] == {"evil"}
+    assert victim.contend([replace(intruder, serves=wide, status=status)]).lost == {}
 
 
-def test_read_since_ignores_what_it_cannot_read() -> None:
-    """The same of consumers."""
-    broken = [{"namespace": "x"}, {"since": "2026-01-01T00:00:00Z"}, {"namespace": "y", "since": 5}, 7]
-    good = {"namespace": "shop", "since": "2026-01-01T00:00:00Z"}
-    assert read_since({"consumers": [*broken, good]}) == {"shop": NOW}
-    assert read_since({}) == read_since({"consumers": None}) == {}
-
-
-def test_is_recorded_means_every_claim_and_every_consumer() -> None:
-    """The first child is written only then."""
-    claims = ME.contend([])
-    claim, consumer = {"host": HOST, "claimedAt": "2026-01-01T00:00:00Z"}, {"namespace": "shop"}
-    since = {**consumer, "since": "2026-01-01T00:00:00Z"}
-    assert is_recorded(claims, {"claims": [claim], "consumers": [since]})
-    assert not is_recorded(claims, {"claims": [claim]})
-    assert not is_recorded(claims, {"claims": [{**claim, "gateway": "a/b"}], "consumers": [since]})
-    assert not is_recorded(claims, {"claims": [claim], "consumers": [consumer]})
+def test_who_serves_everybody_but_one_has_no_claim_there() -> None:
+    """Were the claim on everybody one on that namespace, its holder would lose it with its own status."""
+    mine = Contender("all", "bank", serves={HOST: frozenset("*")}, claimed={HOST: days(2)}, since={"*": days(2)})
+    claims = mine.contend([rival(days(3))])
+    assert claims.rights.names == {HOST: {"*": days(2), "shop": NEVER}}
+    assert read_rights(rights_fields(claims.rights)) == claims.rights
 
 
 def gateway(reason: str | None, *, observed: int = 1, **spec: Any) -> dict[str, Any]:

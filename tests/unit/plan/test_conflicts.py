@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from egressgateway.api.conditions import ConditionType, Reason
-from egressgateway.facts import Claimed, Facts, ForeignRoute, MeshConfig, Ports, References, Rival
+from egressgateway.facts import Facts, ForeignRoute, MeshConfig, Ports, References, Rights, Rival
 from egressgateway.plan.accept import accept
 from egressgateway.plan.names import LABEL_PART, LABEL_STAGE
 from egressgateway.refs import Key, ObjectRef
@@ -77,13 +77,13 @@ def rival(
     claimed: bool = True,
     tcp: By = WANTED,
     named: By = NONE,
-    live_tcp: By = NONE,
-    live_named: By = NONE,
+    held_tcp: By = NONE,
+    held_named: By = NONE,
 ) -> Rival:
     """Another object, which wants 5432 for the same clients as TCP and has claimed something."""
-    claims = {Claimed("x.example.com"): NOW - DAY} if claimed else {}
+    rights = Rights({"x.example.com": {"lab": NOW - DAY}}) if claimed else Rights()
     return Rival(
-        Key("lab", "db"), created, ports=Ports(tcp, named), live_ports=Ports(live_tcp, live_named), claimed=claims
+        Key("lab", "db"), created, ports=Ports(tcp, named), held_ports=Ports(held_tcp, held_named), rights=rights
     )
 
 
@@ -94,13 +94,13 @@ def rival(
         (rival(NOW + DAY), ["a"]),
         (rival(claimed=False), ["a"]),
         (rival(NOW + DAY, claimed=False), []),
-        (rival(NOW + DAY, claimed=False, live_tcp={5432: SHOP}), ["a"]),
-        (rival(NOW + DAY, claimed=False, live_tcp={5432: frozenset("*")}), ["a"]),
-        (rival(NOW + DAY, claimed=False, live_tcp={5433: SHOP}), []),
-        (rival(NOW + DAY, claimed=False, live_tcp={5432: LAB}), []),
-        (rival(NOW + DAY, claimed=False, tcp={}, live_tcp={5432: SHOP}), ["a"]),
-        (rival(NOW + DAY, claimed=False, tcp={}, live_named={5432: SHOP}), ["a"]),
-        (rival(tcp={}, live_tcp={5432: LAB}), []),
+        (rival(NOW + DAY, claimed=False, held_tcp={5432: SHOP}), ["a"]),
+        (rival(NOW + DAY, claimed=False, held_tcp={5432: frozenset("*")}), ["a"]),
+        (rival(NOW + DAY, claimed=False, held_tcp={5433: SHOP}), []),
+        (rival(NOW + DAY, claimed=False, held_tcp={5432: LAB}), []),
+        (rival(NOW + DAY, claimed=False, tcp={}, held_tcp={5432: SHOP}), ["a"]),
+        (rival(NOW + DAY, claimed=False, tcp={}, held_named={5432: SHOP}), ["a"]),
+        (rival(tcp={}, held_tcp={5432: LAB}), []),
         (rival(tcp={5432: LAB}), []),
         (rival(tcp={5432: frozenset("*")}), ["a"]),
         (rival(tcp={5433: SHOP}), []),
@@ -119,8 +119,8 @@ def test_a_tcp_port_of_another_object_is_taken(other: Rival, losers: list[str]) 
         ("TCP", rival(tcp={}, named={5432: SHOP}), ["a"]),
         ("TCP", rival(tcp={}, named={5432: LAB}), []),
         ("TCP", rival(NOW + DAY, claimed=False, tcp={}, named={5432: SHOP}), []),
-        ("TLS", rival(NOW + DAY, claimed=False, tcp={}, live_tcp={5432: SHOP}), ["a"]),
-        ("TLS", rival(tcp={}, live_named={5432: SHOP}), []),
+        ("TLS", rival(NOW + DAY, claimed=False, tcp={}, held_tcp={5432: SHOP}), ["a"]),
+        ("TLS", rival(tcp={}, held_named={5432: SHOP}), []),
     ],
 )
 def test_tcp_takes_its_port_from_other_protocols_too(protocol: str, other: Rival, losers: list[str]) -> None:
@@ -146,7 +146,7 @@ def test_a_tcp_port_that_clients_are_sent_to_already_is_kept() -> None:
     """Who has it keeps it, whatever another object's status says; of two that have it the earlier claim decides."""
     live, spec = registered("."), spec_of(tcp("a"))
     assert conflicts(facts_of(spec, rivals=(rival(),), live=live)) == []
-    assert conflicts(facts_of(spec, rivals=(rival(live_tcp={5432: SHOP}),), live=live)) == ["a"]
+    assert conflicts(facts_of(spec, rivals=(rival(held_tcp={5432: SHOP}),), live=live)) == ["a"]
 
 
 TLS = {"mode": "Simple", "credentialName": "gone"}
@@ -180,12 +180,12 @@ def test_a_refused_destination_keeps_its_port_from_the_others(
     ("protocol", "live", "other", "losers"),
     [
         ("TCP", ["lab"], rival(), ["a"]),
-        ("TCP", ["lab"], rival(live_tcp={5432: SHOP}), ["a"]),
-        ("TCP", ["."], rival(live_tcp={5432: LAB}), []),
-        ("TCP", ["*"], rival(live_tcp={5432: LAB}), []),
-        ("TCP", ["."], rival(live_named={5432: SHOP}), ["a"]),
+        ("TCP", ["lab"], rival(held_tcp={5432: SHOP}), ["a"]),
+        ("TCP", ["."], rival(held_tcp={5432: LAB}), []),
+        ("TCP", ["*"], rival(held_tcp={5432: LAB}), []),
+        ("TCP", ["."], rival(held_named={5432: SHOP}), ["a"]),
         ("TLS", ["."], rival(), []),
-        ("TLS", ["."], rival(NOW + DAY, claimed=False, tcp={}, live_tcp={5432: SHOP}), ["a"]),
+        ("TLS", ["."], rival(NOW + DAY, claimed=False, tcp={}, held_tcp={5432: SHOP}), ["a"]),
     ],
 )
 def test_a_port_is_kept_in_a_namespace_and_for_a_protocol(
@@ -199,12 +199,12 @@ def test_a_port_is_kept_in_a_namespace_and_for_a_protocol(
 @pytest.mark.parametrize(
     ("live", "other", "kept"),
     [
-        ({}, rival(live_tcp={5432: SHOP}), True),
-        (registered("."), rival(live_tcp={5432: SHOP}), False),
-        (registered("."), rival(live_named={5432: SHOP}), False),
-        (registered(".", port=5440), rival(live_tcp={5432: SHOP}), True),
-        (registered("lab"), rival(live_tcp={5432: SHOP}), True),
-        (registered(".", part="b"), rival(live_tcp={5432: SHOP}), True),
+        ({}, rival(held_tcp={5432: SHOP}), True),
+        (registered("."), rival(held_tcp={5432: SHOP}), False),
+        (registered("."), rival(held_named={5432: SHOP}), False),
+        (registered(".", port=5440), rival(held_tcp={5432: SHOP}), True),
+        (registered("lab"), rival(held_tcp={5432: SHOP}), True),
+        (registered(".", part="b"), rival(held_tcp={5432: SHOP}), True),
     ],
 )
 def test_of_two_that_have_a_port_one_is_withdrawn(
@@ -219,7 +219,7 @@ def test_of_two_that_have_a_port_one_is_withdrawn(
 def test_who_serves_everybody_has_the_port_where_its_clients_are_told() -> None:
     """Both serve every namespace: who has the port in one of them has it in all, even if it claimed later."""
     everybody, allowed = {"from": [{"namespaceSelector": {}}]}, class_of(allowedConsumers={"from": "All"})
-    other = rival(tcp={5432: frozenset("*")}, live_tcp={5432: LAB}, claimed=False, created=NOW + DAY)
+    other = rival(tcp={5432: frozenset("*")}, held_tcp={5432: LAB}, claimed=False, created=NOW + DAY)
     [finding] = accept(facts_of(spec_of(tcp("a"), access=everybody), allowed, rivals=(other,))).findings
     assert (finding.reason, "in every namespace," in finding.message) == (Reason.PORT_CONFLICT, True)
 

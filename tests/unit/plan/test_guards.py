@@ -2,72 +2,15 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.plan.accept import accept
-from egressgateway.plan.addresses import METADATA_SERVICES, forbidden_address, unreachable_networks
 from egressgateway.plan.findings import Consequence
-from egressgateway.plan.istio.upstream import INNER_NETWORKS
 from egressgateway.settings import MeshSettings
 from unit.plan.world import class_of, destination, facts_of, spec_of
-
-
-@pytest.mark.parametrize(
-    ("address", "why"),
-    [
-        ("127.0.0.1", "loopback"),
-        ("127.255.255.254", "loopback"),
-        ("::1", "loopback"),
-        ("::ffff:127.0.0.1", "loopback"),
-        ("169.254.169.254", "link-local"),
-        ("::ffff:169.254.169.254", "link-local"),
-        ("::ffff:a9fe:a9fe", "link-local"),
-        ("fe80::1", "link-local"),
-        ("febf::1", "link-local"),
-        ("224.0.0.1", "multicast"),
-        ("239.255.255.255", "multicast"),
-        ("ff02::1", "multicast"),
-        ("::ffff:224.0.0.1", "multicast"),
-        ("0.0.0.0", "unspecified"),
-        ("::", "unspecified"),
-        ("::ffff:0.0.0.0", "unspecified"),
-        ("100.100.100.200", "a cloud's metadata service"),
-        ("168.63.129.16", "a cloud's metadata service"),
-        ("::ffff:168.63.129.16", "a cloud's metadata service"),
-        ("192.0.0.192", "a cloud's metadata service"),
-        ("fd00:ec2::23", "a cloud's metadata service"),
-        ("fd00:ec2::254", "a cloud's metadata service"),
-        ("fd00:0ec2:0:0:0:0:0:0254", "a cloud's metadata service"),
-        ("fd20:ce::254", "a cloud's metadata service"),
-        ("168.63.129.17", ""),
-        ("fd00:ec2::253", ""),
-        ("10.0.0.1", ""),
-        ("192.0.2.1", ""),
-        ("fd00::1", ""),
-        ("2001:db8::1", ""),
-        ("::ffff:192.0.2.1", ""),
-        ("169.254.169.254.example.com", ""),
-        ("api.example.com", ""),
-    ],
-)
-def test_no_class_can_allow_an_address_that_leads_inside(address: str, why: str) -> None:
-    """However it is written: a cloud's credentials are a request away from there."""
-    assert forbidden_address(address) == why
-
-
-@pytest.mark.parametrize("address", METADATA_SERVICES)
-def test_no_way_leads_to_a_clouds_metadata_service(address: str) -> None:
-    """Neither an endpoint, nor a name that leads there on a destination's port, nor one under a wildcard."""
-    network = ip_network(address)
-    assert forbidden_address(address)
-    assert str(network) in unreachable_networks(network.version)
-    # The gateway resolves names under a wildcard over IPv4 alone.
-    refused = [ip_network(f"{start}/{length}") for start, length in INNER_NETWORKS]
-    assert network.version == 6 or any(network.subnet_of(inner) for inner in refused)
 
 
 def reasons(class_: dict[str, Any], *destinations: dict[str, Any], **fields: Any) -> dict[str, set[Reason]]:

@@ -208,3 +208,41 @@ Rights to children. Where only gateways are that EgressGateways share (`shared`)
 - {{ . | quote }}
 {{- end }}
 {{- end -}}
+
+{{- /*
+Tolerations as given, and a short one for each taint of a node that died, unless those name it: the API server would add 300 seconds for it.
+*/ -}}
+{{- define "egw.tolerations" -}}
+{{- with .Values.tolerations }}
+{{- toYaml . }}
+{{ end }}
+{{- range $taint := list "node.kubernetes.io/not-ready" "node.kubernetes.io/unreachable" }}
+{{- $named := false }}
+{{- range $.Values.tolerations }}
+{{- if and (or (not .key) (eq .key $taint)) (or (not .effect) (eq .effect "NoExecute")) }}{{ $named = true }}{{ end }}
+{{- end }}
+{{- if not $named }}
+- {key: {{ $taint }}, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /*
+Where the scheduler had a constraint for zones too, it would leave nodes without a zone out of the score of both, and put every replica on
+one of them; so other zones are a preference, as other nodes are.
+*/ -}}
+{{- define "egw.affinity" -}}
+{{- if .Values.affinity }}
+{{- toYaml .Values.affinity }}
+{{- else if not .Values.topologySpreadConstraints -}}
+podAntiAffinity:
+  preferredDuringSchedulingIgnoredDuringExecution:
+  {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+  - weight: 100
+    podAffinityTerm:
+      topologyKey: {{ . }}
+      labelSelector:
+        matchLabels: {{- include "egw.selector" $ | nindent 10 }}
+  {{- end }}
+{{- end }}
+{{- end -}}

@@ -217,7 +217,7 @@ INNER_NETWORKS: Final = (
     ("172.16.0.0", 12),
     ("192.168.0.0", 16),
     ("224.0.0.0", 3),
-    # Of `METADATA_SERVICES` those that are in none of these.
+    # Of the clouds' metadata services (`api.reserved`) those that are in none of these.
     ("168.63.129.16", 32),
     ("192.0.0.192", 32),
 )

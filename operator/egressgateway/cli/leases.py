@@ -1,0 +1,133 @@
+"""
+Whether an operator runs, as far as its Lease tells: looked for by its label, or where somebody says that it is.
+
+A Lease tells only of operators that elect a leader. What cannot be found out is said, never taken for a no.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from egressgateway.cluster.client import Sender
+from egressgateway.cluster.request import delete_object, get_object, list_objects
+from egressgateway.engine.lease import LEASE_LABELS
+from egressgateway.errors import ClusterError, Conflict, Forbidden, NotFound
+from egressgateway.refs import LEASE, Manifest
+
+_LOOK_SECONDS = 0.5
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to look for the operator's Lease: everywhere, in one namespace, or at one that has a name."""
+
+    namespace: str | None = None
+    name: str | None = None
+    """Only with `namespace`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Leases of operators, and if they could not be looked for, why not."""
+
+    leases: tuple[Manifest, ...] = ()
+    why_not: str = ""
+
+    def in_words(self) -> str:
+        """What is known of operators."""
+        if self.why_not:
+            return f"whether an operator runs could not be looked up: {self.why_not}"
+        if not self.leases:
+            return "no operator's Lease was found: whether one runs that has none, or an older one, is not known"
+        return ", ".join(
+            f"Lease {name_of(each)} is held by {holder_of(each)}"
+            if holder_of(each)
+            else f"Lease {name_of(each)} is free: no operator leads by it"
+            for each in self.leases
+        )
+
+
+async def find_leases(client: Sender, place: Place) -> Found:
+    """The operators' Leases at that place; a refusal is an answer, too."""
+    try:
+        if place.name is not None:
+            lease = await client.send(get_object(LEASE, place.namespace, place.name))
+            return Found((lease,) if lease else ())
+        selector = ",".join(f"{name}={value}" for name, value in sorted(LEASE_LABELS.items()))
+        page = await client.send(list_objects(LEASE, place.namespace, label_selector=selector, limit=None)) or {}
+        return Found(tuple(page.get("items") or ()))
+    except NotFound:
+        return Found()
+    except Forbidden as error:
+        return Found(why_not=f"{error}; name it by --lease-namespace and --lease-name")
+
+
+def name_of(lease: Manifest) -> str:
+    """`namespace/name`."""
+    return f"{lease['metadata']['namespace']}/{lease['metadata']['name']}"
+
+
+def holder_of(lease: Manifest) -> str:
+    """Who leads by it, or did when it last said so; empty when it was given back."""
+    return str(_spec(lease).get("holderIdentity") or "")
+
+
+async def wait_until_nobody_leads(client: Sender, found: Found, say: Say) -> None:
+    """
+    Return when each Lease is free, or was not renewed for as long as its holder has for that.
+
+    A Lease whose holder has ended is deleted, so that whoever is installed next leads at once. An operator that an
+    uninstall ends could not give it back: its rights went first.
+    """
+    for lease in found.leases:
+        left = await _outlasted(client, lease, say)
+        if left is not None:
+            await _delete(client, left, say)
+
+
+async def _outlasted(client: Sender, lease: Manifest, say: Say) -> Manifest | None:
+    """The Lease once nobody leads by it; None when it is gone."""
+    namespace, name = lease["metadata"]["namespace"], lease["metadata"]["name"]
+    loop = asyncio.get_running_loop()
+    seen, since = None, loop.time()
+    while True:
+        try:
+            lease = await client.send(get_object(LEASE, namespace, name)) or lease
+        except NotFound:
+            return None
+        if not holder_of(lease):
+            return lease
+        if (renewed := _spec(lease).get("renewTime")) != seen:
+            if seen is None:
+                say(f"waiting for the end of {holder_of(lease)}, by Lease {name_of(lease)}")
+            seen, since = renewed, loop.time()
+        elif loop.time() - since > float(_spec(lease).get("leaseDurationSeconds") or 0):
+            return lease
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _delete(client: Sender, lease: Manifest, say: Say) -> None:
+    metadata = lease["metadata"]
+    call = delete_object(
+        LEASE,
+        metadata["namespace"],
+        metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+    )
+    try:
+        await client.send(call)
+    except (Conflict, NotFound):
+        # Somebody leads again, or somebody else was here.
+        return
+    except ClusterError as error:
+        say(f"Lease {name_of(lease)} stays, and delays the next operator until it runs out: {error}")
+
+
+def _spec(lease: Manifest) -> Mapping[str, Any]:
+    return lease.get("spec") or {}

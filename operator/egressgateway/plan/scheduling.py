@@ -1,0 +1,87 @@
+"""
+On which nodes a gateway's pods run: apart from each other, and away from a node that died.
+
+What an object or its class says replaces the default of that field. Nothing here keeps a pod from starting: a cluster
+of one node runs every gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from egressgateway.api.gateway import DedicatedGateway
+from egressgateway.api.pod import TaintEffect, Toleration
+
+NODE_FAILURE_TAINTS: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+"""Taints by which Kubernetes tells that a node died (kubernetes.io, "Taints and Tolerations")."""
+
+NODE_FAILURE_SECONDS: Final = 30
+"""How long a pod stays on such a node. Kubernetes' own 300 seconds are an outage for a gateway of two pods."""
+
+_DOMAINS: Final = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+_WEIGHT: Final = 100
+
+
+def tolerations(settings: DedicatedGateway) -> list[Any]:
+    """
+    The own tolerations, and a short one for each taint of a dead node that they leave out.
+
+    So does the API server, which adds its 300 seconds to whatever a pod says (admission DefaultTolerationSeconds):
+    whoever names a pool of nodes wants no other time for dead ones. Another time is set by naming the taint.
+    """
+    own = tuple(settings.tolerations or ())
+    return [each.as_json() for each in own] + [
+        {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_FAILURE_SECONDS}
+        for taint in NODE_FAILURE_TAINTS
+        if not any(_covers(each, taint) for each in own)
+    ]
+
+
+def _covers(toleration: Toleration, taint: str) -> bool:
+    return toleration.key in (None, taint) and toleration.effect in (None, TaintEffect.NO_EXECUTE)
+
+
+def affinity(settings: DedicatedGateway, selector: Mapping[str, str]) -> Any:
+    """
+    The own affinity, else that pods prefer another node and another zone than their like.
+
+    Not where `topologySpreadConstraints` say how pods are spread. An anti-affinity, and no second constraint for zones:
+    the scheduler leaves every node without the label of one constraint out of the score of all of them, so that
+    nodes without zones would get all pods of a gateway (measured: 0 and 4 on two nodes).
+    """
+    if settings.affinity is not None:
+        return settings.affinity.as_json()
+    if settings.topology_spread_constraints is not None:
+        return None
+    return {
+        "podAntiAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {
+                    "weight": _WEIGHT,
+                    "podAffinityTerm": {"topologyKey": domain, "labelSelector": {"matchLabels": dict(selector)}},
+                }
+                for domain in _DOMAINS
+            ]
+        }
+    }
+
+
+def topology_spread(settings: DedicatedGateway, selector: Mapping[str, str]) -> list[Any]:
+    """
+    The own constraints, else a soft spread over nodes, a label that every node has.
+
+    Counted are pods of one ReplicaSet: with those that a rollout replaces counted too, both new pods of a gateway may
+    find themselves on one node once the old ones are gone.
+    """
+    if settings.topology_spread_constraints is not None:
+        return [each.as_json() for each in settings.topology_spread_constraints]
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": _DOMAINS[0],
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": dict(selector)},
+            "matchLabelKeys": ["pod-template-hash"],
+        }
+    ]
