@@ -16,7 +16,7 @@ import aiohttp
 import kopf
 
 from egressgateway.cluster.credentials import Credentials
-from egressgateway.cluster.pacing import WatchPace
+from egressgateway.cluster.pacing import RefusalPatience, WatchPace
 from egressgateway.cluster.servername import ServerName
 from egressgateway.engine.runtime import Runtime
 from egressgateway.refs import EGRESS_GATEWAY, GROUP
@@ -128,7 +128,8 @@ def build_registry(runtime: Runtime, stop: asyncio.Event) -> kopf.OperatorRegist
 async def _session(credentials: Credentials) -> kopf.AiohttpSession:
     """
     A session for kopf by the credentials that the engine writes with: what is watched and what is written is one
-    cluster, and exec plugins work for both. With a pace for its watches; kopf closes it, and asks again after a 401.
+    cluster, and exec plugins work for both. With a pace for its watches, and patience with a namespace that it may not
+    read; kopf closes it, and asks again after a 401.
     """
     endpoint, authorization = credentials.endpoint, await credentials.authorization()
     name = (ServerName(endpoint.tls_server_name),) if endpoint.tls_server_name else ()
@@ -136,6 +137,6 @@ async def _session(credentials: Credentials) -> kopf.AiohttpSession:
         connector=aiohttp.TCPConnector(limit=0, ssl=endpoint.tls or True),
         headers={"Authorization": authorization} if authorization else {},
         proxy=endpoint.proxy,
-        middlewares=(*name, WatchPace()),
+        middlewares=(*name, RefusalPatience(), WatchPace()),
     )
     return kopf.AiohttpSession(aiohttp_session=session, server=endpoint.server)

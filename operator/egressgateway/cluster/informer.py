@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.reflector import Reflector, Restart, Scope, Timing
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 OnChange = Callable[[Change], None]
 """Called with each change, after the store has it. Must be quick: it holds up the watch."""
 
+OnScope = Callable[[str | None, str], None]
+"""Called with a namespace (None: all) that was listed, or with why it may not be; empty for listed."""
+
 OnRestart = Callable[[str, Restart], None]
 """Called with the kind and why, whenever a list or watch must be started anew."""
 
@@ -31,7 +35,7 @@ class InformerState:
     """How an informer fares at one moment."""
 
     synced: bool
-    """Every scope has been listed once, or its kind is not served."""
+    """Every scope has been listed once, or its kind is not served; of several, one may be refused."""
 
     served: bool
     alive: bool
@@ -61,13 +65,15 @@ class Informer:
         on_change: OnChange | None = None,
         on_restart: OnRestart | None = None,
         on_served: Callable[[], None] | None = None,
+        on_scope: OnScope | None = None,
         timing: Timing | None = None,
         optional: bool = False,
     ) -> None:
         """
         `namespaces` empty, or a cluster-scoped kind: one list of everything. `on_served` is called when the kind
         begins or ceases to be served (its CRD was installed or deleted). `optional`: not every cluster has the kind,
-        and where there is none we may lack the right to it, too, which is no obstacle.
+        and where there is none we may lack the right to it, too, which is no obstacle. Of several namespaces, one that
+        we lack the right to keeps nobody waiting for it: `on_scope` is told.
         """
         self.resource = resource
         self.store = store
@@ -75,28 +81,29 @@ class Informer:
         self._tasks: list[asyncio.Task[None]] = []
         self._on_restart = on_restart
         self._on_served = on_served
+        self._on_scope = on_scope
         self._served = True
         scopes: tuple[str | None, ...] = namespaces if namespaces and resource.namespaced else (None,)
-        self._reflectors = [
-            Reflector(
+        self._reflectors: dict[str | None, Reflector] = {
+            namespace: Reflector(
                 client,
                 resource,
                 store,
                 Scope(namespace, label_selector, field_selector),
                 timing=timing or Timing(),
                 on_change=on_change or _ignore,
-                on_settled=self._settled,
-                on_restart=self._restarted,
+                on_settled=partial(self._settled, namespace),
+                on_restart=partial(self._restarted, namespace),
                 optional=optional,
             )
             for namespace in scopes
-        ]
+        }
 
     def start(self) -> None:
         """Begin to list and watch, in the background."""
         self._tasks = [
             asyncio.create_task(reflector.run(), name=f"informer {self.resource.plural}")
-            for reflector in self._reflectors
+            for reflector in self._reflectors.values()
         ]
 
     async def stop(self) -> None:
@@ -109,13 +116,13 @@ class Informer:
         self._tasks = []
 
     async def synced(self) -> None:
-        """Return once every scope has been listed, or is known not to be served."""
+        """Return once every scope has been listed, or is known not to be served; of several, or to be refused."""
         await self._synced.wait()
 
     @property
     def state(self) -> InformerState:
         """How it fares now."""
-        states = [reflector.state for reflector in self._reflectors]
+        states = [reflector.state for reflector in self._reflectors.values()]
         heard = [state.last_heard for state in states if state.last_heard is not None]
         now = asyncio.get_running_loop().time()
         return InformerState(
@@ -127,16 +134,27 @@ class Informer:
             restarts=sum(state.restarts for state in states),
         )
 
-    def _settled(self) -> None:
-        if all(reflector.state.settled for reflector in self._reflectors):
-            self._synced.set()
-        served = all(reflector.state.served for reflector in self._reflectors)
+    def _settled(self, namespace: str | None) -> None:
+        if self._on_scope is not None:
+            self._on_scope(namespace, "")
+        self._look_at_scopes()
+        served = all(reflector.state.served for reflector in self._reflectors.values())
         if served != self._served:
             self._served = served
             if self._on_served is not None:
                 self._on_served()
 
-    def _restarted(self, why: Restart) -> None:
+    def _look_at_scopes(self) -> None:
+        states = [reflector.state for reflector in self._reflectors.values()]
+        # Alone, a scope that is refused leaves nothing to work with: whoever waits goes on waiting.
+        if all(state.settled or (state.refused and len(states) > 1) for state in states):
+            self._synced.set()
+
+    def _restarted(self, namespace: str | None, why: Restart) -> None:
+        if why == "forbidden":
+            if self._on_scope is not None:
+                self._on_scope(namespace, self._reflectors[namespace].state.error)
+            self._look_at_scopes()
         if self._on_restart is not None:
             self._on_restart(self.resource.kind, why)
 

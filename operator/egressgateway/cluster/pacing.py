@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 import aiohttp
 
@@ -17,6 +18,7 @@ from egressgateway.cluster.backoff import Backoff
 
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 10.0
+LONGEST_REFUSED_WAIT_SECONDS = 30.0
 STEADY_AFTER_SECONDS = 20.0
 """A watch that lasted so long was healthy: the next one need not wait."""
 
@@ -52,6 +54,31 @@ class WatchPace:
         else:
             backoff.reset()
         self._started[path] = self._clock()
+
+
+class RefusalPatience:
+    """
+    Asks again, ever more slowly, for what may not be read in one namespace, in place of handing on the 403.
+
+    For a client that ends by it, as kopf does: all namespaces would lose their watch with the one that was deleted.
+    """
+
+    def __init__(self, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._sleep = sleep
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """aiohttp's protocol for middlewares."""
+        backoff = Backoff(FIRST_WAIT_SECONDS)
+        while True:
+            answer = await handler(request)
+            if answer.status != HTTPStatus.FORBIDDEN or request.method != "GET":
+                return answer
+            if "/namespaces/" not in request.url.path:
+                return answer
+            answer.release()
+            await self._sleep(backoff.next(LONGEST_REFUSED_WAIT_SECONDS))
 
 
 class Turnstile:

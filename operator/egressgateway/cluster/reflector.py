@@ -81,6 +81,9 @@ class ReflectorState:
     listed: bool = False
     """The store is complete, or was once."""
 
+    refused: bool = False
+    """The last answer to a list was that we lack the right."""
+
     served: bool = True
     """False: the API server does not know the kind."""
 
@@ -128,7 +131,7 @@ class Reflector:
         `admission` is awaited before each round, by reflectors so many that they must not all come at once.
 
         Of an `optional` kind a lack of the right to it counts as not being served: the server asks for rights before
-        it looks whether it knows the kind.
+        it looks whether it knows the kind. That is nothing to warn of; who made the informer knows what it means.
         """
         self.state = ReflectorState()
         self._client = client
@@ -195,6 +198,7 @@ class Reflector:
         if isinstance(error, Forbidden) and error.code != UNAUTHORIZED:
             # Once the right is back, only a list tells its owner that it is.
             self._version = None
+            self.state.refused = True
             return 0.0, "forbidden"
         if isinstance(error, Invalid):
             # The server does not take our version (another cluster behind the same name, for one).
@@ -225,6 +229,7 @@ class Reflector:
         self._heard()
         self._absences = 0
         self.state.served = self.state.listed = True
+        self.state.refused = False
         self._tell(changes)
         self._on_settled()
 
@@ -265,7 +270,10 @@ class Reflector:
     def _not_served(self, error: NotFound | Forbidden) -> None:
         self._version = None
         self._absences += 1
-        self._remember(error)
+        if self._optional:
+            self.state.error = str(error)
+        else:
+            self._remember(error)
         # A single 404 may be a load balancer's, or a server's that has just started: the second one is believed.
         if self.state.listed and self._absences < 2:
             return
@@ -290,8 +298,7 @@ class Reflector:
     def _remember(self, error: ClusterError) -> None:
         text = str(error)
         if text != self.state.error:
-            level = logging.INFO if self._optional else logging.WARNING
-            log.log(level, "Informer is cut off", extra={"fields": self._fields() | {"error": text}})
+            log.warning("Informer is cut off", extra={"fields": self._fields() | {"error": text}})
         self.state.error = text
 
     def _named(self, manifest: Manifest) -> Manifest:

@@ -3,11 +3,16 @@ What an informer knows: the objects of one kind, by namespace and name, and by o
 
 Pure bookkeeping: no I/O, no event loop. It accepts objects from three sides (a list, a watch, and the answer to
 our own write) in any order and keeps the newest of each.
+
+An answer shows a moment between the request and its arrival. An object that was heard to be deleted meanwhile stays
+deleted, whatever the answer shows: a uid never returns (KEP-5504 lets versions be compared; this needs no comparison).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from egressgateway.refs import Manifest
@@ -52,6 +57,21 @@ class Budget(Protocol):
         """`holder` keeps it no more."""
 
 
+@dataclass(slots=True, eq=False)
+class Asked:
+    """A request whose answer has not been kept yet, and what was heard since it was sent."""
+
+    stored: set[ObjectName] = field(default_factory=set)
+    """Names stored meanwhile, which may be newer than the answer."""
+
+    deleted: set[str] = field(default_factory=set)
+    """Uids of objects deleted meanwhile."""
+
+    def has_lost(self, manifest: Manifest) -> bool:
+        """Whether `manifest`, from the answer, was deleted meanwhile."""
+        return _uid(manifest) in self.deleted
+
+
 class Store:
     """Objects of one kind. Callers must not change what they get out."""
 
@@ -64,8 +84,9 @@ class Store:
         """Grows with every change: who computes something from all objects computes it once a revision."""
         self._objects: dict[ObjectName, Manifest] = {}
         self._indexed: dict[Hashable, dict[ObjectName, Manifest]] = {}
-        # For each list under way (by namespace, None: all): names stored meanwhile, which may be newer than the list.
-        self._stored_while_listing: dict[str | None, set[ObjectName]] = {}
+        self._asked: set[Asked] = set()
+        # For each list under way (by namespace, None: all) what was heard meanwhile.
+        self._listing: dict[str | None, Asked] = {}
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -81,18 +102,41 @@ class Store:
         """Objects that the index files under `value`."""
         return tuple(self._indexed.get(value, {}).values())
 
-    def put(self, manifest: Manifest) -> Change | None:
-        """Keep what `trimmed` leaves of `manifest`, unless what is known is as new. Takes it over."""
+    @contextmanager
+    def asking(self) -> Iterator[Asked]:
+        """Around a request and the `put` of its answer: a read of one object, or a write."""
+        asked = Asked()
+        self._asked.add(asked)
+        try:
+            yield asked
+        finally:
+            self._asked.discard(asked)
+
+    def index_values(self) -> Iterable[Hashable]:
+        """What the index files objects under."""
+        return self._indexed.keys()
+
+    def put(self, manifest: Manifest, answer_to: Asked | None = None) -> Change | None:
+        """
+        Keep what `trimmed` leaves of `manifest`, unless what is known is as new. Takes it over.
+
+        With `answer_to` the manifest is the answer to that request, and is kept only if its object was not deleted
+        since; without, it is an event of a watch, whose order is the server's.
+        """
+        if answer_to is not None and answer_to.has_lost(manifest):
+            return None
         change = self._put(self.trimmed(manifest), listed=False)
         if change is not None:
-            name = name_of(manifest)
-            for names in self._stored_while_listing.values():
-                names.add(name)
+            for asked in self._asked:
+                asked.stored.add(name_of(manifest))
+                # Known again: a watch by labels says of an object that lost them and has them back, too, that it went.
+                asked.deleted.discard(_uid(manifest))
         return change
 
     def remove(self, manifest: Manifest) -> Change | None:
         """Forget an object that was deleted, unless a newer one of that name is known."""
         name = name_of(manifest)
+        self._bury(manifest)
         old = self._objects.get(name)
         if old is None or is_older(manifest, old):
             return None
@@ -120,28 +164,35 @@ class Store:
 
     def begin_list(self, namespace: str | None = None) -> None:
         """A list of `namespace` (None: of everything) is about to be requested; `replace` ends it."""
-        self._stored_while_listing[namespace] = set()
+        self._asked.discard(self._listing.get(namespace, Asked()))
+        self._listing[namespace] = asked = Asked()
+        self._asked.add(asked)
 
     def replace(self, listed: Iterable[Manifest], namespace: str | None = None) -> list[Change]:
         """
         Make the store equal to a list that was requested after `begin_list`.
 
         The list wins over everything that was known before it was requested, even over higher resource versions: those
-        are left over from before a restore of etcd. What was stored meanwhile may be newer, and then stays.
+        are left over from before a restore of etcd. What was stored meanwhile may be newer, and then stays; what was
+        deleted meanwhile stays away.
         """
-        meanwhile = self._stored_while_listing.pop(namespace, set())
+        asked = self._listing.pop(namespace, Asked())
+        self._asked.discard(asked)
         changes: list[Change | None] = []
-        seen = set(meanwhile)
+        seen = set(asked.stored)
         for manifest in listed:
+            if asked.has_lost(manifest):
+                continue
             name = name_of(manifest)
             seen.add(name)
             old = self._objects.get(name)
-            if old is not None and name not in meanwhile and _version(old) != _version(manifest):
+            if old is not None and name not in asked.stored and _version(old) != _version(manifest):
                 changes.append(self._keep(name, old, self.trimmed(manifest), listed=True))
             else:
                 changes.append(self._put(self.trimmed(manifest), listed=True))
         for name in [name for name in self._objects if namespace in (None, name[0]) and name not in seen]:
             old = self._objects[name]
+            self._bury(old)
             self._forget(name, old)
             changes.append(Change("DELETED", old, None, listed=True))
         return [change for change in changes if change is not None]
@@ -152,6 +203,12 @@ class Store:
         if old is not None and (_version(old) == _version(manifest) or is_older(manifest, old)):
             return None
         return self._keep(name, old, manifest, listed=listed)
+
+    def _bury(self, manifest: Manifest) -> None:
+        """Let no answer that is under way bring the object back."""
+        uid = _uid(manifest)
+        for asked in self._asked if uid else ():
+            asked.deleted.add(uid)
 
     def _keep(self, name: ObjectName, old: Manifest | None, new: Manifest, *, listed: bool) -> Change | None:
         if old is not None:
@@ -194,6 +251,10 @@ def is_older(one: Manifest, other: Manifest) -> bool:
     """
     mine, others = _version(one), _version(other)
     return mine.isdecimal() and others.isdecimal() and int(mine) < int(others)
+
+
+def _uid(manifest: Manifest) -> str:
+    return str(manifest["metadata"].get("uid", ""))
 
 
 def _version(manifest: Manifest) -> str:

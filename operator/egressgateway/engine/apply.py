@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Final
 
@@ -23,9 +23,11 @@ from egressgateway.engine.fights import is_repair, last_foreign_manager
 from egressgateway.engine.memory import Progress
 from egressgateway.engine.metrics import Metrics
 from egressgateway.errors import ClusterError, Conflict, Invalid, NotFound
+from egressgateway.facts import EVERY_NAMESPACE
 from egressgateway.plan.bounds import too_large
 from egressgateway.plan.evidence import is_child_of
-from egressgateway.plan.names import MANAGED_BY
+from egressgateway.plan.names import ANNOTATION_DIGEST, MANAGED_BY
+from egressgateway.plan.retain import namespaces_of_export
 from egressgateway.refs import CHILD_BY_KIND, Key, Manifest, ObjectRef
 
 log = logging.getLogger(__name__)
@@ -100,6 +102,8 @@ class Applier:
         """
         What registers less first; then routes, what makes their hosts known, and routes that go; a failure ends it.
 
+        Less is also: to fewer namespaces. A ServiceEntry that loses one thing and gains another is written twice.
+
         The milliseconds between do not matter to the mesh, which waits for a quiet moment before it pushes. But a
         refusal in the middle must not leave a host that is known and not routed: it would be called directly.
         """
@@ -134,11 +138,12 @@ class Applier:
 
     async def _write(self, write: Write, progress: Progress) -> None:
         repair = is_repair(write, progress.written)
-        live = await self._client.send(_sendable(write, _request_of(write)))
-        if live is None:
-            return
-        # The answer has the newest state of all: the watch will only repeat it.
-        self._caches.put_child(write.ref.kind, live)
+        with self._caches.children[write.ref.kind].asking() as asked:
+            live = await self._client.send(_sendable(write, _request_of(write)))
+            if live is None:
+                return
+            # The answer has the newest state of all, unless the object went meanwhile: the watch will only repeat it.
+            self._caches.put_child(write.ref.kind, live, asked)
         version: str = live["metadata"]["resourceVersion"]
         progress.written[write.ref] = Written(write.desired.digest, version, write.mode is Mode.RESET)
         if write.ref.kind not in EXACT_KINDS:
@@ -172,16 +177,17 @@ class Applier:
         """After a conflict: whether the object of that name is somebody else's. Reads it; the caches learn of ours."""
         if isinstance(action, Delete) or action.mode is not Mode.CREATE:
             return False
-        try:
-            found = await self._client.send(
-                get_object(CHILD_BY_KIND[action.ref.kind], action.ref.namespace, action.ref.name)
-            )
-        except ClusterError:
-            return False
-        if found is None or is_child_of(found, key):
-            if found is not None:
-                self._caches.put_child(action.ref.kind, found)
-            return False
+        call = get_object(CHILD_BY_KIND[action.ref.kind], action.ref.namespace, action.ref.name)
+        with self._caches.children[action.ref.kind].asking() as asked:
+            try:
+                found = await self._client.send(call)
+            except ClusterError:
+                return False
+            if found is None:
+                return False
+            if is_child_of(found, key):
+                self._caches.put_child(action.ref.kind, found, asked)
+                return False
         return True
 
     def _count(self, action: Write | Delete, error: ClusterError | None) -> None:
@@ -211,11 +217,16 @@ def _sendable(write: Write, request: Request) -> Request:
 
 
 def in_safe_order(burst: Burst) -> tuple[Burst, Burst, Burst, Burst]:
-    """ServiceEntries that only lose, routes to write, other ServiceEntries, routes to delete."""
+    """
+    ServiceEntries that lose something, routes to write, ServiceEntries that gain something, routes to delete.
+
+    So at each moment, and after a refusal at any of them, what a namespace has registered is routed there.
+    """
     routes = tuple(action for action in burst if action.ref.kind == "VirtualService")
     entries = tuple(action for action in burst if action.ref.kind != "VirtualService")
+    both = tuple(_less(action) for action in entries if routes and isinstance(action, Write) and _is_mixed(action))
     return (
-        tuple(action for action in entries if _only_loses(action)),
+        (*(action for action in entries if _only_loses(action)), *both),
         tuple(action for action in routes if isinstance(action, Write)),
         tuple(action for action in entries if not _only_loses(action)),
         tuple(action for action in routes if isinstance(action, Delete)),
@@ -226,12 +237,63 @@ def _only_loses(action: Write | Delete) -> bool:
     """Whether the ServiceEntry registers nothing that is not registered already."""
     if isinstance(action, Delete):
         return True
-    return action.live is not None and _registered(action.desired.manifest) <= _registered(action.live)
+    return action.live is not None and _registers_all_of(action.live, action.desired.manifest)
 
 
-def _registered(entry: Manifest) -> set[tuple[str, int]]:
-    spec = entry.get("spec") or {}
-    return {(host, port["number"]) for host in spec.get("hosts") or () for port in spec.get("ports") or ()}
+def _is_mixed(write: Write) -> bool:
+    """Whether the ServiceEntry loses a host, a port or a namespace, and gains another."""
+    if write.live is None or _only_loses(write):
+        return False
+    return not _registers_all_of(write.desired.manifest, write.live)
+
+
+def _less(write: Write) -> Write:
+    """
+    On the way from what lives to what is wanted: what both register, where both do.
+
+    Where they have nothing in common nobody sees it. Without our digest, so that it is not taken for the end.
+    """
+    live, wanted = _as_written(write.live or {}, write.desired.manifest), write.desired.manifest
+    hosts = sorted(_hosts(live) & _hosts(wanted))
+    ports = [port for port in wanted["spec"]["ports"] if port["number"] in _numbers(live)]
+    seen = _common(_seen_in(live), _seen_in(wanted))
+    alike = bool(hosts and ports and seen)
+    changed = {"hosts": hosts, "ports": ports, "exportTo": sorted(seen)} if alike else {"exportTo": ["~"]}
+    spec = {**(wanted if alike else live)["spec"], **changed}
+    annotations = {**wanted["metadata"].get("annotations", {}), ANNOTATION_DIGEST: ""}
+    manifest = {**wanted, "metadata": {**wanted["metadata"], "annotations": annotations}, "spec": spec}
+    desired = replace(write.desired, manifest=manifest, digest="")
+    return replace(write, mode=Mode.APPLY, desired=desired, drift=False)
+
+
+def _as_written(live: Manifest, wanted: Manifest) -> Manifest:
+    """`live` with no other fields than we write ourselves."""
+    return {**live, "spec": {name: value for name, value in live["spec"].items() if name in wanted["spec"]}}
+
+
+def _registers_all_of(one: Manifest, other: Manifest) -> bool:
+    """Whether `one` registers, where it does, whatever `other` registers there."""
+    wider, narrower = _seen_in(one), _seen_in(other)
+    everywhere = EVERY_NAMESPACE in wider or narrower <= wider
+    return everywhere and _hosts(other) <= _hosts(one) and _numbers(other) <= _numbers(one)
+
+
+def _common(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
+    if EVERY_NAMESPACE in one:
+        return other
+    return one if EVERY_NAMESPACE in other else one & other
+
+
+def _seen_in(entry: Manifest) -> frozenset[str]:
+    return namespaces_of_export(entry, entry["metadata"]["namespace"])
+
+
+def _hosts(entry: Manifest) -> set[str]:
+    return set((entry.get("spec") or {}).get("hosts") or ())
+
+
+def _numbers(entry: Manifest) -> set[int]:
+    return {port["number"] for port in (entry.get("spec") or {}).get("ports") or ()}
 
 
 def _clock() -> float:

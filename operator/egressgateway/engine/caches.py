@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from egressgateway.api.scalars import parse_instant
-from egressgateway.cluster.store import Change, Store
+from egressgateway.cluster.store import Asked, Change, Store
 from egressgateway.engine.budget import DEFAULT_BYTES, NamespaceBudget
 from egressgateway.engine.host_index import HostIndex
 from egressgateway.engine.keeping import WITH_STATUS, keep_of_child, keep_of_class, keep_of_gateway, keep_of_namespace
@@ -74,6 +74,11 @@ class Caches:
         self._labels = NamespaceLabels({})
         self._labels_revision = -1
 
+    def known_keys(self) -> set[Key]:
+        """EgressGateways that are there, and those whose children are."""
+        owners = (owner for store in self.children.values() for owner in store.index_values())
+        return {*map(key_of, self.gateways), *(owner for owner in owners if isinstance(owner, Key))}
+
     def children_of(self, key: Key) -> dict[ObjectRef, Manifest]:
         """Live objects that say that they are `key`'s: `plan.evidence` says which of them are."""
         return {
@@ -125,9 +130,9 @@ class Caches:
         """Namespaces of which some objects are known without their bodies."""
         return len(self.children_budget.namespaces_over | self.gateways_budget.namespaces_over)
 
-    def put_child(self, kind: str, manifest: Manifest) -> None:
-        """A child as we have written or read it; the watch will not tell of it again."""
-        self._own_change(kind, self.children[kind].put(manifest))
+    def put_child(self, kind: str, manifest: Manifest, answer_to: Asked | None = None) -> None:
+        """A child as we have written or read it, by that request; the watch will not tell of it again."""
+        self._own_change(kind, self.children[kind].put(manifest, answer_to))
 
     def remove_child(self, kind: str, manifest: Manifest) -> None:
         """A child that we have deleted."""
@@ -142,12 +147,12 @@ class Caches:
             if waiting:
                 self.on_freed(waiting)
 
-    def put_gateway(self, manifest: Manifest) -> Change | None:
-        return self._filed(self.gateways.put(manifest))
+    def put_gateway(self, manifest: Manifest, answer_to: Asked | None = None) -> Change | None:
+        return self._filed(self.gateways.put(manifest, answer_to))
 
-    def wrote_gateway(self, manifest: Manifest) -> None:
+    def wrote_gateway(self, manifest: Manifest, answer_to: Asked | None = None) -> None:
         """The answer to a write of ours: what it means to others, they hear from here."""
-        change = self.put_gateway(manifest)
+        change = self.put_gateway(manifest, answer_to)
         if change is not None:
             self.on_own_write(change)
 

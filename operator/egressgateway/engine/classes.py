@@ -21,6 +21,7 @@ from egressgateway.cluster.client import Sender
 from egressgateway.cluster.request import merge_patch
 from egressgateway.cluster.store import Change, Store
 from egressgateway.engine.apply import FIELD_MANAGER
+from egressgateway.engine.background import background
 from egressgateway.errors import ClusterError, NotFound
 from egressgateway.refs import EGRESS_GATEWAY_CLASS, Manifest
 from egressgateway.status.merge import ClassVerdict, class_status, status_patch
@@ -60,7 +61,7 @@ class ClassStatusWriter:
 
     def start(self) -> None:
         """Begin to write."""
-        self._task = asyncio.create_task(self._run(), name="class status")
+        self._task = background(self._run(), "class status")
 
     async def stop(self) -> None:
         """Write no more."""
@@ -84,12 +85,20 @@ class ClassStatusWriter:
         while True:
             await self._dirty.wait()
             self._dirty.clear()
-            failed = self._may_write() and not await self._write_all()
+            failed = self._may_write() and not await self._try_all()
             if failed:
                 self.look()
             else:
                 backoff.reset()
             await asyncio.sleep(backoff.next(_LONGEST_WAIT_SECONDS) if failed else self._spacing_seconds)
+
+    async def _try_all(self) -> bool:
+        """As `_write_all`; a bug is logged with its trace and counts as a failure: nobody else would notice it."""
+        try:
+            return await self._write_all()
+        except Exception:
+            log.exception("Status of classes not written by a bug; it is tried again")
+            return False
 
     async def _write_all(self) -> bool:
         """Write what differs; whether all of it could be written."""
@@ -121,9 +130,10 @@ class ClassStatusWriter:
         body = {"metadata": metadata, "status": patch}
         name, manager = found.metadata.name, FIELD_MANAGER
         call = merge_patch(EGRESS_GATEWAY_CLASS, None, name, body, subresource="status", field_manager=manager)
-        written = await self._client.send(call)
-        if written is not None:
-            self._classes.put(written)
+        with self._classes.asking() as asked:
+            written = await self._client.send(call)
+            if written is not None:
+                self._classes.put(written, asked)
 
 
 def class_used_by(gateway: Manifest) -> str:

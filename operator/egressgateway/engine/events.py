@@ -21,7 +21,8 @@ from typing import Literal
 
 from egressgateway.cluster import request
 from egressgateway.cluster.client import Sender
-from egressgateway.errors import Throttled, Unavailable
+from egressgateway.engine.background import background
+from egressgateway.errors import ClusterError, Throttled, Unavailable
 from egressgateway.refs import EVENT, Manifest
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class EventRecorder:
 
     def start(self) -> None:
         """Begin to post."""
-        self._task = asyncio.create_task(self._post_all(), name="events")
+        self._task = background(self._post_all(), "events")
 
     async def stop(self, grace: timedelta = timedelta(seconds=2)) -> None:
         """Post what is queued, for up to `grace`, and end."""
@@ -114,10 +115,13 @@ class EventRecorder:
             event = await self._queue.get()
             try:
                 await self._post(event)
-            except Exception as error:
+            except ClusterError as error:
                 self.dropped += 1
                 # Not worth more than a line: the conditions say the same. A namespace that goes away refuses all.
                 log.debug("Event not posted", extra={"fields": {"reason": event["reason"], "error": str(error)}})
+            except Exception:
+                self.dropped += 1
+                log.exception("Event not posted by a bug", extra={"fields": {"reason": event["reason"]}})
             finally:
                 self._queue.task_done()
 

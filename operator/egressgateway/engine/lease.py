@@ -25,6 +25,7 @@ from typing import Final, Protocol, Self
 
 from egressgateway.cluster import request
 from egressgateway.cluster.client import Sender
+from egressgateway.engine.background import background
 from egressgateway.errors import ClusterError, Conflict, NotFound
 from egressgateway.refs import LEASE, Manifest
 from egressgateway.settings import LeaseSettings
@@ -159,9 +160,20 @@ class LeaderElector:
     def start(self) -> None:
         """Begin to stand; without election (`enabled: false`) this replica leads at once and for ever."""
         if self._settings.enabled:
-            self._task = asyncio.create_task(self._run(), name="leader election")
+            self._task = background(self._run(), "leader election")
         else:
             self._lead(True)
+
+    async def look(self) -> None:
+        """
+        Read the Lease without standing for it: how long its holder has been silent counts from now on.
+
+        For a replica that cannot work yet, so that it need not wait the whole duration once it can.
+        """
+        try:
+            self._observe(await self._read())
+        except ClusterError as error:
+            self._remember(str(error))
 
     async def stop(self) -> None:
         """Stand no more and release the Lease. The caller has stopped writing before."""

@@ -165,6 +165,12 @@ class Metrics:
         self._watch_restarts = Counter(
             "egressgateway_watch_restarts", "Watches that were started anew.", ["kind", "reason"], registry=registry
         )
+        self._served = Gauge(
+            "egressgateway_namespace_served",
+            "Of namespaces that --namespace names: 1 while their objects are served, 0 while they may not be read.",
+            ["namespace"],
+            registry=registry,
+        )
         self._leader = Gauge("egressgateway_leader", "1 while this replica leads.", registry=registry)
         build = Gauge("egressgateway_build_info", "Version of the operator.", ["version"], registry=registry)
         build.labels(__version__).set(1)
@@ -227,12 +233,19 @@ class Metrics:
         """A watch was started anew: `Informer`'s `on_restart`."""
         self._watch_restarts.labels(kind, reason).inc()
 
+    def namespace_served(self, namespace: str, served: bool) -> None:
+        """A namespace that was named to the operator can be read, or not. As many series as names."""
+        self._served.labels(namespace).set(1 if served else 0)
+
     def leads(self, leads: bool) -> None:
         """This replica leads, or no longer: `LeaderElector`'s `on_change`."""
         self._leader.set(1 if leads else 0)
         if not leads:
-            # What objects were like then is the next leader's to say: alerts take the highest of all replicas.
-            self._gateways.clear()
+            self.forget_all()
+
+    def forget_all(self) -> None:
+        """What objects are like is the next leader's to say: alerts take the highest of all replicas."""
+        self._gateways.clear()
 
     def observe_queue(self, queue: WorkQueue[Any]) -> None:
         """Show how `queue` fares, read at each scrape. For one queue."""

@@ -52,10 +52,14 @@ class Observer:
         self._probes = probes
         self._caches = caches
         self._settings = settings
-        self._judged = Judged(caches.classes, built_in_class=settings.built_in_class)
-        self._rivals = Rivals(caches, self._judged)
+        self.forget_all()
         self.unserved: frozenset[str] = frozenset()
         """Kinds of children without a CRD, as the informers found."""
+
+    def forget_all(self) -> None:
+        """Remember nothing that was parsed: while this replica does not lead, nobody tells of objects that are gone."""
+        self._judged = Judged(self._caches.classes, built_in_class=self._settings.built_in_class)
+        self._rivals = Rivals(self._caches, self._judged)
 
     def observe(self, key: Key, progress: Progress, now: datetime, clock: float) -> Facts | None:
         """

@@ -85,18 +85,18 @@ class OwnerWriter:
 
     async def _patch(self, key: Key, gateway: Manifest, body: Manifest, subresource: str | None = None) -> None:
         metadata = {**body.get("metadata", {}), "resourceVersion": gateway["metadata"]["resourceVersion"]}
-        patched = await self._client.send(
-            merge_patch(
-                EGRESS_GATEWAY,
-                key.namespace,
-                key.name,
-                {**body, "metadata": metadata},
-                subresource=subresource,
-                field_manager=FIELD_MANAGER,
-            )
+        call = merge_patch(
+            EGRESS_GATEWAY,
+            key.namespace,
+            key.name,
+            {**body, "metadata": metadata},
+            subresource=subresource,
+            field_manager=FIELD_MANAGER,
         )
-        if patched is not None:
-            self._caches.wrote_gateway(patched)
+        with self._caches.gateways.asking() as asked:
+            patched = await self._client.send(call)
+            if patched is not None:
+                self._caches.wrote_gateway(patched, asked)
 
 
 def _log_readiness(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

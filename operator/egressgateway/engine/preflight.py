@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from egressgateway.cluster.backoff import Backoff
 from egressgateway.cluster.client import Sender
@@ -53,15 +53,21 @@ class Preflight:
                 await self._sleep(backoff.next(cap=_LONGEST_WAIT_SECONDS))
 
     async def _look(self) -> str:
-        for resource in (EGRESS_GATEWAY, EGRESS_GATEWAY_CLASS):
-            try:
-                await self._client.send(list_objects(resource, self._namespace_for(resource), limit=1))
-            except ClusterError as error:
-                return _in_words(error, resource)
-        return ""
+        return await self._look_for(EGRESS_GATEWAY, self._namespaces or (None,)) or await self._look_for(
+            EGRESS_GATEWAY_CLASS, (None,)
+        )
 
-    def _namespace_for(self, resource: Resource) -> str | None:
-        return self._namespaces[0] if resource.namespaced and self._namespaces else None
+    async def _look_for(self, resource: Resource, namespaces: Iterable[str | None]) -> str:
+        """One namespace in which it can be listed is enough: the others must not wait for those that cannot."""
+        obstacle = ""
+        for namespace in namespaces:
+            try:
+                await self._client.send(list_objects(resource, namespace, limit=1))
+            except ClusterError as error:
+                obstacle = obstacle or _in_words(error, resource)
+            else:
+                return ""
+        return obstacle
 
 
 def _in_words(error: ClusterError, resource: Resource) -> str:

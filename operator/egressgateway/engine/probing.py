@@ -12,10 +12,13 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import aiohttp
 
+from egressgateway.engine.background import background
+from egressgateway.engine.turns import Turns
 from egressgateway.facts import PodFacts, Reached
 from egressgateway.plan.istio.probing import ProbedWay, Probing
 from egressgateway.refs import Key
@@ -31,8 +34,7 @@ _PARAMETERS: Final = {"filter": r"egress\.internal"}
 _ROUND_SECONDS: Final = 1.0
 _SHORTEST_PERIOD: Final = 2.0
 _LONGEST_PERIOD: Final = 15.0
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=3)
-_AT_ONCE: Final = 16
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=3, sock_connect=1)
 _PAGE_OF_A_WAY: Final = 32 << 10
 _LARGEST_PAGE: Final = 4 << 20
 """
@@ -48,6 +50,11 @@ gateway's, and more of them than any gateway has.
 """
 
 Sights = Mapping[str, Sight]
+Ways = Mapping[str, ProbedWay]
+"""By the name of their Envoy cluster."""
+
+Told = Mapping[str, Reading]
+"""What a pod's page says, likewise."""
 
 
 @dataclass(slots=True)
@@ -68,11 +75,12 @@ class ProbeReader:
         """`on_news` is told the keys whose destinations are reached otherwise than before."""
         self._on_news = on_news
         self._watched: dict[Key, _Watched] = {}
-        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self._turns = Turns()
+        self._rounds: dict[Key, asyncio.Task[None]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="probes")
+        self._task = background(self._run(), "probes")
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -96,6 +104,8 @@ class ProbeReader:
         if known is None or known.probing != probing:
             self._watched[key] = _Watched(probing, asked)
         elif known.pods != asked:
+            for pod in set(asked) - set(known.pods):
+                self._turns.forget(pod.address)
             known.pods, known.due = asked, 0.0
 
     def want_nothing(self) -> None:
@@ -108,27 +118,47 @@ class ProbeReader:
         return dict(watched.reached) if watched is not None else {}
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
+        """Each object's round is a task of its own: it waits for its own pods, and for nobody else's."""
         # What is packed is not unpacked: a few bytes can become a gigabyte.
         async with aiohttp.ClientSession(
             timeout=_TIMEOUT, auto_decompress=False, headers={"Accept-Encoding": "identity"}
         ) as session:
-            while True:
-                now = loop.time()
-                due = [(key, watched) for key, watched in self._watched.items() if watched.due <= now]
-                for _, watched in due:
-                    watched.due = now + min(max(watched.probing.period_seconds, _SHORTEST_PERIOD), _LONGEST_PERIOD)
-                news = await asyncio.gather(*(self._read(session, watched) for _, watched in due))
-                changed = frozenset(key for (key, _), new in zip(due, news, strict=True) if new)
-                if changed:
-                    self._on_news(changed)
-                await asyncio.sleep(_ROUND_SECONDS)
+            try:
+                while True:
+                    self._begin_rounds(session)
+                    await asyncio.sleep(_ROUND_SECONDS)
+            finally:
+                rounds = tuple(self._rounds.values())
+                for task in rounds:
+                    task.cancel()
+                await asyncio.gather(*rounds, return_exceptions=True)
+
+    def _begin_rounds(self, session: aiohttp.ClientSession) -> None:
+        now = asyncio.get_running_loop().time()
+        self._turns.keep({pod.address for watched in self._watched.values() for pod in watched.pods})
+        for key, watched in self._watched.items():
+            if watched.due > now or key in self._rounds:
+                continue
+            watched.due = now + min(max(watched.probing.period_seconds, _SHORTEST_PERIOD), _LONGEST_PERIOD)
+            task = background(self._round(session, key, watched), f"probes of {key}")
+            self._rounds[key] = task
+            task.add_done_callback(partial(self._end_round, key))
+
+    def _end_round(self, key: Key, _: asyncio.Task[None]) -> None:
+        del self._rounds[key]
+
+    async def _round(self, session: aiohttp.ClientSession, key: Key, watched: _Watched) -> None:
+        if await self._read(session, watched) and self._watched.get(key) is watched:
+            self._on_news(frozenset({key}))
 
     async def _read(self, session: aiohttp.ClientSession, watched: _Watched) -> bool:
         """Ask every pod of one object; whether that is news."""
         probing, pods = watched.probing, watched.pods
         ways = {way.cluster: way for listed in probing.ways.values() for way in listed}
-        found_by = await asyncio.gather(*(self._ask(session, pod, ways) for pod in pods))
+        # Of a pod that was silent and is not asked this time it is known as little as before.
+        found_by = await asyncio.gather(
+            *(self._take_turn(session, pod, ways) if self._turns.is_due(pod.address) else _nothing() for pod in pods)
+        )
         watched.sights = {
             pod.name: None if readings is None else _sights(readings, ways, watched.sights.get(pod.name))
             for pod, readings in zip(pods, found_by, strict=True)
@@ -140,15 +170,16 @@ class ProbeReader:
         news, watched.reached = found != watched.reached, found
         return news
 
-    async def _ask(
-        self, session: aiohttp.ClientSession, pod: PodFacts, ways: Mapping[str, ProbedWay]
-    ) -> dict[str, Reading] | None:
+    async def _take_turn(self, session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Told | None:
+        async with self._turns.place(pod.address):
+            told = await self._ask(session, pod, ways)
+        self._turns.told(pod.address, answered=told is not None)
+        return told
+
+    async def _ask(self, session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Told | None:
         host = f"[{pod.address}]" if ":" in pod.address else pod.address
         try:
-            async with (
-                self._at_once,
-                session.get(f"http://{host}:{PORT}{_PATH}", params=_PARAMETERS, allow_redirects=False) as answer,
-            ):
+            async with session.get(f"http://{host}:{PORT}{_PATH}", params=_PARAMETERS, allow_redirects=False) as answer:
                 return await _readings(answer, ways) if answer.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             fields = {"pod": f"{pod.namespace}/{pod.name}", "error": repr(error)}
@@ -156,7 +187,11 @@ class ProbeReader:
             return None
 
 
-async def _readings(answer: aiohttp.ClientResponse, ways: Mapping[str, ProbedWay]) -> dict[str, Reading] | None:
+async def _nothing() -> None:
+    """Of a pod that is not asked."""
+
+
+async def _readings(answer: aiohttp.ClientResponse, ways: Ways) -> Told | None:
     """What the whole page says, or nothing: of half a page, counters and what they count would not fit together."""
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         return None

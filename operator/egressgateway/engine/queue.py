@@ -103,6 +103,11 @@ class _Turns(Generic[K]):
         if tenant in self._keys:
             self._keys[tenant] = self._keys.pop(tenant)
 
+    def clear(self) -> None:
+        """Nobody waits."""
+        self._keys.clear()
+        self._count = 0
+
     def arrivals(self) -> Iterator[float]:
         for keys in self._keys.values():
             yield from keys.values()
@@ -217,6 +222,18 @@ class WorkQueue(Generic[K]):
     def failures(self, key: K) -> int:
         """Failures of `key` in a row."""
         return self._failures.get(key, 0)
+
+    def clear(self) -> None:
+        """Forget all keys that wait, now or for later, and all failures. Only while no worker runs."""
+        for ready in self._ready:
+            ready.clear()
+        self._delayed.clear()
+        self._heap.clear()
+        self._failures.clear()
+        self._urgent_served = 0
+        if self._timer is not None:
+            self._timer[1].cancel()
+            self._timer = None
 
     async def get(self) -> K:
         """The next key, to be given back with `done`."""

@@ -79,7 +79,8 @@ class Reconciler:
         self._grace = settings.mesh.push_grace
         self._now = now
         self._memory = Memory()
-        self._rendered = RenderCache(Renderer())
+        self._renderer = Renderer()
+        self._rendered = RenderCache(self._renderer)
         self._applier = Applier(client, caches, metrics)
         self._owner = OwnerWriter(client, caches, events, metrics)
 
@@ -100,10 +101,7 @@ class Reconciler:
         except ClusterError:
             raise
         except Exception as error:
-            # Ours to mend, and until then the status must not go on saying what was true before.
-            await self._owner.write_status(
-                key, broken_status(facts.gateway.status, facts.gateway.generation, facts.now, error)
-            )
+            await self._tell_of_bug(facts, error)
             raise
 
     async def _step(self, facts: Facts, progress: Progress) -> Outcome:
@@ -277,6 +275,20 @@ class Reconciler:
         for error in applied.failures.values():
             raise error
 
+    async def _tell_of_bug(self, facts: Facts, bug: Exception) -> None:
+        """
+        Ours to mend, and until then the status must not go on saying what was true before.
+
+        Never raises: a second failure in place of the first would hide where the bug is.
+        """
+        try:
+            status = broken_status(facts.gateway.status, facts.gateway.generation, facts.now, bug)
+            await self._owner.write_status(facts.key, status)
+        except ClusterError as error:
+            log.warning("Status of a failed pass is not written", extra={"fields": {"error": str(error)}})
+        except Exception:
+            log.exception("Status of a failed pass cannot be made")
+
     async def _tell_of_failure(self, facts: Facts, applied: Applied) -> None:
         """A server that does not let clients be withdrawn keeps the object: whoever deleted it must learn why."""
         refusals = [str(error) for error in applied.failures.values() if is_final(error) or is_told(error)]
@@ -284,9 +296,15 @@ class Reconciler:
             status = stuck_status(facts.gateway.status, facts.gateway.generation, facts.now, refusals[0])
             await self._owner.write_status(facts.key, status)
 
-    def begin_term(self) -> None:
-        """This replica leads from now on; what it remembers of its last term says nothing of what others wrote."""
+    def end_term(self) -> None:
+        """
+        This replica leads no more, and no pass runs.
+
+        What it remembers says nothing of what others write from now on, and of objects that go nobody tells it.
+        """
         self._memory = Memory()
+        self._rendered = RenderCache(self._renderer)
+        self._observer.forget_all()
 
     def _observe(self, key: Key, progress: Progress) -> Facts | None:
         return self._observer.observe(key, progress, self._now(), _clock())

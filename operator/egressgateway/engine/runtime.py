@@ -11,12 +11,14 @@ import gc
 import logging
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.informer import Informer
 from egressgateway.cluster.reflector import Restart
 from egressgateway.cluster.store import Change, Store
+from egressgateway.engine.background import background
 from egressgateway.engine.caches import Caches
 from egressgateway.engine.classes import ClassStatusWriter
 from egressgateway.engine.events import EventRecorder
@@ -27,6 +29,7 @@ from egressgateway.engine.observe import Observer
 from egressgateway.engine.preflight import Preflight
 from egressgateway.engine.probing import ProbeReader
 from egressgateway.engine.queue import Priority, WorkQueue
+from egressgateway.engine.reach import Reach
 from egressgateway.engine.reconcile import Reconciler
 from egressgateway.engine.reference_watch import ReferenceWatch
 from egressgateway.engine.resync import Resync
@@ -35,7 +38,16 @@ from egressgateway.engine.server import Server, dead_informers, missing_kinds
 from egressgateway.engine.wants import key_of
 from egressgateway.engine.worker import Workers, work_while_leading
 from egressgateway.plan.names import CHILD_SELECTOR
-from egressgateway.refs import APISIX_KINDS, CHILD_RESOURCES, EGRESS_GATEWAY_CLASS, NAMESPACE, Key, Manifest, Resource
+from egressgateway.refs import (
+    APISIX_KINDS,
+    CHILD_RESOURCES,
+    EGRESS_GATEWAY,
+    EGRESS_GATEWAY_CLASS,
+    NAMESPACE,
+    Key,
+    Manifest,
+    Resource,
+)
 from egressgateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -60,6 +72,9 @@ class Runtime:
         self.caches.on_freed = self._look_at
         # Half of the workers at most: the other half is there for everybody else at once.
         self._queue: WorkQueue[Key] = WorkQueue(tenant_of=_namespace_of, share=max(1, settings.workers // 2))
+        self._working = False
+        self._reach = Reach(settings.child_namespaces)
+        self._reach.on_change = self._reach_changed
         self._preflight = Preflight(client, settings.namespaces)
         self._events = EventRecorder(client, instance=settings.identity)
         self._probes = ProbeReader(self._look_at)
@@ -74,9 +89,17 @@ class Runtime:
         self._references = ReferenceWatch(
             client, self.caches.references, self._look_at, on_restart=self._watch_restarted
         )
-        self._resync = Resync(client, settings, self.caches, self._gateway_changed, self._look_at_all)
+        self._resync = Resync(
+            client,
+            settings,
+            self.caches,
+            self._gateway_changed,
+            self._look_at_all,
+            on_scope=partial(self._reach.tell, EGRESS_GATEWAY.kind),
+        )
         self.elector = LeaderElector(client, settings.lease, settings.identity, on_change=self._leads)
         self._filled = False
+        self._told_missing: frozenset[str] = frozenset()
         self._classes = ClassStatusWriter(
             client,
             self.caches.classes,
@@ -93,7 +116,12 @@ class Runtime:
         )
         self._workers = Workers(self._queue, self._reconciler.reconcile, concurrency=settings.workers, metrics=metrics)
         self.server = Server(
-            settings.metrics_host, settings.metrics_port, healthy=self._unhealthy, ready=self._unready, metrics=metrics
+            settings.metrics_host,
+            settings.metrics_port,
+            healthy=self._unhealthy,
+            ready=self._unready,
+            remarks=lambda: tuple(self._reach.refused.values()),
+            metrics=metrics,
         )
         self._leading: asyncio.Task[None] | None = None
 
@@ -110,7 +138,7 @@ class Runtime:
 
     async def start(self) -> None:
         """
-        Fill the caches and stand for election; work begins when both are done.
+        Fill the caches, then stand for election; work begins when both are done.
 
         Returns once the API server has answered for our kinds, however long that takes.
         """
@@ -127,8 +155,9 @@ class Runtime:
         self._probes.start()
         self._resync.start()
         self._classes.start()
-        self.elector.start()
-        self._leading = asyncio.create_task(self._lead(), name="leading")
+        for namespace in self._settings.child_namespaces:
+            self._metrics.namespace_served(namespace, self._reach.serves(namespace))
+        self._leading = background(self._lead(), "leading")
 
     async def stop(self) -> None:
         """Finish what is under way, give the Lease back, end the watches."""
@@ -156,23 +185,57 @@ class Runtime:
             self._gateway_changed(change if type_ is not None else change._replace(listed=True))
 
     async def _lead(self) -> None:
-        """Work whenever this replica leads, once everything has been read."""
+        """
+        Stand for election once everything has been read, and work whenever this replica leads.
+
+        One that cannot work (it waits for a CRD, a right, the mesh's configuration) must not keep others from leading.
+        """
         synced = (informer.synced() for informer in self._informers)
-        await asyncio.gather(*synced, self._resync.synced.wait(), self._mesh.read())
+        looked = (self.elector.look(),) if self._settings.lease.enabled else ()
+        await asyncio.gather(*synced, self._resync.synced.wait(), self._mesh.read(), *looked)
         self._refresh_unserved()
         log.info("Caches are filled", extra={"fields": {"gateways": len(self.caches.gateways)}})
         self._filled = True
+        self._tell_of_missing_kinds()
         self._classes.look()
-        await work_while_leading(self.elector, self._workers)
+        self.elector.start()
+        await work_while_leading(self.elector, self._workers, begin=self._begin_term, end=self._end_term)
 
     def _leads(self, leads: bool) -> None:
         self._metrics.leads(leads)
         if leads:
-            self._reconciler.begin_term()
             self._classes.look()
-        else:
-            self.caches.references.want_nothing()
-            self._probes.want_nothing()
+
+    def _begin_term(self) -> None:
+        """Look at everything: nobody has queued anything for this replica until now."""
+        self._working = True
+        for key in self.caches.known_keys():
+            self._add(key, Priority.ROUTINE)
+
+    def _end_term(self) -> None:
+        """
+        Keep nothing of what this replica knew as the leader: it is another's to say and to watch from now on.
+
+        A queue that nobody works on would show keys as overdue for ever, those of objects that are gone among them.
+        """
+        self._working = False
+        self._queue.clear()
+        self._reconciler.end_term()
+        self.caches.references.want_nothing()
+        self._probes.want_nothing()
+        self._metrics.forget_all()
+
+    def _add(self, key: Key, priority: Priority) -> None:
+        """Queue a key: if this replica leads, and can know what lives in the key's namespace."""
+        if self._working and self._reach.serves(key.namespace):
+            self._queue.add(key, priority)
+
+    def _reach_changed(self) -> None:
+        """A namespace can be served from now on, or cannot: its objects are looked at, and those that share with it."""
+        for namespace in self._settings.child_namespaces:
+            self._metrics.namespace_served(namespace, self._reach.serves(namespace))
+        for key in self.caches.known_keys():
+            self._add(key, Priority.ROUTINE)
 
     def _build_informers(self) -> list[Informer]:
         children = [
@@ -212,17 +275,32 @@ class Runtime:
             on_change=on_change,
             on_restart=self._watch_restarted,
             on_served=self._served_changed,
+            on_scope=partial(self._reach.tell, resource.kind),
             optional=resource.kind in APISIX_KINDS,
         )
 
     def _served_changed(self) -> None:
         """A CRD came or went: every object may be told so."""
         self._refresh_unserved()
+        if self._filled:
+            self._tell_of_missing_kinds()
         self._look_at_all()
+
+    def _tell_of_missing_kinds(self) -> None:
+        """Of kinds that not every cluster has, once: what is missing, and what that means."""
+        missing = self._observer.unserved & APISIX_KINDS
+        if missing == self._told_missing:
+            return
+        self._told_missing = missing
+        if missing:
+            fields = {"kinds": sorted(missing)}
+            log.info("APISIX is not here (or no right to its kinds): no class can have it", extra={"fields": fields})
+        else:
+            log.info("APISIX is here: classes can have it")
 
     def _look_at_all(self) -> None:
         for gateway in self.caches.gateways:
-            self._queue.add(key_of(gateway), Priority.ROUTINE)
+            self._add(key_of(gateway), Priority.ROUTINE)
 
     def _refresh_unserved(self) -> None:
         self._observer.unserved = frozenset(
@@ -241,14 +319,14 @@ class Runtime:
 
     def _look_at(self, keys: Iterable[Key]) -> None:
         for key in keys:
-            self._queue.add(key, Priority.URGENT)
+            self._add(key, Priority.URGENT)
 
     def _watch_restarted(self, kind: str, why: Restart) -> None:
         self._metrics.watch_restarted(kind, str(why))
 
     def _enqueue(self, keys: Iterable[Key], change: Change) -> None:
         for key in keys:
-            self._queue.add(key, Priority.ROUTINE if change.listed else Priority.URGENT)
+            self._add(key, Priority.ROUTINE if change.listed else Priority.URGENT)
 
     def _unhealthy(self) -> list[str]:
         if self._preflight.obstacle:

@@ -24,8 +24,21 @@ Check = Callable[[], Iterable[str]]
 class Server:
     """Serves from `start` to `stop`."""
 
-    def __init__(self, host: str, port: int, *, healthy: Check, ready: Check, metrics: Metrics) -> None:
-        """`port` 0 takes a free one; see `port` after `start`."""
+    def __init__(  # noqa: PLR0913  (options by keyword)
+        self,
+        host: str,
+        port: int,
+        *,
+        healthy: Check,
+        ready: Check,
+        metrics: Metrics,
+        remarks: Check = lambda: (),
+    ) -> None:
+        """
+        `port` 0 takes a free one; see `port` after `start`. `remarks`: what is amiss although the replica is ready,
+        for people who read /readyz.
+        """
+        self._remarks = remarks
         self._host = host
         self._wanted_port = port
         self._healthy = healthy
@@ -69,7 +82,7 @@ class Server:
         return _verdict(self._healthy())
 
     async def _answer_readyz(self, _: web.Request) -> web.Response:
-        return _verdict(self._ready())
+        return _verdict(self._ready(), self._remarks())
 
     async def _answer_metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
@@ -91,6 +104,6 @@ def missing_kinds(informers: Iterable[Informer]) -> list[str]:
     return missing
 
 
-def _verdict(problems: Iterable[str]) -> web.Response:
+def _verdict(problems: Iterable[str], remarks: Iterable[str] = ()) -> web.Response:
     lines = list(problems)
-    return web.Response(text="\n".join(lines or ["ok"]) + "\n", status=503 if lines else 200)
+    return web.Response(text="\n".join([*(lines or ["ok"]), *remarks]) + "\n", status=503 if lines else 200)

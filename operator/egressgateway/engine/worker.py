@@ -54,6 +54,7 @@ class Workers:
     def start(self) -> None:
         """Begin to work, for the first time or again after `stop`."""
         self._stopping = False
+        self._traced.clear()
         self._tasks = {
             asyncio.create_task(self._work(), name=f"worker {number}") for number in range(self._concurrency)
         }
@@ -142,15 +143,26 @@ class Workers:
         log.error("Reconcile failed by a bug; it is tried again", exc_info=not known, extra={"fields": fields})
 
 
-async def work_while_leading(elector: LeaderElector, workers: Workers) -> None:
+async def work_while_leading(
+    elector: LeaderElector,
+    workers: Workers,
+    *,
+    begin: Callable[[], None] = lambda: None,
+    end: Callable[[], None] = lambda: None,
+) -> None:
     """
     Let the workers work whenever this replica leads, until cancelled; the caller stops them then.
+
+    `begin` is called before the first of them works, `end` when the last of them has ended: an answer that arrives
+    in the moment in which the lead is lost still goes on in its pass, and `end` comes after that.
 
     What is under way when the leadership is lost is cancelled: another replica may write from now on. A leader that
     loses the Lease stands again, so an API server that is away for longer than the Lease lasts ends no process.
     """
     while True:
         await elector.elected.wait()
+        begin()
         workers.start()
         await elector.lost.wait()
         await workers.stop(timedelta(0))
+        end()

@@ -33,6 +33,8 @@ class Retained:
             AuthorizationPolicy for the ways that go, `identity_rules` all of it that name clients, `service_ports` of
             the hop's Service, and `ports` at the destinations that the NetworkPolicy leaves open.
         consumers: namespaces whose clients are sent to a part that is kept.
+        leaving: namespaces whose clients are sent to the hop by what lives, or were until just now, whatever the plan
+            says: they need its DestinationRule, and the NetworkPolicy, until they have been told.
         guarded_names: private server names that stay as they are forbidden to strangers: those of `servers`, and at a
             shared gateway all that the live Gateway still serves; `clean_names` those among them that an EnvoyFilter
             keeps from leaving.
@@ -48,6 +50,7 @@ class Retained:
     service_ports: tuple[Manifest, ...] = ()
     ports: frozenset[int] = frozenset()
     consumers: frozenset[str] = frozenset()
+    leaving: frozenset[str] = frozenset()
     guarded_names: frozenset[str] = frozenset()
     clean_names: frozenset[str] = frozenset()
     draining: bool = False
@@ -93,6 +96,7 @@ def retain(
         service_ports=_service_ports(facts, site) if servers else (),
         ports=ports,
         consumers=union(namespaces_of_export(found, facts.key.namespace) for found in staying),
+        leaving=_leaving(facts, site),
         guarded_names=guarded_names,
         clean_names=guarded_names & frozenset(_clean_names(facts, site)),
         draining=bool(
@@ -177,6 +181,16 @@ def _left_over(facts: Facts, planned: frozenset[str], named: Mapping[str, Manife
         for name, item in sorted(named.items())
         if name not in planned and (name in in_use or not facts.clients_settled)
     }
+
+
+def _leaving(facts: Facts, site: Site) -> frozenset[str]:
+    """A DestinationRule that is narrower than a route answers 503 where it is missing (notes "istio-recipes" §7)."""
+    own = facts.key.namespace
+    users = mesh_routes(facts.live)
+    rule = facts.live.get(ObjectRef("DestinationRule", own, site.object_name))
+    if rule is not None and site.dedicated and not facts.clients_settled:
+        users.append(rule)
+    return union(namespaces_of_export(found, own) for found in users if any(ways_of(found)) or found is rule)
 
 
 def _staying_routes(

@@ -9,7 +9,14 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from egressgateway.cluster.pacing import LONGEST_WAIT_SECONDS, STEADY_AFTER_SECONDS, Turnstile, WatchPace
+from egressgateway.cluster.pacing import (
+    LONGEST_REFUSED_WAIT_SECONDS,
+    LONGEST_WAIT_SECONDS,
+    STEADY_AFTER_SECONDS,
+    RefusalPatience,
+    Turnstile,
+    WatchPace,
+)
 
 WATCH = "/apis/egressgateway.dev/v1alpha1/egressgateways?watch=true&resourceVersion=1"
 
@@ -120,3 +127,43 @@ async def test_turnstile_is_at_full_pace_soon_after_an_outage(clock: Clock) -> N
         await gate.admit()
     assert clock.slept[-1] == 0.01
     assert sum(clock.slept) < 3.0
+
+
+class Answer:
+    """Of an answer what the middleware looks at."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        self.released = False
+
+    def release(self) -> None:
+        self.released = True
+
+
+async def ask(clock: Clock, target: str, *answers: Answer) -> Answer:
+    """What comes through for a request that gets these answers, one after the other."""
+    left = list(answers)
+
+    async def handler(_: aiohttp.ClientRequest) -> aiohttp.ClientResponse:
+        return cast(aiohttp.ClientResponse, left.pop(0))
+
+    request = aiohttp.ClientRequest("GET", URL(f"http://127.0.0.1{target}"), loop=asyncio.get_running_loop())
+    return cast(Answer, await RefusalPatience(sleep=clock.sleep)(request, handler))
+
+
+async def test_a_namespace_that_may_not_be_read_is_asked_for_until_it_may(clock: Clock) -> None:
+    """kopf never sees the 403, by which it would end, and with it the watches of the other namespaces."""
+    target = "/apis/egressgateway.dev/v1alpha1/namespaces/b/egressgateways?watch=true"
+    refused = [Answer(403) for _ in range(20)]
+    found = await ask(clock, target, *refused, good := Answer(200))
+    assert found is good
+    assert len(clock.slept) == 20
+    assert max(clock.slept) <= LONGEST_REFUSED_WAIT_SECONDS
+    assert all(each.released for each in refused)
+
+
+@pytest.mark.parametrize(("target", "status"), [("/apis/x/v1/gateways", 403), ("/apis/x/v1/namespaces/b/x", 401)])
+async def test_other_refusals_come_through(clock: Clock, target: str, status: int) -> None:
+    """Without the right to anything there is nothing to go on with, and a 401 asks for new credentials."""
+    assert (await ask(clock, target, Answer(status))).status == status
+    assert clock.slept == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from egressgateway.cluster.store import Change, Store, is_older
@@ -148,3 +149,102 @@ def test_revision_grows_with_every_change_and_only_then() -> None:
     store.remove(thing("gone", 5))
     store.replace([thing("b", 4)])
     assert store.revision == seen[-1]
+
+
+def names(store: Store) -> list[str]:
+    return sorted(each["metadata"]["name"] for each in store)
+
+
+def test_replace_does_not_bring_back_what_was_deleted_while_listing() -> None:
+    """
+    The pages show a moment before the deletion, and nobody tells of that a second time.
+
+    The ghost stayed until the next list, ten minutes later, and its claims blocked others.
+    """
+    store = Store()
+    store.put(thing("a", 10, uid="u"))
+    store.begin_list()
+    store.remove(thing("a", 12, uid="u"))
+    assert store.replace([thing("a", 10, uid="u")]) == []
+    assert names(store) == []
+
+
+def test_replace_does_not_bring_back_what_came_and_went_while_listing() -> None:
+    """Of an object that was not known before either."""
+    store = Store()
+    store.begin_list("shop")
+    store.put(thing("a", 11, uid="u"))
+    store.remove(thing("a", 13, uid="u"))
+    store.remove(thing("b", 14, uid="never seen"))
+    assert store.replace([thing("a", 12, uid="u"), thing("b", 9, uid="never seen")], "shop") == []
+    assert names(store) == []
+
+
+def test_replace_takes_the_successor_of_what_was_deleted_while_listing() -> None:
+    """A new object of the same name has another uid, whichever of list and watch tells of it first."""
+    store = Store()
+    store.put(thing("a", 10, uid="old"))
+    store.begin_list()
+    store.remove(thing("a", 12, uid="old"))
+    assert events(store.replace([thing("a", 13, uid="new")])) == [("ADDED", "a")]
+    store.begin_list()
+    store.remove(thing("a", 14, uid="new"))
+    store.put(thing("a", 15, uid="newer"))
+    assert store.replace([thing("a", 13, uid="new")]) == []
+    assert [each["metadata"]["uid"] for each in store] == ["newer"]
+
+
+def test_deletions_before_a_list_do_not_count_for_it() -> None:
+    """What a list shows that was asked for afterwards is there: versions after a restore of etcd say nothing."""
+    store = Store()
+    store.put(thing("a", 10, uid="u"))
+    store.begin_list()
+    store.remove(thing("a", 12, uid="u"))
+    store.begin_list()
+    assert events(store.replace([thing("a", 5, uid="u")])) == [("ADDED", "a")]
+
+
+def test_late_answer_to_a_write_does_not_bring_the_object_back() -> None:
+    """DELETED came before the answer that shows the object as it was: by a watch, or by a list without it."""
+    for listed in (False, True):
+        store = Store()
+        store.put(thing("a", 10, uid="u"))
+        with store.asking() as asked:
+            if listed:
+                store.begin_list()
+                store.replace([])
+            else:
+                store.remove(thing("a", 12, uid="u"))
+            assert store.put(thing("a", 11, uid="u"), asked) is None
+        assert names(store) == []
+
+
+def test_answer_is_kept_unless_its_own_object_was_deleted() -> None:
+    """A deletion of another object of that name, or one before the request, is none of its business."""
+    store = Store()
+    store.remove(thing("a", 5, uid="u"))
+    with store.asking() as asked:
+        store.remove(thing("a", 6, uid="predecessor"))
+        assert store.put(thing("a", 11, uid="u"), asked) is not None
+
+
+def test_watch_may_bring_back_what_it_had_taken_away() -> None:
+    """A watch by labels says DELETED of an object that lost its label, and ADDED when it has it again."""
+    store = Store()
+    store.put(thing("a", 10, uid="u"))
+    with store.asking() as asked:
+        store.remove(thing("a", 12, uid="u"))
+        assert store.put(thing("a", 13, uid="u")) is not None
+        assert store.put(thing("a", 14, uid="u"), asked) is not None
+
+
+def test_nothing_is_remembered_of_deletions_when_nobody_waits() -> None:
+    """Neither after an answer, nor after a request that failed, nor after a list that was begun anew."""
+    store = Store()
+    store.begin_list()
+    store.begin_list()
+    store.replace([])
+    with suppress(ZeroDivisionError), store.asking():
+        assert store._asked
+        _ = 1 / 0
+    assert not store._asked

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from egressgateway.engine import probing
-from egressgateway.engine.probing import ProbeReader
+from egressgateway.engine.probing import ProbeReader, Told, Ways
+from egressgateway.engine.turns import Turns
 from egressgateway.facts import PodFacts, PodSelection, Reached
 from egressgateway.plan.istio.probing import ProbedWay, Probing
 from egressgateway.refs import Key
 
-KEY = Key("shop", "partners")
+KEY, OTHER = Key("shop", "partners"), Key("shop", "other")
 CLUSTER = "outbound|80||http-80.api.example.com.partners.shop.egress.internal"
 PROBING = Probing(PodSelection("shop", ()), {"api": (ProbedWay(CLUSTER, "api.example.com", 80, asks=False),)}, 1)
 POD = PodFacts("shop", "partners-1", "partners-egress", ready=True, address="127.0.0.1")
@@ -111,6 +114,78 @@ async def test_object_without_probes_is_forgotten(envoy: Envoy, reader: Reader) 
     await news.get()
     probes.want(KEY, None, ())
     assert probes.reached(KEY) == {}
+
+
+async def test_silent_pods_of_others_delay_nobody(
+    envoy: Envoy, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A hundred objects whose pods never answer, and one whose pod does: it is asked again and again.
+
+    It was asked once in 37 seconds: each round waited for the slowest of all, and all shared sixteen places.
+    """
+    probes, _ = reader
+    ask = probes._ask
+    silence = asyncio.Event()
+    silent: list[str] = []
+
+    async def asked(session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Told | None:
+        if pod.address == POD.address:
+            return await ask(session, pod, ways)
+        silent.append(pod.address)
+        if len(silent) > 200:
+            # Each was asked once before: from now on all of them hang.
+            await silence.wait()
+        return None
+
+    monkeypatch.setattr(probes, "_ask", asked)
+    for number in range(100):
+        pods = (
+            PodFacts("bad", f"p-{number}-{one}", "sa", ready=True, address=f"10.0.{number}.{one}") for one in (1, 2)
+        )
+        probes.want(Key(f"bad-{number}", "p"), PROBING, tuple(pods))
+    probes.want(KEY, PROBING, (POD,))
+    await envoy.until_asked(20)
+    assert probes.reached(KEY)["api"].reason == "Reachable"
+    silence.set()
+
+
+async def test_a_silent_pod_is_asked_less_often_until_it_is_another() -> None:
+    """Every second round, then every fourth, at most every eighth; an answer ends that, and so does a new address."""
+    turns = Turns()
+    asked = []
+    for number in range(200):
+        if turns.is_due("a"):
+            asked.append(number)
+            turns.told("a", answered=False)
+        assert turns.is_due("b")
+        turns.told("b", answered=True)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(asked)]
+    assert gaps == [2, 4, *[8] * (len(gaps) - 2)]
+    assert turns.place("a") is not turns.place("b")
+    turns.keep({"b"})
+    assert turns.is_due("a")
+    assert turns.place("a") is turns.place("b")
+
+
+async def test_a_bug_in_one_objects_round_leaves_the_others_theirs(
+    envoy: Envoy, reader: Reader, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It ended the reader, and nobody's probes were read until the process was started anew."""
+    probes, _ = reader
+    read = probes._read
+
+    async def broken(session: aiohttp.ClientSession, watched: object) -> bool:
+        if watched is probes._watched[OTHER]:
+            raise ZeroDivisionError("a bug")
+        return await read(session, watched)  # type: ignore[arg-type]  # what the reader itself hands on
+
+    monkeypatch.setattr(probes, "_read", broken)
+    probes.want(OTHER, PROBING, (POD,))
+    probes.want(KEY, PROBING, (POD,))
+    await envoy.until_asked(3)
+    assert not probes.ended
+    assert "ZeroDivisionError" in caplog.text
 
 
 def pods(count: int, *, ready: bool = True) -> tuple[PodFacts, ...]:

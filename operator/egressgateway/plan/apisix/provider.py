@@ -15,6 +15,7 @@ from egressgateway.plan.apisix.clients import plan_route
 from egressgateway.plan.apisix.exposing import plan_exposed
 from egressgateway.plan.apisix.routes import plan_routes
 from egressgateway.plan.apisix.upstreams import plan_upstreams
+from egressgateway.plan.consumers import union
 from egressgateway.plan.hops import Hop, build_hops
 from egressgateway.plan.ir import Child, Plan
 from egressgateway.plan.istio.clients import all_consumers, plan_clients, plan_hop, plan_narrowed
@@ -32,14 +33,17 @@ def plan_apisix(facts: Facts, acceptance: Acceptance) -> Plan:
         *_plan_routing(facts, acceptance, site, hops, retained),
         *plan_narrowed(facts, retained.narrowed),
     )
-    return Plan(children, retained.children, draining=retained.draining)
+    staying = union((all_consumers(acceptance.consumers), retained.consumers))
+    draining = retained.draining or union((staying, retained.leaving)) != staying
+    return Plan(children, retained.children, draining=draining)
 
 
 def _plan_routing(
     facts: Facts, acceptance: Acceptance, site: Site, hops: tuple[Hop, ...], retained: Retained
 ) -> Iterator[Child]:
     upstreams = upstreams_of(hops, acceptance.served)
-    yield from plan_hop(facts, site, hops, all_consumers(acceptance.consumers), retained)
+    consumers = union((all_consumers(acceptance.consumers), retained.consumers, retained.leaving))
+    yield from plan_hop(facts, site, hops, consumers, retained)
     yield from plan_upstreams(facts, upstreams)
     yield from plan_routes(facts, upstreams)
     yield from plan_exposed(facts, acceptance.exposed, upstreams)

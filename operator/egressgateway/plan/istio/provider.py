@@ -36,7 +36,8 @@ def plan_istio(facts: Facts, acceptance: Acceptance) -> Plan:
         *_plan_routing(facts, acceptance, site, hops, retained),
         *plan_narrowed(facts, retained.narrowed),
     )
-    return Plan(children, retained.children, draining=retained.draining)
+    draining = retained.draining or _is_left(facts, acceptance, retained)
+    return Plan(children, retained.children, draining=draining)
 
 
 def plan_kept(facts: Facts) -> Plan:
@@ -87,8 +88,18 @@ def _plan_routing(
 
 def _reached_from(facts: Facts, acceptance: Acceptance, retained: Retained) -> frozenset[str]:
     """Namespaces from which the hop is used; Istio refuses an `exportTo` of every one and some besides."""
+    return union((_to_be_reached_from(facts, acceptance, retained), retained.leaving))
+
+
+def _to_be_reached_from(facts: Facts, acceptance: Acceptance, retained: Retained) -> frozenset[str]:
+    """The same once those have been told whose clients are to leave."""
     visiting = visiting_namespaces(facts, acceptance.exposed)
     return union((all_consumers(acceptance.consumers), visiting, retained.consumers))
+
+
+def _is_left(facts: Facts, acceptance: Acceptance, retained: Retained) -> bool:
+    """Whether clients of some namespace are on their way out."""
+    return _reached_from(facts, acceptance, retained) != _to_be_reached_from(facts, acceptance, retained)
 
 
 def _reads_secrets(facts: Facts) -> bool:

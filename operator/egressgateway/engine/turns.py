@@ -1,0 +1,60 @@
+"""
+Whom the reader of probes asks when, so that pods that do not answer hold up nobody but themselves.
+
+Pods that answered last time have places of their own, and so have those that did not: however many of these there are,
+they only keep each other waiting. And who was silent is asked less often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Final
+
+_FAST: Final = 16
+"""Pods asked at once of those that answered last time, or were never asked."""
+
+_SLOW: Final = 8
+"""The same of those that were silent."""
+
+_LONGEST_SILENCE: Final = 3
+"""Rounds, as a power of two, after which a pod is asked again, however long it has been silent."""
+
+
+class Turns:
+    """Remembers of each pod, by its address, how often in a row it did not answer."""
+
+    def __init__(self) -> None:
+        self._fast = asyncio.Semaphore(_FAST)
+        self._slow = asyncio.Semaphore(_SLOW)
+        self._silent: dict[str, int] = {}
+        self._skips: dict[str, int] = {}
+
+    def is_due(self, address: str) -> bool:
+        """Whether the pod is asked in this round of its object; a silent one in every second, fourth, eighth ..."""
+        left = self._skips.get(address, 0)
+        if left:
+            self._skips[address] = left - 1
+        return not left
+
+    def place(self, address: str) -> asyncio.Semaphore:
+        """What to hold while the pod is asked."""
+        return self._slow if address in self._silent else self._fast
+
+    def told(self, address: str, *, answered: bool) -> None:
+        """What came of asking the pod."""
+        if answered:
+            self.forget(address)
+            return
+        silent = self._silent[address] = min(self._silent.get(address, 0) + 1, _LONGEST_SILENCE)
+        self._skips[address] = 2**silent - 1
+
+    def keep(self, addresses: Collection[str]) -> None:
+        """Remember nothing of other pods than these."""
+        for address in [address for address in self._silent if address not in addresses]:
+            self.forget(address)
+
+    def forget(self, address: str) -> None:
+        """The pod has changed (it got ready, say): it is asked as one that nobody asked yet."""
+        self._silent.pop(address, None)
+        self._skips.pop(address, None)
