@@ -8,6 +8,7 @@ The error tree. Exceptions belong to I/O and to bugs; a user's mistake is a `Fin
     │   ├── Throttled             429: wait as long as the server asks
     │   ├── Unavailable           5xx, time-out, connection lost: back off
     │   ├── Invalid               the server refuses the object: only a change of it can help
+    │   ├── TooLarge              an answer of so many bytes that it is not read: ask for less
     │   ├── Forbidden             the operator lacks a right, or the namespace is terminating
     │   └── Expired               410: the watch's resource version is too old, list again
     ├── StartError                the process cannot run here: its port is taken
@@ -63,6 +64,10 @@ class Unavailable(ClusterError):
 
 class Invalid(ClusterError):
     """400 or 422: the object is refused, with the server's words."""
+
+
+class TooLarge(ClusterError):
+    """The answer is larger than its caller is ready to hold; it was not read to its end."""
 
 
 class Forbidden(ClusterError):

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from egressgateway.api.conditions import ConditionStatus, Reason
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
+from egressgateway.api.selector import LabelSelector
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.api.validation import SpecError
 from egressgateway.refs import Key, Manifest, ObjectRef
@@ -21,7 +22,10 @@ from egressgateway.settings import MeshSettings
 
 @dataclass(frozen=True, slots=True)
 class GatewayFacts:
-    """One EgressGateway as it stands in the API server. `spec` is absent when `errors` say why it cannot be read."""
+    """
+    One EgressGateway as it stands in the API server. `spec` is absent when `errors` say why it cannot be read, and when
+    it was `left_out` of the caches, because its namespace's objects take too much memory.
+    """
 
     key: Key
     uid: str
@@ -31,6 +35,7 @@ class GatewayFacts:
     errors: tuple[SpecError, ...] = ()
     status: Mapping[str, Any] = field(default_factory=dict)
     deleting: bool = False
+    left_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,36 @@ class ClassFacts:
 
     def __str__(self) -> str:
         return f"EgressGatewayClass {self.name}" if self.name else "the built-in class"
+
+
+_REMEMBERED_SELECTIONS: Final = 128
+"""
+Several times what one object may ask for. Each may hold every namespace of the cluster.
+"""
+
+
+class NamespaceLabels(dict[str, Mapping[str, str]]):
+    """
+    Labels of namespaces by name, which nobody changes, and what selectors found among them.
+
+    Whom a selector means is asked for each destination, by every object and in every pass: it is found out once.
+    """
+
+    def __init__(self, labels: Mapping[str, Mapping[str, str]]) -> None:
+        super().__init__(labels)
+        self._selected: dict[Hashable, frozenset[str]] = {}
+
+    def selected_by(self, selector: LabelSelector) -> frozenset[str]:
+        """Names of the namespaces that `selector` means."""
+        key = tuple(sorted(selector.match_labels.items())), selector.match_expressions
+        found = self._selected.pop(key, None)
+        if found is None:
+            found = frozenset(name for name, labels in self.items() if selector.matches(labels))
+        # The last one asked for comes last, and the first one goes first.
+        self._selected[key] = found
+        if len(self._selected) > _REMEMBERED_SELECTIONS:
+            del self._selected[next(iter(self._selected))]
+        return found
 
 
 EVERY_NAMESPACE: Final = "*"
@@ -244,13 +279,15 @@ class References:
     Objects that a spec or its class names, as last read.
 
     `objects` holds None for what does not exist; what is absent has not been read yet. `unreadable` are those that the
-    operator may not read: nothing is known of them. A Secret's values are never here but for certificates
+    operator may not read: nothing is known of them; `too_many` those among them that are not watched, because the
+    namespace's objects name too many. A Secret's values are never here but for certificates
     (`tls.crt`, `ca.crt` and Istio's other names of them): a private key is replaced by an empty string.
     """
 
     objects: Mapping[ObjectRef, Manifest | None] = field(default_factory=dict)
     pods: Mapping[PodSelection, tuple[PodFacts, ...]] = field(default_factory=dict)
     unreadable: frozenset[ObjectRef] = frozenset()
+    too_many: frozenset[ObjectRef] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +330,9 @@ class Facts:
 
     namespace_labels: Mapping[str, str] | None = field(default_factory=dict)
     """None while the namespace has not been seen: then nothing is concluded from its labels."""
+
+    left_out: int = 0
+    """Objects of the namespace that are known by name only, as all of them together take too much memory."""
 
     namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Labels of every namespace that is known, by name; without those that are being deleted."""

@@ -86,6 +86,10 @@ def build_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
     settings.watching.server_timeout = 290
+    # Objects of a page, each of which may have 1.5 MiB: it is read and parsed as a whole.
+    settings.watching.chunk_size = 16
+    # kopf holds the last event of each object for so long, in seconds.
+    settings.queueing.idle_timeout = 0.5
     return settings
 
 
@@ -113,6 +117,10 @@ def build_registry(runtime: Runtime, stop: asyncio.Event) -> kopf.OperatorRegist
     @kopf.on.event(EGRESS_GATEWAY.group, EGRESS_GATEWAY.version, EGRESS_GATEWAY.plural, registry=registry)
     async def egress_gateway(event: kopf.RawEvent, **_: Any) -> None:
         runtime.gateway_event(event["type"], dict(event["object"]))
+        # kopf holds on to the event for a while, and nobody reads these.
+        metadata: Any = event["object"]["metadata"]
+        for unread in ("annotations", "managedFields"):
+            metadata.pop(unread, None)
 
     return registry
 

@@ -73,6 +73,9 @@ class Settings:
     max_in_flight: int = 32
     """Requests to the API server at once, of all workers together."""
 
+    namespace_memory: int = 64 << 20
+    """Bytes that the cached children of one namespace may take, and twice what its EgressGateways may."""
+
     resync: timedelta = timedelta(minutes=10)
     """How often every EgressGateway is listed and looked at again, changed or not."""
 

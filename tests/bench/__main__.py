@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
+from bench.hostile import HostileTenant, held
+from bench.hostile import show as show_hostile
 from bench.report import counts_hold, show
 from bench.samples import PLAIN, TITLES
 from bench.story import Figures, Story
@@ -24,6 +26,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--objects", type=int, default=200, help="how many EgressGateways (default: 200)")
     parser.add_argument("--kind", choices=tuple(TITLES), default=PLAIN, help="what each asks for (default: plain)")
+    parser.add_argument("--hostile", action="store_true", help="what one hostile tenant costs the others, instead")
     arguments = parser.parse_args()
     figures = Figures(arguments.objects, arguments.kind)
     say = Console(stderr=True)
@@ -33,9 +36,15 @@ def main() -> int:
         try:
             with say.status("starting a control plane") as status:
                 plane.start(Options(audit=True, definitions=definition_files(download=True), owner=os.getpid()))
-                Story(plane, Path(temporary), figures, status.update).run()
+                if arguments.hostile:
+                    rows = HostileTenant(plane, Path(temporary), say.log).run()
+                else:
+                    Story(plane, Path(temporary), figures, status.update).run()
         finally:
             plane.stop()
+    if arguments.hostile:
+        show_hostile(rows, Console())
+        return 0 if held(rows) else 1
     show(figures, Console())
     return 0 if counts_hold(figures) else 1
 

@@ -48,6 +48,7 @@ def exported() -> Iterator[str]:
     """Names of the operator's own metrics, as Prometheus sees them."""
     metrics = Metrics()
     metrics.observe_queue(WorkQueue())
+    metrics.observe_memory(int)
     for line in metrics.render().decode().splitlines():
         if found := re.match(r"# TYPE (egressgateway_\w+) ", line):
             yield found[1]

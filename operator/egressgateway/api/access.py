@@ -14,6 +14,14 @@ from egressgateway.api.selector import LabelSelector
 MAX_CONSUMER_NAMESPACES = 512
 """Most namespaces that one object may serve, listed and selected ones together, `{}` aside."""
 
+MAX_REQUIREMENTS = 64
+"""Most labels and expressions in the namespace selectors of one object: each is compared with every namespace."""
+
+
+def _requirements(access: Access) -> int:
+    selectors = (entry.namespace_selector for entry in access.from_)
+    return sum(len(each.match_labels) + len(each.match_expressions) for each in selectors if each is not None)
+
 
 class AccessEntry(ApiModel):
     """One kind of client; all of its fields must match."""
@@ -66,4 +74,24 @@ class Access(ApiModel):
     """Who may use the destinations. It lists everybody: name the own namespace too."""
 
     from_: Annotated[tuple[AccessEntry, ...], Field(alias="from", min_length=1, max_length=32), ATOMIC]
-    """1 to 32 kinds of clients; a request must match one of them."""
+    """
+    1 to 32 kinds of clients; a request must match one of them. Their namespace selectors may have 64 labels and
+    expressions in all.
+    """
+
+    rules: ClassVar[tuple[Rule[Any], ...]] = (
+        Rule["Access"](
+            cel=(
+                "self.from.map(f, has(f.namespaceSelector) ? "
+                "(has(f.namespaceSelector.matchLabels) ? size(f.namespaceSelector.matchLabels) : 0) + "
+                "(has(f.namespaceSelector.matchExpressions) ? size(f.namespaceSelector.matchExpressions) : 0) : 0)"
+                f".sum() <= {MAX_REQUIREMENTS}"
+            ),
+            message=(
+                f"namespace selectors may have {MAX_REQUIREMENTS} labels and expressions in all: give the namespaces "
+                "a label in common, or make several objects"
+            ),
+            holds=lambda self: _requirements(self) <= MAX_REQUIREMENTS,
+            field=".from",
+        ),
+    )

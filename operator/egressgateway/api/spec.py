@@ -54,6 +54,10 @@ class Telemetry(ApiModel):
     """
 
 
+MAX_WAYS = 512
+"""Most pairs of a name (host or alias) and a port of one object: each becomes several objects and an Envoy cluster."""
+
+
 def _unknown_destinations_in_access(spec: EgressGatewaySpec) -> Iterator[Offence]:
     known = {destination.name for destination in spec.destinations}
     for index, entry in enumerate(spec.access.from_ if spec.access else ()):
@@ -150,8 +154,8 @@ class EgressGatewaySpec(ApiModel):
 
     destinations: Annotated[tuple[Destination, ...], Field(max_length=64), list_map("name")] = ()
     """
-    External hosts that are reached through the gateway: at most 64. At least one destination or one entry in
-    `expose` is needed.
+    External hosts that are reached through the gateway: at most 64, and at most 512 pairs of a name (host or alias) and
+    a port in all. At least one destination or one entry in `expose` is needed.
     """
 
     expose: Annotated[tuple[ExposedHost, ...], Field(max_length=32), list_map("name")] = ()
@@ -238,6 +242,18 @@ class EgressGatewaySpec(ApiModel):
             ),
             holds=_service_serves_something,
             field=".gateway.service.type",
+        ),
+        Rule["EgressGatewaySpec"](
+            cel=(
+                "!has(self.destinations) || self.destinations.map(d, (size(d.hosts) + "
+                f"(has(d.aliases) ? size(d.aliases) : 0)) * size(d.ports)).sum() <= {MAX_WAYS}"
+            ),
+            message=(
+                f"hosts and aliases, times the ports of their destination, may be {MAX_WAYS} in all: make several "
+                "objects"
+            ),
+            holds=lambda self: sum(len(each.names) * len(each.ports) for each in self.destinations) <= MAX_WAYS,
+            field=".destinations",
         ),
         Rule["EgressGatewaySpec"](
             # Each pair once: all pairs of 64 destinations with 16 hosts would exceed what a rule may cost at run time.

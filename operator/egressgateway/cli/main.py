@@ -118,6 +118,10 @@ def run(  # noqa: PLR0913  (one parameter a flag)
     ] = 2.0,
     workers: Annotated[int, typer.Option(min=1, help="EgressGateways reconciled at once.")] = 16,
     max_in_flight: Annotated[int, typer.Option(min=1, help="Calls to the API server at once.")] = 32,
+    namespace_memory_mib: Annotated[
+        int,
+        typer.Option(min=8, help="Memory for the cached objects of one namespace; what is above it counts as empty."),
+    ] = 64,
     metrics_host: Annotated[str, typer.Option(help="Address of /healthz, /readyz and /metrics.")] = "0.0.0.0",  # noqa: S104
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Their port; 0 takes a free one.")] = 8080,
     log_format: Annotated[LogFormat, typer.Option(help="Form of log lines.")] = LogFormat.JSON,
@@ -137,6 +141,7 @@ def run(  # noqa: PLR0913  (one parameter a flag)
         built_in_class=built_in_class,
         workers=workers,
         max_in_flight=max_in_flight,
+        namespace_memory=namespace_memory_mib << 20,
         metrics_host=metrics_host,
         metrics_port=metrics_port,
         log_format=log_format.value,

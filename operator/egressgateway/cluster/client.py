@@ -26,7 +26,7 @@ from egressgateway.cluster.credentials import Credentials, Endpoint
 from egressgateway.cluster.errors import error_of, mapped
 from egressgateway.cluster.framing import LineFramer
 from egressgateway.cluster.request import Request
-from egressgateway.errors import ClusterError, Throttled, Unavailable
+from egressgateway.errors import ClusterError, Throttled, TooLarge, Unavailable
 from egressgateway.refs import Manifest
 
 OnRequest = Callable[[str, str, str, float], None]
@@ -41,6 +41,9 @@ TOKEN_AGE_SECONDS = 60.0
 RELOAD_SPACING_SECONDS = 5.0
 # A guess: longer than any server in trouble asks for, short enough that a proxy's mistake does not stop the operator.
 LONGEST_PAUSE_SECONDS = 60.0
+LARGE_ANSWERS_AT_ONCE = 2
+"""Pages of lists that are held and parsed at the same time; each takes several times its bytes."""
+
 STREAM_BUFFER_BYTES = 2**18
 
 HEADERS = {
@@ -108,6 +111,7 @@ class ApiClient:
         self._credentials = credentials
         self._on_request = on_request or _ignore
         self._slots = asyncio.Semaphore(max_in_flight)
+        self._large_answers = asyncio.Semaphore(LARGE_ANSWERS_AT_ONCE)
         self._paused_until = 0.0
         self._reloading = asyncio.Lock()
         self._reloaded_at = float("-inf")
@@ -149,6 +153,12 @@ class ApiClient:
         """
         if urgent:
             return await self._call(request)
+        if request.largest_answer is not None:
+            async with self._large_answers:
+                return await self._send_in_turn(request)
+        return await self._send_in_turn(request)
+
+    async def _send_in_turn(self, request: Request) -> Manifest | None:
         async with self._slots:
             # With the slot in hand: whoever queued for it before the pause began must see the pause, too.
             await self._wait_for_pause()
@@ -221,7 +231,7 @@ class ApiClient:
                 if response.status < 500:
                     # Beyond that it may be the answer of something in between, which has a clock of its own.
                     self.clock.heard(response.headers.get("Date"), sent, self.clock.monotonic)
-                body = await response.read()
+                body = await _body_of(response, request)
                 code = str(response.status)
                 return _Answer(response.status, response.headers, body)
         finally:
@@ -277,6 +287,34 @@ class ApiClient:
     def _observed(self, request: Request, code: str, started: float) -> str:
         self._on_request(request.verb, request.resource, code, self._loop.time() - started)
         return code
+
+
+async def _body_of(response: aiohttp.ClientResponse, request: Request) -> bytes:
+    """
+    The whole answer.
+
+    Raises:
+        TooLarge: it is longer than the caller of `request` wants it.
+    """
+    if request.largest_answer is None:
+        return await response.read()
+    body = bytearray()
+    with _cut_if_raised(response):
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > request.largest_answer:
+                raise TooLarge(request.call, f"the answer has more than {request.largest_answer} bytes")
+    return bytes(body)
+
+
+@contextmanager
+def _cut_if_raised(response: aiohttp.ClientResponse) -> Iterator[None]:
+    """Nobody reads the rest of an answer that was given up: its connection is of no more use."""
+    try:
+        yield
+    except BaseException:
+        response.close()
+        raise
 
 
 @contextmanager

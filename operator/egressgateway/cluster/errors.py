@@ -28,9 +28,16 @@ from egressgateway.refs import Manifest
 
 TIMEOUT = "Timeout"
 CONNECTION = "ConnectionFailed"
+TOO_LARGE = "RequestEntityTooLarge"
+"""The API server's word for a request above its own limit (413, 3 MiB)."""
+
 UNAUTHORIZED = 401
 DEFAULT_RETRY_AFTER_SECONDS = 1.0
 LONGEST_MESSAGE = 1024
+
+# What etcd, and its client in the API server, say of an object above their limits (1.5 and 2 MiB). The API server
+# answers 500 then, as if it were its own trouble and would pass.
+_TOO_LARGE_FOR_ETCD = ("etcdserver: request is too large", "trying to send message larger than max")
 
 _SIMPLE: dict[int, type[Conflict | NotFound | Invalid | Forbidden | Expired]] = {
     400: Invalid,
@@ -69,6 +76,8 @@ def error_of_status(call: str, status: Manifest, *, retry_after: float | None = 
         return Expired(call, message, reason="ResourceVersionTooLarge", code=code)
     if "NamespaceTerminating" in causes:
         reason = "NamespaceTerminating"
+    if any(words in message for words in _TOO_LARGE_FOR_ETCD):
+        return Invalid(call, message, reason=TOO_LARGE, code=code)
     if code in _SIMPLE:
         return _SIMPLE[code](call, message, reason=reason, code=code)
     # All others, among them 405 (a CRD that is being deleted refuses writes so) and 3xx (we never follow a redirect

@@ -27,6 +27,7 @@ from egressgateway.cluster import request
 from egressgateway.cluster.backoff import Backoff
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.errors import TIMEOUT, UNAUTHORIZED, error_of_status
+from egressgateway.cluster.pages import LARGEST_PAGE, list_all
 from egressgateway.cluster.store import Change, Store
 from egressgateway.errors import (
     ClusterError,
@@ -70,7 +71,7 @@ class Timing:
     (kubeadm asks for it each 5 s); where it does not, the price is one cheap reconnect per kind and 90 s.
     """
 
-    page_size: int = 500
+    page_size: int = LARGEST_PAGE
 
 
 @dataclass(slots=True)
@@ -214,7 +215,15 @@ class Reflector:
 
     async def _list(self) -> None:
         self._store.begin_list(self._scope.namespace)
-        items, version = await self._pages(self._timing.page_size)
+        items, version = await list_all(
+            self._client,
+            self._resource,
+            self._scope.namespace,
+            self._gathering,
+            label_selector=self._scope.label_selector,
+            field_selector=self._scope.field_selector,
+            largest=self._timing.page_size,
+        )
         changes = self._store.replace(items, self._scope.namespace)
         self._version = version
         self._heard()
@@ -224,30 +233,9 @@ class Reflector:
         self._tell(changes)
         self._on_settled()
 
-    async def _pages(self, limit: int | None) -> tuple[list[Manifest], str]:
-        items: list[Manifest] = []
-        continue_: str | None = None
-        while True:
-            call = request.list_objects(
-                self._resource,
-                self._scope.namespace,
-                label_selector=self._scope.label_selector,
-                field_selector=self._scope.field_selector,
-                limit=limit,
-                continue_=continue_,
-            )
-            try:
-                page = await self._client.send(call) or {}
-            except Expired:
-                if continue_ is None:
-                    raise
-                # The pages took longer than etcd keeps their version: the whole at once cannot expire.
-                return await self._pages(None)
-            metadata = page.get("metadata") or {}
-            items.extend(self._store.trimmed(self._named(item)) for item in page.get("items") or ())
-            continue_ = metadata.get("continue") or None
-            if continue_ is None:
-                return items, str(metadata.get("resourceVersion") or "0")
+    def _gathering(self) -> Callable[[Manifest], Manifest]:
+        held = self._store.gathering()
+        return lambda manifest: held(self._named(manifest))
 
     async def _watch(self) -> None:
         server_timeout = self._timing.server_timeout * random.uniform(0.8, 1.0)  # noqa: S311  (jitter, no secret)

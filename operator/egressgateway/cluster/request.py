@@ -36,6 +36,8 @@ class Request:
     query: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
     content_type: str | None = None
+    largest_answer: int | None = None
+    """Bytes of the answer above which it is not read to its end; None: any number."""
 
     @property
     def target(self) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from egressgateway.refs import Manifest
 
@@ -44,6 +44,19 @@ class Change(NamedTuple):
         return found
 
 
+class Budget(Protocol):
+    """Whoever says how much of an object there is memory for."""
+
+    def anew(self) -> Budget:
+        """One that has spent nothing, for objects that are not kept yet; it leaves something of each."""
+
+    def take(self, holder: Hashable, manifest: Manifest) -> Manifest | None:
+        """What `holder` may keep of an object; None: nothing."""
+
+    def give_back(self, holder: Hashable, name: ObjectName) -> None:
+        """`holder` keeps it no more."""
+
+
 @dataclass(slots=True, eq=False)
 class Asked:
     """A request whose answer has not been kept yet, and what was heard since it was sent."""
@@ -62,9 +75,11 @@ class Asked:
 class Store:
     """Objects of one kind. Callers must not change what they get out."""
 
-    def __init__(self, index: Index | None = None, *, trim: Trim | None = None) -> None:
+    def __init__(self, index: Index | None = None, *, trim: Trim | None = None, budget: Budget | None = None) -> None:
+        """`budget` is asked about each object that would be kept; without one everything is."""
         self._index = index
         self._trim = trim
+        self._budget = budget
         self.revision = 0
         """Grows with every change: who computes something from all objects computes it once a revision."""
         self._objects: dict[ObjectName, Manifest] = {}
@@ -133,6 +148,20 @@ class Store:
         manifest["metadata"].pop("managedFields", None)
         return manifest if self._trim is None else self._trim(manifest)
 
+    def gathering(self) -> Trim:
+        """
+        What of each object of one list is held until `replace` has all of them.
+
+        So a list needs no more memory than what will be kept of it.
+        """
+        budget = self._budget.anew() if self._budget is not None else None
+
+        def held(manifest: Manifest) -> Manifest:
+            trimmed = self.trimmed(manifest)
+            return trimmed if budget is None else budget.take(self, trimmed) or trimmed
+
+        return held
+
     def begin_list(self, namespace: str | None = None) -> None:
         """A list of `namespace` (None: of everything) is about to be requested; `replace` ends it."""
         self._asked.discard(self._listing.get(namespace, Asked()))
@@ -181,10 +210,13 @@ class Store:
         for asked in self._asked if uid else ():
             asked.deleted.add(uid)
 
-    def _keep(self, name: ObjectName, old: Manifest | None, new: Manifest, *, listed: bool) -> Change:
+    def _keep(self, name: ObjectName, old: Manifest | None, new: Manifest, *, listed: bool) -> Change | None:
         if old is not None:
             self._forget(name, old)
-        self._objects[name] = new
+        kept = new if self._budget is None else self._budget.take(self, new)
+        if kept is None:
+            return None if old is None else Change("DELETED", old, None, listed)
+        self._objects[name] = new = kept
         self.revision += 1
         value = self._index(new) if self._index else None
         if value is not None:
@@ -194,6 +226,8 @@ class Store:
     def _forget(self, name: ObjectName, old: Manifest) -> None:
         del self._objects[name]
         self.revision += 1
+        if self._budget is not None:
+            self._budget.give_back(self, name)
         value = self._index(old) if self._index else None
         if value is not None:
             filed = self._indexed[value]

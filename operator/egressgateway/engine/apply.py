@@ -13,6 +13,7 @@ from typing import Final
 import orjson
 
 from egressgateway.cluster.client import ApiClient
+from egressgateway.cluster.errors import TOO_LARGE
 from egressgateway.cluster.request import Request, apply_object, delete_object, get_object, merge_patch
 from egressgateway.diff.changeset import Delete, Mode, Write, Written
 from egressgateway.diff.steering import (
@@ -29,8 +30,9 @@ from egressgateway.engine.caches import Caches
 from egressgateway.engine.fights import is_repair, last_foreign_manager
 from egressgateway.engine.memory import Progress
 from egressgateway.engine.metrics import Metrics
-from egressgateway.errors import ClusterError, Conflict, NotFound
+from egressgateway.errors import ClusterError, Conflict, Invalid, NotFound
 from egressgateway.facts import EVERY_NAMESPACE
+from egressgateway.plan.bounds import too_large
 from egressgateway.plan.evidence import is_child_of
 from egressgateway.plan.names import ANNOTATION_DIGEST, MANAGED_BY
 from egressgateway.plan.retain import namespaces_of_export
@@ -149,7 +151,7 @@ class Applier:
     async def _write(self, write: Write, progress: Progress) -> None:
         repair = is_repair(write, progress.written)
         with self._caches.children[write.ref.kind].asking() as asked:
-            live = await self._client.send(_request_of(write))
+            live = await self._client.send(_sendable(write, _request_of(write)))
             if live is None:
                 return
             # The answer has the newest state of all, unless the object went meanwhile: the watch will only repeat it.
@@ -211,6 +213,19 @@ def _request_of(write: Write) -> Request:
         return merge_patch(resource, write.ref.namespace, write.ref.name, write.body, field_manager=FIELD_MANAGER)
     body = orjson.dumps(write.body)
     return apply_object(resource, write.ref.namespace, write.ref.name, body, field_manager=FIELD_MANAGER)
+
+
+def _sendable(write: Write, request: Request) -> Request:
+    """
+    `request`, unless no API server would store what it says.
+
+    Raises:
+        Invalid: it is too large. To send it again and again would cost the server as much each time.
+    """
+    message = too_large(write.ref, len(request.body or b""))
+    if message:
+        raise Invalid(request.call, message, reason=TOO_LARGE)
+    return request
 
 
 def in_safe_order(burst: Burst) -> tuple[Burst, Burst, Burst, Burst]:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from egressgateway.api.scalars import parse_instant
 from egressgateway.cluster.store import Asked, Change, Store
+from egressgateway.engine.budget import DEFAULT_BYTES, NamespaceBudget
 from egressgateway.engine.host_index import HostIndex
+from egressgateway.engine.keeping import WITH_STATUS, keep_of_child, keep_of_class, keep_of_gateway, keep_of_namespace
 from egressgateway.engine.live_ports import LivePorts
 from egressgateway.engine.meshconfig import MeshCache
 from egressgateway.engine.references import ReferenceCache
 from egressgateway.engine.remote_records import recorded_key
 from egressgateway.engine.routes import ROUTE_KINDS, Routes, keep_needed
 from egressgateway.engine.wants import NOTHING, claimed_by, key_of, rights_in, stakes_of, wants_of
-from egressgateway.facts import Rights
+from egressgateway.facts import NamespaceLabels, Rights
 from egressgateway.plan.claims import mappings_in, texts_of
 from egressgateway.plan.evidence import named_owner, recorded_children
 from egressgateway.plan.verdicts import answers
@@ -33,14 +36,28 @@ _NO_RIGHTS: Final = Rights()
 class Caches:
     """Everything that is known of the cluster."""
 
-    def __init__(self, mesh: MeshSettings | None = None) -> None:
-        """`mesh`: says where the mesh keeps its configuration."""
+    def __init__(self, mesh: MeshSettings | None = None, *, namespace_bytes: int = DEFAULT_BYTES) -> None:
+        """
+        `mesh` says where the mesh keeps its configuration. `namespace_bytes`: memory for the children of each
+        namespace, and half of it for its EgressGateways.
+        """
         mesh = mesh or MeshSettings()
-        self.gateways = Store(index=lambda gateway: gateway["metadata"]["namespace"])
-        self.classes = Store()
-        self.namespaces = Store()
+        # Apart, so that no child, forged or not, leaves an EgressGateway without its spec.
+        self.gateways_budget = NamespaceBudget(namespace_bytes // 2)
+        self.children_budget = NamespaceBudget(namespace_bytes)
+        self.gateways = Store(
+            index=lambda gateway: gateway["metadata"]["namespace"], trim=keep_of_gateway, budget=self.gateways_budget
+        )
+        self.classes = Store(trim=keep_of_class)
+        self.namespaces = Store(trim=keep_of_namespace)
         self.children = {
-            resource.kind: Store(index=named_owner, trim=keep_needed if resource.kind in ROUTE_KINDS else None)
+            resource.kind: Store(
+                index=named_owner,
+                trim=keep_needed
+                if resource.kind in ROUTE_KINDS
+                else partial(keep_of_child, with_status=resource.kind in WITH_STATUS),
+                budget=self.children_budget,
+            )
             for resource in CHILD_RESOURCES
         }
         self.records = Store(index=recorded_key)
@@ -57,7 +74,7 @@ class Caches:
         self._with_access: dict[Key, tuple[Manifest, ...]] = {}
         self._rights: dict[Key, Rights] = {}
         self._reserved: dict[Key, Rights] = {}
-        self._labels: Mapping[str, Mapping[str, str]] = {}
+        self._labels = NamespaceLabels({})
         self._labels_revision = -1
 
     def known_keys(self) -> set[Key]:
@@ -99,7 +116,7 @@ class Caches:
             self._labels_revision = self.namespaces.revision
             found = {each["metadata"]["name"]: _labels(each) for each in self.namespaces if not _is_ending(each)}
             if found != self._labels:
-                self._labels = found
+                self._labels = NamespaceLabels(found)
         return self._labels
 
     def created_of(self, names: Iterable[str]) -> dict[str, datetime]:
@@ -112,6 +129,10 @@ class Caches:
         """Whether it is known, and is being deleted with all that is in it."""
         found = self.namespaces.get("", name)
         return found is not None and _is_ending(found)
+
+    def namespaces_over_memory(self) -> int:
+        """Namespaces of which some objects are known without their bodies."""
+        return len(self.children_budget.namespaces_over | self.gateways_budget.namespaces_over)
 
     def put_child(self, kind: str, manifest: Manifest, answer_to: Asked | None = None) -> None:
         """A child as we have written or read it, by that request; the watch will not tell of it again."""

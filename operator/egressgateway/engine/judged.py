@@ -11,6 +11,7 @@ from egressgateway.api.scalars import parse_instant
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.api.validation import SpecError, parse_class_spec, parse_spec
 from egressgateway.cluster.store import Store
+from egressgateway.engine.keeping import is_left_out
 from egressgateway.engine.wants import key_of
 from egressgateway.facts import ClassFacts, GatewayFacts
 from egressgateway.refs import Key, Manifest
@@ -30,6 +31,16 @@ class Judged:
     def gateway(self, manifest: Manifest) -> GatewayFacts:
         """An EgressGateway as planning sees it."""
         key, metadata = key_of(manifest), manifest["metadata"]
+        if is_left_out(manifest):
+            return GatewayFacts(
+                key=key,
+                uid=metadata["uid"],
+                generation=metadata["generation"],
+                created=parse_instant(metadata["creationTimestamp"]),
+                spec=None,
+                deleting="deletionTimestamp" in metadata,
+                left_out=True,
+            )
         uid, generation = metadata["uid"], metadata["generation"]
         known = self._specs.get(key)
         if known is None or known[:2] != (uid, generation):

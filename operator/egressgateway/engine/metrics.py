@@ -267,6 +267,11 @@ class Metrics:
         gauge = Gauge("egressgateway_clock_skew_seconds", text, registry=self.registry)
         gauge.set_function(lambda: skew().total_seconds())
 
+    def observe_memory(self, namespaces_over: Callable[[], int]) -> None:
+        """Show how many namespaces are short of memory, read at each scrape."""
+        text = "Namespaces whose objects take more memory than one may have: some are cached without their bodies."
+        Gauge("egressgateway_namespaces_over_memory", text, registry=self.registry).set_function(namespaces_over)
+
     def forget(self, key: Key) -> None:
         """The EgressGateway `key` is gone, and its series with it."""
         self._gateways.forget(key)

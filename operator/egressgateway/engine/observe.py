@@ -11,10 +11,11 @@ from egressgateway.engine.caches import Caches
 from egressgateway.engine.judged import Judged
 from egressgateway.engine.memory import Progress
 from egressgateway.engine.probing import ProbeReader
+from egressgateway.engine.references import Wanted
 from egressgateway.engine.remote_records import recorded_in
 from egressgateway.engine.rivals import Rivals
 from egressgateway.engine.wants import wants_of
-from egressgateway.facts import Facts, GatewayFacts, WorkloadFacts
+from egressgateway.facts import Facts, GatewayFacts, PodSelection, References, WorkloadFacts
 from egressgateway.plan.evidence import is_child, is_owned_by, recorded_children
 from egressgateway.plan.istio.probing import probing_of
 from egressgateway.plan.names import workload_name
@@ -34,6 +35,14 @@ def _were_left(live: Mapping[ObjectRef, Manifest], key: Key) -> bool:
     """
     own = [found for ref, found in live.items() if ref.namespace == key.namespace]
     return bool(own) and not any(is_owned_by(found, key) for found in own)
+
+
+def _without(known: References, too_many: frozenset[Wanted]) -> References:
+    """What is known, where some of it is not watched: nothing is known of that, and no pods count."""
+    refs = frozenset(each for each in too_many if isinstance(each, ObjectRef))
+    pods = {each: known.pods.get(each, ()) for each in too_many if isinstance(each, PodSelection)}
+    objects = {ref: found for ref, found in known.objects.items() if ref not in refs}
+    return References(objects, {**known.pods, **pods}, known.unreadable | refs, refs)
 
 
 class Observer:
@@ -87,6 +96,7 @@ class Observer:
             last_class=self._judged.last_class_of(manifest) if class_.spec is None else None,
             mesh=mesh.refine(self._settings.mesh),
             namespace_labels=None if namespace is None else namespace["metadata"].get("labels") or {},
+            left_out=self._caches.children_budget.left_out(key.namespace),
             namespaces=self._caches.namespace_labels(),
             namespaces_created=self._caches.created_of(name.rpartition(".")[2] for name in names),
             mesh_config=mesh.config,
@@ -120,7 +130,8 @@ class Observer:
         if pods:
             facts = replace(facts, references=references.read(wanted, pods))
         references.want(facts.key, wanted | pods)
-        return facts
+        too_many = references.too_many(facts.key)
+        return replace(facts, references=_without(facts.references, too_many)) if too_many else facts
 
     def _with_probes(self, facts: Facts) -> Facts:
         """`facts` with what the pods said last, after saying which pods are to be asked."""

@@ -22,7 +22,7 @@ from egressgateway.engine.turns import Turns
 from egressgateway.facts import PodFacts, Reached
 from egressgateway.plan.istio.probing import ProbedWay, Probing
 from egressgateway.refs import Key
-from egressgateway.status.reachable import Sight, look, reached, readings_of
+from egressgateway.status.reachable import PageReader, Reading, Sight, look, reached
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +35,26 @@ _ROUND_SECONDS: Final = 1.0
 _SHORTEST_PERIOD: Final = 2.0
 _LONGEST_PERIOD: Final = 15.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=3, sock_connect=1)
+_PAGE_OF_A_WAY: Final = 32 << 10
 _LARGEST_PAGE: Final = 4 << 20
+"""
+Bytes of a page: so many for each way that is probed, twice what Envoy says of one, and so many in all. It is never held
+as a whole.
+"""
+
+_LONGEST_LINE: Final = 4096
+MOST_PODS: Final = 32
+"""
+Pods of one object that are asked, those that are ready first. Whoever can make pods can make some that look like the
+gateway's, and more of them than any gateway has.
+"""
 
 Sights = Mapping[str, Sight]
+Ways = Mapping[str, ProbedWay]
+"""By the name of their Envoy cluster."""
+
+Told = Mapping[str, Reading]
+"""What a pod's page says, likewise."""
 
 
 @dataclass(slots=True)
@@ -82,7 +99,8 @@ class ProbeReader:
             self._watched.pop(key, None)
             return
         known = self._watched.get(key)
-        asked = tuple(pod for pod in pods if pod.address)
+        with_address = (pod for pod in pods if pod.address)
+        asked = tuple(sorted(with_address, key=lambda pod: (not pod.ready, pod.name))[:MOST_PODS])
         if known is None or known.probing != probing:
             self._watched[key] = _Watched(probing, asked)
         elif known.pods != asked:
@@ -101,7 +119,10 @@ class ProbeReader:
 
     async def _run(self) -> None:
         """Each object's round is a task of its own: it waits for its own pods, and for nobody else's."""
-        async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
+        # What is packed is not unpacked: a few bytes can become a gigabyte.
+        async with aiohttp.ClientSession(
+            timeout=_TIMEOUT, auto_decompress=False, headers={"Accept-Encoding": "identity"}
+        ) as session:
             try:
                 while True:
                     self._begin_rounds(session)
@@ -133,17 +154,14 @@ class ProbeReader:
     async def _read(self, session: aiohttp.ClientSession, watched: _Watched) -> bool:
         """Ask every pod of one object; whether that is news."""
         probing, pods = watched.probing, watched.pods
-        # Of a pod that was silent and is not asked this time it is known as little as before.
-        pages = await asyncio.gather(
-            *(self._take_turn(session, pod) if self._turns.is_due(pod.address) else _nothing() for pod in pods)
-        )
         ways = {way.cluster: way for listed in probing.ways.values() for way in listed}
+        # Of a pod that was silent and is not asked this time it is known as little as before.
+        found_by = await asyncio.gather(
+            *(self._take_turn(session, pod, ways) if self._turns.is_due(pod.address) else _nothing() for pod in pods)
+        )
         watched.sights = {
-            pod.name: None
-            if page is None
-            # Thousands of lines of one pod hold nobody else up.
-            else await asyncio.to_thread(_sights, page, ways, watched.sights.get(pod.name))
-            for pod, page in zip(pods, pages, strict=True)
+            pod.name: None if readings is None else _sights(readings, ways, watched.sights.get(pod.name))
+            for pod, readings in zip(pods, found_by, strict=True)
         }
         found = {
             name: reached(listed, [_of(listed, sights) for sights in watched.sights.values()])
@@ -152,17 +170,17 @@ class ProbeReader:
         news, watched.reached = found != watched.reached, found
         return news
 
-    async def _take_turn(self, session: aiohttp.ClientSession, pod: PodFacts) -> str | None:
+    async def _take_turn(self, session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Told | None:
         async with self._turns.place(pod.address):
-            page = await self._ask(session, pod)
-        self._turns.told(pod.address, answered=page is not None)
-        return page
+            told = await self._ask(session, pod, ways)
+        self._turns.told(pod.address, answered=told is not None)
+        return told
 
-    async def _ask(self, session: aiohttp.ClientSession, pod: PodFacts) -> str | None:
+    async def _ask(self, session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Told | None:
         host = f"[{pod.address}]" if ":" in pod.address else pod.address
         try:
             async with session.get(f"http://{host}:{PORT}{_PATH}", params=_PARAMETERS, allow_redirects=False) as answer:
-                return await _whole(answer) if answer.status == 200 else None
+                return await _readings(answer, ways) if answer.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             fields = {"pod": f"{pod.namespace}/{pod.name}", "error": repr(error)}
             log.debug("Gateway pod does not tell of its probes", extra={"fields": fields})
@@ -173,18 +191,26 @@ async def _nothing() -> None:
     """Of a pod that is not asked."""
 
 
-async def _whole(answer: aiohttp.ClientResponse) -> str | None:
-    """The whole page, or none: of half a page, counters and what they count would not fit together."""
-    content = bytearray()
+async def _readings(answer: aiohttp.ClientResponse, ways: Ways) -> Told | None:
+    """What the whole page says, or nothing: of half a page, counters and what they count would not fit together."""
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
+        return None
+    reader, rest, left = PageReader(ways), b"", min(_LARGEST_PAGE, _PAGE_OF_A_WAY * (1 + len(ways)))
     async for chunk in answer.content.iter_any():
-        content += chunk
-        if len(content) > _LARGEST_PAGE:
+        left -= len(chunk)
+        if left < 0:
+            answer.close()
             return None
-    return content.decode(errors="replace")
+        *lines, rest = (rest + chunk).split(b"\n")
+        # A line without an end is none of ours; its end is passed over like any other line.
+        rest = rest[:_LONGEST_LINE]
+        for line in lines:
+            reader.feed(line.decode(errors="replace"))
+    reader.feed(rest.decode(errors="replace"))
+    return reader.readings()
 
 
-def _sights(page: str, ways: Mapping[str, ProbedWay], before: Sights | None) -> Sights:
-    found = readings_of(page, ways)
+def _sights(found: Mapping[str, Reading], ways: Mapping[str, ProbedWay], before: Sights | None) -> Sights:
     return {cluster: look((before or {}).get(cluster), reading, ways[cluster]) for cluster, reading in found.items()}
 
 

@@ -5,6 +5,8 @@ Which key is reconciled next: client-go's work queue with controller-runtime's p
 - No key is worked on twice at the same time. One that is added meanwhile comes again, once, after `done`.
 - A key can be added for later; of several such times the earliest counts.
 - What a person just changed goes before what a start or a relist found.
+- Tenants (namespaces) take turns, and none of them holds more workers than its share: whoever changes a hundred objects
+  at once waits for himself, not others for him.
 
 It knows neither what a key means nor what a reconcile is; `worker` takes keys out.
 """
@@ -14,7 +16,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable, Hashable
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Generic, Protocol, TypeVar
@@ -62,15 +66,80 @@ class Retries:
     cap: float = 60.0
 
 
+class _Turns(Generic[K]):
+    """Ready keys of one priority, by tenant: tenants take turns, the keys of one come in order of arrival."""
+
+    def __init__(self) -> None:
+        # By tenant in the order of turns; keys with the time of their arrival.
+        self._keys: dict[Hashable, dict[K, float]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, tenant: Hashable, key: K, arrived: float) -> None:
+        self._keys.setdefault(tenant, {})[key] = arrived
+        self._count += 1
+
+    def has(self, tenant: Hashable, key: K) -> bool:
+        return key in self._keys.get(tenant, ())
+
+    def discard(self, tenant: Hashable, key: K) -> float:
+        """Take `key` out, which is there; returns when it arrived."""
+        keys = self._keys[tenant]
+        arrived = keys.pop(key)
+        self._count -= 1
+        if not keys:
+            del self._keys[tenant]
+        return arrived
+
+    def next(self, may_work: Callable[[Hashable], bool]) -> tuple[Hashable, K] | None:
+        """The first key of the first tenant that may have one worker more."""
+        return next(((tenant, next(iter(keys))) for tenant, keys in self._keys.items() if may_work(tenant)), None)
+
+    def take(self, tenant: Hashable, key: K) -> None:
+        """Take `key` out; the other tenants come before this one's next key."""
+        self.discard(tenant, key)
+        if tenant in self._keys:
+            self._keys[tenant] = self._keys.pop(tenant)
+
+    def clear(self) -> None:
+        """Nobody waits."""
+        self._keys.clear()
+        self._count = 0
+
+    def arrivals(self) -> Iterator[float]:
+        for keys in self._keys.values():
+            yield from keys.values()
+
+
+def _one_tenant(key: object) -> Hashable:
+    """Everybody is one tenant."""
+    return None
+
+
 class WorkQueue(Generic[K]):
     """Keys to reconcile. For one event loop; no method but `get` waits."""
 
-    def __init__(self, *, retries: Retries | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        retries: Retries | None = None,
+        clock: Clock | None = None,
+        tenant_of: Callable[[K], Hashable] = _one_tenant,
+        share: int | None = None,
+    ) -> None:
+        """
+        `tenant_of` says whose a key is. `share`: how many keys of one tenant may be worked on at the same time; None:
+        any number. With less than there are workers, another tenant's key finds one free.
+        """
         self._clock = clock or asyncio.get_running_loop()
         self._retries = retries or Retries()
-        # Both by key, in order of arrival, with the time of arrival.
-        self._ready: tuple[dict[K, float], dict[K, float]] = ({}, {})
-        self._available = asyncio.Semaphore(0)
+        self._tenant_of = tenant_of
+        self._share = share
+        self._ready: tuple[_Turns[K], _Turns[K]] = (_Turns(), _Turns())
+        self._working: Counter[Hashable] = Counter()
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._processing: dict[K, Priority] = {}
         self._added_meanwhile: dict[K, Priority] = {}
         self._delayed: dict[K, tuple[float, Priority]] = {}
@@ -101,22 +170,24 @@ class WorkQueue(Generic[K]):
 
     def oldest_seconds(self) -> float:
         """How long the oldest ready key has been waiting; 0 when none does."""
-        arrivals = list(itertools.chain(self._ready[0].values(), self._ready[1].values()))
-        return self._clock.time() - min(arrivals) if arrivals else 0.0
+        oldest = min(itertools.chain(self._ready[0].arrivals(), self._ready[1].arrivals()), default=None)
+        return 0.0 if oldest is None else self._clock.time() - oldest
 
     def add(self, key: K, priority: Priority = Priority.URGENT) -> None:
         """Queue `key` now. One that waits already keeps its place, or moves up to a better priority."""
+        urgent, routine = self._ready
+        tenant = self._tenant_of(key)
         if key in self._processing:
             self._added_meanwhile[key] = min(priority, self._added_meanwhile.get(key, priority))
-        elif key in self._ready[Priority.URGENT]:
+        elif urgent.has(tenant, key):
             return
-        elif key in self._ready[Priority.ROUTINE]:
+        elif routine.has(tenant, key):
             if priority is Priority.URGENT:
-                self._ready[Priority.URGENT][key] = self._ready[Priority.ROUTINE].pop(key)
+                urgent.add(tenant, key, routine.discard(tenant, key))
         else:
-            self._ready[priority][key] = self._clock.time()
+            self._ready[priority].add(tenant, key, self._clock.time())
             self.adds += 1
-            self._available.release()
+            self._wake()
 
     def add_after(self, key: K, delay: float, priority: Priority = Priority.ROUTINE) -> None:
         """Queue `key` in `delay` seconds, unless it is to come earlier anyway."""
@@ -156,7 +227,6 @@ class WorkQueue(Generic[K]):
         """Forget all keys that wait, now or for later, and all failures. Only while no worker runs."""
         for ready in self._ready:
             ready.clear()
-        self._available = asyncio.Semaphore(0)
         self._delayed.clear()
         self._heap.clear()
         self._failures.clear()
@@ -167,28 +237,58 @@ class WorkQueue(Generic[K]):
 
     async def get(self) -> K:
         """The next key, to be given back with `done`."""
-        await self._available.acquire()
-        priority = self._next_priority()
-        ready = self._ready[priority]
-        key = next(iter(ready))
-        del ready[key]
+        while (found := self._next()) is None:
+            await self._wait()
+        priority, tenant, key = found
+        self._urgent_served = self._urgent_served + 1 if priority is Priority.URGENT else 0
+        self._ready[priority].take(tenant, key)
         self._processing[key] = priority
+        self._working[tenant] += 1
         return key
 
     def done(self, key: K) -> None:
         """The work on `key` has ended, well or badly."""
         del self._processing[key]
+        tenant = self._tenant_of(key)
+        self._working[tenant] -= 1
+        if not self._working[tenant]:
+            del self._working[tenant]
         again = self._added_meanwhile.pop(key, None)
         if again is not None:
             self.add(key, again)
+        if self.depth:
+            # Its tenant may have one worker more now.
+            self._wake()
 
-    def _next_priority(self) -> Priority:
-        urgent, routine = self._ready
-        if urgent and not (routine and self._urgent_served >= URGENT_IN_A_ROW):
-            self._urgent_served += 1
-            return Priority.URGENT
-        self._urgent_served = 0
-        return Priority.ROUTINE
+    def _next(self) -> tuple[Priority, Hashable, K] | None:
+        """Who is next, and of which priority and tenant; None while nobody may be worked on."""
+        urgent, routine = (turns.next(self._may_work) for turns in self._ready)
+        if urgent is not None and not (routine is not None and self._urgent_served >= URGENT_IN_A_ROW):
+            return Priority.URGENT, *urgent
+        return (Priority.ROUTINE, *routine) if routine is not None else None
+
+    def _may_work(self, tenant: Hashable) -> bool:
+        return self._share is None or self._working[tenant] < self._share
+
+    async def _wait(self) -> None:
+        """Until something may have changed. A turn that a cancelled waiter was given goes to the next one."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            with suppress(ValueError):
+                self._waiting.remove(waiter)
+            if waiter.done() and not waiter.cancelled():
+                self._wake()
+            raise
+
+    def _wake(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
 
     def _set_timer(self) -> None:
         due = self._heap[0][0]

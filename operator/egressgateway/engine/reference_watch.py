@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.pacing import Turnstile
 from egressgateway.cluster.reflector import Reflector, Restart, Scope, Timing
-from egressgateway.cluster.store import Store
+from egressgateway.cluster.store import Store, Trim
+from egressgateway.engine.budget import NamespaceBudget
+from egressgateway.engine.keeping import is_left_out, keep_of_child, unless_left_out
 from egressgateway.engine.references import ReferenceCache, Wanted, keep_of_pod
 from egressgateway.engine.secrets import without_secrets
 from egressgateway.facts import PodSelection
@@ -27,7 +30,18 @@ log = logging.getLogger(__name__)
 LINGER_SECONDS: Final = 60.0
 """How long something is watched that nobody wants: an edit that is taken back, a new leader, cost nothing then."""
 
-_TRIMS: Final = {SECRET.kind: without_secrets, POD.kind: keep_of_pod}
+MOST_LINGERING: Final = 64
+"""How many such there are at once: who changes what he refers to each second would have thousands."""
+
+_NAMESPACE_BYTES: Final = 16 << 20
+"""Memory for what is referred to in one namespace. Somebody else's object may have a megabyte."""
+
+_TRIMS: Final[Mapping[str, Trim]] = {
+    SECRET.kind: unless_left_out(without_secrets),
+    POD.kind: unless_left_out(keep_of_pod),
+    "Service": partial(keep_of_child, with_status=True),
+    "Gateway": keep_of_child,
+}
 
 
 @dataclass(slots=True)
@@ -60,7 +74,10 @@ class ReferenceWatch:
         self._timing = timing or Timing()
         self._linger_seconds = linger_seconds
         self._turnstile = Turnstile()
+        self._budget = NamespaceBudget(_NAMESPACE_BYTES)
         self._watched: dict[Wanted, _Subscription] = {}
+        # In the order in which they ceased to be wanted.
+        self._lingering: dict[Wanted, None] = {}
 
     def start(self) -> None:
         """Begin to follow what is wanted."""
@@ -83,9 +100,10 @@ class ReferenceWatch:
             if known.ending is not None:
                 known.ending.cancel()
                 known.ending = None
+                self._lingering.pop(wanted, None)
             return
         resource, scope = _scope_of(wanted)
-        store = Store(trim=_TRIMS.get(resource.kind))
+        store = Store(trim=_TRIMS.get(resource.kind), budget=self._budget)
         reflector = Reflector(
             self._client,
             resource,
@@ -105,12 +123,18 @@ class ReferenceWatch:
         if subscription is not None:
             loop = asyncio.get_running_loop()
             subscription.ending = loop.call_later(self._linger_seconds, self._cancel, wanted)
+            self._lingering[wanted] = None
+            if len(self._lingering) > MOST_LINGERING:
+                self._cancel(next(iter(self._lingering)))
 
     def _cancel(self, wanted: Wanted) -> asyncio.Task[None]:
         subscription = self._watched.pop(wanted)
+        self._lingering.pop(wanted, None)
         if subscription.ending is not None:
             subscription.ending.cancel()
         subscription.task.cancel()
+        for found in tuple(subscription.store):
+            subscription.store.remove(found)
         self._cache.forget(wanted)
         return subscription.task
 
@@ -119,9 +143,12 @@ class ReferenceWatch:
         if subscription is None:
             return
         if isinstance(wanted, ObjectRef):
-            news = self._cache.put(wanted, subscription.store.get(wanted.namespace, wanted.name))
+            found = subscription.store.get(wanted.namespace, wanted.name)
+            left_out = found is not None and is_left_out(found)
+            news = self._cache.refuse(wanted) if left_out else self._cache.put(wanted, found)
         else:
-            news = self._cache.put_pods(wanted, subscription.store)
+            whole = (pod for pod in subscription.store if not is_left_out(pod))
+            news = self._cache.put_pods(wanted, whole)
         self._tell(news)
 
     def _restarted(self, wanted: Wanted, why: Restart) -> None:

@@ -7,10 +7,12 @@ takes what is there: what is absent has not been read yet, and its arrival makes
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, Final
 
 from egressgateway.facts import PodFacts, PodSelection, References
+from egressgateway.plan.bounds import MAX_REFERENCES
 from egressgateway.refs import Key, Manifest, ObjectRef
 
 Wanted = ObjectRef | PodSelection
@@ -23,13 +25,20 @@ _PROXY: Final = "istio-proxy"
 _INCLUDED: Final = "traffic.sidecar.istio.io/includeOutboundIPRanges"
 _EXCLUDED: Final = "traffic.sidecar.istio.io/excludeOutboundIPRanges"
 _EVERYWHERE: Final = "0.0.0.0/0"
+_LONGEST_RANGES: Final = 4096
+"""Characters of an annotation; what is longer was not written by anybody who wants a pod to work."""
 
 
 class ReferenceCache:
     """What is wanted, and what is known of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, most: int = MAX_REFERENCES) -> None:
+        """`most`: how much the keys of one namespace may want together; each of it is a watch."""
+        self._most = most
         self._wants: dict[Key, frozenset[Wanted]] = {}
+        self._too_many: dict[Key, frozenset[Wanted]] = {}
+        # By namespace, how many of its keys want each thing.
+        self._wanted_in: dict[str, Counter[Wanted]] = {}
         self._wanted_by: dict[Wanted, set[Key]] = {}
         self._objects: dict[ObjectRef, Manifest | None] = {}
         self._pods: dict[PodSelection, tuple[PodFacts, ...]] = {}
@@ -40,10 +49,11 @@ class ReferenceCache:
         """Called when the last who wanted it does not any more."""
 
     def want(self, key: Key, wanted: Set[Wanted]) -> None:
-        """From now on `key` wants this, and nothing else."""
+        """From now on `key` wants this, and nothing else; what its namespace wants too many of is left out."""
         before = self._wants.get(key, frozenset())
-        if wanted == before:
+        if wanted == before and key not in self._too_many:
             return
+        wanted = self._allowed(key, wanted, before)
         for each in wanted - before:
             keys = self._wanted_by.setdefault(each, set())
             keys.add(key)
@@ -60,9 +70,34 @@ class ReferenceCache:
         else:
             self._wants.pop(key, None)
 
+    def _allowed(self, key: Key, wanted: Set[Wanted], before: frozenset[Wanted]) -> frozenset[Wanted]:
+        """As much of `wanted` as the namespace has room for, pods first: whom they serve depends on them."""
+        inside = self._wanted_in.setdefault(key.namespace, Counter())
+        for each in before - wanted:
+            inside[each] -= 1
+            if not inside[each]:
+                del inside[each]
+        allowed = set(wanted & before)
+        for each in sorted(wanted - before, key=lambda each: (isinstance(each, ObjectRef), str(each))):
+            if each in inside or len(inside) < self._most:
+                inside[each] += 1
+                allowed.add(each)
+        if not inside:
+            del self._wanted_in[key.namespace]
+        left_out = frozenset(wanted - allowed)
+        if left_out:
+            self._too_many[key] = left_out
+        else:
+            self._too_many.pop(key, None)
+        return frozenset(allowed)
+
+    def too_many(self, key: Key) -> frozenset[Wanted]:
+        """What `key` wants and is not watched."""
+        return self._too_many.get(key, frozenset())
+
     def want_nothing(self) -> None:
         """Nobody wants anything: this replica reconciles no more."""
-        for key in list(self._wants):
+        for key in [*self._wants, *self._too_many]:
             self.want(key, frozenset())
 
     def wanted_by(self, wanted: Wanted) -> frozenset[Key]:
@@ -154,7 +189,11 @@ def keep_of_pod(pod: Manifest) -> Manifest:
         "kind": "Pod",
         "metadata": {
             **{name: metadata[name] for name in kept if name in metadata},
-            "annotations": {name: annotations[name] for name in (_INCLUDED, _EXCLUDED) if name in annotations},
+            "annotations": {
+                name: annotations[name]
+                for name in (_INCLUDED, _EXCLUDED)
+                if name in annotations and len(annotations[name]) <= _LONGEST_RANGES
+            },
         },
         "spec": {
             "serviceAccountName": spec.get("serviceAccountName"),

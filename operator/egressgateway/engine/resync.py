@@ -16,7 +16,7 @@ from egressgateway.cluster.backoff import Backoff
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.errors import UNAUTHORIZED
 from egressgateway.cluster.informer import OnScope
-from egressgateway.cluster.request import list_objects
+from egressgateway.cluster.pages import list_all
 from egressgateway.cluster.store import Change
 from egressgateway.engine.background import background
 from egressgateway.engine.caches import Caches
@@ -120,15 +120,12 @@ class Resync:
 
     async def _list(self, namespace: str | None) -> None:
         self._caches.gateways.begin_list(namespace)
-        listed: list[Manifest] = []
-        token: str | None = None
-        while True:
-            page = await self._client.send(list_objects(EGRESS_GATEWAY, namespace, continue_=token)) or {}
-            # Items of a list come without their own kind.
-            head = {"apiVersion": EGRESS_GATEWAY.api_version, "kind": EGRESS_GATEWAY.kind}
-            listed += [{**head, **item} for item in page.get("items") or ()]
-            token = (page.get("metadata") or {}).get("continue") or None
-            if token is None:
-                break
+        listed, _ = await list_all(self._client, EGRESS_GATEWAY, namespace, self._gathering)
         for change in self._caches.replace_gateways(listed, namespace):
             self._on_change(change)
+
+    def _gathering(self) -> Callable[[Manifest], Manifest]:
+        held = self._caches.gateways.gathering()
+        # Items of a list come without their own kind.
+        head = {"apiVersion": EGRESS_GATEWAY.api_version, "kind": EGRESS_GATEWAY.kind}
+        return lambda manifest: held({**head, **manifest})

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from egressgateway.api.scalars import parse_instant
 from egressgateway.cluster.store import Change
+from egressgateway.engine.keeping import is_left_out, keep_of_child
+from egressgateway.engine.shapes import straight_child_spec
 from egressgateway.facts import EVERY_NAMESPACE, NEVER, ForeignRoute, Rights, since_in
 from egressgateway.plan.evidence import is_child, is_owned_by, named_owner
 from egressgateway.plan.ir import Stage
@@ -43,9 +45,9 @@ RightsOf = Callable[[Key], Rights]
 def keep_needed(manifest: Manifest) -> Manifest:
     """A route that is not ours, without what nobody asks for; ours as it is."""
     owner = named_owner(manifest)
-    if owner is not None and is_child(manifest, owner, ()):
-        return manifest
-    metadata, spec = manifest["metadata"], manifest.get("spec") or {}
+    if is_left_out(manifest) or (owner is not None and is_child(manifest, owner, ())):
+        return keep_of_child(manifest)
+    metadata, spec = manifest["metadata"], straight_child_spec(manifest.get("spec"))
     return {
         "apiVersion": manifest.get("apiVersion"),
         "kind": manifest.get("kind"),

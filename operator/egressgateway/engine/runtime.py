@@ -57,6 +57,11 @@ log = logging.getLogger(__name__)
 _STOP_GRACE: Final = timedelta(seconds=10)
 
 
+def _namespace_of(key: Key) -> str:
+    """Whose a key is: who may write in a namespace is one tenant."""
+    return key.namespace
+
+
 class Runtime:
     """One replica of the operator, from `start` to `stop`."""
 
@@ -64,10 +69,11 @@ class Runtime:
         self._settings = settings
         self._metrics = metrics
         self._client = client
-        self.caches = Caches(settings.mesh)
+        self.caches = Caches(settings.mesh, namespace_bytes=settings.namespace_memory)
         self.caches.on_own_write = self._tell_rivals
         self.caches.on_freed = self._look_at
-        self._queue: WorkQueue[Key] = WorkQueue()
+        # Half of the workers at most: the other half is there for everybody else at once.
+        self._queue: WorkQueue[Key] = WorkQueue(tenant_of=_namespace_of, share=max(1, settings.workers // 2))
         self._working = False
         self._reach = Reach(settings.child_namespaces)
         self._reach.on_change = self._reach_changed
@@ -145,6 +151,7 @@ class Runtime:
         gc.set_threshold(200_000, 20, 100)
         self._metrics.observe_queue(self._queue)
         self._metrics.observe_clock(self._client.clock.skew)
+        self._metrics.observe_memory(self.caches.namespaces_over_memory)
         self._events.start()
         for informer in self._informers:
             informer.start()

@@ -21,6 +21,7 @@ from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.facts import Claimed, ClaimedPort, Facts, Rights, places_of
 from egressgateway.plan.apisix.limits import barred_message, barred_namespaces
 from egressgateway.plan.apisix.limits import notices as provider_notices
+from egressgateway.plan.bounds import over_bounds
 from egressgateway.plan.claims import Claims, PortClaim, Stakes, claim_ports, own_rights, resolve_claims
 from egressgateway.plan.conflicts import (
     exposed_conflicts,
@@ -53,7 +54,6 @@ from egressgateway.plan.resolve import (
 from egressgateway.plan.retain import live_clients, mesh_routes, namespaces_of_export, part_of, ports_of
 from egressgateway.plan.revoked import NOTHING, Revoked, revoked_from, revoked_of
 from egressgateway.plan.unsupported import (
-    too_many_consumers,
     unsupported_in_class,
     unsupported_in_destination,
     unsupported_in_exposed,
@@ -196,6 +196,15 @@ def _object_findings(facts: Facts) -> Iterator[Finding]:
         yield from check(facts)
 
 
+def _spec_is_known(facts: Facts) -> Iterator[Finding]:
+    if facts.gateway.left_out:
+        message = (
+            f"namespace {facts.key.namespace}: its EgressGateways take more of the operator's memory than a namespace "
+            "may have, and this one was left out; delete or shorten some, or let an admin raise --namespace-memory-mib"
+        )
+        yield Finding(_ACCEPTED, Reason.INVALID, message)
+
+
 def _spec_is_valid(facts: Facts) -> Iterator[Finding]:
     for error in facts.gateway.errors:
         # Nothing of it can be planned, so that what does harm is withdrawn with the rest of the object.
@@ -243,8 +252,11 @@ def _object_is_supported(facts: Facts) -> Iterator[Finding]:
     if spec is not None and class_spec is not None:
         for message in unsupported_in_spec(facts, spec, class_spec):
             yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message)
-        consumers = consumers_of(facts.key, spec, class_spec, facts.namespaces).all
-        if message := too_many_consumers(len(consumers)):
+
+
+def _is_within_bounds(facts: Facts) -> Iterator[Finding]:
+    if facts.gateway.spec is not None and facts.class_.spec is not None:
+        for message in over_bounds(facts, facts.gateway.spec, facts.class_.spec):
             yield Finding(_ACCEPTED, Reason.INVALID, message)
 
 
@@ -286,10 +298,12 @@ def _kinds_are_served(facts: Facts) -> Iterator[Finding]:
 
 
 _OBJECT_CHECKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
+    _spec_is_known,
     _spec_is_valid,
     _class_exists,
     _class_allows_the_object,
     _object_is_supported,
+    _is_within_bounds,
     _class_is_resolved,
     _injection_is_enabled,
     _kinds_are_served,
@@ -477,6 +491,12 @@ class _Judge:
                         f"{destination.hosts[0]} is not verified, anybody on the way can read and answer"
                     )
                     yield Notice(message, destination.name, Reason.INSECURE_SKIP_VERIFY)
+        if self.facts.left_out:
+            yield Notice(
+                f"namespace {self.facts.key.namespace}: {self.facts.left_out} objects with the operator's labels, "
+                "VirtualServices or ServiceEntries there are too large or too many to be read, and count as empty; "
+                "delete those that nobody needs, or let an admin raise --namespace-memory-mib"
+            )
         yield from external_notices(self.facts, self.spec)
         yield from unchecked_references(self.facts)
         if self.facts.mesh_config.outbound_policy == "ALLOW_ANY":

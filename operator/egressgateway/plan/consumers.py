@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from egressgateway.api.access import AccessEntry
 from egressgateway.api.destination import Protocol
 from egressgateway.api.gateway_class import ConsumersFrom, EgressGatewayClassSpec
 from egressgateway.api.spec import EgressGatewaySpec
-from egressgateway.facts import EVERY_NAMESPACE, Ports
+from egressgateway.facts import EVERY_NAMESPACE, NamespaceLabels, Ports
 from egressgateway.refs import Key
 
 Namespaces = Mapping[str, Mapping[str, str]]
@@ -51,16 +52,29 @@ def consumers_of(
 ) -> Consumers:
     """Whom each destination of `spec` serves, and whom it may not."""
     consent = _Consent(key, class_spec, namespaces)
+    # Each entry and each set of entries once, however many destinations they grant.
+    asked = {id(entry): _asked_by(key, entry, namespaces) for entry in all_entries(spec)}
+    divided: dict[tuple[int, ...], tuple[frozenset[str], frozenset[str]]] = {}
     served, denied = {}, {}
     for destination in spec.destinations:
-        asked = union(_asked_by(key, entry, namespaces) for entry in entries_of(spec, destination.name))
-        served[destination.name], denied[destination.name] = consent.divide(asked)
+        granted_by = tuple(id(entry) for entry in entries_of(spec, destination.name))
+        if granted_by not in divided:
+            divided[granted_by] = consent.divide(union(asked[entry] for entry in granted_by))
+        served[destination.name], denied[destination.name] = divided[granted_by]
     return Consumers(served, denied)
+
+
+_OWN_NAMESPACE_ONLY: Final = (AccessEntry(),)
+
+
+def all_entries(spec: EgressGatewaySpec) -> tuple[AccessEntry, ...]:
+    """Entries of `access`; without it one that grants the own namespace everything."""
+    return spec.access.from_ if spec.access else _OWN_NAMESPACE_ONLY
 
 
 def entries_of(spec: EgressGatewaySpec, destination: str) -> Iterator[AccessEntry]:
     """Entries of `access` that grant `destination`; without `access` one that grants the own namespace everything."""
-    for entry in spec.access.from_ if spec.access else (AccessEntry(),):
+    for entry in all_entries(spec):
         if not entry.destinations or destination in entry.destinations:
             yield entry
 
@@ -154,6 +168,8 @@ def _asked_by(key: Key, entry: AccessEntry, namespaces: Namespaces) -> frozenset
         return frozenset(entry.namespaces or (key.namespace,))
     if not selector.match_labels and not selector.match_expressions:
         return EVERYONE
+    if isinstance(namespaces, NamespaceLabels):
+        return namespaces.selected_by(selector)
     return frozenset(name for name, labels in namespaces.items() if selector.matches(labels))
 
 

@@ -1,8 +1,9 @@
 """
 Things by DNS name, where a name may be a wildcard: who has a name, and who has one above or below it.
 
-`*.example.com` stands above `api.example.com` and above `*.eu.example.com`, never above `example.com`. Every lookup
-costs as much as what it finds, however many names there are.
+`*.example.com` stands above `api.example.com` and above `*.eu.example.com`, never above `example.com`. A lookup costs
+as much as what it finds, however many names there are. A name may have 127 labels: it is filed under its widest
+wildcards only, and what is looked for under a narrower one is picked out of those.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+_WIDEST = 4
+"""Labels of a wildcard, its star aside, under which names are filed."""
 
 
 class NameIndex(Generic[T]):
@@ -24,7 +28,7 @@ class NameIndex(Generic[T]):
         for name in names:
             if name not in self._items:
                 self._items[name] = set()
-                for wildcard in wildcards_above(name):
+                for wildcard in _filed_under(name):
                     self._names_below.setdefault(wildcard, set()).add(name)
             self._items[name].add(item)
 
@@ -43,8 +47,12 @@ class NameIndex(Generic[T]):
 
     def below(self, wildcard: str) -> Iterator[T]:
         """Items under names that `wildcard` covers, itself excepted; nothing for a name that is no wildcard."""
-        for name in self._names_below.get(wildcard, ()):
-            yield from self._items[name]
+        if not wildcard.startswith("*."):
+            return
+        end = wildcard[1:]
+        for name in self._names_below.get(_widened(wildcard), ()):
+            if name.endswith(end) and name != wildcard:
+                yield from self._items[name]
 
     def above(self, name: str) -> Iterator[T]:
         """Items under wildcards that cover `name`, itself excepted."""
@@ -52,7 +60,7 @@ class NameIndex(Generic[T]):
             yield from self._items.get(wildcard, ())
 
     def _forget_name(self, name: str) -> None:
-        for wildcard in wildcards_above(name):
+        for wildcard in _filed_under(name):
             names = self._names_below[wildcard]
             names.discard(name)
             if not names:
@@ -65,3 +73,16 @@ def wildcards_above(name: str) -> Iterator[str]:
     while "." in rest:
         yield f"*.{rest}"
         rest = rest.partition(".")[2]
+
+
+def _filed_under(name: str) -> Iterator[str]:
+    """Wildcards under which `name` is filed: of those above it, the ones that no narrower lookup is widened past."""
+    labels = name.removeprefix("*.").split(".")
+    for count in range(2, min(_WIDEST, len(labels) - 1) + 1):
+        yield f"*.{'.'.join(labels[-count:])}"
+
+
+def _widened(wildcard: str) -> str:
+    """The wildcard under which names below `wildcard` are filed."""
+    labels = wildcard.removeprefix("*.").split(".")
+    return f"*.{'.'.join(labels[-_WIDEST:])}"

@@ -18,6 +18,7 @@ from egressgateway.api.gateway_class import EgressGatewayClassSpec, SharedGatewa
 from egressgateway.api.scalars import format_instant
 from egressgateway.api.tls import TlsMode
 from egressgateway.facts import Facts
+from egressgateway.plan.bounds import MAX_REFERENCES
 from egressgateway.plan.findings import Finding, Notice, exposed_part
 from egressgateway.plan.references import (
     CA_SUFFIX,
@@ -107,7 +108,13 @@ def unchecked_references(facts: Facts) -> Iterator[Notice]:
         )
     for ref in sorted(facts.references.unreadable & wanted_references(facts)):
         if not ref.name.endswith(CA_SUFFIX):
-            yield Notice(f"{ref} is not checked: the operator may not read it")
+            why = "the operator may not read it"
+            if ref in facts.references.too_many:
+                why = (
+                    f"the EgressGateways of namespace {facts.key.namespace} refer to more than "
+                    f"{MAX_REFERENCES} objects; refer to fewer"
+                )
+            yield Notice(f"{ref} is not checked: {why}")
 
 
 def next_certificate_end(facts: Facts) -> datetime | None:

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from egressgateway.api.access import MAX_CONSUMER_NAMESPACES
 from egressgateway.api.destination import Destination
 from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, Provider
@@ -75,16 +74,6 @@ def unsupported_in_exposed(
     yield from _refused(facts, class_spec, CAPABILITIES, set_fields(exposed, field, "expose"))
     if class_spec.data_plane is Provider.ISTIO:
         yield from istio.limits_of_exposed(facts, class_spec, exposed, field)
-
-
-def too_many_consumers(count: int) -> str:
-    """What to say of more consumer namespaces than an object may have; empty when it has few enough."""
-    if count <= MAX_CONSUMER_NAMESPACES:
-        return ""
-    return (
-        f"spec.access.from: {count} namespaces are selected, at most {MAX_CONSUMER_NAMESPACES} can be; "
-        "select fewer, or every one with namespaceSelector: {}"
-    )
 
 
 def _refused(

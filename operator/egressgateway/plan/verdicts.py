@@ -114,5 +114,6 @@ def _unprogrammed_since(facts: Facts, part: str) -> datetime:
     for entry in facts.gateway.status.get(list_ or "destinations") or ():
         for condition in entry.get("conditions") or () if entry.get("name") == name else ():
             if condition.get("type") == ConditionType.PROGRAMMED and condition.get("status") == "False":
-                return parse_instant(condition["lastTransitionTime"])
+                since = condition.get("lastTransitionTime")
+                return parse_instant(since) if since else facts.now
     return facts.now

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from egressgateway.errors import InvariantError
 from egressgateway.plan.ir import Child, Stage
@@ -45,23 +46,37 @@ def render_child(renderer: Renderer, child: Child) -> Desired:
     return Desired(child.ref, child.stage, child.part, manifest, digest)
 
 
-class RenderCache:
-    """What was rendered last for each child, so that a reconcile that changes nothing renders nothing."""
+MOST_REMEMBERED: Final = 8_192
+"""Children, at eleven kilobytes of memory each (measured); those of the EgressGateway rendered last always stay."""
 
-    def __init__(self, renderer: Renderer) -> None:
+
+class RenderCache:
+    """
+    What was rendered last for each child, so that a reconcile that changes nothing renders nothing.
+
+    Of more children than `most`, those of the EgressGateways that were not looked at for longest are forgotten.
+    """
+
+    def __init__(self, renderer: Renderer, *, most: int = MOST_REMEMBERED) -> None:
         self._renderer = renderer
+        self._most = most
         self._last: dict[Key, dict[ObjectRef, tuple[Child, Desired]]] = {}
+        self._count = 0
 
     def render(self, key: Key, children: Iterable[Child]) -> tuple[Desired, ...]:
         """All children of one EgressGateway; what was rendered for others of it is forgotten."""
         last = self._last.get(key, {})
         rendered = {child.ref: (child, self._render(child, last.get(child.ref))) for child in children}
+        self.forget(key)
         self._last[key] = rendered
+        self._count += len(rendered)
+        while self._count > self._most and len(self._last) > 1:
+            self.forget(next(iter(self._last)))
         return tuple(desired for _, desired in rendered.values())
 
     def forget(self, key: Key) -> None:
-        """The EgressGateway `key` is gone."""
-        self._last.pop(key, None)
+        """The EgressGateway `key` is gone, or there is no memory for it."""
+        self._count -= len(self._last.pop(key, ()))
 
     def _render(self, child: Child, last: tuple[Child, Desired] | None) -> Desired:
         return last[1] if last is not None and last[0] == child else render_child(self._renderer, child)

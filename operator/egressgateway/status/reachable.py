@@ -73,29 +73,45 @@ class Sight:
         return self.trouble is not None or _passed(self.reading)
 
 
-def readings_of(text: str, clusters: Iterable[str]) -> dict[str, Reading]:
+class PageReader:
     """
-    Readings by cluster from Envoy's page for Prometheus; clusters that it does not have are left out.
+    Takes Envoy's page for Prometheus line by line, and holds no more of it than the counters that are looked for.
 
     Istio's versions differ in where they cut a counter's name: behind the cluster's, behind its first label, or behind
     a word of the counter. Joined again, all of them read alike.
     """
-    names = frozenset(clusters)
-    alike = {_plain(cluster): cluster for cluster in names}
-    counts: dict[str, dict[str, int]] = {}
-    for line in text.splitlines():
+
+    def __init__(self, clusters: Iterable[str]) -> None:
+        """`clusters`: whose counters are looked for."""
+        self._names = frozenset(clusters)
+        self._alike = {_plain(cluster): cluster for cluster in self._names}
+        self._counts: dict[str, dict[str, int]] = {}
+
+    def feed(self, line: str) -> None:
+        """The next line; one that says nothing of a counter is passed over."""
         found = _SAMPLE.match(line) if len(line) <= _LONGEST_LINE else None
         if found is None:
-            continue
+            return
         joined = _plain(f"{found[2]}_{found[1]}")
         counter = next((each for each in _COUNTERS if joined.endswith(each)), None)
         if counter is None:
-            continue
+            return
         whole = found[2].partition(";")[0].removesuffix(".ssl").removesuffix(".health_check")
-        cluster = whole if whole in names else alike.get(joined[: -len(counter) - 1])
+        cluster = whole if whole in self._names else self._alike.get(joined[: -len(counter) - 1])
         if cluster is not None:
-            counts.setdefault(cluster, {})[counter] = int(found[3])
-    return {cluster: _reading(counted) for cluster, counted in counts.items()}
+            self._counts.setdefault(cluster, {})[counter] = int(found[3])
+
+    def readings(self) -> dict[str, Reading]:
+        """Readings by cluster; clusters that the page does not have are left out."""
+        return {cluster: _reading(counted) for cluster, counted in self._counts.items()}
+
+
+def readings_of(text: str, clusters: Iterable[str]) -> dict[str, Reading]:
+    """Readings by cluster from a whole page."""
+    reader = PageReader(clusters)
+    for line in text.splitlines():
+        reader.feed(line)
+    return reader.readings()
 
 
 def look(before: Sight | None, reading: Reading, way: ProbedWay) -> Sight:

@@ -42,6 +42,15 @@ def test_code_decides_the_class(code: int, kind: type[ClusterError]) -> None:
     assert (str(error), error.code, error.reason) == ("get X a/b: because", code, "Some")
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["etcdserver: request is too large", "rpc error: trying to send message larger than max (3000000 vs. 2097152)"],
+)
+def test_what_etcd_does_not_store_is_refused_for_good(words: str) -> None:
+    """The API server calls it an error of its own (500), and would be sent megabytes again and again for it."""
+    assert type(error_of("x", 500, {}, body(500, "InternalError", words))) is Invalid
+
+
 def test_conflicts_keep_the_reason_of_the_server() -> None:
     """Both 409s can be told apart."""
     assert error_of("x", 409, {}, body(409, "AlreadyExists")).reason == "AlreadyExists"

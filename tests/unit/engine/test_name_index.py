@@ -69,3 +69,20 @@ def test_names_of_one_item_under_one_wildcard_go_one_by_one() -> None:
 def test_wildcards_above_a_name(name: str, above: list[str]) -> None:
     """Never the name itself, never a whole top-level domain."""
     assert list(wildcards_above(name)) == above
+
+
+def test_name_of_many_labels_is_filed_a_few_times() -> None:
+    """127 labels are no 127 entries; every wildcard above the name finds it all the same, and no other one does."""
+    labels = [f"l{number}" for number in range(60)]
+    name, other = ".".join(labels), ".".join(["x", *labels[1:]])
+    index: NameIndex[int] = NameIndex()
+    index.add([name], 1)
+    index.add([other], 2)
+    assert len(index._names_below) <= 4
+    for start in range(1, 59):
+        assert set(index.below(f"*.{'.'.join(labels[start:])}")) == {1, 2}
+    assert set(index.below(f"*.{name}")) == set()
+    assert set(index.below("*.l58.l59.example.com")) == set()
+    index.discard([name], 1)
+    index.discard([other], 2)
+    assert not index._names_below

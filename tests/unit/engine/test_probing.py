@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from egressgateway.engine import probing
-from egressgateway.engine.probing import ProbeReader
+from egressgateway.engine.probing import ProbeReader, Told, Ways
 from egressgateway.engine.turns import Turns
 from egressgateway.facts import PodFacts, PodSelection, Reached
 from egressgateway.plan.istio.probing import ProbedWay, Probing
@@ -30,6 +31,7 @@ class Envoy:
 
     def __init__(self) -> None:
         self.page = PAGE
+        self.encoding = "identity"
         self.asked: list[str] = []
         self._rounds: asyncio.Queue[None] = asyncio.Queue()
 
@@ -44,7 +46,7 @@ class Envoy:
         page = self.page
         if not page:
             return web.Response(status=503)
-        answer = web.StreamResponse()
+        answer = web.StreamResponse(headers={"Content-Encoding": self.encoding})
         await answer.prepare(request)
         half = len(page) // 2
         await answer.write(page[:half].encode())
@@ -127,9 +129,9 @@ async def test_silent_pods_of_others_delay_nobody(
     silence = asyncio.Event()
     silent: list[str] = []
 
-    async def asked(session: aiohttp.ClientSession, pod: PodFacts) -> str | None:
+    async def asked(session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Told | None:
         if pod.address == POD.address:
-            return await ask(session, pod)
+            return await ask(session, pod, ways)
         silent.append(pod.address)
         if len(silent) > 200:
             # Each was asked once before: from now on all of them hang.
@@ -184,3 +186,45 @@ async def test_a_bug_in_one_objects_round_leaves_the_others_theirs(
     await envoy.until_asked(3)
     assert not probes.ended
     assert "ZeroDivisionError" in caplog.text
+
+
+def pods(count: int, *, ready: bool = True) -> tuple[PodFacts, ...]:
+    return tuple(replace(POD, name=f"p{number:03}-{ready}", ready=ready) for number in range(count))
+
+
+async def test_page_that_is_longer_than_its_ways_is_not_read(envoy: Envoy, reader: Reader) -> None:
+    """Four megabytes for one way are not the gateway's: they are not held, and count as not told."""
+    probes, news = reader
+    envoy.page = PAGE + "x" * 99 + "\n" * (4 << 20)
+    probes.want(KEY, PROBING, (POD,))
+    assert await news.get() == {KEY}
+    assert probes.reached(KEY)["api"].reason == "NotObserved"
+
+
+async def test_packed_page_is_not_unpacked(envoy: Envoy, reader: Reader) -> None:
+    """A few bytes can become a gigabyte; nobody asked for such an answer."""
+    probes, news = reader
+    envoy.encoding = "gzip"
+    probes.want(KEY, PROBING, (POD,))
+    assert await news.get() == {KEY}
+    assert probes.reached(KEY)["api"].reason == "NotObserved"
+
+
+async def test_counters_are_read_across_pieces_and_foreign_lines(envoy: Envoy, reader: Reader) -> None:
+    """A line that is cut by the network is one line, one without an end is passed over."""
+    probes, news = reader
+    envoy.page = "y" * 40_000 + "\n" + PAGE
+    probes.want(KEY, PROBING, (POD,))
+    assert await news.get() == {KEY}
+    assert probes.reached(KEY)["api"].reason == "Reachable"
+
+
+async def test_no_more_pods_are_asked_than_a_gateway_has(envoy: Envoy, reader: Reader) -> None:
+    """Pods that only look like the gateway's do not multiply the questions; those that serve are asked first."""
+    probes, news = reader
+    probes.want(KEY, PROBING, (*pods(150, ready=False), *pods(5)))
+    await news.get()
+    message = probes.reached(KEY)["api"].message
+    assert message == f"reached by {probing.MOST_PODS}/{probing.MOST_PODS} gateway pods"
+    asked = probes._watched[KEY].pods
+    assert [pod.ready for pod in asked] == [True] * 5 + [False] * (probing.MOST_PODS - 5)

@@ -216,3 +216,70 @@ async def test_queue_runs_on_the_event_loop_by_default() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add_after("a", 0.01)
     assert await asyncio.wait_for(queue.get(), 5) == "a"
+
+
+def namespace_of(key: str) -> str:
+    return key.partition("/")[0]
+
+
+async def test_tenants_take_turns(clock: ManualClock) -> None:
+    """Of a hundred keys of one namespace and one of another, the one is the second to come, however late it came."""
+    queue: WorkQueue[str] = WorkQueue(clock=clock, tenant_of=namespace_of)
+    for number in range(100):
+        queue.add(f"flood/{number}")
+    queue.add("calm/1")
+    assert [await queue.get(), await queue.get()] == ["flood/0", "calm/1"]
+
+
+async def test_tenant_that_floods_without_end_delays_others_by_two_turns(clock: ManualClock) -> None:
+    """One for its urgent keys, one for its routine ones, though each comes again as soon as it is done."""
+    queue: WorkQueue[str] = WorkQueue(clock=clock, tenant_of=namespace_of)
+    for number in range(100):
+        queue.add(f"flood/{number}", Priority(number % 2))
+    for turn in range(200):
+        queue.add(f"calm/{turn}")
+        for _ in range(3):
+            queue.done(key := await queue.get())
+            if key == f"calm/{turn}":
+                break
+            queue.add(key, Priority(int(key.rpartition("/")[2]) % 2))
+        else:
+            pytest.fail(f"three turns without calm/{turn}")
+
+
+async def test_urgent_keys_of_one_tenant_come_before_routine_ones_of_others(clock: ManualClock) -> None:
+    """Turns are taken within a priority: at a start, an edit waits for no list."""
+    queue: WorkQueue[str] = WorkQueue(clock=clock, tenant_of=namespace_of)
+    for number in range(10):
+        queue.add(f"n{number}/a", Priority.ROUTINE)
+    queue.add("edited/a")
+    assert await queue.get() == "edited/a"
+
+
+async def test_tenant_holds_no_more_workers_than_its_share(clock: ManualClock) -> None:
+    """A worker is left for others at once, and a tenant's next key comes when one of its own is done."""
+    queue: WorkQueue[str] = WorkQueue(clock=clock, tenant_of=namespace_of, share=2)
+    for number in range(5):
+        queue.add(f"flood/{number}")
+    held = [await queue.get(), await queue.get()]
+    third = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    assert not third.done()
+    queue.add("calm/1")
+    assert await third == "calm/1"
+    fourth = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    assert not fourth.done()
+    queue.done(held[0])
+    assert await fourth == "flood/2"
+
+
+async def test_turn_of_a_cancelled_waiter_goes_to_the_next(clock: ManualClock) -> None:
+    """A worker that is stopped while it was being given a key takes nobody's turn with it."""
+    queue: WorkQueue[str] = WorkQueue(clock=clock, tenant_of=namespace_of)
+    first, second = (asyncio.create_task(queue.get()) for _ in range(2))
+    await asyncio.sleep(0)
+    queue.add("a/1")
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert await asyncio.wait_for(second, 5) == "a/1"

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.reflector import Timing
-from egressgateway.engine.reference_watch import ReferenceWatch
+from egressgateway.engine.reference_watch import MOST_LINGERING, ReferenceWatch
 from egressgateway.engine.references import ReferenceCache
 from egressgateway.facts import PodSelection
 from egressgateway.refs import Key, ObjectRef
@@ -194,3 +194,24 @@ async def test_many_objects_do_not_come_at_once(api: FakeApi, it: Watched) -> No
     it.cache.want(ME, refs)
     await eventually(lambda: len(it.cache.read(refs).objects) == len(refs))
     assert max(open_at_once) < len(refs) / 2
+
+
+async def test_watches_that_linger_are_bounded(api: FakeApi, client: ApiClient) -> None:
+    """Who names other objects in each edit does not leave a watch behind for each of them."""
+    watched = Watched(client, 60)
+    for number in range(MOST_LINGERING + 20):
+        watched.cache.want(ME, {ObjectRef("Service", "shop", f"s{number}")})
+    assert len(watched.watch.watched) == MOST_LINGERING + 1
+    await watched.watch.stop()
+
+
+async def test_object_that_is_too_large_is_not_held(api: FakeApi, it: Watched) -> None:
+    """Megabytes in what a spec names are nobody's to read: it counts as unreadable, and others are read."""
+    api.put("services", "shop", "web", metadata={"annotations": {"x": "y" * 1_000_000}})
+    large = ObjectRef("Secret", "shop", "large")
+    api.put("secrets", "shop", "large", data={f"k{number}": "" for number in range(200_000)})
+    it.cache.want(ME, {SERVICE, large})
+    await eventually(lambda: len(it.told) == 2)
+    known = it.cache.read([SERVICE, large])
+    assert known.unreadable == {large}
+    assert len(str(known.objects[SERVICE])) < 1_000

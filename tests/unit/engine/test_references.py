@@ -148,3 +148,25 @@ def test_sidecar_of_a_pod_and_what_passes_it_are_seen(
     for each in (found, keep_of_pod(found)):
         [facts] = pods_of([each])
         assert (facts.sidecar, facts.intercepted) == expected
+
+
+def test_references_of_one_namespace_are_bounded() -> None:
+    """Each is a watch. What a namespace wants beyond is not watched, and is tried again when there is room."""
+    cache = ReferenceCache(most=4)
+    told: list[Wanted] = []
+    cache.on_wanted = told.append
+    greedy = {ObjectRef("Secret", "shop", f"s{number}") for number in range(10)}
+    cache.want(ME, {*greedy, PODS})
+    assert len(told) == 4
+    assert PODS in told
+    assert len(cache.too_many(ME)) == 7
+    cache.want(OTHER, {SERVICE, PODS})
+    assert cache.too_many(OTHER) == {SERVICE}, "what is watched for the namespace anyway costs nothing"
+    elsewhere = Key("bank", "partners")
+    cache.want(elsewhere, {SERVICE})
+    assert cache.too_many(elsewhere) == frozenset()
+    cache.want(ME, {SECRET})
+    cache.want(OTHER, {SERVICE, PODS})
+    assert cache.too_many(ME) == cache.too_many(OTHER) == frozenset()
+    cache.want_nothing()
+    assert cache._wanted_in == {}

@@ -287,3 +287,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, str) else value
+
+
+def test_render_cache_is_bounded() -> None:
+    """What was rendered for the EgressGateways that were not looked at for longest is forgotten first."""
+    cache, child = RenderCache(Renderer(), most=2), CHILDREN[0]
+    keys = [Key("shop", name) for name in "abc"]
+    first = [cache.render(key, [child])[0] for key in keys]
+    assert cache.render(keys[2], [child])[0] is first[2]
+    assert cache.render(keys[1], [child])[0] is first[1]
+    assert cache.render(keys[0], [child])[0] is not first[0]
+    cache.forget(keys[1])
+    cache.forget(keys[1])
+    assert cache.render(keys[0], [child])[0] is cache.render(keys[0], [child])[0]

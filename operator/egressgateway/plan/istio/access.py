@@ -132,8 +132,9 @@ def _deny_rules(facts: Facts, hops: Sequence[Hop], visitors: Sequence[Visitor]) 
     ("istio-recipes" §6), but only for this server name; so connections by other names are not cut.
     """
     rules = []
+    all_grants = list(_grants(facts, hops))
     for hop in hops:
-        grants = [grant for grant in _grants(facts, hops) if not grant.names or hop.sni in grant.names]
+        grants = [grant for grant in all_grants if not grant.names or hop.sni in grant.names]
         free = {principal for visitor in visitors if visitor.sni == hop.sni for principal in visitor.principals}
         free |= {p for grant in grants if not (grant.methods or grant.paths) for p in grant.principals}
         known = free | {principal for grant in grants for principal in grant.principals}

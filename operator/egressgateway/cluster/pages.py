@@ -1,0 +1,85 @@
+"""
+Lists a collection page by page, in pages that fit into memory whatever their objects weigh.
+
+A page is asked for by a number of objects, and one object may have 1.5 MiB. Pages begin small and grow; one that is
+larger than `LARGEST_PAGE_BYTES` is not read to its end and asked for again with fewer objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Final
+
+from egressgateway.cluster.client import Sender
+from egressgateway.cluster.request import list_objects
+from egressgateway.errors import Expired, TooLarge
+from egressgateway.refs import Manifest, Resource
+
+LARGEST_PAGE_BYTES: Final = 8 << 20
+"""Several times what one object can have, even with what the server adds to what is stored."""
+
+FIRST_PAGE: Final = 32
+LARGEST_PAGE: Final = 500
+_SHRINK: Final = 4
+_GROW: Final = 2
+
+
+async def list_all(  # noqa: PLR0913  (the options of a list)
+    client: Sender,
+    resource: Resource,
+    namespace: str | None,
+    keep: Callable[[], Callable[[Manifest], Manifest]],
+    *,
+    label_selector: str | None = None,
+    field_selector: str | None = None,
+    largest: int = LARGEST_PAGE,
+) -> tuple[list[Manifest], str]:
+    """
+    What is kept of each object of the collection, and the version of the list.
+
+    Args:
+        keep: gives what says of each object of one list what is kept of it, before the next page is asked for.
+        largest: objects of a page.
+
+    Raises:
+        ClusterError: a call failed, or one object alone is larger than a page may be.
+    """
+    options = {"label_selector": label_selector, "field_selector": field_selector}
+    found: list[Manifest] = []
+    version = "0"
+    try:
+        held = keep()
+        async for items, version in _pages(client, resource, namespace, largest, **options):  # noqa: B007
+            found.extend(map(held, items))
+            items.clear()
+    except Expired:
+        if not found:
+            raise
+        # The pages took longer than etcd keeps their version: the whole at once cannot expire.
+        call = list_objects(resource, namespace, limit=None, **options)
+        page = await client.send(replace(call, largest_answer=LARGEST_PAGE_BYTES)) or {}
+        found = list(map(keep(), page.get("items") or ()))
+        version = str((page.get("metadata") or {}).get("resourceVersion") or "0")
+    return found, version
+
+
+async def _pages(
+    client: Sender, resource: Resource, namespace: str | None, largest: int, **options: str | None
+) -> AsyncIterator[tuple[list[Manifest], str]]:
+    limit, token = min(FIRST_PAGE, largest), ""
+    while True:
+        call = list_objects(resource, namespace, limit=limit, continue_=token or None, **options)
+        try:
+            page = await client.send(replace(call, largest_answer=LARGEST_PAGE_BYTES)) or {}
+        except TooLarge:
+            if limit == 1:
+                raise
+            limit = max(1, limit // _SHRINK)
+            continue
+        metadata = page.get("metadata") or {}
+        token = metadata.get("continue") or ""
+        yield page.get("items") or [], str(metadata.get("resourceVersion") or "0")
+        if not token:
+            return
+        limit = min(largest, limit * _GROW)

@@ -1,0 +1,116 @@
+"""
+How much memory the objects of one namespace may take in the operator's caches.
+
+Who may write in a namespace can fill it: with children that are none, with routes of a million hosts. What is above the
+namespace's allowance is cached without its body, and above a number of objects not at all. The namespace pays for that,
+and nobody else: what is kept of others is never given up for it. Each namespace that is short of memory is counted, and
+its EgressGateways say so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from egressgateway.cluster.store import ObjectName, name_of
+from egressgateway.engine.keeping import is_left_out, without_anything, without_body
+from egressgateway.engine.shapes import listed, mappings
+from egressgateway.plan.bounds import MAX_BYTES
+from egressgateway.refs import Manifest
+
+DEFAULT_BYTES: Final = 64 << 20
+"""About 3,000 ways (names times ports), with the objects that they become."""
+
+MOST_LEFT_OUT: Final = 10_000
+"""Objects without a body, at two kilobytes each; what comes after them is not cached at all."""
+
+_LARGEST_BODY: Final = 8 * MAX_BYTES
+"""In memory. An object that is larger than any that we would write is none of ours, whatever it says."""
+
+_PER_OBJECT: Final = 1024
+_PER_TOKEN: Final = 60
+"""Bytes that Python takes for an object, and for each value in it, beyond the value's own (measured: 58 to 64)."""
+
+
+_PER_HOST: Final = 1024
+"""Bytes for a host by which an object is found: twice what a name of three labels takes (`plan.name_index`)."""
+
+
+def cost_of(manifest: Manifest) -> int:
+    """About how many bytes of memory an object takes, with the names that it is found by."""
+    return _cost_of_body(manifest) + _PER_HOST * _hosts_in(manifest.get("spec"))
+
+
+def _cost_of_body(manifest: Manifest) -> int:
+    text = orjson.dumps(manifest)
+    return len(text) + _PER_TOKEN * (text.count(b",") + text.count(b":")) + _PER_OBJECT
+
+
+def _hosts_in(spec: Any) -> int:
+    """Names that a route, or the parts of an EgressGateway, list; a Gateway's are no way to find it."""
+    if not isinstance(spec, dict):
+        return 0
+    parts = [spec, *mappings(spec.get("destinations")), *mappings(spec.get("expose"))]
+    return sum(len(listed(part.get(name))) for part in parts for name in ("hosts", "aliases"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Charge:
+    namespace: str
+    cost: int
+    """0 for an object without its body."""
+
+
+class NamespaceBudget:
+    """Accounts for the objects of any number of stores, by namespace."""
+
+    def __init__(self, limit: int = DEFAULT_BYTES, *, gathers: bool = False) -> None:
+        """`limit`: bytes for each namespace, as `cost_of` counts them. `gathers`: nothing is dropped as a whole."""
+        self.limit = limit
+        self._gathers = gathers
+        self._charges: dict[tuple[Hashable, ObjectName], _Charge] = {}
+        self._used: Counter[str] = Counter()
+        self._left_out: Counter[str] = Counter()
+
+    def anew(self) -> NamespaceBudget:
+        """One of the same limit that has spent nothing: for a list that is not kept yet."""
+        return NamespaceBudget(self.limit, gathers=True)
+
+    def take(self, holder: Hashable, manifest: Manifest) -> Manifest | None:
+        """What is kept of an object that `holder` is about to keep; None: nothing of it."""
+        name = name_of(manifest)
+        namespace = name[0]
+        body = 0 if is_left_out(manifest) else _cost_of_body(manifest)
+        cost = body and body + _PER_HOST * _hosts_in(manifest.get("spec"))
+        if 0 < body <= _LARGEST_BODY and self._used[namespace] + cost <= self.limit:
+            self._used[namespace] += cost
+            self._charges[holder, name] = _Charge(namespace, cost)
+            return manifest
+        if self._left_out[namespace] >= MOST_LEFT_OUT:
+            return without_anything(manifest) if self._gathers else None
+        self._left_out[namespace] += 1
+        self._charges[holder, name] = _Charge(namespace, 0)
+        return without_body(manifest)
+
+    def give_back(self, holder: Hashable, name: ObjectName) -> None:
+        """`holder` keeps the object no more."""
+        charge = self._charges.pop((holder, name), None)
+        if charge is None:
+            return
+        counted = self._used if charge.cost else self._left_out
+        counted[charge.namespace] -= charge.cost or 1
+        if not counted[charge.namespace]:
+            del counted[charge.namespace]
+
+    def left_out(self, namespace: str) -> int:
+        """How many objects of a namespace are known without their bodies."""
+        return self._left_out[namespace]
+
+    @property
+    def namespaces_over(self) -> frozenset[str]:
+        """Namespaces some of whose objects are known without their bodies."""
+        return frozenset(self._left_out)

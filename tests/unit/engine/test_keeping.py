@@ -1,0 +1,196 @@
+"""What is kept of what arrives, and how much of one namespace's."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egressgateway.api.objects import DEFAULT_CLASS_ANNOTATION
+from egressgateway.api.status import REQUEST_LIMIT
+from egressgateway.engine.budget import MOST_LEFT_OUT, NamespaceBudget, cost_of
+from egressgateway.engine.caches import Caches
+from egressgateway.engine.keeping import (
+    LEFT_OUT,
+    LONGEST_ANNOTATION,
+    is_left_out,
+    keep_of_child,
+    keep_of_class,
+    keep_of_gateway,
+    keep_of_namespace,
+)
+from egressgateway.engine.requests import ANNOTATION
+from egressgateway.engine.routes import keep_needed
+from egressgateway.refs import Key
+
+FAT = {"x": "y" * 250_000, "kubectl.kubernetes.io/last-applied-configuration": "z" * 100}
+LABELS = {
+    "app.kubernetes.io/managed-by": "egressgateway-operator",
+    "egressgateway.dev/gateway": "partners",
+    "egressgateway.dev/namespace": "shop",
+}
+
+
+def child(name: str = "a", namespace: str = "shop", kind: str = "ServiceAccount", **more: Any) -> dict[str, Any]:
+    metadata = {"namespace": namespace, "name": name, "uid": name, "resourceVersion": "1", "labels": dict(LABELS)}
+    return {"apiVersion": "v1", "kind": kind, "metadata": metadata, **more}
+
+
+def fat(manifest: dict[str, Any], **annotations: str) -> dict[str, Any]:
+    return {**manifest, "metadata": {**manifest["metadata"], "annotations": {**FAT, **annotations}}}
+
+
+@pytest.mark.parametrize("keep", [keep_of_child, keep_of_class, keep_of_gateway, keep_of_namespace, keep_needed])
+def test_nothing_of_a_fat_annotation_is_kept(keep: Any) -> None:
+    """Whatever the kind, and whatever its labels claim: a quarter of a megabyte that nobody reads goes at once."""
+    kept = keep(fat(child(kind="VirtualService")))
+    assert cost_of(kept) < 5_000
+    assert kept["metadata"]["name"] == "a"
+
+
+def test_annotations_that_somebody_reads_are_kept() -> None:
+    """A request for a pass, cut to what a status can answer; the mark of the default class; what a spec may ask for."""
+    asked = keep_of_gateway(fat(child(), **{ANNOTATION: "r" * 10_000}))
+    assert asked["metadata"]["annotations"] == {ANNOTATION: "r" * REQUEST_LIMIT}
+    marked = keep_of_class(fat(child(), **{DEFAULT_CLASS_ANNOTATION: "true"}))
+    assert marked["metadata"]["annotations"] == {DEFAULT_CLASS_ANNOTATION: "true"}
+    wanted = {"load-balancer": "v" * LONGEST_ANNOTATION, "egressgateway.dev/digest": "0"}
+    assert keep_of_child(fat(child(), **wanted))["metadata"]["annotations"] == wanted
+
+
+def test_ours_is_kept_beside_any_number_of_annotations() -> None:
+    """Thousands of short annotations do not hide the digest of what was written."""
+    many = {f"a{number}": "v" for number in range(5_000)}
+    kept = keep_of_child(fat(child(), **many, **{"egressgateway.dev/digest": "0"}))["metadata"]["annotations"]
+    assert len(kept) < 100
+    assert kept["egressgateway.dev/digest"] == "0"
+
+
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+METADATA = st.fixed_dictionaries(
+    {"name": st.just("a"), "namespace": st.just("shop")},
+    optional=dict.fromkeys(("annotations", "labels", "ownerReferences", "finalizers", "uid"), JSON),
+)
+
+
+@given(st.fixed_dictionaries({"metadata": METADATA}, optional={"spec": JSON, "status": JSON, "kind": st.text()}))
+def test_keeping_never_fails(manifest: dict[str, Any]) -> None:
+    """An object that passed by a damaged CRD is kept like any other."""
+    for keep in (keep_of_child, keep_of_class, keep_of_gateway, keep_of_namespace):
+        assert keep(manifest)["metadata"]["name"] == "a"
+
+
+def test_cost_is_about_what_an_object_takes() -> None:
+    """Many small values take twenty times their text: they are counted, too."""
+
+    def size(value: Any) -> int:
+        if isinstance(value, dict):
+            return sys.getsizeof(value) + sum(size(each) for each in value.values())
+        if isinstance(value, list):
+            return sys.getsizeof(value) + sum(map(size, value))
+        return sys.getsizeof(value)
+
+    for spec in (
+        {"text": [f"{n:04}" for n in range(5_000)]},
+        {"rules": [{} for _ in range(5_000)]},
+        {"text": "x" * 99_999},
+    ):
+        manifest = child(spec=spec)
+        assert 0.5 < cost_of(manifest) / size(manifest) < 2
+
+
+def forged(number: int, namespace: str = "intruder") -> dict[str, Any]:
+    return child(f"f{number}", namespace, spec={"text": "x" * 100_000})
+
+
+def test_namespace_pays_for_itself_alone() -> None:
+    """A thousand forged children of 100 kB fill their own namespace's allowance; others' objects keep their bodies."""
+    caches = Caches(namespace_bytes=1 << 20)
+    for number in range(1_000):
+        caches.put_child("ServiceAccount", forged(number))
+    caches.put_child("ServiceAccount", forged(0, "shop"))
+    kept = [not is_left_out(each) for each in caches.children["ServiceAccount"]]
+    assert len(kept) == 1_001
+    assert sum(kept[:-1]) == 10
+    assert kept[-1]
+    assert caches.children_budget.left_out("intruder") == 990
+    assert caches.children_budget.left_out("shop") == 0
+    assert caches.children_budget.namespaces_over == {"intruder"}
+
+
+def test_what_is_left_out_can_still_be_found_and_deleted() -> None:
+    """Of a child without a body there is its name, whose it is, and its uid."""
+    caches = Caches(namespace_bytes=1)
+    caches.put_child("ServiceAccount", child())
+    ((_, found),) = caches.children_of(Key("shop", "partners")).items()
+    assert LEFT_OUT in found
+    assert found["metadata"]["uid"] == "a"
+
+
+def test_allowance_is_given_back() -> None:
+    """What is deleted, or became smaller, makes room."""
+    budget_of = Caches(namespace_bytes=1 << 20)
+    store, budget = budget_of.children["ServiceAccount"], budget_of.children_budget
+    for number in range(20):
+        store.put(forged(number))
+    assert budget.left_out("intruder") == 10
+    for number in range(20):
+        store.remove(forged(number))
+    assert not budget.namespaces_over
+    assert store.put(forged(30)) is not None
+    assert not is_left_out(next(iter(store)))
+
+
+def test_objects_without_number_are_not_cached_at_all() -> None:
+    """Even a name takes memory."""
+    budget = NamespaceBudget(1)
+    kept = [budget.take("x", child(str(number))) for number in range(MOST_LEFT_OUT + 10)]
+    assert kept.count(None) == 10
+
+
+def test_object_larger_than_any_child_is_none() -> None:
+    """A body of a megabyte in a million pieces is no child of ours, however much memory is left."""
+    budget = NamespaceBudget(1 << 40)
+    kept = budget.take("x", child(spec={"hosts": ["a"] * 500_000}))
+    assert kept is not None
+    assert is_left_out(kept)
+
+
+def test_list_is_gathered_within_the_allowance() -> None:
+    """What is listed is held as thin as it will be kept, page by page: before the last page there is no store yet."""
+    caches = Caches(namespace_bytes=1 << 20)
+    store = caches.children["ServiceAccount"]
+    store.begin_list()
+    held = store.gathering()
+    listed = [held(forged(number)) for number in range(100)]
+    assert sum(map(cost_of, listed)) < 2 << 20
+    assert len(store.replace(listed)) == 100
+    assert caches.children_budget.left_out("intruder") == 90
+
+
+def test_child_of_a_damaged_shape_is_left_to_its_namespace() -> None:
+    """Trimming and charging look into nothing that they do not check."""
+    caches = Caches()
+    caches.put_child("Deployment", {**child(kind="Deployment"), "spec": [], "status": "x"})
+    assert len(caches.children["Deployment"]) == 1
+
+
+def test_hosts_cost_what_it_takes_to_find_them() -> None:
+    """A megabyte of names takes thirty times as much in the index, so that a namespace has 60,000 of them at most."""
+    caches = Caches()
+    for number in range(8):
+        hosts = [f"{n}.w{number}.example.com" for n in range(10_000)]
+        manifest = child(f"wide-{number}", kind="VirtualService", spec={"hosts": hosts})
+        manifest["metadata"] |= {"labels": {}, "creationTimestamp": "2026-01-01T00:00:00Z"}
+        change = caches.children["VirtualService"].put(manifest)
+        assert change is not None
+        caches.affected_by_route(change)
+    kept = [each for each in caches.children["VirtualService"] if not is_left_out(each)]
+    assert len(kept) == 6
