@@ -58,6 +58,9 @@ from egressgateway.status.summarize import Observed, remote_children, remote_ref
 
 log = logging.getLogger(__name__)
 
+_RENDERED_AT_ONCE: Final = 64
+"""Children between two turns of others: about 20 ms of one processor (measured)."""
+
 _FINALIZER_SPACING: Final = timedelta(seconds=1)
 
 
@@ -160,7 +163,7 @@ class Reconciler:
 
     async def _write(self, facts: Facts, acceptance: Acceptance, progress: Progress, request: str) -> Outcome:
         plan = build_plan(facts, acceptance)
-        desired = self._rendered.render(facts.key, plan.children)
+        desired = await self._render(facts.key, plan)
         changes = _compare(plan, desired, facts, progress)
         # Before anything is written where no garbage collector finds it, and for what an older operator wrote there.
         await self._records.note(facts.key, facts.gateway.uid, remote_refs(facts, plan))
@@ -174,6 +177,19 @@ class Reconciler:
         outcome = await self._conclude(facts.key, done, progress, request)
         _raise_transient(applied)
         return outcome
+
+    async def _render(self, key: Key, plan: Plan) -> tuple[Desired, ...]:
+        """
+        The plan's children as objects.
+
+        The largest object has so many that the Lease could not be renewed meanwhile, so others have their turn between.
+        """
+        desired: list[Desired] = []
+        for item in self._rendered.one_by_one(key, plan.children):
+            desired.append(item)
+            if len(desired) % _RENDERED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return tuple(desired)
 
     async def _freeze(self, facts: Facts, progress: Progress) -> Outcome:
         """The object is suspended: all that is still allowed stays as it is, and nothing else."""
@@ -197,7 +213,7 @@ class Reconciler:
     async def _end_revoked(self, facts: Facts, revoked: Revoked, progress: Progress) -> tuple[ChangeSet, Applied]:
         """Take away what is not allowed any more, and leave everything else as it is."""
         plan = plan_frozen(facts, revoked)
-        changes = diff(plan, self._rendered.render(facts.key, plan.children), facts.live, facts.key)
+        changes = diff(plan, await self._render(facts.key, plan), facts.live, facts.key)
         steps = plan_steps(changes, facts)
         for finding in revoked.findings[:1] if steps.bursts else ():
             self._record(facts.key, finding.reason, finding.message)

@@ -6,7 +6,7 @@ An object is rendered anew only when its template or one of its values changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,14 +65,20 @@ class RenderCache:
 
     def render(self, key: Key, children: Iterable[Child]) -> tuple[Desired, ...]:
         """All children of one EgressGateway; what was rendered for others of it is forgotten."""
+        return tuple(self.one_by_one(key, children))
+
+    def one_by_one(self, key: Key, children: Iterable[Child]) -> Iterator[Desired]:
+        """The same, for a caller that has other work between two children. To be consumed to its end."""
         last = self._last.get(key, {})
-        rendered = {child.ref: (child, self._render(child, last.get(child.ref))) for child in children}
+        rendered: dict[ObjectRef, tuple[Child, Desired]] = {}
+        for child in children:
+            rendered[child.ref] = child, self._render(child, last.get(child.ref))
+            yield rendered[child.ref][1]
         self.forget(key)
         self._last[key] = rendered
         self._count += len(rendered)
         while self._count > self._most and len(self._last) > 1:
             self.forget(next(iter(self._last)))
-        return tuple(desired for _, desired in rendered.values())
 
     def forget(self, key: Key) -> None:
         """The EgressGateway `key` is gone, or there is no memory for it."""
