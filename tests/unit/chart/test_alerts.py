@@ -243,7 +243,7 @@ STATES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "host-lost-but-serving": ((AUTHOR, "HostConflict"),),
     "host-of-another-object": ((AUTHOR, "HostConflict"),),
     "moving-clients-to-a-new-way": ((PLATFORM, "Pending"),),
-    "name-taken-by-a-foreign-object": ((PLATFORM, "Pending"),),
+    "name-taken-by-a-foreign-object": ((AUTHOR, "ResourceConflict"),),
     "new": ((PLATFORM, "Pending"),),
     "no-pod-left": ((PLATFORM, "GatewayNotReady"),),
     "on-its-way": ((PLATFORM, "GatewayNotReady"),),

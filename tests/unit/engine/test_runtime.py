@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
+from egressgateway.cluster.clock import ServerClock
 from egressgateway.cluster.request import Request
 from egressgateway.engine.lease import LeaderElector
 from egressgateway.engine.metrics import Metrics
@@ -54,6 +55,7 @@ class Api:
         self.unknown: set[str] = set()
         self.lease: Manifest | None = None
         self.writes: list[str] = []
+        self.clock = ServerClock()
 
     async def send(self, request: Request, *, urgent: bool = False) -> Manifest | None:
         await asyncio.sleep(0)
