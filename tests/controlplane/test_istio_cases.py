@@ -457,7 +457,7 @@ class TestMinimalWrites:
 
         port = changed(timeout, "postgres", lambda found: found["ports"][0].update(port=5433))
         own = ("virtualservices", "serviceentries")
-        # Clients lose one port and get another: the ServiceEntry is written twice, so that none is ever registered that is
+        # Clients lose one port and get another: the ServiceEntry is written twice, so that none is registered that is
         # not routed.
         assert {write for write in writes_for(world, port) if write[2]} == {
             ("patch", "virtualservices", "postgres", 2),

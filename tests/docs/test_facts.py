@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,7 @@ def exported() -> Iterator[str]:
     metrics = Metrics()
     metrics.observe_queue(WorkQueue())
     metrics.observe_memory(int)
+    metrics.observe_clock(timedelta)
     for line in metrics.render().decode().splitlines():
         if found := re.match(r"# TYPE (egressgateway_\w+) ", line):
             yield found[1]
