@@ -124,6 +124,9 @@ class Applier:
             if any(action.ref in failures or action.ref in foreign for action in step):
                 return
 
+    async def _send(self, action: Write | Delete, progress: Progress) -> None:
+        await (self._write(action, progress) if isinstance(action, Write) else self._delete(action, progress))
+
     async def _write_all(
         self,
         key: Key,
@@ -132,11 +135,12 @@ class Applier:
         failures: dict[ObjectRef, ClusterError],
         foreign: set[ObjectRef],
     ) -> None:
-        """All of them at once, so that istiod's debounce makes one push of them."""
+        """Close together, so that istiod's debounce makes one push of them; so many at once as one pass may have."""
 
         async def one(action: Write | Delete) -> None:
             try:
-                await (self._write(action, progress) if isinstance(action, Write) else self._delete(action, progress))
+                async with progress.write_slots:
+                    await self._send(action, progress)
             except Conflict as error:
                 if await self._is_foreign(key, action):
                     foreign.add(action.ref)

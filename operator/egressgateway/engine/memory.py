@@ -7,8 +7,10 @@ from the cluster.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 from egressgateway.diff.changeset import Written
 from egressgateway.engine.fights import Fights
@@ -45,6 +47,17 @@ class Settled:
         return Done(None if self.until is None else self.until - facts.now)
 
 
+WRITES_AT_ONCE: Final = 16
+"""
+Of one pass. The calls of all passes share one line to the API server: an object with a thousand children, which writes
+them as fast as it can, must not stand before everybody else's.
+"""
+
+
+def _write_slots() -> asyncio.Semaphore:
+    return asyncio.Semaphore(WRITES_AT_ONCE)
+
+
 @dataclass(slots=True)
 class Progress:
     """Memory of one EgressGateway. Times are seconds of the event loop's clock."""
@@ -52,6 +65,7 @@ class Progress:
     gateway_written_at: float
     clients_written_at: float
     first_ready_at: float | None = None
+    write_slots: asyncio.Semaphore = field(default_factory=_write_slots)
     written: dict[ObjectRef, Written] = field(default_factory=dict)
     compared: dict[ObjectRef, tuple[str, str]] = field(default_factory=dict)
     """Digest wanted and version found of children that were in sync: `diff.changeset.Compared`."""

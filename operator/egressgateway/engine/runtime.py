@@ -73,7 +73,7 @@ class Runtime:
         self.caches.on_own_write = self._tell_rivals
         self.caches.on_freed = self._look_at
         # Half of the workers at most: the other half is there for everybody else at once.
-        self._queue: WorkQueue[Key] = WorkQueue(tenant_of=_namespace_of, share=max(1, settings.workers // 2))
+        self._queue: WorkQueue[Key] = WorkQueue(tenant_of=_namespace_of, share=max(1, settings.workers // 4))
         self._working = False
         self._reach = Reach(settings.child_namespaces)
         self._reach.on_change = self._reach_changed

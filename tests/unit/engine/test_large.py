@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from egressgateway.cluster.request import Request
+from egressgateway.engine.memory import WRITES_AT_ONCE
+from egressgateway.refs import Manifest
 from unit.engine.simulation import KEY, World
 
 MOST_BETWEEN_TURNS = 64
@@ -35,3 +38,25 @@ def test_a_pass_over_many_children_gives_others_their_turn() -> None:
     world.close()
     assert children > 4 * MOST_BETWEEN_TURNS
     assert before_writes[0] >= children // MOST_BETWEEN_TURNS
+
+
+def test_a_pass_makes_only_so_many_writes_at_once() -> None:
+    """All calls share one line to the API server: a thousand writes of one object stood before everybody else's."""
+    hosts = [f"h{number}.example.com" for number in range(16)]
+    world = World({"destinations": [{"name": "d", "hosts": hosts, "ports": [{"port": 443, "protocol": "TLS"}]}]})
+    send, under_way, most = world.server.send, 0, 0
+
+    async def slow(request: Request, *, urgent: bool = False) -> Manifest | None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        return await send(request, urgent=urgent)
+
+    world.server.send = slow  # type: ignore[method-assign]  # the same, seen while it runs
+    world.settle()
+    children = len(world.live)
+    world.close()
+    assert children > 2 * WRITES_AT_ONCE
+    assert most == WRITES_AT_ONCE
