@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from egressgateway.cluster.client import ApiClient
+from egressgateway.cluster.pages import list_all
+from egressgateway.cluster.store import Store
+from egressgateway.plan.names import CHILD_SELECTOR
 from egressgateway.refs import CHILD_BY_KIND, EGRESS_GATEWAY, EGRESS_GATEWAY_CLASS
 from harness.cluster import Cluster
 from harness.gateways import Gateways, destination, egress_gateway
@@ -92,3 +96,24 @@ def test_forged_children_with_megabytes_leave_the_victim_alone(gateways: Gateway
         client.create(CHILD_BY_KIND["ServiceAccount"].path(namespace), {"metadata": metadata})
     gateways.apply("partners", destination("api", "other.example.com"))
     gateways.wait_ready("partners")
+
+
+@pytest.mark.asyncio
+async def test_object_that_grows_as_it_is_read_keeps_nobody_from_starting(
+    cluster: Cluster, intruder: tuple[Rest, str]
+) -> None:
+    """
+    The API server stores a megabyte of `<`, and answers with six bytes for each (Go's JSON).
+
+    A list that could not be read to its end would keep a new operator from starting, for all namespaces.
+    """
+    client, namespace = intruder
+    labels = {"app.kubernetes.io/managed-by": "egressgateway-operator"}
+    container = {"name": "a", "image": "a", "env": [{"name": "A", "value": "<" * 1_480_000}]}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}}
+    spec = {"replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    deployment = CHILD_BY_KIND["Deployment"]
+    client.create(deployment.path(namespace), {"metadata": {"name": "wide", "labels": labels}, "spec": spec})
+    async with await ApiClient.connect(kubeconfig=str(cluster.kubeconfig)) as operator:
+        found, _ = await list_all(operator, deployment, namespace, Store().gathering, label_selector=CHILD_SELECTOR)
+    assert [each["metadata"]["name"] for each in found] == ["wide"]
