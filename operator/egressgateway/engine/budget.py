@@ -50,7 +50,11 @@ def cost_of(manifest: Manifest) -> int:
 
 
 def _cost_of_body(manifest: Manifest) -> int:
-    text = orjson.dumps(manifest)
+    try:
+        text = orjson.dumps(manifest)
+    except TypeError:
+        # Nested deeper (254 levels) than anything that is written or read here.
+        return _LARGEST_BODY + 1
     return len(text) + _PER_TOKEN * (text.count(b",") + text.count(b":")) + _PER_OBJECT
 
 

@@ -116,7 +116,7 @@ def without_body(manifest: Manifest) -> Manifest:
     # Whoever writes them may write a megabyte of them, too; what is kept without an allowance must be short.
     for name, most in (("ownerReferences", 1), ("finalizers", _MOST_FINALIZERS)):
         found = listed(metadata.get(name))[:most]
-        kept[name] = found if len(orjson.dumps(found)) <= _LONGEST_LIST else []
+        kept[name] = found if _is_short(found, _LONGEST_LIST) else []
     whose = _class_names(manifest) if manifest.get("kind") == EGRESS_GATEWAY.kind else {}
     return {**_some(manifest, ("apiVersion", "kind")), "metadata": kept, **whose, LEFT_OUT: True}
 
@@ -146,7 +146,7 @@ def with_what_guards_need(manifest: Manifest) -> Manifest:
         return {**bare, "status": manifest.get("status") or {}}
     if manifest.get("kind") not in _GUARDED:
         return bare
-    short = next((found for found in (spec, _some(spec, _WAYS)) if _is_short(found)), {})
+    short = next((found for found in (spec, _some(spec, _WAYS)) if _is_short(found, SHORT_SPEC)), {})
     return {**bare, "spec": short} if short else bare
 
 
@@ -155,8 +155,12 @@ def _named_class(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {"className": name} if isinstance(name, str) and len(name) <= _LONGEST_NAME else {}
 
 
-def _is_short(spec: Mapping[str, Any]) -> bool:
-    return len(orjson.dumps(spec)) <= SHORT_SPEC
+def _is_short(found: Any, most: int) -> bool:
+    try:
+        return len(orjson.dumps(found)) <= most
+    except TypeError:
+        # Nested deeper than anything that is read here.
+        return False
 
 
 def without_anything(manifest: Manifest) -> Manifest:

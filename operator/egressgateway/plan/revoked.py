@@ -175,13 +175,9 @@ def _revoked(
         part = part_of(found)
         if part not in judged:
             continue
-        if _sends_clients(ref, found) and _is_unread(found):
-            for reason, what in _forbidden_by_status(facts, class_spec):
-                tell(ref, part, reason, f"{ref} takes too much memory to be read, and {facts.class_} {what}; {_REMEDY}")
-            continue
         for reason, what in _forbidden(facts, class_spec, ref, found):
             tell(ref, part, reason, f"{ref}: {facts.class_} {what}; {_REMEDY}")
-        if not _sends_clients(ref, found):
+        if not _sends_clients(ref, found) or _is_unread(found):
             continue
         exported = namespaces_of_export(found, facts.key.namespace)
         not_allowed = _denied(facts, class_spec, exported)
@@ -209,7 +205,9 @@ def _forbidden(
     facts: Facts, class_spec: EgressGatewayClassSpec, ref: ObjectRef, found: Manifest
 ) -> Iterator[tuple[Reason, str]]:
     """What the class has against one live child: reason, and the end of a sentence about the class."""
-    if part_of(found).startswith(_EXPOSED):
+    if _is_unread(found) and _sends_clients(ref, found):
+        yield from _forbidden_by_status(facts, class_spec)
+    elif part_of(found).startswith(_EXPOSED):
         yield from _forbidden_to_expose(facts, class_spec, ref, found)
     elif _sends_clients(ref, found):
         yield from _forbidden_to_clients(class_spec, found)

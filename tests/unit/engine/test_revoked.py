@@ -469,7 +469,7 @@ def test_what_is_known_by_name_alone_is_judged_by_the_status(world: World, rules
 
 
 def test_children_known_by_name_alone_are_written_once(world: World) -> None:
-    """The gateway's count of pods, which an autoscaler sets, is not guessed; nothing fails, nothing is written again."""
+    """The gateway's count of pods, which an autoscaler sets, is not guessed; nothing fails, nothing comes again."""
     world.set_class({**OPEN, "dedicated": {"autoscaling": {"minReplicas": 2, "maxReplicas": 5}}})
     world.settle()
     world.namespace_bytes = 1
