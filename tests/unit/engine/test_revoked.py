@@ -8,6 +8,7 @@ Then the class forbids something, and what it forbids must go, while the rest st
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any, Final
 
@@ -15,9 +16,10 @@ import pytest
 
 from egressgateway.engine.keeping import LEFT_OUT, is_left_out
 from egressgateway.engine.outcome import Again, Done, Waiting
+from egressgateway.errors import ClusterError, Conflict, Invalid
 from egressgateway.plan.names import LABEL_PART, LABEL_STAGE, selector_labels
 from egressgateway.refs import Manifest, ObjectRef
-from unit.engine.simulation import KEY, World
+from unit.engine.simulation import GRACE, KEY, World
 
 BANK, SHOP = "bank.example.com", "shop.example.com"
 OPEN: Final = {"allowedConsumers": {"from": "All"}, "allowedCIDRs": ["192.0.2.0/24"]}
@@ -482,6 +484,32 @@ def test_children_known_by_name_alone_are_written_once(world: World) -> None:
     forbid(world, deniedHosts=[BANK])
     world.settle()
     assert steered(world) == {SHOP: BOTH}
+
+
+@pytest.mark.parametrize("error", [Invalid, Conflict], ids=["refused", "conflict"])
+def test_a_claim_that_cannot_be_recorded_keeps_nothing(world: World, error: type[ClusterError]) -> None:
+    """
+    Whoever asks for more than a status can hold, or edits faster than it is written, keeps nothing that is forbidden.
+
+    And reads why nothing of his edit comes to be.
+    """
+    world.edit(spec(destinations=[*spec()["destinations"], destination("more", "more.example.com")]))
+    store = world.server._patch_owner
+
+    def refuse(ref: ObjectRef, body: Manifest, subresource: str) -> Manifest:
+        if "more.example.com" in str(body.get("status", {}).get("claims")):
+            raise error("patch", "Too long: may not be more than 1572864 bytes", code=422)
+        return store(ref, body, subresource)
+
+    world.server._patch_owner = refuse  # type: ignore[method-assign]
+    forbid(world, deniedHosts=[BANK], allowedConsumers={"from": "Same"})
+    for _ in range(4):
+        with suppress(ClusterError):
+            world.reconcile()
+        world.loop.now += GRACE
+    assert steered(world) == {SHOP: {KEY.namespace}}
+    [ready] = [each for each in world.status["conditions"] if each["type"] == "Ready"]
+    assert ("1572864 bytes" in ready["message"]) is (error is Invalid)
 
 
 def children(world: World) -> list[Manifest]:
