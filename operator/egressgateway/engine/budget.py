@@ -73,6 +73,9 @@ class _Charge:
     whole: bool
     """Whether the object has its body; `cost` is then a part of the allowance, else of that for what guards need."""
 
+    waits: bool = False
+    """Whether it would have its body, if there were memory."""
+
 
 class NamespaceBudget:
     """Accounts for the objects of any number of stores, by namespace."""
@@ -85,6 +88,7 @@ class NamespaceBudget:
         self._used: Counter[str] = Counter()
         self._guarded: Counter[str] = Counter()
         self._left_out: Counter[str] = Counter()
+        self._waiting: Counter[str] = Counter()
 
     def anew(self) -> NamespaceBudget:
         """One of the same limit that has spent nothing: for a list that is not kept yet."""
@@ -108,7 +112,9 @@ class NamespaceBudget:
         if self._guarded[namespace] + cost > self.limit // _SHARE_OF_GUARDED:
             kept, cost = bare, 0
         self._guarded[namespace] += cost
-        self._charges[holder, name] = _Charge(namespace, cost, whole=False)
+        waits = body <= _LARGEST_BODY
+        self._waiting[namespace] += waits
+        self._charges[holder, name] = _Charge(namespace, cost, whole=False, waits=waits)
         return kept
 
     def give_back(self, holder: Hashable, name: ObjectName) -> None:
@@ -119,6 +125,20 @@ class NamespaceBudget:
         _less(self._used if charge.whole else self._guarded, charge.namespace, charge.cost)
         if not charge.whole:
             _less(self._left_out, charge.namespace, 1)
+            _less(self._waiting, charge.namespace, int(charge.waits))
+
+    def has_room_for(self, holder: Hashable, name: ObjectName) -> bool:
+        """Whether an object is known without its body, and its namespace has memory by now."""
+        charge = self._charges.get((holder, name))
+        return charge is not None and charge.waits and self._has_room(charge.namespace)
+
+    def has_room(self) -> bool:
+        """Whether that is so of any object."""
+        return any(number and self._has_room(namespace) for namespace, number in self._waiting.items())
+
+    def _has_room(self, namespace: str) -> bool:
+        """Half of it: an object that comes and goes must not be a reason to list all others each time."""
+        return self._used[namespace] * 2 <= self.limit
 
     def left_out(self, namespace: str) -> int:
         """How many objects of a namespace are known without their bodies."""

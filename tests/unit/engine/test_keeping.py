@@ -238,3 +238,38 @@ def test_allowance_of_what_guards_need_is_given_back() -> None:
     assert not budget.namespaces_over
     assert not budget._guarded
     assert not budget._used
+
+
+def test_what_was_left_out_is_whole_again_once_there_is_memory() -> None:
+    """As the message advises: delete some. The next list shows the others, in the version that is known."""
+    caches = Caches(namespace_bytes=1 << 20)
+    store = caches.children["ServiceAccount"]
+    for number in range(20):
+        store.put(forged(number))
+    assert caches.children_budget.left_out("intruder") == 10
+    assert not store.wants_list()
+    for number in range(8):
+        store.remove(forged(number))
+    assert store.wants_list()
+    store.begin_list()
+    held = store.gathering()
+    changes = store.replace([held(forged(number)) for number in range(8, 14)])
+    assert [change.object["metadata"]["name"] for change in changes if change.event == "MODIFIED"] == [
+        "f10",
+        "f11",
+        "f12",
+        "f13",
+    ]
+    assert not caches.children_budget.namespaces_over
+    assert not store.wants_list()
+
+
+def test_object_that_is_too_large_in_itself_is_no_news_at_each_list() -> None:
+    """There is memory, and it is left out all the same: nobody is woken up for it."""
+    caches = Caches()
+    store = caches.children["ServiceAccount"]
+    wide = child("wide", spec={"hosts": ["a"] * 500_000})
+    store.put(wide)
+    store.begin_list()
+    assert store.replace([store.gathering()(wide)]) == []
+    assert not store.wants_list()
