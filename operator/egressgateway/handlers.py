@@ -16,6 +16,7 @@ import aiohttp
 import kopf
 
 from egressgateway.cluster.credentials import Credentials
+from egressgateway.cluster.documents import ShallowResponse, shallow_watches
 from egressgateway.cluster.pacing import RefusalPatience, WatchPace
 from egressgateway.cluster.servername import ServerName
 from egressgateway.engine.runtime import Runtime
@@ -137,6 +138,7 @@ async def _session(credentials: Credentials) -> kopf.AiohttpSession:
         connector=aiohttp.TCPConnector(limit=0, ssl=endpoint.tls or True),
         headers={"Authorization": authorization} if authorization else {},
         proxy=endpoint.proxy,
-        middlewares=(*name, RefusalPatience(), WatchPace()),
+        middlewares=(*name, RefusalPatience(), WatchPace(), shallow_watches),
+        response_class=ShallowResponse,
     )
     return kopf.AiohttpSession(aiohttp_session=session, server=endpoint.server)

@@ -6,11 +6,16 @@ How much memory and time the worst of it takes is measured by `make bench-hostil
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from egressgateway.cluster.client import ApiClient
+from egressgateway.cluster.pages import list_all
+from egressgateway.cluster.store import Store
+from egressgateway.plan.names import CHILD_SELECTOR
 from egressgateway.refs import CHILD_BY_KIND, EGRESS_GATEWAY, EGRESS_GATEWAY_CLASS
 from harness.cluster import Cluster
 from harness.gateways import Gateways, destination, egress_gateway
@@ -92,3 +97,58 @@ def test_forged_children_with_megabytes_leave_the_victim_alone(gateways: Gateway
         client.create(CHILD_BY_KIND["ServiceAccount"].path(namespace), {"metadata": metadata})
     gateways.apply("partners", destination("api", "other.example.com"))
     gateways.wait_ready("partners")
+
+
+@pytest.mark.asyncio
+async def test_object_that_grows_as_it_is_read_keeps_nobody_from_starting(
+    cluster: Cluster, intruder: tuple[Rest, str]
+) -> None:
+    """
+    The API server stores a megabyte of `<`, and answers with six bytes for each (Go's JSON).
+
+    A list that could not be read to its end would keep a new operator from starting, for all namespaces.
+    """
+    client, namespace = intruder
+    labels = {"app.kubernetes.io/managed-by": "egressgateway-operator"}
+    container = {"name": "a", "image": "a", "env": [{"name": "A", "value": "<" * 1_480_000}]}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}}
+    spec = {"replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    deployment = CHILD_BY_KIND["Deployment"]
+    client.create(deployment.path(namespace), {"metadata": {"name": "wide", "labels": labels}, "spec": spec})
+    async with await ApiClient.connect(kubeconfig=str(cluster.kubeconfig)) as operator:
+        found, _ = await list_all(operator, deployment, namespace, Store().gathering, label_selector=CHILD_SELECTOR)
+    assert [each["metadata"]["name"] for each in found] == ["wide"]
+
+
+@pytest.mark.asyncio
+async def test_object_of_any_depth_ends_no_list_and_no_watch(
+    cluster: Cluster, gateways: Gateways, intruder: tuple[Rest, str]
+) -> None:
+    """
+    The API server takes 9,000 levels, of `managedFields` in any object of anybody; parsers here give up at 1,000.
+
+    Neither the operator that runs, nor one that starts, may lose a kind by it.
+    """
+    client, namespace = intruder
+    labels = {"app.kubernetes.io/managed-by": "egressgateway-operator"}
+    nested = b'{"f:a":' * 9_000 + b"{}" + b"}" * 9_000
+    patch = {"applyTo": "CLUSTER", "patch": {"operation": "MERGE", "value": "DEEP"}}
+    bodies: dict[str, Object] = {
+        "ServiceAccount": {},
+        "EnvoyFilter": {"spec": {"configPatches": [patch]}},
+        "ServiceEntry": {"spec": {"hosts": ["deep.example.com"], "ports": [{"number": 1, "name": "a"}]}},
+    }
+    for kind, body in bodies.items():
+        resource = CHILD_BY_KIND[kind]
+        head = {"apiVersion": resource.api_version, "kind": kind}
+        fields = {"manager": "deep", "operation": "Apply", "apiVersion": resource.api_version, "fieldsType": "FieldsV1"}
+        told = [{**fields, "time": "2026-01-01T00:00:00Z", "fieldsV1": "DEEP"}]
+        metadata = {"name": "deep", "labels": labels, "managedFields": told}
+        text = json.dumps({**head, **body, "metadata": metadata}).encode().replace(b'"DEEP"', nested)
+        client.create_text(resource.path(namespace), text)
+    gateways.apply("partners")
+    gateways.wait_ready("partners")
+    async with await ApiClient.connect(kubeconfig=str(cluster.kubeconfig)) as operator:
+        for kind in bodies:
+            found, _ = await list_all(operator, CHILD_BY_KIND[kind], namespace, Store().gathering)
+            assert "deep" in [each["metadata"]["name"] for each in found]

@@ -17,12 +17,12 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import aiohttp
-import orjson
 from yarl import URL
 
 from egressgateway import __version__
 from egressgateway.cluster.clock import ServerClock
 from egressgateway.cluster.credentials import Credentials, Endpoint
+from egressgateway.cluster.documents import parse
 from egressgateway.cluster.errors import error_of, mapped
 from egressgateway.cluster.framing import LineFramer
 from egressgateway.cluster.request import Request
@@ -189,7 +189,7 @@ class ApiClient:
                     with _cut_at_the_end(response):
                         async for chunk in response.content.iter_any():
                             for line in framer.feed(chunk):
-                                yield orjson.loads(line)
+                                yield await parse(line)
         finally:
             if code == "error":
                 self._observed(request, code, started)
@@ -216,7 +216,7 @@ class ApiClient:
             if answer.code == 401 and await self._reload(login):
                 answer = await self._exchange(request, await self._current_login())
             if answer.code < 300:
-                return orjson.loads(answer.body) if answer.body else None
+                return await parse(answer.body) if answer.body else None
         error = error_of(request.call, answer.code, answer.headers, answer.body)
         self._heed(error)
         raise error

@@ -17,7 +17,13 @@ from egressgateway.errors import Expired, TooLarge
 from egressgateway.refs import Manifest, Resource
 
 LARGEST_PAGE_BYTES: Final = 8 << 20
-"""Several times what one object can have, even with what the server adds to what is stored."""
+"""Several objects at least, each with all that etcd stores of one (1.5 MiB, `--max-request-bytes`)."""
+
+LARGEST_OBJECT_BYTES: Final = 16 << 20
+"""
+One object. What is stored as protobuf may have 1.5 MiB of `<`, or of control characters, and JSON has six bytes for
+each of them (Go's encoding/json escapes them so): an object that nobody could read would end every list of its kind.
+"""
 
 FIRST_PAGE: Final = 32
 LARGEST_PAGE: Final = 500
@@ -71,7 +77,8 @@ async def _pages(
     while True:
         call = list_objects(resource, namespace, limit=limit, continue_=token or None, **options)
         try:
-            page = await client.send(replace(call, largest_answer=LARGEST_PAGE_BYTES)) or {}
+            most = LARGEST_PAGE_BYTES if limit > 1 else LARGEST_OBJECT_BYTES
+            page = await client.send(replace(call, largest_answer=most)) or {}
         except TooLarge:
             if limit == 1:
                 raise

@@ -172,7 +172,7 @@ class Reflector:
     async def _round(self) -> tuple[float, Restart]:
         """List if need be, then watch to the end; returns the least seconds to wait and why it ended."""
         try:
-            if self._version is None:
+            if self._version is None or self._store.wants_list():
                 await self._list()
             await self._watch()
         except ClusterError as error:

@@ -56,6 +56,12 @@ class Budget(Protocol):
     def give_back(self, holder: Hashable, name: ObjectName) -> None:
         """`holder` keeps it no more."""
 
+    def has_room_for(self, holder: Hashable, name: ObjectName) -> bool:
+        """Whether `holder` keeps less of an object than there is, and might keep more now."""
+
+    def has_room(self) -> bool:
+        """Whether that is so of any object."""
+
 
 @dataclass(slots=True, eq=False)
 class Asked:
@@ -197,12 +203,21 @@ class Store:
             changes.append(Change("DELETED", old, None, listed=True))
         return [change for change in changes if change is not None]
 
+    def wants_list(self) -> bool:
+        """Whether objects are kept in part for which there is memory by now: only a list shows them whole."""
+        return self._budget is not None and self._budget.has_room()
+
     def _put(self, manifest: Manifest, *, listed: bool) -> Change | None:
         name = name_of(manifest)
         old = self._objects.get(name)
-        if old is not None and (_version(old) == _version(manifest) or is_older(manifest, old)):
+        if old is not None and (self._is_known(name, old, manifest) or is_older(manifest, old)):
             return None
         return self._keep(name, old, manifest, listed=listed)
+
+    def _is_known(self, name: ObjectName, old: Manifest, manifest: Manifest) -> bool:
+        """Whether `manifest` says nothing new: of one that is kept in part it may, in the same version."""
+        in_part = self._budget is not None and self._budget.has_room_for(self, name)
+        return _version(old) == _version(manifest) and not in_part
 
     def _bury(self, manifest: Manifest) -> None:
         """Let no answer that is under way bring the object back."""

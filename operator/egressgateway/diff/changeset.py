@@ -75,9 +75,13 @@ def _with_live_replicas(manifest: Manifest, live: Manifest) -> Manifest:
 
     A count that we sent once and then left out would fall back to the default, which is 1, until the autoscaler acts.
     """
-    if manifest["kind"] != "Deployment" or "replicas" in manifest["spec"]:
+    if not _is_scaled_by_others(manifest):
         return {}
     return {"spec": {**manifest["spec"], "replicas": live["spec"]["replicas"]}}
+
+
+def _is_scaled_by_others(manifest: Manifest) -> bool:
+    return manifest["kind"] == "Deployment" and "replicas" not in manifest["spec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +203,9 @@ def _write(desired: Desired, live: Manifest | None, memo: Memo) -> Write | None:
         return Write(Mode.CREATE, desired)
     if is_deleting(live):
         # An object that is going away cannot be brought back; its deletion wakes us up.
+        return None
+    if "spec" not in live and _is_scaled_by_others(desired.manifest):
+        # There is no memory for its body: the count of pods, which is not ours, is not known.
         return None
     same_plan = (live["metadata"].get("annotations") or {}).get(ANNOTATION_DIGEST) == desired.digest
     # What an earlier plan of ours left behind, server-side apply takes out by itself.

@@ -258,7 +258,7 @@ def _only_loses(action: Write | Delete) -> bool:
 
 def _is_mixed(write: Write) -> bool:
     """Whether the ServiceEntry loses a host, a port or a namespace, and gains another."""
-    if write.live is None or _only_loses(write):
+    if write.live is None or "spec" not in write.live or _only_loses(write):
         return False
     return not _registers_all_of(write.desired.manifest, write.live)
 

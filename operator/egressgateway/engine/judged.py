@@ -38,6 +38,7 @@ class Judged:
                 generation=metadata["generation"],
                 created=parse_instant(metadata["creationTimestamp"]),
                 spec=None,
+                status=manifest.get("status") or {},
                 deleting="deletionTimestamp" in metadata,
                 left_out=True,
             )

@@ -10,18 +10,43 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+import orjson
+
 from egressgateway.api.objects import DEFAULT_CLASS_ANNOTATION
 from egressgateway.api.status import REQUEST_LIMIT
 from egressgateway.cluster.store import Trim
 from egressgateway.engine.requests import ANNOTATION as REQUEST_ANNOTATION
-from egressgateway.engine.shapes import straight_child_spec, straight_spec, straight_status
-from egressgateway.refs import Manifest
+from egressgateway.engine.shapes import listed, straight_child_spec, straight_spec, straight_status
+from egressgateway.plan.names import (
+    ANNOTATION_DIGEST,
+    LABEL_GATEWAY,
+    LABEL_MANAGED_BY,
+    LABEL_NAMESPACE,
+    LABEL_PART,
+    LABEL_STAGE,
+)
+from egressgateway.refs import EGRESS_GATEWAY, Manifest
 
 LONGEST_ANNOTATION: Final = 4096
 """Characters; a spec can ask for no longer one on a child (`api.scalars.Annotations`)."""
 
 MOST_ANNOTATIONS: Final = 64
 """Twice what a spec can ask for, and a few of ours."""
+
+SHORT_SPEC: Final = 4096
+"""Bytes, as JSON, of a routing object's spec that is kept when there is no memory for more: ours have less."""
+
+_LONGEST_NAME: Final = 253
+_LONGEST_LABEL: Final = 63
+_LABELS: Final = (LABEL_GATEWAY, LABEL_NAMESPACE, LABEL_STAGE, LABEL_PART, LABEL_MANAGED_BY)
+_MOST_FINALIZERS: Final = 16
+_LONGEST_LIST: Final = 1024
+"""Bytes, as JSON."""
+
+_GUARDED: Final = frozenset({"VirtualService", "ServiceEntry", "DestinationRule"})
+"""Kinds by whose bodies a class judges what runs (`plan.revoked`)."""
+
+_WAYS: Final = ("hosts", "exportTo", "gateways", "location", "ports", "endpoints")
 
 _IDENTITY: Final = ("namespace", "name", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
 _APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
@@ -87,14 +112,55 @@ def keep_of_child(child: Manifest, *, with_status: bool = False) -> Manifest:
 def without_body(manifest: Manifest) -> Manifest:
     """Of an object for which there is no memory left: what it is called, whose it says it is, and that it is."""
     metadata = _mapping(manifest.get("metadata"))
-    kept = {**_some(metadata, (*_IDENTITY, "generation")), "labels": _labels(metadata), "ownerReferences": []}
-    owners = metadata.get("ownerReferences")
-    if isinstance(owners, list):
-        kept["ownerReferences"] = owners[:1]
-    finalizers = metadata.get("finalizers")
-    if isinstance(finalizers, list):
-        kept["finalizers"] = finalizers
-    return {**_some(manifest, ("apiVersion", "kind")), "metadata": kept, LEFT_OUT: True}
+    kept = {**_some(metadata, (*_IDENTITY, "generation")), "labels": _labels(metadata)}
+    # Whoever writes them may write a megabyte of them, too; what is kept without an allowance must be short.
+    for name, most in (("ownerReferences", 1), ("finalizers", _MOST_FINALIZERS)):
+        found = listed(metadata.get(name))[:most]
+        kept[name] = found if _is_short(found, _LONGEST_LIST) else []
+    whose = _class_names(manifest) if manifest.get("kind") == EGRESS_GATEWAY.kind else {}
+    return {**_some(manifest, ("apiVersion", "kind")), "metadata": kept, **whose, LEFT_OUT: True}
+
+
+def _class_names(gateway: Manifest) -> dict[str, Any]:
+    """By which class an EgressGateway is judged: without that it would be by another one."""
+    return {field: _named_class(_mapping(gateway.get(field))) for field in ("spec", "status")}
+
+
+def with_what_guards_need(manifest: Manifest) -> Manifest:
+    """
+    Of an object for which there is no memory left, what a class can forbid of it, or what it may take from others.
+
+    Whoever fills his namespace's memory must not keep by that what an admin forbids, nor hide what he routes. What is
+    too much even so is left out, too (`without_body`).
+    """
+    if is_left_out(manifest):
+        return manifest
+    bare = without_body(manifest)
+    annotations = _mapping(_mapping(manifest.get("metadata")).get("annotations"))
+    digest = annotations.get(ANNOTATION_DIGEST)
+    if isinstance(digest, str) and len(digest) <= LONGEST_ANNOTATION:
+        bare["metadata"]["annotations"] = {ANNOTATION_DIGEST: digest}
+    spec = _mapping(manifest.get("spec"))
+    if manifest.get("kind") == EGRESS_GATEWAY.kind:
+        # The status is the operator's: what is claimed, by which class, and since when each condition holds.
+        return {**bare, "status": manifest.get("status") or {}}
+    if manifest.get("kind") not in _GUARDED:
+        return bare
+    short = next((found for found in (spec, _some(spec, _WAYS)) if _is_short(found, SHORT_SPEC)), {})
+    return {**bare, "spec": short} if short else bare
+
+
+def _named_class(spec: Mapping[str, Any]) -> dict[str, Any]:
+    name = spec.get("className")
+    return {"className": name} if isinstance(name, str) and len(name) <= _LONGEST_NAME else {}
+
+
+def _is_short(found: Any, most: int) -> bool:
+    try:
+        return len(orjson.dumps(found)) <= most
+    except TypeError:
+        # Nested deeper than anything that is read here.
+        return False
 
 
 def without_anything(manifest: Manifest) -> Manifest:
@@ -119,9 +185,12 @@ def unless_left_out(trim: Trim) -> Trim:
 
 
 def _labels(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Ours and a few more: no child has as many as an intruder may hang on an object."""
-    labels = _mapping(metadata.get("labels"))
-    return {name: value for name, value in labels.items() if "egressgateway" in f"{name}{value}"}
+    """Those by which a child is known."""
+    return {
+        name: value
+        for name, value in _some(_mapping(metadata.get("labels")), _LABELS).items()
+        if isinstance(value, str) and len(value) <= _LONGEST_LABEL
+    }
 
 
 def _annotations(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from egressgateway.engine.outcome import Again, Done, Outcome, Stalled, Waiting,
 from egressgateway.engine.owner import OwnerWriter
 from egressgateway.engine.remote_records import RemoteRecords
 from egressgateway.engine.requests import is_answered, request_of
-from egressgateway.errors import ClusterError
+from egressgateway.errors import ClusterError, Invalid
 from egressgateway.facts import Facts
 from egressgateway.plan.accept import Acceptance, accept, live_ports, steered_names
 from egressgateway.plan.build import build_plan, plan_frozen
@@ -53,6 +53,7 @@ from egressgateway.status.merge import (
     says,
     stuck_status,
     suspended_status,
+    unstored_status,
 )
 from egressgateway.status.summarize import Observed, remote_children, remote_refs, summarize
 
@@ -113,6 +114,10 @@ class Reconciler:
         progress.gone_at = None
         try:
             return await self._step(facts, progress)
+        except Invalid as error:
+            if not facts.gateway.deleting:
+                await self._tell_of_refusal(facts, error)
+            raise
         except ClusterError:
             raise
         except Exception as error:
@@ -165,12 +170,17 @@ class Reconciler:
         plan = build_plan(facts, acceptance)
         desired = await self._render(facts.key, plan)
         changes = _compare(plan, desired, facts, progress)
-        # Before anything is written where no garbage collector finds it, and for what an older operator wrote there.
-        await self._records.note(facts.key, facts.gateway.uid, remote_refs(facts, plan))
         parted = part_repairs(changes, progress.written, progress.fights, _clock())
         await self._tell_of_fights(facts.key, parted.waits, progress)
-        if parted.changes.writes:
-            await self._announce(facts, acceptance, plan, changes)
+        try:
+            # Before a write where no garbage collector finds it, and for what an older operator wrote there.
+            await self._records.note(facts.key, facts.gateway.uid, remote_refs(facts, plan))
+            if parted.changes.writes:
+                await self._announce(facts, acceptance, plan, changes)
+        except ClusterError:
+            # What is not allowed any more does not wait until that is recorded which is to come.
+            await self._end_revoked(facts, revoked_from(facts), progress)
+            raise
         steps = plan_steps(parted.changes, facts)
         applied = await self._applier.apply(facts.key, steps, progress)
         done = Pass(facts, changes, acceptance, plan, desired, steps, applied, parted.waits)
@@ -381,6 +391,14 @@ class Reconciler:
             log.warning("Status of a failed pass is not written", extra={"fields": {"error": str(error)}})
         except Exception:
             log.exception("Status of a failed pass cannot be made")
+
+    async def _tell_of_refusal(self, facts: Facts, refusal: Invalid) -> None:
+        """The server does not store what a pass found, so that it is not said; and must not go on unsaid."""
+        status = unstored_status(facts.gateway.status, facts.gateway.generation, facts.now, refusal)
+        try:
+            await self._owner.write_status(facts.key, status)
+        except ClusterError as error:
+            log.warning("Status of a refused pass is not written", extra={"fields": {"error": str(error)}})
 
     async def _tell_of_failure(self, facts: Facts, applied: Applied) -> None:
         """A server that does not let clients be withdrawn keeps the object: whoever deleted it must learn why."""

@@ -6,6 +6,9 @@ But what the class forbids ends for all of them, or an author could keep it by a
 themselves: where they send clients, whose clients, by what means.
 
 An object whose class cannot be read is under the guards of the class that served it last.
+
+A child may be known by its name alone, because its namespace takes too much memory. Then what was claimed and for whom,
+by the status, stands for what it says: a namespace that somebody filled keeps nothing that is forbidden.
 """
 
 from __future__ import annotations
@@ -128,10 +131,11 @@ def _by_spec(
 ) -> Iterator[Finding]:
     """What stands against the parts of the spec."""
     steered = frozenset(host for found in _clients(facts) for host in hosts_of(found))
+    unread = any(map(_is_unread, _clients(facts)))
     running = frozenset(map(part_of, facts.live.values()))
     consumers = consumers_of(facts.key, spec, class_spec, facts.namespaces)
     for index, destination in enumerate(spec.destinations):
-        if suspended and steered.isdisjoint(destination.names):
+        if suspended and not unread and steered.isdisjoint(destination.names):
             continue
         where, end = f"spec.destinations[{index}]", destination.expires_at
         if not suspended and end is not None and end <= facts.now:
@@ -173,7 +177,7 @@ def _revoked(
             continue
         for reason, what in _forbidden(facts, class_spec, ref, found):
             tell(ref, part, reason, f"{ref}: {facts.class_} {what}; {_REMEDY}")
-        if not _sends_clients(ref, found):
+        if not _sends_clients(ref, found) or _is_unread(found):
             continue
         exported = namespaces_of_export(found, facts.key.namespace)
         not_allowed = _denied(facts, class_spec, exported)
@@ -201,7 +205,9 @@ def _forbidden(
     facts: Facts, class_spec: EgressGatewayClassSpec, ref: ObjectRef, found: Manifest
 ) -> Iterator[tuple[Reason, str]]:
     """What the class has against one live child: reason, and the end of a sentence about the class."""
-    if part_of(found).startswith(_EXPOSED):
+    if _is_unread(found) and _sends_clients(ref, found):
+        yield from _forbidden_by_status(facts, class_spec)
+    elif part_of(found).startswith(_EXPOSED):
         yield from _forbidden_to_expose(facts, class_spec, ref, found)
     elif _sends_clients(ref, found):
         yield from _forbidden_to_clients(class_spec, found)
@@ -213,6 +219,20 @@ def _forbidden(
                 yield Reason.HOST_NOT_ALLOWED if named else Reason.ENDPOINT_NOT_ALLOWED, f"does not allow {address}"
     elif ref.kind == "DestinationRule" and _skips_verification(found.get("spec")):
         yield from _denied_feature(class_spec, Feature.INSECURE_SKIP_VERIFY)
+
+
+def _is_unread(found: Manifest) -> bool:
+    """Whether a child is known by its name alone: all that we write to steer clients has a spec."""
+    return "spec" not in found
+
+
+def _forbidden_by_status(facts: Facts, class_spec: EgressGatewayClassSpec) -> Iterator[tuple[Reason, str]]:
+    """What the class has against anything that the object has claimed, or against whomever it serves."""
+    for host in sorted(_claims_not_allowed(facts, class_spec)):
+        yield Reason.HOST_NOT_ALLOWED, f"does not allow {host}"
+    denied = _denied(facts, class_spec, _consumers_before(facts))
+    if denied:
+        yield Reason.CONSUMER_NOT_ALLOWED, f"does not allow {_listed(denied)} as a consumer"
 
 
 def _forbidden_to_clients(class_spec: EgressGatewayClassSpec, found: Manifest) -> Iterator[tuple[Reason, str]]:

@@ -293,6 +293,9 @@ def probes_name(key: Key) -> str:
 
 
 def _template_asks(deployment: Manifest) -> bool:
+    if "spec" not in deployment:
+        # There was no memory for its body: it may ask, so what answers stays.
+        return True
     containers: list[Manifest] = deployment["spec"]["template"]["spec"]["containers"]
     return any(
         (container.get("readinessProbe") or {}).get("httpGet", {}).get("port") == GATE_PORT for container in containers

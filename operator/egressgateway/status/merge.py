@@ -158,6 +158,18 @@ def broken_status(old: Mapping[str, Any], generation: int, now: datetime, error:
     return _with_conditions(old, (programmed, ready, reconciling), generation, now, gone=ConditionType.STALLED)
 
 
+def unstored_status(old: Mapping[str, Any], generation: int, now: datetime, error: Exception) -> dict[str, Any]:
+    """The status while the API server refuses to store more of it, or of what is recorded beside: what runs stays."""
+    message = cut(
+        "what the object claims, and its state, cannot be stored, so that nothing more is written for it: have fewer "
+        f"hosts, ports or consumer namespaces in one object; the server says: {error}"
+    )
+    ready = Condition(ConditionType.READY, "False", Reason.APPLY_FAILED, message)
+    programmed = Condition(ConditionType.PROGRAMMED, "False", Reason.APPLY_FAILED, message)
+    reconciling = Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, message)
+    return _with_conditions(old, (programmed, ready, reconciling), generation, now, gone=ConditionType.STALLED)
+
+
 @dataclass(frozen=True, slots=True)
 class ClassVerdict:
     """What was found of a class: whether it can be used, and its data plane; empty while its spec cannot be read."""

@@ -157,6 +157,12 @@ def test_replicas_keep_apart_and_leave_dead_nodes_soon(newest: Helm) -> None:
     ]
 
 
+def test_memory_of_a_namespace_can_be_raised(newest: Helm) -> None:
+    """As messages and docs/operations.md advise."""
+    deployment = only(newest.template({"namespaceMemoryMiB": 256}), "Deployment")
+    assert "--namespace-memory-mib=256" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+
+
 def test_own_scheduling_replaces_the_default(newest: Helm) -> None:
     """Constraints are the whole spread, an affinity the whole affinity, and a taint's own time its time."""
     own = {"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}

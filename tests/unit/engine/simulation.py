@@ -192,6 +192,11 @@ class World:
         self.outcomes: list[Outcome] = []
         self.told: list[tuple[str, str, str]] = []
         """Events: type, reason and note."""
+        self.namespace_bytes = self.settings.namespace_memory
+        self.gateway_bytes: int | None = None
+        """Memory for EgressGateways, if it is not half of `namespace_bytes`."""
+        self.fillers: list[tuple[str, Manifest]] = []
+        """What else there is in the caches, by kind, and was there before the object: it takes the memory."""
         self._stamp = 0
         self.restart()
 
@@ -224,7 +229,13 @@ class World:
 
     def restart(self, without: Collection[str] = ()) -> None:
         """A new process: nothing is remembered, everything is read anew; but `without` some namespaces."""
-        self.caches = Caches()
+        self.caches = Caches(namespace_bytes=self.namespace_bytes)
+        self.caches.gateways_budget.limit = self.gateway_bytes or self.caches.gateways_budget.limit
+        for kind, filler in self.fillers:
+            if kind == EGRESS_GATEWAY.kind:
+                self.caches.put_gateway(deepcopy(filler))
+            else:
+                self.caches.put_child(kind, deepcopy(filler))
         for found in self.classes:
             self.caches.classes.put(deepcopy(found))
         self._tell_of_the_world()

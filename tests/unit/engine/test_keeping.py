@@ -194,3 +194,82 @@ def test_hosts_cost_what_it_takes_to_find_them() -> None:
         caches.affected_by_route(change)
     kept = [each for each in caches.children["VirtualService"] if not is_left_out(each)]
     assert len(kept) == 6
+
+
+def test_route_of_a_full_namespace_is_found_by_its_hosts() -> None:
+    """Whoever fills his own namespace's memory hides no route by which he takes others' requests."""
+    caches = Caches(namespace_bytes=1 << 20)
+    for number in range(20):
+        caches.put_child("ServiceAccount", forged(number))
+    for number in range(100):
+        caches.put_child("ServiceAccount", child(f"small-{number}", "intruder"))
+    spec = {"hosts": ["bank.example.com"], "exportTo": ["*"], "http": [{"route": [{}]}]}
+    thief = child("thief", "intruder", "VirtualService", spec=spec)
+    thief["metadata"] |= {"labels": {}, "creationTimestamp": "2026-01-01T00:00:00Z"}
+    caches.put_child("VirtualService", thief)
+    assert is_left_out(caches.children["VirtualService"].get("intruder", "thief") or {})
+    [found] = caches.routes.for_names(["bank.example.com"], Key("shop", "partners"), caches.rights_of)
+    assert (found.ref.name, found.visible_in) == ("thief", {"*"})
+
+
+def test_what_guards_need_has_an_allowance_of_its_own() -> None:
+    """A fourth of the namespace's; what is above is known by its name, which is short whatever hangs on it."""
+    caches = Caches(namespace_bytes=1 << 20)
+    labels = {f"egressgateway.dev/{number}": "x" * 60 for number in range(2_000)}
+    for number in range(400):
+        hosts = [f"{host}.w{number}.example.com" for host in range(50)]
+        wide = child(f"wide-{number}", "intruder", "VirtualService", spec={"hosts": hosts})
+        wide["metadata"] |= {"finalizers": [f"example.com/{each}" for each in range(1_000)], "labels": labels}
+        wide["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+        caches.put_child("VirtualService", wide)
+    held = list(caches.children["VirtualService"])
+    assert len(held) == 400
+    assert sum(map(cost_of, held)) < (1 << 20) * 5 // 4 + 400 * 4096
+    assert any("spec" not in each for each in held)
+
+
+def test_allowance_of_what_guards_need_is_given_back() -> None:
+    """Nothing is left of it when the objects are gone."""
+    budget = NamespaceBudget(8_192)
+    for number in range(4):
+        budget.take("x", child(str(number), kind="VirtualService", spec={"hosts": ["a"] * 20, "x": "y" * 9_000}))
+    for number in range(4):
+        budget.give_back("x", ("shop", str(number)))
+    assert not budget.namespaces_over
+    assert not budget._guarded
+    assert not budget._used
+
+
+def test_what_was_left_out_is_whole_again_once_there_is_memory() -> None:
+    """As the message advises: delete some. The next list shows the others, in the version that is known."""
+    caches = Caches(namespace_bytes=1 << 20)
+    store = caches.children["ServiceAccount"]
+    for number in range(20):
+        store.put(forged(number))
+    assert caches.children_budget.left_out("intruder") == 10
+    assert not store.wants_list()
+    for number in range(8):
+        store.remove(forged(number))
+    assert store.wants_list()
+    store.begin_list()
+    held = store.gathering()
+    changes = store.replace([held(forged(number)) for number in range(8, 14)])
+    assert [change.object["metadata"]["name"] for change in changes if change.event == "MODIFIED"] == [
+        "f10",
+        "f11",
+        "f12",
+        "f13",
+    ]
+    assert not caches.children_budget.namespaces_over
+    assert not store.wants_list()
+
+
+def test_object_that_is_too_large_in_itself_is_no_news_at_each_list() -> None:
+    """There is memory, and it is left out all the same: nobody is woken up for it."""
+    caches = Caches()
+    store = caches.children["ServiceAccount"]
+    wide = child("wide", spec={"hosts": ["a"] * 500_000})
+    store.put(wide)
+    store.begin_list()
+    assert store.replace([store.gathering()(wide)]) == []
+    assert not store.wants_list()

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from egressgateway import __version__
-from egressgateway.engine.metrics import Metrics
+from egressgateway.engine.metrics import MOST_SERIES, Metrics
 from egressgateway.engine.queue import WorkQueue
 from egressgateway.refs import Key
 
@@ -109,3 +109,18 @@ def test_two_operators_in_one_process_do_not_mix() -> None:
     one, two = Metrics(), Metrics()
     one.reconciled("success", 0.1)
     assert value(two, "reconcile_total", result="success") is None
+
+
+def test_series_of_one_namespace_are_bounded() -> None:
+    """Ten thousand objects of one tenant made a page of 20 MB, which held up everything else for seconds."""
+    metrics = Metrics()
+    conditions = [{"type": name, "status": "True", "reason": name} for name in ("Accepted", "Programmed", "Ready")]
+    for number in range(5_000):
+        metrics.status(Key("intruder", f"gw-{number}"), {"conditions": conditions})
+    metrics.status(Key("shop", "partners"), {"conditions": conditions})
+    lines = metrics.render().decode().splitlines()
+    assert sum('namespace="intruder"' in line for line in lines) <= MOST_SERIES + 1
+    assert any('name="partners"' in line for line in lines)
+    [hidden] = [line for line in lines if line.startswith("egressgateway_objects_without_series{")]
+    assert hidden.startswith('egressgateway_objects_without_series{namespace="intruder"} ')
+    assert 4_000 <= float(hidden.split()[-1]) < 5_000

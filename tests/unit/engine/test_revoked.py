@@ -8,15 +8,18 @@ Then the class forbids something, and what it forbids must go, while the rest st
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any, Final
 
 import pytest
 
-from egressgateway.engine.outcome import Waiting
-from egressgateway.plan.names import LABEL_PART, LABEL_STAGE
+from egressgateway.engine.keeping import LEFT_OUT, is_left_out
+from egressgateway.engine.outcome import Again, Done, Waiting
+from egressgateway.errors import ClusterError, Conflict, Invalid
+from egressgateway.plan.names import LABEL_PART, LABEL_STAGE, selector_labels
 from egressgateway.refs import Manifest, ObjectRef
-from unit.engine.simulation import KEY, World
+from unit.engine.simulation import GRACE, KEY, World
 
 BANK, SHOP = "bank.example.com", "shop.example.com"
 OPEN: Final = {"allowedConsumers": {"from": "All"}, "allowedCIDRs": ["192.0.2.0/24"]}
@@ -96,6 +99,29 @@ def lose_a_kind(world: World) -> None:
     world.reconciler._observer.unserved = frozenset({"Telemetry"})
 
 
+def fill(world: World, kind: str, namespace_bytes: int = 2 << 20) -> None:
+    """The author's namespace has no memory left for objects of `kind` (EgressGateways, or children), since before."""
+    world.namespace_bytes = namespace_bytes
+    made = {"generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z", "resourceVersion": "1", "uid": "filler"}
+    metadata = {"namespace": KEY.namespace, "name": "filler", "labels": selector_labels(KEY)} | made
+    room = namespace_bytes // 2 if kind == "EgressGateway" else namespace_bytes
+    world.fillers.append((kind, {"kind": kind, "metadata": metadata, "spec": {"text": "x" * (room - 2_800)}}))
+    world.restart()
+
+
+def leave_out(world: World) -> None:
+    """The object is too much for its namespace's memory."""
+    fill(world, "EgressGateway")
+    assert is_left_out(world.caches.gateways.get(*KEY) or {})
+
+
+def suspend_and_leave_children_out(world: World) -> None:
+    """What runs is too much for the namespace's memory."""
+    suspend(world)
+    fill(world, "ServiceAccount")
+    assert all(map(is_left_out, world.caches.children_of(KEY).values()))
+
+
 DISABLED: Final = {"istio-injection": "disabled"}
 EVASIONS: Final[Mapping[str, Callable[[World], None]]] = {
     "suspended": suspend,
@@ -106,6 +132,8 @@ EVASIONS: Final[Mapping[str, Callable[[World], None]]] = {
     "refused": ask_for_what_cannot_be,
     "injection-disabled": disable_injection,
     "kind-not-served": lose_a_kind,
+    "left-out": leave_out,
+    "children-left-out": suspend_and_leave_children_out,
 }
 
 
@@ -277,7 +305,7 @@ def test_what_a_destination_may_not_use_ends_it(
     world.settle()
     assert steered(world) == {SHOP: BOTH}
     # What an object claims that cannot be read is known by its status alone.
-    assert claimed(world) - {SHOP} <= ({found["hosts"][0]} if evade is make_unreadable else set())
+    assert claimed(world) - {SHOP} <= ({found["hosts"][0]} if evade in (make_unreadable, leave_out) else set())
     world.close()
 
 
@@ -417,10 +445,87 @@ def test_expiry_waits_for_the_suspended_alone(evade: Callable[[World], None]) ->
     assert steered(world) == {BANK: BOTH, SHOP: BOTH}
     world.loop.now += 3600
     world.settle()
-    kept = evade in (suspend, suspend_without_a_class, make_unreadable)
+    kept = evade in (suspend, suspend_without_a_class, make_unreadable, leave_out, suspend_and_leave_children_out)
     assert (BANK in steered(world)) is kept
     assert claimed(world) == ({BANK, SHOP} if kept else {SHOP})
     world.close()
+
+
+@pytest.mark.parametrize(
+    ("rules", "left"),
+    [({"deniedHosts": [BANK]}, False), ({"allowedConsumers": {"from": "Same"}}, False), ({"deniedHosts": ["x"]}, True)],
+    ids=["host", "consumer", "nothing"],
+)
+def test_what_is_known_by_name_alone_is_judged_by_the_status(world: World, rules: Manifest, *, left: bool) -> None:
+    """Nothing of the children is kept, not even what guards need: what was claimed says what they do."""
+    suspend(world)
+    world.settle()
+    world.namespace_bytes = 1
+    world.gateway_bytes = 1 << 20
+    world.restart()
+    assert all(found.keys() <= {"apiVersion", "kind", "metadata", LEFT_OUT} for found in children(world))
+    forbid(world, **rules)
+    world.settle()
+    assert steered(world) == ({BANK: BOTH, SHOP: BOTH} if left else {})
+    assert accepted(world)[0] == str(left)
+
+
+def test_children_known_by_name_alone_are_written_once(world: World) -> None:
+    """The gateway's count of pods, which an autoscaler sets, is not guessed; nothing fails, nothing comes again."""
+    world.set_class({**OPEN, "dedicated": {"autoscaling": {"minReplicas": 2, "maxReplicas": 5}}})
+    world.settle()
+    world.namespace_bytes = 1
+    world.gateway_bytes = 1 << 20
+    world.restart()
+    world.settle()
+    assert all(isinstance(outcome, Done | Again | Waiting) for outcome in world.outcomes)
+    assert steered(world) == {BANK: BOTH, SHOP: BOTH}
+    assert world.writes_of(world.settle) == []
+    forbid(world, deniedHosts=[BANK])
+    world.settle()
+    assert steered(world) == {SHOP: BOTH}
+
+
+@pytest.mark.parametrize("error", [Invalid, Conflict], ids=["refused", "conflict"])
+def test_a_claim_that_cannot_be_recorded_keeps_nothing(world: World, error: type[ClusterError]) -> None:
+    """
+    Whoever asks for more than a status can hold, or edits faster than it is written, keeps nothing that is forbidden.
+
+    And reads why nothing of his edit comes to be.
+    """
+    world.edit(spec(destinations=[*spec()["destinations"], destination("more", "more.example.com")]))
+    store = world.server._patch_owner
+
+    def refuse(ref: ObjectRef, body: Manifest, subresource: str) -> Manifest:
+        if "more.example.com" in str(body.get("status", {}).get("claims")):
+            raise error("patch", "Too long: may not be more than 1572864 bytes", code=422)
+        return store(ref, body, subresource)
+
+    world.server._patch_owner = refuse  # type: ignore[method-assign]
+    forbid(world, deniedHosts=[BANK], allowedConsumers={"from": "Same"})
+    for _ in range(4):
+        with suppress(ClusterError):
+            world.reconcile()
+        world.loop.now += GRACE
+    assert steered(world) == {SHOP: {KEY.namespace}}
+    [ready] = [each for each in world.status["conditions"] if each["type"] == "Ready"]
+    assert ("1572864 bytes" in ready["message"]) is (error is Invalid)
+
+
+def children(world: World) -> list[Manifest]:
+    """As they are cached."""
+    return list(world.caches.children_of(KEY).values())
+
+
+def test_memory_does_not_hide_what_is_left_to_write(world: World) -> None:
+    """An object that is left out of memory is told so once, and nothing is written at each look."""
+    leave_out(world)
+    world.settle()
+    assert accepted(world)[1] == "Invalid"
+    before = world.server.objects[world.owner]["metadata"]["resourceVersion"]
+    world.loop.now += 60
+    world.settle()
+    assert world.server.objects[world.owner]["metadata"]["resourceVersion"] == before
 
 
 def test_who_was_served_by_a_class_hears_of_its_change(world: World) -> None:

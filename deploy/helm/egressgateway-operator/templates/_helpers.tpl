@@ -208,6 +208,7 @@ Rights to children. Where only gateways are that EgressGateways share (`shared`)
 - --lease-seconds={{ .Values.leaderElection.leaseSeconds }}
 - --workers={{ .Values.workers }}
 - --max-in-flight={{ .Values.maxInFlight }}
+- --namespace-memory-mib={{ .Values.namespaceMemoryMiB }}
 - --metrics-port={{ .Values.metrics.port }}
 - --log-format={{ .Values.log.format }}
 - --log-level={{ .Values.log.level }}
