@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from egressgateway.cli.leases import Found, Place, find_leases, holder_of, name_of, wait_until_nobody_leads
+from egressgateway.cli.leases import Found, Place, find_leases, wait_until_nobody_leads
 from egressgateway.cluster.backoff import Backoff
 from egressgateway.cluster.client import ApiClient, Sender
 from egressgateway.cluster.request import delete_object, list_objects, merge_patch
@@ -267,7 +267,7 @@ def _names(gateways: Sequence[Manifest]) -> str:
 def _left(gateways: Sequence[Manifest], drain: Drain, leases: Found) -> str:
     """What is still there when the time is over, and what to do."""
     waited = f"after {drain.timeout:g} seconds"
-    lease = " or ".join(name_of(each) for each in leases.leases if holder_of(each)) or "of its own"
+    lease = leases.held_in_words() or "of its own"
     if drain.delete:
         return (
             f"{_names(gateways)}: still there {waited}; see whether an operator runs (it renews the Lease {lease}) and "

@@ -214,6 +214,33 @@ async def test_nothing_is_written_while_an_operator_leads() -> None:
     assert "waiting for the end of operator-0, by Lease system/release" in said
 
 
+async def test_many_leases_are_waited_for_at_once() -> None:
+    """A tenant may make Leases with the label: a hundred of them take no longer than one, and no screen."""
+    server = Server(gateway("one"), leases=tuple(lease("nobody", namespace=f"team-{each}") for each in range(12)))
+    said = await drained(server)
+    asked = [(each.verb, each.path) for each in server.requests if each.resource == "leases" and each.verb != "list"]
+    first_end = next(index for index, (verb, _) in enumerate(asked) if verb == "delete")
+    assert len({path for _, path in asked[:first_end]}) == 12
+    assert said[1].count("team-") == 10
+    assert said[1].endswith("and 2 more Leases")
+    left = _left([gateway("one")], KEEP, Found((lease("x"),) * 12))
+    assert left.count("system/release") == 10
+
+
+async def test_lease_that_cannot_be_read_ends_it_with_the_servers_words() -> None:
+    """As one error, which the command says in a line; nothing is written before."""
+    server = Server(gateway("one"), leases=(lease("operator-0"), lease("operator-1", namespace="other")))
+
+    def refuse(request: Request) -> None:
+        if (request.resource, request.verb) == ("leases", "get"):
+            raise Forbidden(request.call, "no right")
+
+    server.refuse = refuse
+    with pytest.raises(Forbidden, match="no right"):
+        await drained(server)
+    assert server.writes == []
+
+
 async def test_lease_is_found_by_its_label_wherever_it_is() -> None:
     """The label is the one that the operator writes, so nobody has to know namespace and name."""
     written = claimed(None, "operator-0", LeaseSettings(namespace="anywhere", name="release"), NOW)
