@@ -140,7 +140,7 @@ def test_objects_survive_an_uninstall_and_nothing_hangs(
         assert "helm.sh/hook" not in plane.rest.get(CLASS)["metadata"]["annotations"]
         said = uninstall(helm, plane, tmp_path)
 
-    assert "1 EgressGateways let go of" in said
+    assert "1 EgressGateways released" in said
     assert definitions(plane) == [definition_name(path) for path in OWN]
     after = gateways.get("partners")
     assert (after["metadata"]["uid"], after["spec"]) == (before["metadata"]["uid"], before["spec"])

@@ -1,6 +1,6 @@
 """
-Private names, by which a gateway tells its ways apart, lead nobody past it: also not where its own ServiceEntries are
-visible, which is in the namespace of its pods.
+Private names, by which a gateway distinguishes its ways, lead nobody past it, not even where its own ServiceEntries are
+visible: in the namespace of its pods.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ import pytest
 from harness.gateways import Gateways, destination
 from harness.mesh.clients import Answer, Client, Clients
 from harness.mesh.exits import NAME
-from harness.mesh.mesh import Mesh
 from harness.mesh.proxies import Proxy
 from harness.mesh.scene import CLOSED, MODES, Scene
-from harness.operator import OperatorProcess
 from harness.rest import Object
 
 SOMEWHERE = "198.19.0.1"
@@ -25,14 +23,6 @@ SOMEWHERE = "198.19.0.1"
 TCP_PORT = 5432
 PRIVATE = ".egress.internal"
 ENTRIES = "/apis/networking.istio.io/v1/namespaces/{}/serviceentries"
-
-
-@pytest.fixture
-def scene(mesh: Mesh, operator: OperatorProcess, clients: Clients) -> Iterator[Scene]:
-    assert operator.running
-    scene = Scene(mesh, clients)
-    yield scene
-    scene.end()
 
 
 @pytest.mark.parametrize("mode", MODES)

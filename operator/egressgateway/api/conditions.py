@@ -190,7 +190,7 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
         Reason.PORT_CONFLICT: _fails(
             _ACCEPTED,
             Actor.AUTHOR,
-            "Use another port; if the message names another object, this one gets the port when that has let go of it.",
+            "Use another port; if the message names another object, this one gets the port once that one gives it up.",
         ),
         Reason.EXPIRED: ReasonEntry(
             (ConditionType.ACCEPTED,),

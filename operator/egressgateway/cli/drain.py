@@ -1,5 +1,5 @@
 """
-`egressgw drain`: let go of every EgressGateway, so that none waits for an operator that is gone.
+`egressgw drain`: release every EgressGateway, so that none waits for an operator that is gone.
 
 For the time before or after an uninstall. `keep` takes our finalizer off objects that stay: their gateways go on
 working, and whoever deletes one later is not held up. `delete` deletes the objects while the operator still runs, which
@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from egressgateway.cli.leases import Found, Place, find_leases, holder_of, name_of, wait_until_nobody_leads
+from egressgateway.cli.leases import Found, Place, find_leases, wait_until_nobody_leads
 from egressgateway.cluster.backoff import Backoff
 from egressgateway.cluster.client import ApiClient, Sender
 from egressgateway.cluster.request import delete_object, list_objects, merge_patch
@@ -30,13 +30,13 @@ Ask = Callable[[str], bool]
 
 
 class DrainError(EgressGatewayError):
-    """Some objects could not be let go of; the message names them and the way out."""
+    """Some objects could not be released; the message names them and the way out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
     """
-    What to let go of.
+    What to release.
 
     Attributes:
         lease: where the operator's Lease is looked for.
@@ -92,7 +92,7 @@ async def drain_objects(client: Sender, drain: Drain, *, say: Say, ask: Ask) -> 
     if drain.dry_run:
         say("a dry run: nothing was changed")
         return
-    if found and not ask("delete them?" if drain.delete else "let go of them?"):
+    if found and not ask("delete them?" if drain.delete else "release them?"):
         raise DrainError("nothing was changed")
     try:
         async with asyncio.timeout(drain.timeout) as limit:
@@ -109,7 +109,9 @@ def outlook(gateways: Sequence[Manifest], *, delete: bool) -> Iterator[str]:
         yield _counted(gateways, "will be deleted, and their gateways with them, by the operator that runs")
         return
     held = _held(gateways)
-    yield _counted([each for each in held if not _goes(each)], "will be let go of: they and their gateways stay")
+    yield _counted(
+        [each for each in held if not _goes(each)], "will lose the operator's finalizer: they and their gateways stay"
+    )
     if going := [each for each in held if _goes(each) and not _is_stuck(each)]:
         yield _counted(
             going, "are being deleted: they and their gateways will go, and clients are not taken back first"
@@ -149,7 +151,7 @@ async def release_all(client: Sender, drain: Drain, leases: Found, say: Say) -> 
 
     Raises:
         DrainError: objects that are being deleted have children in other namespaces, which nobody would remove, or
-            the API server refused. All others are let go of before.
+            the API server refused. All others are released before.
     """
     await wait_until_nobody_leads(client, leases, say)
     stayed, gone, refused = 0, 0, dict[Key, str]()
@@ -173,7 +175,7 @@ async def release_all(client: Sender, drain: Drain, leases: Found, say: Say) -> 
             say(f"{_names(steering)}: children in other namespaces outlive them if deleted while no operator runs")
         if stayed + gone == before:
             await asyncio.sleep(backoff.next(_LONGEST_WAIT_SECONDS))
-    say(f"{stayed} EgressGateways let go of; they and their gateways stay as they are")
+    say(f"{stayed} EgressGateways released; they and their gateways stay as they are")
     if gone:
         say(f"{gone} EgressGateways that were being deleted are held no more; they and their gateways go")
     for each in held:
@@ -181,7 +183,7 @@ async def release_all(client: Sender, drain: Drain, leases: Found, say: Say) -> 
             f"{key_of(each)}: being deleted, and its children in other namespaces would stay and steer clients to "
             "nothing; run the operator until it is gone, then drain again"
         )
-    _report(refused, f"{stayed + gone} others are let go of")
+    _report(refused, f"{stayed + gone} others are released")
 
 
 def _report(refused: dict[Key, str], others: str) -> None:
@@ -193,7 +195,7 @@ def _report(refused: dict[Key, str], others: str) -> None:
     """
     if refused:
         raise DrainError(
-            f"{len(refused)} not let go of ({others}): {'; '.join(refused[key] for key in sorted(refused))}"
+            f"{len(refused)} not released ({others}): {'; '.join(refused[key] for key in sorted(refused))}"
         )
 
 
@@ -203,7 +205,7 @@ async def _listed(client: Sender, drain: Drain) -> list[Manifest]:
         try:
             page = await client.send(list_objects(EGRESS_GATEWAY, namespace, limit=None)) or {}
         except NotFound:
-            # Without the CRD there is nothing to let go of.
+            # Without the CRD there is nothing to release.
             continue
         found += page.get("items") or ()
     return found
@@ -265,14 +267,14 @@ def _names(gateways: Sequence[Manifest]) -> str:
 def _left(gateways: Sequence[Manifest], drain: Drain, leases: Found) -> str:
     """What is still there when the time is over, and what to do."""
     waited = f"after {drain.timeout:g} seconds"
-    lease = " or ".join(name_of(each) for each in leases.leases if holder_of(each)) or "of its own"
+    lease = leases.held_in_words() or "of its own"
     if drain.delete:
         return (
             f"{_names(gateways)}: still there {waited}; see whether an operator runs (it renews the Lease {lease}) and "
             "what their status says, then drain again"
         )
     held = _held(gateways)
-    left = f"{_names(held)}: not let go of {waited}" if held else f"not done {waited}, and nothing is left to let go of"
+    left = f"{_names(held)}: not released {waited}" if held else f"not done {waited}, and nothing is left to release"
     return (
         f"{left}; does an operator still renew the Lease {lease}? Stop it, then drain again; or where it serves other "
         "namespaces, name the Lease of the one that is gone by --lease-namespace and --lease-name"

@@ -7,7 +7,7 @@ A Lease tells only of operators that elect a leader. What cannot be found out is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from egressgateway.errors import ClusterError, Conflict, Forbidden, NotFound
 from egressgateway.refs import LEASE, Manifest
 
 _LOOK_SECONDS = 0.5
+_MOST_SHOWN = 10
 
 Say = Callable[[str], None]
 
@@ -44,12 +45,11 @@ class Found:
             return f"whether an operator runs could not be looked up: {self.why_not}"
         if not self.leases:
             return "no operator's Lease was found: whether one runs that has none, or an older one, is not known"
-        return ", ".join(
-            f"Lease {name_of(each)} is held by {holder_of(each)}"
-            if holder_of(each)
-            else f"Lease {name_of(each)} is free: no operator leads by it"
-            for each in self.leases
-        )
+        return _shown([_state_of(each) for each in self.leases], ", ")
+
+    def held_in_words(self) -> str:
+        """The Leases that somebody holds; empty when there is none."""
+        return _shown([name_of(each) for each in self.leases if holder_of(each)], " or ")
 
 
 async def find_leases(client: Sender, place: Place) -> Found:
@@ -84,10 +84,14 @@ async def wait_until_nobody_leads(client: Sender, found: Found, say: Say) -> Non
     A Lease whose holder has ended is deleted, so that whoever is installed next leads at once. An operator that an
     uninstall ends could not give it back: its rights went first.
     """
-    for lease in found.leases:
-        left = await _outlasted(client, lease, say)
-        if left is not None:
-            await _delete(client, left, say)
+    # At once: anybody may make Leases with the label, and each could be waited for in turn.
+    await asyncio.gather(*(_end(client, lease, say) for lease in found.leases))
+
+
+async def _end(client: Sender, lease: Manifest, say: Say) -> None:
+    left = await _outlasted(client, lease, say)
+    if left is not None:
+        await _delete(client, left, say)
 
 
 async def _outlasted(client: Sender, lease: Manifest, say: Say) -> Manifest | None:
@@ -127,6 +131,17 @@ async def _delete(client: Sender, lease: Manifest, say: Say) -> None:
         return
     except ClusterError as error:
         say(f"Lease {name_of(lease)} stays, and delays the next operator until it runs out: {error}")
+
+
+def _state_of(lease: Manifest) -> str:
+    if holder := holder_of(lease):
+        return f"Lease {name_of(lease)} is held by {holder}"
+    return f"Lease {name_of(lease)} is free: no operator leads by it"
+
+
+def _shown(words: Sequence[str], between: str) -> str:
+    more = f" and {len(words) - _MOST_SHOWN} more Leases" if len(words) > _MOST_SHOWN else ""
+    return between.join(words[:_MOST_SHOWN]) + more
 
 
 def _spec(lease: Manifest) -> Mapping[str, Any]:

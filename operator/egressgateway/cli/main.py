@@ -183,7 +183,7 @@ def mesh_of(
 
 
 class Objects(StrEnum):
-    """What becomes of EgressGateways that are let go of."""
+    """What becomes of EgressGateways that are released."""
 
     KEEP = "keep"
     DELETE = "delete"
@@ -209,7 +209,7 @@ def drain(  # noqa: PLR0913  (one parameter a flag)
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
 ) -> None:
     """
-    Let go of every EgressGateway before the operator is gone for good.
+    Release every EgressGateway before the operator is gone for good.
 
     With `--objects keep` the operator must have been stopped, with `--objects delete` it must run. It names the cluster
     and what will become of what, and asks before it changes anything.
@@ -230,7 +230,24 @@ def drain(  # noqa: PLR0913  (one parameter a flag)
         delete=objects is Objects.DELETE,
         dry_run=dry_run,
     )
-    asyncio.run(run_drain(wanted, say=typer.echo, ask=lambda question: yes or typer.confirm(question)))
+    asyncio.run(run_drain(wanted, say=typer.echo, ask=lambda question: yes or _agreed(question)))
+
+
+def _agreed(question: str) -> bool:
+    """
+    The answer of whoever is at the terminal.
+
+    Raises:
+        DrainError: nobody is, as in a script.
+    """
+    from egressgateway.cli.drain import DrainError
+
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        raise DrainError(
+            "nothing was changed: the question was not answered; in a script answer it with --yes"
+        ) from None
 
 
 @app.command()

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from egressgateway.cli.drain import Drain, DrainError, _left, drain_objects
+from egressgateway.cli.drain import Ask, Drain, DrainError, Say, _left, drain_objects
 from egressgateway.cli.leases import Found, Place
 from egressgateway.cli.main import app
 from egressgateway.cluster.request import Request
@@ -114,20 +114,23 @@ async def test_our_finalizer_goes_and_others_stay() -> None:
     server = Server(gateway("one"), gateway("two", remote=True))
     said = await drained(server)
     assert [each["metadata"]["finalizers"] for each in server.gateways.values()] == [["somebody.else/holds"]] * 2
-    assert said[0] == "2 EgressGateways (shop/one, shop/two) will be let go of: they and their gateways stay"
+    assert (
+        said[0]
+        == "2 EgressGateways (shop/one, shop/two) will lose the operator's finalizer: they and their gateways stay"
+    )
     assert any(each.startswith(f"shop/two: {REMOTE}") for each in said)
-    assert said[-1].startswith("2 EgressGateways let go of; they and their gateways stay as they are")
+    assert said[-1].startswith("2 EgressGateways released; they and their gateways stay as they are")
 
 
 async def test_what_is_being_deleted_is_said_to_go() -> None:
     """Nothing holds it any more, and its gateway goes with it: it does not stay."""
     said = await drained(Server(gateway("one"), gateway("two", deleting=True)))
     assert said[:2] == [
-        "1 EgressGateways (shop/one) will be let go of: they and their gateways stay",
+        "1 EgressGateways (shop/one) will lose the operator's finalizer: they and their gateways stay",
         f"1 EgressGateways (shop/two) {GOING}",
     ]
     assert said[-2:] == [
-        "1 EgressGateways let go of; they and their gateways stay as they are",
+        "1 EgressGateways released; they and their gateways stay as they are",
         "1 EgressGateways that were being deleted are held no more; they and their gateways go",
     ]
 
@@ -140,18 +143,18 @@ async def test_object_on_its_way_out_is_not_let_go_while_it_steers_others() -> N
     # It stopped at the first of them, and held up everybody else.
     assert left_held(server) == ["two", "four"]
     assert "2 EgressGateways (shop/two, shop/four) are being deleted and have children in other namespaces" in said[2]
-    assert said[-1].startswith("! 2 not let go of (2 others are let go of): shop/four: being deleted, and its children")
+    assert said[-1].startswith("! 2 not released (2 others are released): shop/four: being deleted, and its children")
 
 
 @pytest.mark.parametrize("drain", [KEEP, DELETE], ids=["keep", "delete"])
 async def test_refused_object_holds_up_nobody_and_is_told_at_the_end(drain: Drain) -> None:
-    """Every other is let go of, and every refusal is told at once with the server's words."""
+    """Every other is released, and every refusal is told at once with the server's words."""
     server = Server(*map(gateway, ("a", "b", "c", "d")))
     refusals = {"a": Forbidden("write a", "policy says no"), "c": Invalid("write c", "webhook says no")}
     server.refuse_objects(**refusals)
     said = await drained(server, drain)
     assert left_held(server) == ["a", "c"]
-    assert said[-1].startswith("! 2 not let go of")
+    assert said[-1].startswith("! 2 not released")
     assert "write a: policy says no; write c: webhook says no" in said[-1]
 
 
@@ -164,7 +167,7 @@ async def test_server_that_is_busy_is_asked_again() -> None:
             raise busy.pop()
 
     server.refuse = refuse_once
-    assert (await drained(server))[-1].startswith("2 EgressGateways let go of")
+    assert (await drained(server))[-1].startswith("2 EgressGateways released")
     assert left_held(server) == []
 
 
@@ -177,7 +180,7 @@ async def test_object_that_changes_meanwhile_is_let_go_at_the_next_look() -> Non
             raise refusals.pop()
 
     server.refuse = refuse_once
-    assert (await drained(server))[-1] == "1 EgressGateways let go of; they and their gateways stay as they are"
+    assert (await drained(server))[-1] == "1 EgressGateways released; they and their gateways stay as they are"
     assert len(server.writes) == 2
 
 
@@ -209,6 +212,33 @@ async def test_nothing_is_written_while_an_operator_leads() -> None:
     first_write = calls.index(("patch", "egressgateways"))
     assert calls[:first_write].count(("get", "leases")) > 2
     assert "waiting for the end of operator-0, by Lease system/release" in said
+
+
+async def test_many_leases_are_waited_for_at_once() -> None:
+    """A tenant may make Leases with the label: a hundred of them take no longer than one, and no screen."""
+    server = Server(gateway("one"), leases=tuple(lease("nobody", namespace=f"team-{each}") for each in range(12)))
+    said = await drained(server)
+    asked = [(each.verb, each.path) for each in server.requests if each.resource == "leases" and each.verb != "list"]
+    first_end = next(index for index, (verb, _) in enumerate(asked) if verb == "delete")
+    assert len({path for _, path in asked[:first_end]}) == 12
+    assert said[1].count("team-") == 10
+    assert said[1].endswith("and 2 more Leases")
+    left = _left([gateway("one")], KEEP, Found((lease("x"),) * 12))
+    assert left.count("system/release") == 10
+
+
+async def test_lease_that_cannot_be_read_ends_it_with_the_servers_words() -> None:
+    """As one error, which the command says in a line; nothing is written before."""
+    server = Server(gateway("one"), leases=(lease("operator-0"), lease("operator-1", namespace="other")))
+
+    def refuse(request: Request) -> None:
+        if (request.resource, request.verb) == ("leases", "get"):
+            raise Forbidden(request.call, "no right")
+
+    server.refuse = refuse
+    with pytest.raises(Forbidden, match="no right"):
+        await drained(server)
+    assert server.writes == []
 
 
 async def test_lease_is_found_by_its_label_wherever_it_is() -> None:
@@ -264,7 +294,7 @@ async def test_check_that_cannot_be_made_is_said_before_it_asks(place: Place, wo
     server.refuse = refuse
     said = await drained(server, Drain(lease=place))
     told = next(index for index, each in enumerate(said) if each.startswith(words))
-    assert said[told + 1] == "? let go of them?"
+    assert said[told + 1] == "? release them?"
     assert left_held(server) == []
 
 
@@ -307,7 +337,7 @@ async def test_without_the_definitions_there_is_nothing_to_do() -> None:
         async def send(self, request: Request, *, urgent: bool = False) -> Manifest | None:
             raise NotFound(request.call, "the server could not find the requested resource")
 
-    assert (await drained(Bare()))[-1].startswith("0 EgressGateways let go of")
+    assert (await drained(Bare()))[-1].startswith("0 EgressGateways released")
     said = await drained(Bare(), DELETE)
     assert said[-2:] == ["deleting 0 EgressGateways", "all of them are gone"]
     assert not any(each.startswith("?") for each in said)
@@ -318,13 +348,27 @@ def test_the_end_of_the_time_says_what_is_left_and_what_to_do() -> None:
     held, released, leases = gateway("one"), gateway("two"), Found((lease("operator-0"),))
     released["metadata"]["finalizers"] = []
     kept = _left([held, released], KEEP, leases)
-    assert kept.startswith("shop/one: not let go of after 120 seconds;")
+    assert kept.startswith("shop/one: not released after 120 seconds;")
     assert "does an operator still renew the Lease system/release? Stop it, then drain again" in kept
     assert "name the Lease of the one that is gone by --lease-namespace and --lease-name" in kept
     assert _left([released], KEEP, leases).startswith("not done after 120 seconds, and nothing is left")
     deleted = _left([held, released], DELETE, leases)
     assert deleted.startswith("shop/one, shop/two: still there after 120 seconds; see whether an operator runs")
     assert deleted.endswith("what their status says, then drain again")
+
+
+def test_a_script_without_yes_is_told_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where input has ended nobody can agree, and the flag that does is named."""
+
+    async def run(_: Drain, *, say: Say, ask: Ask) -> None:
+        del say
+        assert not ask("release them?")
+
+    monkeypatch.setattr("egressgateway.cli.drain.run_drain", run)
+    assert CliRunner().invoke(app, ["drain"], input="n\n").exit_code == 0
+    ran = CliRunner().invoke(app, ["drain"], input="")
+    assert isinstance(ran.exception, DrainError)
+    assert "--yes" in str(ran.exception)
 
 
 def test_name_of_a_lease_alone_is_refused() -> None:
