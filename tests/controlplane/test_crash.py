@@ -2,198 +2,120 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Callable
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import pytest
 
-from egressgateway.plan.names import CHILD_SELECTOR
+from harness.chaos.account import Account, complaints, writes_stop
+from harness.chaos.endstate import wipe
+from harness.chaos.seeds import KILLS, SEED
+from harness.chaos.stage import ALONE, Stage, open_stage
+from harness.chaos.story import LONG, Story
 from harness.controlplane import ControlPlane
-from harness.gateways import (
-    NAMESPACES,
-    ChildName,
-    Gateways,
-    children,
-    destination,
-    in_parallel,
-)
 from harness.operator import OperatorProcess
-from harness.release import operator_kubeconfig
-from harness.rest import Object
 from harness.wait import eventually
 
 pytestmark = pytest.mark.controlplane
 
-SEED = 20261121
-KILLS = 20
-NAMESPACE_NAMES = [f"crash-{number}" for number in range(5)]
-NAMES = [f"gateway-{number}" for number in range(10)]
-LONG = 180.0
-FLAGS = ("--no-leader-elect", "--push-grace-seconds", "0.2", "--log-level", "DEBUG")
-"""Without a Lease, as a killed leader's would hold up its successor; `test_leader` is about that."""
+LONGEST_LIFE = 80
+"""Lines of the log after which a process is killed at the latest: its start makes ten, each write and pass one."""
 
-MANAGED = dict([CHILD_SELECTOR.split("=")])
-# What differs between two runs although nothing of ours does.
-UNSTABLE = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation")
+MAX_IN_FLIGHT = 32
+"""Calls that the operator has under way at most (`--max-in-flight`): what its successor may do again."""
 
-Step = Callable[[ControlPlane], object]
+READS_PER_LIFE = 80
+"""Lists and gets of one process: each cache is listed once, and what objects refer to is read once."""
 
 
 @pytest.fixture(scope="module")
-def namespaces(plane: ControlPlane) -> list[str]:
-    for name in NAMESPACE_NAMES:
-        plane.rest.create(NAMESPACES, {"metadata": {"name": name}})
-    return NAMESPACE_NAMES
+def stage(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with open_stage(plane, tmp_path_factory.mktemp("stage"), Story(SEED)) as stage:
+        yield stage
 
 
-@pytest.mark.timeout(600)
-def test_killed_operator_leaves_what_an_undisturbed_one_does(
-    plane: ControlPlane, namespaces: list[str], operator_log: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.timeout(900)
+def test_killed_operator_leaves_what_an_undisturbed_one_does(stage: Stage, tmp_path: Path) -> None:
     """
-    Killed (SIGKILL) at 20 random moments while 50 objects are applied, edited and deleted, the operator leaves the
-    same objects, field by field, as one that nobody touched, and no orphans in between.
+    Killed (SIGKILL) at random moments while objects of all kinds are applied, edited, suspended and deleted, the
+    operator leaves the same objects, field by field, as one that nobody touched; no orphans, no trace in a log.
+
+    A kill costs no more writes than were under way, and what each process reads at its start.
     """
-    with OperatorProcess(operator_kubeconfig(plane), operator_log, *FLAGS):
-        for step in story():
-            step(plane)
-        undisturbed = settled(plane)
-        everything_deleted(plane)
+    print(f"EGRESSGATEWAY_CHAOS_SEED={SEED} EGRESSGATEWAY_CHAOS_KILLS={KILLS}")
+    account = Account(stage.plane)
+    logs = kill_again_and_again(stage, tmp_path)
+    with stage.operator(tmp_path / "last.log", *ALONE) as operator:
+        stage.ends_well()
+        disturbed = account.read()
+        writes_stop(stage.plane, LONG)
+        assert operator.running
+        wipe(stage.plane)
+    assert [line for log in (*logs, operator.log) for line in complaints(log)] == []
+    assert disturbed.written <= stage.undisturbed.written + KILLS * MAX_IN_FLIGHT
+    assert disturbed.reads.total() <= stage.undisturbed.reads.total() + (KILLS + 2) * READS_PER_LIFE
 
+
+def kill_again_and_again(stage: Stage, directory: Path) -> list[Path]:
+    """Play the story and kill the operator all the time; returns the logs."""
     dice = random.Random(SEED)
-    with capsys.disabled():
-        print(f"\nkilling with the seed {SEED}: ", end="")
-        disturbed = run_with_kills(plane, operator_log, dice)
-    assert disturbed.keys() == undisturbed.keys()
-    for name, each in undisturbed.items():
-        assert disturbed[name] == each, name
-    with OperatorProcess(operator_kubeconfig(plane), operator_log, *FLAGS):
-        everything_deleted(plane)
+    logs = [directory / f"{number}.log" for number in range(KILLS)]
+    with ThreadPoolExecutor(1) as pool, Pace(len(stage.story.steps), KILLS) as pace:
+        told = pool.submit(stage.story.play, stage.plane, pace.wait)
+        for log in logs:
+            operator = stage.operator(log, *ALONE).start(wait=False)
+            pace.go_on()
+            lines = dice.randrange(LONGEST_LIFE)
+            try:
+                eventually(partial(has_said, operator, lines), timeout=LONG, what=f"{lines} lines")
+            finally:
+                operator.kill()
+            if told.done():
+                told.result()
+        with stage.operator(directory / "rest.log", *ALONE):
+            pace.end()
+            told.result()
+    return [*logs, directory / "rest.log"]
 
 
-def run_with_kills(plane: ControlPlane, log: Path, dice: random.Random) -> dict[str, str]:
-    """The story in as many chapters as there are kills; each kill comes after a random number of writes."""
-    steps = story()
-    per_kill = -(-len(steps) // KILLS)
-    for number in range(KILLS):
-        operator = OperatorProcess(operator_kubeconfig(plane), log, *FLAGS).start(wait=False)
-        in_parallel(lambda step: step(plane), steps[number * per_kill : (number + 1) * per_kill])
-        moment = dice.randrange(0, 45)
-        eventually(partial(has_written, operator, moment), timeout=LONG)
-        operator.kill()
-        print(moment, end=" ", flush=True)
-    print()
-    with OperatorProcess(operator_kubeconfig(plane), log, *FLAGS):
-        return settled(plane)
+class Pace:
+    """Gives a story's steps out evenly over so many lives of an operator, and the rest at the end of the block."""
+
+    def __init__(self, steps: int, lives: int) -> None:
+        self._steps = steps
+        self._per_life = steps / lives
+        self._lives = 0
+        self._permits = threading.Semaphore(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
+
+    def wait(self) -> None:
+        """Until the next step may be done."""
+        self._permits.acquire()
+
+    def go_on(self) -> None:
+        """One life more."""
+        before = int(self._lives * self._per_life)
+        self._lives += 1
+        for _ in range(before, int(self._lives * self._per_life)):
+            self._permits.release()
+
+    def end(self) -> None:
+        """Hold nothing up any more."""
+        self._permits.release(self._steps)
 
 
-def has_written(operator: OperatorProcess, count: int) -> bool:
-    """Whether so many children were written or deleted by this process, or there is nothing left to write."""
-    written = operator.log.read_text(errors="replace").count('"message": "Child ')
-    return written >= count or (operator.answers("/readyz") and operator.is_idle(1))
-
-
-def story() -> list[Step]:
-    """What happens to the 50 objects; the same each time. Steps that follow one another may overlap."""
-    keys = [(namespace, name) for namespace in NAMESPACE_NAMES for name in NAMES]
-    dice = random.Random(SEED)
-    edited = dice.sample(keys, 25)
-    deleted = dice.sample(keys, 15)
-    steps: list[Step] = [applied(key, destination("api", f"{key[1]}.example.com")) for key in keys]
-    steps += [applied(key, *edit(key, number)) for number, key in enumerate(edited)]
-    steps += [deleted_one(key) for key in deleted]
-    return steps
-
-
-def edit(key: tuple[str, str], number: int) -> list[Object]:
-    """A host more, a port less, or another destination."""
-    first = destination("api", f"{key[1]}.example.com")
-    match number % 3:
-        case 0:
-            return [first, destination("more", f"more-{key[1]}.example.com")]
-        case 1:
-            return [destination("api", f"{key[1]}.example.com", ports=[{"port": 443, "protocol": "TLS"}])]
-        case _:
-            return [destination("other", f"other-{key[1]}.example.com")]
-
-
-def applied(key: tuple[str, str], *destinations: Object) -> Step:
-    return lambda plane: Gateways(plane, key[0]).apply(key[1], *destinations)
-
-
-def deleted_one(key: tuple[str, str]) -> Step:
-    return lambda plane: Gateways(plane, key[0]).delete(key[1])
-
-
-def settled(plane: ControlPlane) -> dict[str, str]:
-    """The state once all objects are Ready, deleted ones are gone and nothing changes any more."""
-    for namespace in NAMESPACE_NAMES:
-        gateways = Gateways(plane, namespace)
-
-        def quiet(gateways: Gateways = gateways) -> bool:
-            left = plane.rest.items(gateways.path())
-            assert not any("deletionTimestamp" in each["metadata"] for each in left)
-            return all(gateways.condition(each["metadata"]["name"], "Ready")["status"] == "True" for each in left)
-
-        eventually(quiet, timeout=LONG, what=f"Ready objects in {namespace}")
-    before: dict[str, str] = {}
-
-    def unchanged() -> bool:
-        nonlocal before
-        last, before = before, state(plane)
-        return last == before
-
-    eventually(unchanged, timeout=LONG, what="a state that stays")
-    return before
-
-
-def state(plane: ControlPlane) -> dict[str, str]:
-    """All children and EgressGateways as normalised JSON by name."""
-    found: dict[str, str] = {}
-    for namespace in NAMESPACE_NAMES:
-        for each in plane.rest.items(Gateways(plane, namespace).path()):
-            found[f"{namespace} EgressGateway {each['metadata']['name']}"] = normalised(each)
-        for (kind, name), each in children_in(plane, namespace).items():
-            found[f"{namespace} {kind} {name}"] = normalised(each)
-    return found
-
-
-def normalised(manifest: Object) -> str:
-    """Without what the server counts, addresses that it hands out, times, and status other than ours."""
-    metadata = {key: value for key, value in manifest["metadata"].items() if key not in UNSTABLE}
-    for owner in metadata.get("ownerReferences", []):
-        owner["uid"] = ""
-    metadata.get("annotations", {}).pop("deployment.kubernetes.io/revision", None)
-    # The digest covers the owner's uid.
-    metadata.get("annotations", {}).pop("egressgateway.dev/digest", None)
-    spec = {key: value for key, value in manifest.get("spec", {}).items() if key not in ("clusterIP", "clusterIPs")}
-    status = without_times(manifest["status"]) if manifest["kind"] == "EgressGateway" else None
-    return json.dumps([metadata, spec, status], sort_keys=True)
-
-
-def without_times(value: Any) -> Any:
-    if isinstance(value, dict):
-        times = ("lastTransitionTime", "claimedAt", "since", "observedGeneration")
-        return {key: without_times(each) for key, each in value.items() if key not in times}
-    return [without_times(each) for each in value] if isinstance(value, list) else value
-
-
-def everything_deleted(plane: ControlPlane) -> None:
-    """Delete all objects; nothing of theirs stays."""
-    for namespace in NAMESPACE_NAMES:
-        gateways = Gateways(plane, namespace)
-        in_parallel(gateways.delete, [each["metadata"]["name"] for each in plane.rest.items(gateways.path())])
-    for namespace in NAMESPACE_NAMES:
-        eventually(partial(is_empty, plane, namespace), timeout=LONG, what="no object and no orphan")
-
-
-def is_empty(plane: ControlPlane, namespace: str) -> bool:
-    return not plane.rest.items(Gateways(plane, namespace).path()) and not children_in(plane, namespace)
-
-
-def children_in(plane: ControlPlane, namespace: str) -> dict[ChildName, Object]:
-    return children(plane, namespace, MANAGED)
+def has_said(operator: OperatorProcess, lines: int) -> bool:
+    """Whether the process has logged so much, or has nothing left to do."""
+    if operator.log.read_bytes().count(b"\n") >= lines:
+        return True
+    return operator.answers("/readyz") and operator.is_idle(1, later=1000)

@@ -7,8 +7,10 @@ another one started. It never builds anything: `tools` does.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,8 +19,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
+from typing import Any
 
 import urllib3
 
@@ -152,7 +156,7 @@ class ControlPlane(Cluster):
 
     def start_apiserver(self) -> None:
         """Start the API server again, on the same port and data, and wait until it serves."""
-        self._spawn("kube-apiserver", list(self.processes["kube-apiserver"].argv))
+        self._start_again("kube-apiserver")
         self._wait_until_serving()
 
     def freeze_apiserver(self) -> None:
@@ -161,6 +165,27 @@ class ControlPlane(Cluster):
 
     def thaw_apiserver(self) -> None:
         self.processes["kube-apiserver"].signal(signal.SIGCONT)
+
+    def kill_etcd(self) -> None:
+        """Kill etcd: the API server stays, and can neither read nor write."""
+        self.processes["etcd"].stop()
+
+    def start_etcd(self) -> None:
+        """Start etcd again on its ports and data, and wait until the API server serves."""
+        self._start_again("etcd")
+        self._wait_until_serving()
+
+    def compact(self) -> None:
+        """
+        Make etcd forget every version but the last one.
+
+        Watches from before end with 410 once the API server is started anew: till then it has the last changes itself.
+        """
+        etcd = next(each for each in self.processes["etcd"].argv if each.startswith("--advertise-client-urls="))
+        server = etcd.partition("=")[2]
+        # etcd's own protocol as JSON (etcd.io, "Why gRPC gateway"); bytes are base64.
+        header = _post(f"{server}/v3/kv/range", {"key": base64.b64encode(b"none").decode()})["header"]
+        _post(f"{server}/v3/kv/compaction", {"revision": header["revision"], "physical": True})
 
     def kubeconfig_for(self, user: str, groups: Iterable[str] = ()) -> Path:
         """
@@ -269,6 +294,17 @@ class ControlPlane(Cluster):
         self.processes[name] = spawn(argv, self.directory / f"{name}.log", environment)
         self._save()
 
+    def _start_again(self, name: str) -> None:
+        """
+        Start a process as it was started before, once its ports are free.
+
+        A killed process counts as ended with its first thread; on a busy machine the others hold its ports for longer.
+        """
+        argv = self.processes[name].argv
+        for port in re.findall(r"--(?:secure-port=|listen-[a-z]+-urls=\S*:)(\d+)", " ".join(argv)):
+            eventually(partial(is_free, int(port)), timeout=START, what=f"port {port} of {name}")
+        self._spawn(name, list(argv))
+
     def _save(self) -> None:
         state = {
             "kubeconfig": str(self.kubeconfig),
@@ -324,6 +360,24 @@ def free_ports(count: int) -> Iterator[int]:
             taken.add(port)
             found += 1
             yield port
+
+
+def _post(url: str, body: dict[str, object]) -> dict[str, Any]:
+    answer = urllib3.request("POST", url, json=body, retries=False, timeout=30)
+    found: dict[str, Any] = answer.json()
+    assert answer.status == 200, found
+    return found
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on `port`, at whichever address."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
 
 
 def _harness(command: str) -> list[str]:

@@ -338,9 +338,15 @@ class Reconciler:
         return await self._let_go(facts.key)
 
     async def _let_go(self, key: Key) -> Outcome:
-        """Take our finalizer off. Was it the last one, the object is gone, and a last pass forgets it."""
+        """
+        Take our finalizer off. Was it the last one, the object is gone, and a last pass forgets it.
+
+        If another one keeps it, a last pass ends its claims: our own write wakes nobody.
+        """
+        if not self._owner.has_finalizer(key):
+            return Done() if self._caches.gateways.get(*key) else Again(timedelta(0))
         await self._owner.remove_finalizer(key)
-        return Done() if self._caches.gateways.get(*key) else Again(timedelta(0))
+        return Again(timedelta(0))
 
     async def _tell_of_leaving(self, facts: Facts) -> None:
         """Promise nothing any more; a status that cannot be written keeps nobody from being taken back."""

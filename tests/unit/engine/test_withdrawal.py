@@ -113,6 +113,19 @@ class TestFinalizer:
         assert not {"claims", "consumers"} & world.status.keys()
         assert world.writes_of(world.settle) == []
 
+    def test_is_not_missed_by_claims_beside_another(self, world: World) -> None:
+        """
+        Ours goes when clients are gone, another one stays: claims end, though nothing but our own write happened.
+
+        The last pass did not come, and the host was kept from others until the next resync.
+        """
+        world.set_finalizers(HELD, FINALIZER)
+        world.delete()
+        world.settle()
+        assert finalizers(world) == [HELD]
+        assert world.outcomes[-1] == Done()
+        assert not {"claims", "consumers"} & world.status.keys()
+
     def test_is_not_needed_to_withdraw_again(self, world: World) -> None:
         """Somebody puts a client child back beside the object that is on its way out."""
         ref = next(ref for ref in clients(world) if ref.kind == "VirtualService")
