@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from egressgateway.plan.hosts import overlaps
 from egressgateway.refs import Key, Manifest, ObjectRef
-from unit.engine.contest import Contest, Place
+from unit.engine.contest import FORGED, Contest, Place
 
 TENANTS = ("red", "green", "blue")
 KEYS = tuple(Key(namespace, name) for namespace in TENANTS for name in ("one", "two"))
@@ -215,12 +215,19 @@ def parts(world: Contest, key: Key) -> Iterator[tuple[Manifest, dict[str, Any]]]
             yield wanted[part["name"]], {each["type"]: each for each in part["conditions"]}
 
 
-def thieves(world: Contest, host: str) -> list[ObjectRef]:
-    """Routes that tenants wrote, for everybody and older than all of ours: Istio goes by those."""
+def thieves(world: Contest, key: Key, host: str, place: str) -> list[ObjectRef]:
+    """
+    Routes that tenants wrote, for everybody and older than all of ours: Istio goes by those.
+
+    But for the clients of a namespace with a route of its own: that one goes first (notes "istio-recipes" §7).
+    """
     return [
         ref
         for ref, found in world.server.objects.items()
-        if ref.kind == "VirtualService" and ref.name.startswith("forged") and host in found["spec"]["hosts"]
+        if ref.kind == "VirtualService"
+        and ref.name.startswith(FORGED)
+        and host in found["spec"]["hosts"]
+        and (key.namespace != place or ref.namespace == place)
     ]
 
 
@@ -237,7 +244,9 @@ def lies(world: Contest) -> list[str]:
             places = {place for name, place in own if name == host}
             if conditions["Steered"]["status"] == "True":
                 found += [
-                    f"{key}: {host} in {place} is said to be steered" for place in places if thieves(world, host, place)
+                    f"{key}: {host} in {place} is said to be steered"
+                    for place in places
+                    if thieves(world, key, host, place)
                 ]
                 if not any(key in steers.get((host, place), ()) for place in places):
                     found.append(f"{key}: {host} is said to be steered, and is not, anywhere")
