@@ -120,6 +120,17 @@ class Contest:
         manifest = {"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": made | metadata, "spec": spec}
         self._route(ref, self.server.put(ref, manifest))
 
+    def keep(self, ref: ObjectRef, finalizer: str) -> None:
+        """A tenant puts a finalizer of its own on an object in its namespace."""
+        self._route(ref, self.server.edit(ref, lambda found: found["metadata"].update(finalizers=[finalizer])))
+
+    def let_go(self, ref: ObjectRef) -> None:
+        """The last finalizer of an object that is being deleted is taken off."""
+        removed = self.server.remove(ref)
+        if self._caches is not None:
+            change = self._caches.children[ref.kind].remove(removed)
+            self._look_at(self._caches.affected_by_route(change) if change else ())
+
     def relabel(self, ref: ObjectRef, labels: Manifest) -> None:
         """A tenant changes the labels of an object in its namespace; None takes one away."""
         self._route(ref, self.server.edit(ref, lambda found: _relabelled(found, labels)))
@@ -370,6 +381,8 @@ class Contest:
         for ref, found in list(self.server.objects.items()):
             owners = {each["uid"] for each in found["metadata"].get("ownerReferences") or ()}
             if owners and not owners & uids:
+                if found["metadata"].get("finalizers"):
+                    continue
                 removed = self.server.remove(ref)
                 if self._caches is not None:
                     self._caches.remove_child(ref.kind, removed)
