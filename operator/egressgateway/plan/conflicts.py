@@ -255,7 +255,7 @@ def held_ports(facts: Facts, held: Rights) -> Ports:
 
     An object whose status was lost has those that its clients are told of, where its class allows it to serve.
     """
-    if held.names or held.ports:
+    if not held.is_blank:
         return as_ports(held.ports)
     live = ports_of(live_clients(facts.live, "ServiceEntry"))
     return Ports(*(_consented(facts, found) for found in (live.tcp, live.named)))
