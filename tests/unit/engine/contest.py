@@ -27,7 +27,7 @@ from egressgateway.errors import ClusterError
 from egressgateway.plan.hosts import overlaps
 from egressgateway.refs import EGRESS_GATEWAY, Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
-from unit.engine.simulation import START, Loop, Server
+from unit.engine.simulation import START, Crash, Loop, Server
 
 FORGED: Final = "forged"
 """Beginning of the names of what tenants write themselves."""
@@ -58,6 +58,7 @@ class Contest:
         self.offences: list[str] = []
         self.status_writes: Counter[Key] = Counter()
         self._created = 0
+        self._crash_in = 0
         self._due: dict[Key, float] = {}
         self._caches: Caches | None = None
         self.start()
@@ -153,6 +154,10 @@ class Contest:
         """As many passes as that, or fewer when nothing is due."""
         with suppress(AssertionError):
             self.settle(passes=passes)
+
+    def crash_after(self, writes: int) -> None:
+        """The process is killed right after so many more writes of children, and started again."""
+        self._crash_in = writes
 
     def stop(self) -> None:
         """The process ends; nothing of it is left."""
@@ -320,6 +325,10 @@ class Contest:
         except ClusterError:
             self._due[key] = self.loop.now + 1
             return
+        except Crash:
+            self.stop()
+            self.start()
+            return
         # A key that became due while it was worked on is looked at again at once.
         again = outcome.after if isinstance(outcome, Again | Waiting) else None
         if again is not None and key not in self._due:
@@ -400,6 +409,10 @@ class Contest:
             if len(everybody[number, place]) > 1:
                 owners = everybody[number, place]
                 self.offences.append(f"{self.loop.now}: port {number} in {place} is that of {sorted(owners)}")
+        if self._crash_in:
+            self._crash_in -= 1
+            if not self._crash_in:
+                raise Crash
 
 
 def _is_written_by_the_operator(ref: ObjectRef, labels: Manifest) -> bool:
