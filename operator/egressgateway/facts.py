@@ -143,6 +143,11 @@ class Rights:
     exposed: Mapping[Claimed, datetime] = field(default_factory=dict)
 
     @property
+    def is_blank(self) -> bool:
+        """Whether nothing is claimed of clients: the object is new, or its status was lost."""
+        return not (self.names or self.ports)
+
+    @property
     def first(self) -> datetime:
         """The earliest claim of a name; `NEVER` without any."""
         moments = (moment for since in self.names.values() for moment in since.values())

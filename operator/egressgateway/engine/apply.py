@@ -181,11 +181,23 @@ class Applier:
         return "" if found is None else last_foreign_manager(found, FIELD_MANAGER)
 
     async def _delete(self, delete: Delete, progress: Progress) -> None:
+        """
+        Delete a child.
+
+        Where somebody's finalizer keeps it, the API server answers with the object (Kubernetes, "Finalizers"): clients
+        go by it until it is gone, so that it must not be forgotten before.
+        """
         resource = CHILD_BY_KIND[delete.ref.kind]
         uid = delete.live["metadata"]["uid"]
-        with suppress(NotFound):
-            await self._client.send(delete_object(resource, delete.ref.namespace, delete.ref.name, uid=uid))
-        self._caches.remove_child(delete.ref.kind, delete.live)
+        with self._caches.children[delete.ref.kind].asking() as asked:
+            answer = None
+            with suppress(NotFound):
+                call = delete_object(resource, delete.ref.namespace, delete.ref.name, uid=uid)
+                answer = await self._client.send(call)
+            if answer is not None and _is_kept(answer, uid):
+                self._caches.put_child(delete.ref.kind, answer, asked)
+            else:
+                self._caches.remove_child(delete.ref.kind, delete.live)
         progress.written.pop(delete.ref, None)
         log.debug("Child deleted", extra={"fields": {"child": str(delete.ref)}})
 
@@ -314,3 +326,9 @@ def _numbers(entry: Manifest) -> set[int]:
 
 def _clock() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _is_kept(answer: Manifest, uid: str) -> bool:
+    """Whether a deletion was answered with the object `uid` itself, which its finalizers keep; else with a `Status`."""
+    metadata = answer.get("metadata") or {}
+    return metadata.get("uid") == uid and bool(metadata.get("finalizers"))

@@ -14,11 +14,12 @@ from egressgateway.engine.caches import Caches
 from egressgateway.engine.judged import Judged
 from egressgateway.engine.routes import ROUTE_KINDS, steers_of
 from egressgateway.engine.wants import Wants, contended, has_let_go, key_of, on_gateway_of, wants_of
-from egressgateway.facts import Claimed, ClassFacts, Ports, Rights, Rival
+from egressgateway.facts import Claimed, ClassFacts, Ports, Rival
 from egressgateway.plan.consumers import Namespaces, allowed_consumers, meet_on_a_port, served_names, served_ports
 from egressgateway.plan.evidence import is_child
 from egressgateway.plan.ir import Stage
 from egressgateway.plan.retain import ports_of, stage_of
+from egressgateway.plan.revoked import may_be_told
 from egressgateway.plan.rights import as_ports
 from egressgateway.refs import Key, Manifest
 
@@ -88,7 +89,7 @@ class Rivals:
         own, mine = key_of(gateway), self._reach(gateway)
         owners = {entry.owner for entry in self._caches.ports.sharing(wants)} - {own}
         found = (
-            (owner, self._caches.gateways.get(*owner)) for owner in owners if _is_lost(self._caches.rights_of(owner))
+            (owner, self._caches.gateways.get(*owner)) for owner in owners if self._caches.rights_of(owner).is_blank
         )
         return frozenset(
             owner
@@ -99,7 +100,6 @@ class Rivals:
     def _rival(self, manifest: Manifest) -> Rival:
         key = key_of(manifest)
         wanted, reach, rights = contended(manifest), self._reach(manifest), self._caches.rights_of(key)
-        is_lost = _is_lost(rights)
         return Rival(
             key=key,
             created=parse_instant(manifest["metadata"]["creationTimestamp"]),
@@ -108,9 +108,9 @@ class Rivals:
             else {name: served for name, served in reach.names.items() if name in wanted.names},
             exposes=self._exposes(manifest, wanted.exposed),
             ports=Ports() if reach is None else _among(wanted, reach.ports),
-            held_ports=self._live_ports(manifest) if is_lost else as_ports(rights.ports),
+            held_ports=self._live_ports(manifest) if rights.is_blank else as_ports(rights.ports),
             rights=rights,
-            steers=self._live_steers(manifest) if is_lost else {},
+            steers=self._live_steers(manifest) if rights.is_blank else {},
         )
 
     def _live_steers(self, manifest: Manifest) -> dict[str, frozenset[str]]:
@@ -127,9 +127,15 @@ class Rivals:
         return Ports(*by_kind)
 
     def _live_clients(self, manifest: Manifest, kind: str) -> list[Manifest]:
-        key = key_of(manifest)
-        children = self._caches.children[kind].by_index(key)
-        return [child for child in children if stage_of(child) is Stage.CLIENTS and is_child(child, key, ())]
+        """Those that its class lets it tell clients: its author may have written them himself."""
+        key, class_spec = key_of(manifest), self._judged.class_of(manifest).spec
+        return [
+            child
+            for child in self._caches.children[kind].by_index(key)
+            if stage_of(child) is Stage.CLIENTS
+            and is_child(child, key, ())
+            and (class_spec is None or may_be_told(class_spec, child))
+        ]
 
     def _allowed(self, manifest: Manifest, served: frozenset[str]) -> frozenset[str]:
         class_spec = self._judged.class_of(manifest).spec
@@ -152,11 +158,6 @@ class Rivals:
                 reach = _Reach(served_names(*arguments), served_ports(*arguments))
                 known = self._reaches[gateway.key] = (basis, reach)
         return known[1]
-
-
-def _is_lost(rights: Rights) -> bool:
-    """Whether the status records nothing: it is new, or was lost."""
-    return not (rights.names or rights.ports)
 
 
 def _among(wanted: Wants, served: Ports) -> Ports:

@@ -207,6 +207,8 @@ def _uncovered(route: Route, rights_of: RightsOf) -> frozenset[str]:
         return route.found.visible_in
     rights = rights_of(route.owner)
     claims = [rights.names.get(host, {}) for host in route.found.hosts if not host.endswith(_PRIVATE)]
-    return frozenset(
-        place for place in route.found.visible_in if any(since_in(claimed, place) == NEVER for claimed in claims)
-    )
+    places = route.found.visible_in
+    if EVERY_NAMESPACE in places:
+        # Who claims a name for everybody has not claimed it where another object has it.
+        places = places.union(*claims)
+    return frozenset(place for place in places if any(since_in(claimed, place) == NEVER for claimed in claims))

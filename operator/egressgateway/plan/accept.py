@@ -18,7 +18,7 @@ from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, Provider
 from egressgateway.api.scalars import format_instant
 from egressgateway.api.spec import EgressGatewaySpec
-from egressgateway.facts import Claimed, ClaimedPort, Facts, Rights, places_of
+from egressgateway.facts import NEVER, Claimed, ClaimedPort, Facts, Rights, Since, places_of, since_in
 from egressgateway.plan.apisix.limits import barred_message, barred_namespaces
 from egressgateway.plan.apisix.limits import notices as provider_notices
 from egressgateway.plan.bounds import over_bounds
@@ -51,8 +51,8 @@ from egressgateway.plan.resolve import (
     resolve_exposed,
     unchecked_references,
 )
-from egressgateway.plan.retain import live_clients, mesh_routes, namespaces_of_export, part_of, ports_of
-from egressgateway.plan.revoked import NOTHING, Revoked, revoked_from, revoked_of
+from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, namespaces_of_export, part_of, ports_of
+from egressgateway.plan.revoked import NOTHING, Revoked, may_be_told, revoked_from, revoked_of
 from egressgateway.plan.unsupported import (
     unsupported_in_class,
     unsupported_in_destination,
@@ -60,7 +60,7 @@ from egressgateway.plan.unsupported import (
     unsupported_in_spec,
 )
 from egressgateway.plan.verdicts import next_verdict_due
-from egressgateway.refs import APISIX_KINDS
+from egressgateway.refs import APISIX_KINDS, Manifest
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 _RESOLVED: Final = ConditionType.RESOLVED_REFS
@@ -130,11 +130,16 @@ def accept(facts: Facts) -> Acceptance:
 
 def steered_names(facts: Facts) -> dict[str, frozenset[str]]:
     """Names that live children of the object steer now, and the namespaces whose clients they steer."""
-    return {
-        host: namespaces_of_export(route, facts.key.namespace)
-        for route in mesh_routes(facts.live)
-        for host in (route.get("spec") or {}).get("hosts", ())
-    }
+    return steered_of(mesh_routes(facts.live), facts.key.namespace)
+
+
+def steered_of(routes: Iterable[Manifest], own: str) -> dict[str, frozenset[str]]:
+    """Names that `routes` of the namespace `own` steer, and the namespaces whose clients they steer."""
+    steered: dict[str, frozenset[str]] = {}
+    for route in routes:
+        for host in hosts_of(route):
+            steered[host] = union((steered.get(host, frozenset()), namespaces_of_export(route, own)))
+    return steered
 
 
 def _next_end(facts: Facts, spec: EgressGatewaySpec) -> datetime | None:
@@ -151,7 +156,7 @@ def _claims_to_keep(facts: Facts, revoked: Revoked, *, withdraw: bool) -> Claims
     """
     before, live = own_rights(facts), live_ports(facts)
     claims = resolve_claims(facts, Stakes() if withdraw else _stakes_to_keep(facts, before, revoked), before)
-    kept = () if withdraw else _ports_to_keep(facts, before, live)
+    kept = () if withdraw else _ports_to_keep(facts, before)
     ports, leaving = claim_ports(facts, before, kept, live)
     return claims.with_ports(ports, leaving=leaving)
 
@@ -160,22 +165,47 @@ def _stakes_to_keep(facts: Facts, before: Rights, revoked: Revoked) -> Stakes:
     spec, steered = facts.gateway.spec, steered_names(facts)
     asked = frozenset(name for destination in spec.destinations for name in destination.names) if spec else None
     serves = {
-        name: steered.get(name) or places_of(since)
+        name: _still_held(since, steered[name]) if name in steered else places_of(since)
         for name, since in before.names.items()
         if asked is None or name in asked or name in steered
     }
-    if not before.names:
+    if before.is_blank:
         # The status was lost: what clients go by is claimed anew, as far as the class allows it.
-        serves = {name: _consented(facts, served) for name, served in steered.items() if not is_private(name)}
+        routes = [route for route in mesh_routes(facts.live) if _may_be_told(facts, route)]
+        allowed = steered_of(routes, facts.key.namespace)
+        serves = {name: _consented(facts, served) for name, served in allowed.items() if not is_private(name)}
     serves = {name: served - revoked.namespaces for name, served in serves.items() if name not in revoked.names}
     exposes = frozenset(found for found in before.exposed if asked is None or found.host in asked)
     return Stakes(serves, exposes, steered)
 
 
-def _ports_to_keep(facts: Facts, before: Rights, live: Mapping[ClaimedPort, frozenset[str]]) -> Iterator[PortClaim]:
-    for port, served in live.items():
-        kept = served if before.ports else _consented(facts, served)
-        yield PortClaim(port, kept, frozenset(), kept)
+def _ports_to_keep(facts: Facts, before: Rights, part: str | None = None) -> Iterator[PortClaim]:
+    """
+    Of ports that clients are told of now (by `part`), those that the object has claimed for them.
+
+    A claim stands in the status before the first child is written, so that what goes further its author wrote himself.
+    """
+    if before.is_blank:
+        entries = (found for found in _entries_of(facts, part) if _may_be_told(facts, found))
+        for port, served in ports_by_kind(entries).items():
+            kept = _consented(facts, served)
+            yield PortClaim(port, kept, frozenset(), kept)
+        return
+    for port, served in live_ports(facts, part).items():
+        since = before.ports.get(port, {})
+        kept = _still_held(since, served)
+        yield PortClaim(port, kept, frozenset(since) - places_of(since), kept)
+
+
+def _still_held(since: Since, live: frozenset[str]) -> frozenset[str]:
+    """Where clients go by what is claimed there."""
+    return frozenset(place for place in overlap(live, places_of(since)) if since_in(since, place) != NEVER)
+
+
+def _may_be_told(facts: Facts, found: Manifest) -> bool:
+    """Whether the class allows clients to be sent where a live child sends them; one that cannot be read may."""
+    class_spec = facts.class_.spec
+    return class_spec is None or may_be_told(class_spec, found)
 
 
 def _consented(facts: Facts, served: frozenset[str]) -> frozenset[str]:
@@ -184,8 +214,17 @@ def _consented(facts: Facts, served: frozenset[str]) -> frozenset[str]:
 
 def live_ports(facts: Facts, part: str | None = None) -> dict[ClaimedPort, frozenset[str]]:
     """Ports that clients are told of now (by `part`), and the namespaces of these clients."""
+    return ports_by_kind(_entries_of(facts, part))
+
+
+def _entries_of(facts: Facts, part: str | None) -> list[Manifest]:
     entries = live_clients(facts.live, "ServiceEntry")
-    live = ports_of(entry for entry in entries if part is None or part_of(entry) == part)
+    return [entry for entry in entries if part is None or part_of(entry) == part]
+
+
+def ports_by_kind(entries: Iterable[Manifest]) -> dict[ClaimedPort, frozenset[str]]:
+    """Ports that ServiceEntries register, and for whose clients."""
+    live = ports_of(entries)
     return {
         ClaimedPort(number, tcp): served for tcp in (True, False) for number, served in live.speaking(tcp=tcp).items()
     }
@@ -327,7 +366,7 @@ class _Judge:
         kept = _kept(findings)
         revoked = revoked_of(self.facts, self.class_spec, kept)
         findings += revoked.findings
-        claims = resolve_claims(self.facts, self._stakes(findings, consumers), before)
+        claims = resolve_claims(self.facts, self._stakes(findings, consumers, before), before)
         served = {
             destination.name: _won(claims, destination, consumers.served[destination.name])
             for destination in self.spec.destinations
@@ -336,7 +375,7 @@ class _Judge:
         late = revoked_of(self.facts, self.class_spec, _kept(findings) - kept)
         findings += late.findings
         out = _taken_out(findings)
-        wanted = self._port_claims(findings, claims, consumers, served)
+        wanted = self._port_claims(findings, claims, consumers, served, before)
         ports, leaving = claim_ports(self.facts, before, wanted, live_ports(self.facts))
         claims = claims.with_ports(ports, leaving=leaving)
         return Acceptance(
@@ -422,7 +461,7 @@ class _Judge:
             yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message, part)
         yield from resolve_exposed(self.facts, exposed, where)
 
-    def _stakes(self, findings: list[Finding], consumers: Consumers) -> Stakes:
+    def _stakes(self, findings: list[Finding], consumers: Consumers, before: Rights) -> Stakes:
         """Names of what is served, and of what is not and still steered: nobody else may have those yet."""
         out, steered = _taken_out(findings), steered_names(self.facts)
         serves: dict[str, frozenset[str]] = {}
@@ -431,7 +470,11 @@ class _Judge:
                 if destination.name not in out:
                     serves[name] = consumers.served[destination.name]
                 elif _keeps(findings, destination.name) and name in steered:
-                    serves[name] = steered[name]
+                    serves[name] = (
+                        _consented(self.facts, steered[name])
+                        if before.is_blank
+                        else _still_held(before.names.get(name, {}), steered[name])
+                    )
         exposes = frozenset(
             Claimed(host, gateway)
             for exposed in self.spec.expose
@@ -442,7 +485,12 @@ class _Judge:
         return Stakes(serves, exposes, steered)
 
     def _port_claims(
-        self, findings: list[Finding], claims: Claims, consumers: Consumers, served: Mapping[str, frozenset[str]]
+        self,
+        findings: list[Finding],
+        claims: Claims,
+        consumers: Consumers,
+        served: Mapping[str, frozenset[str]],
+        before: Rights,
     ) -> Iterator[PortClaim]:
         """Ports of what is served, and of what is not and goes on as it is."""
         out = _taken_out(findings)
@@ -454,8 +502,7 @@ class _Judge:
                     claimed = ClaimedPort(port.port, port.protocol is Protocol.TCP)
                     yield PortClaim(claimed, consumers.served[name], lost, served[name])
             elif _keeps(findings, name):
-                for claimed, live in live_ports(self.facts, name).items():
-                    yield PortClaim(claimed, live, frozenset(), live)
+                yield from _ports_to_keep(self.facts, before, name)
 
     def _contested(
         self, findings: list[Finding], claims: Claims, served: Mapping[str, frozenset[str]]

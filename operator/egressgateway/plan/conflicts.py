@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.destination import Destination, DestinationPort, Protocol
@@ -217,18 +217,39 @@ def _with_other_objects(
     for index, destination in enumerate(spec.destinations):
         served = consumers.get(destination.name, frozenset())
         for number, port in enumerate(destination.ports):
-            for rival in facts.rivals:
-                lost = frozenset(_lost_to(rival, own, port, served))
-                if lost:
-                    yield Finding(
-                        _ACCEPTED,
-                        Reason.PORT_CONFLICT,
-                        f"spec.destinations[{index}].ports[{number}]: port {port.port} is EgressGateway "
-                        f"{rival.key}'s in {_in_words(sorted(lost))}, and TCP tells no two hosts apart; use another",
-                        destination.name,
-                        # Clients who are told of both reach the server of either.
-                        withdraws=meet_on_a_port(ports_of(_live_entries(facts, destination.name)), rival.held_ports),
-                    )
+            for rival, lost in _winners(facts, own, port, served):
+                yield Finding(
+                    _ACCEPTED,
+                    Reason.PORT_CONFLICT,
+                    f"spec.destinations[{index}].ports[{number}]: port {port.port} is EgressGateway "
+                    f"{rival.key}'s in {_in_words(sorted(lost))}, and TCP tells no two hosts apart; use another",
+                    destination.name,
+                    # Clients who are told of both reach the server of either.
+                    withdraws=meet_on_a_port(ports_of(_live_entries(facts, destination.name)), rival.held_ports),
+                )
+
+
+def _winners(
+    facts: Facts, own: Rival, port: DestinationPort, served: frozenset[str]
+) -> Iterator[tuple[Rival, list[str]]]:
+    """
+    Rivals with a better right to a port, and where: those that have it; where none has it, the first in line.
+
+    The others that want it are refused themselves, and are no reason.
+    """
+    better: dict[str, list[tuple[_Right, Rival]]] = {}
+    for rival in facts.rivals:
+        for place, right in _lost_to(rival, own, port, served):
+            better.setdefault(place, []).append((right, rival))
+    for rival in facts.rivals:
+        places = [place for place, found in better.items() if rival.key in _first_in_line(found)]
+        if places:
+            yield rival, places
+
+
+def _first_in_line(better: list[tuple[_Right, Rival]]) -> frozenset[Key]:
+    holders = [rival.key for right, rival in better if right.holds]
+    return frozenset(holders or [min(better, key=lambda found: found[0])[1].key])
 
 
 def _live_entries(facts: Facts, part: str) -> list[Manifest]:
@@ -255,7 +276,7 @@ def held_ports(facts: Facts, held: Rights) -> Ports:
 
     An object whose status was lost has those that its clients are told of, where its class allows it to serve.
     """
-    if held.names or held.ports:
+    if not held.is_blank:
         return as_ports(held.ports)
     live = ports_of(live_clients(facts.live, "ServiceEntry"))
     return Ports(*(_consented(facts, found) for found in (live.tcp, live.named)))
@@ -268,7 +289,28 @@ def _consented(facts: Facts, ports: Mapping[int, frozenset[str]]) -> dict[int, f
     }
 
 
-def _lost_to(rival: Rival, own: Rival, port: DestinationPort, served: frozenset[str]) -> Iterator[str]:
+class _Right(NamedTuple):
+    """
+    How good a right to a port in a namespace is; the smaller wins.
+
+    An object that has the number there for the other kind of protocol stands behind one that has it for this kind. Then
+    comes one that has it in another contested namespace: its rival is refused for that one, and so everywhere.
+    """
+
+    has_not_this_kind: bool
+    has_not: bool
+    has_not_elsewhere: bool
+    first_claim: datetime
+    created: datetime
+    key: Key
+
+    @property
+    def holds(self) -> bool:
+        """Whether the object has claimed the number there, for any protocol."""
+        return not self.has_not
+
+
+def _lost_to(rival: Rival, own: Rival, port: DestinationPort, served: frozenset[str]) -> Iterator[tuple[str, _Right]]:
     """Where the rival has the better right, if one of the two speaks TCP: that takes the port for every host."""
     number, tcp = port.port, port.protocol is Protocol.TCP
     contested = overlap(*(_anyhow(each.ports, number) | _anyhow(each.held_ports, number) for each in (rival, own)))
@@ -284,21 +326,15 @@ def _lost_to(rival: Rival, own: Rival, port: DestinationPort, served: frozenset[
                 _right_to(number, place, holder, contested, tcp=kind) for holder, kind in ((own, tcp), (rival, theirs))
             )
             if other < mine:
-                yield place
+                yield place, other
 
 
-def _right_to(
-    number: int, place: str, holder: Rival, contested: frozenset[str], *, tcp: bool
-) -> tuple[bool, bool, bool, datetime, datetime, Key]:
-    """
-    How good a right to a port in a namespace is; the smaller wins.
-
-    Who has the number there for the other kind of protocol stands behind who has it for this one. Then comes who has
-    it in another one of the `contested` namespaces: its rival is refused for that one, and so everywhere.
-    """
+def _right_to(number: int, place: str, holder: Rival, contested: frozenset[str], *, tcp: bool) -> _Right:
     here, live = {place, EVERY_NAMESPACE}, _anyhow(holder.held_ports, number)
     has = here & holder.held_ports.speaking(tcp=tcp).get(number, frozenset())
-    return not has, not here & live, not overlap(live, contested), holder.rights.first, holder.created, holder.key
+    return _Right(
+        not has, not here & live, not overlap(live, contested), holder.rights.first, holder.created, holder.key
+    )
 
 
 def _anyhow(ports: Ports, number: int) -> frozenset[str]:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, Feature
-from egressgateway.api.reserved import parsed_address
+from egressgateway.api.reserved import parsed_address, reserved_name
 from egressgateway.api.scalars import format_instant
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.facts import EVERY_NAMESPACE, Facts
@@ -42,6 +42,7 @@ from egressgateway.plan.ir import Stage
 from egressgateway.plan.names import is_private
 from egressgateway.plan.retain import Retained, hosts_of, namespaces_of_export, part_of, stage_of
 from egressgateway.plan.rights import read_claims
+from egressgateway.plan.suffixes import is_public_suffix
 from egressgateway.refs import Manifest, ObjectRef
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
@@ -233,6 +234,23 @@ def _forbidden_by_status(facts: Facts, class_spec: EgressGatewayClassSpec) -> It
     denied = _denied(facts, class_spec, _consumers_before(facts))
     if denied:
         yield Reason.CONSUMER_NOT_ALLOWED, f"does not allow {_listed(denied)} as a consumer"
+
+
+def may_be_told(class_spec: EgressGatewayClassSpec, found: Manifest) -> bool:
+    """
+    Whether an object may serve clients by what a live child tells them.
+
+    A child that its author wrote himself may name what no spec could: then it is no evidence of what the object had.
+    """
+    public = [host for host in hosts_of(found) if not is_private(host)]
+    return not any(_forbidden_to_clients(class_spec, found)) and not any(
+        reserved_name(host) or _is_too_wide(class_spec, host) for host in public
+    )
+
+
+def _is_too_wide(class_spec: EgressGatewayClassSpec, host: str) -> bool:
+    """Whether it takes the names that everybody may register, and no class says that it may."""
+    return is_public_suffix(host.removeprefix("*.")) and host not in (class_spec.allowed_hosts or ())
 
 
 def _forbidden_to_clients(class_spec: EgressGatewayClassSpec, found: Manifest) -> Iterator[tuple[Reason, str]]:

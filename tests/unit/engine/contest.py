@@ -27,7 +27,7 @@ from egressgateway.errors import ClusterError
 from egressgateway.plan.hosts import overlaps
 from egressgateway.refs import EGRESS_GATEWAY, Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
-from unit.engine.simulation import START, Loop, Server
+from unit.engine.simulation import START, Crash, Loop, Server
 
 FORGED: Final = "forged"
 """Beginning of the names of what tenants write themselves."""
@@ -58,6 +58,7 @@ class Contest:
         self.offences: list[str] = []
         self.status_writes: Counter[Key] = Counter()
         self._created = 0
+        self._crash_in = 0
         self._due: dict[Key, float] = {}
         self._caches: Caches | None = None
         self.start()
@@ -120,6 +121,17 @@ class Contest:
         manifest = {"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": made | metadata, "spec": spec}
         self._route(ref, self.server.put(ref, manifest))
 
+    def keep(self, ref: ObjectRef, finalizer: str) -> None:
+        """A tenant puts a finalizer of its own on an object in its namespace."""
+        self._route(ref, self.server.edit(ref, lambda found: found["metadata"].update(finalizers=[finalizer])))
+
+    def let_go(self, ref: ObjectRef) -> None:
+        """The last finalizer of an object that is being deleted is taken off."""
+        removed = self.server.remove(ref)
+        if self._caches is not None:
+            change = self._caches.children[ref.kind].remove(removed)
+            self._look_at(self._caches.affected_by_route(change) if change else ())
+
     def relabel(self, ref: ObjectRef, labels: Manifest) -> None:
         """A tenant changes the labels of an object in its namespace; None takes one away."""
         self._route(ref, self.server.edit(ref, lambda found: _relabelled(found, labels)))
@@ -142,6 +154,10 @@ class Contest:
         """As many passes as that, or fewer when nothing is due."""
         with suppress(AssertionError):
             self.settle(passes=passes)
+
+    def crash_after(self, writes: int) -> None:
+        """The process is killed right after so many more writes of children, and started again."""
+        self._crash_in = writes
 
     def stop(self) -> None:
         """The process ends; nothing of it is left."""
@@ -309,6 +325,10 @@ class Contest:
         except ClusterError:
             self._due[key] = self.loop.now + 1
             return
+        except Crash:
+            self.stop()
+            self.start()
+            return
         # A key that became due while it was worked on is looked at again at once.
         again = outcome.after if isinstance(outcome, Again | Waiting) else None
         if again is not None and key not in self._due:
@@ -370,6 +390,8 @@ class Contest:
         for ref, found in list(self.server.objects.items()):
             owners = {each["uid"] for each in found["metadata"].get("ownerReferences") or ()}
             if owners and not owners & uids:
+                if found["metadata"].get("finalizers"):
+                    continue
                 removed = self.server.remove(ref)
                 if self._caches is not None:
                     self._caches.remove_child(ref.kind, removed)
@@ -387,6 +409,10 @@ class Contest:
             if len(everybody[number, place]) > 1:
                 owners = everybody[number, place]
                 self.offences.append(f"{self.loop.now}: port {number} in {place} is that of {sorted(owners)}")
+        if self._crash_in:
+            self._crash_in -= 1
+            if not self._crash_in:
+                raise Crash
 
 
 def _is_written_by_the_operator(ref: ObjectRef, labels: Manifest) -> bool:

@@ -130,7 +130,10 @@ class Server:
         live = self.objects.get(ref) or _not_found(request)
         if body["preconditions"]["uid"] != live["metadata"]["uid"]:
             raise Conflict(request.call, "uid mismatch", code=409)
-        self.remove(ref)
+        if live["metadata"].get("finalizers"):
+            self.edit(ref, lambda found: found["metadata"].setdefault("deletionTimestamp", "2026-01-01T01:00:00Z"))
+        else:
+            self.remove(ref)
 
     def remove(self, ref: ObjectRef) -> Manifest:
         """The object is gone, with all that is known of who set its fields."""

@@ -9,16 +9,16 @@ status says that clients are steered, Istio would go by the object's own route.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from egressgateway.plan.hosts import overlaps
 from egressgateway.refs import Key, Manifest, ObjectRef
-from unit.engine.contest import Contest, Place
+from unit.engine.contest import FORGED, Contest, Place
 
 TENANTS = ("red", "green", "blue")
 KEYS = tuple(Key(namespace, name) for namespace in TENANTS for name in ("one", "two"))
@@ -26,7 +26,8 @@ HOSTS = ("a.example.com", "b.example.com", "*.example.com")
 PORTS = (5432, 6379)
 WINNER = re.compile(r"(?:belongs to EgressGateway (\S+) in|port \d+ is EgressGateway (\S+)'s in)")
 
-SUBSETS = st.lists(st.sampled_from(TENANTS), min_size=1, max_size=3, unique=True)
+EVERYBODY = "*"
+SUBSETS = st.lists(st.sampled_from(TENANTS), min_size=1, max_size=3, unique=True) | st.just([EVERYBODY])
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ MOVES = st.lists(
         st.sampled_from(
             ["put"] * 6
             + ["delete", "replace", "strip", "strip-and-delete", "suspend", "restart", "forge", "forge", "relabel"]
+            + ["crash", "crash", "lose-class", "forge-part", "forge-part"]
         ),
         st.sampled_from(KEYS),
         WISHES,
@@ -97,15 +99,17 @@ def destinations(key: Key, wishes: list[Wish]) -> Iterator[Manifest]:
 
 def spec_of(key: Key, wishes: list[Wish]) -> Manifest:
     entries = [{"namespaces": [key.namespace], "destinations": ["own"]}]
-    entries += [
-        {"namespaces": list(wish.consumers), "destinations": [f"d{number}"]} for number, wish in enumerate(wishes)
-    ]
+    entries += [{**granted(wish), "destinations": [f"d{number}"]} for number, wish in enumerate(wishes)]
     found = {each["hosts"][0]: each for each in destinations(key, wishes)}
     kept = {each["name"] for each in found.values()}
     return {
         "destinations": list(found.values()),
         "access": {"from": [entry for entry in entries if entry["destinations"][0] in kept]},
     }
+
+
+def granted(wish: Wish) -> Manifest:
+    return {"namespaceSelector": {}} if EVERYBODY in wish.consumers else {"namespaces": list(wish.consumers)}
 
 
 def play(world: Contest, move: Move) -> None:
@@ -119,12 +123,12 @@ def play(world: Contest, move: Move) -> None:
             world.create(key)
         if not world.is_ending(key):
             world.change(key, **spec_of(key, move.wishes))
-    elif move.what == "suspend" and alive:
+    elif alive and move.what == "suspend":
         world.suspend(key, suspended=not world.is_suspended(key))
-    elif move.what == "forge":
-        forge(world, move)
-    elif move.what == "relabel":
-        relabel(world, move)
+    elif alive and move.what == "lose-class":
+        world.change(key, className=None if world.spec_of(key).get("className") else "none")
+    elif move.what in _OTHER_MOVES:
+        _OTHER_MOVES[move.what](world, move)
     elif alive and move.what in {"strip", "strip-and-delete"}:
         world.strip(key)
         if move.what == "strip-and-delete":
@@ -147,7 +151,13 @@ def forge(world: Contest, move: Move) -> None:
         "app.kubernetes.io/managed-by": "egressgateway-operator",
     }
     metadata: Manifest = {"labels": labels, "annotations": {"egressgateway.dev/digest": "0" * 16}}
-    if move.seed % 2 and world.exists(move.key):
+    if move.what == "forge-part":
+        labels |= {
+            "egressgateway.dev/gateway": move.key.name,
+            "egressgateway.dev/namespace": move.key.namespace,
+            "egressgateway.dev/part": f"d{move.seed % 2}",
+        }
+    if (move.seed % 2 or move.what == "forge-part") and world.exists(move.key):
         metadata["ownerReferences"] = [
             {
                 "apiVersion": "egressgateway.dev/v1alpha1",
@@ -183,6 +193,14 @@ def relabel(world: Contest, move: Move) -> None:
         world.relabel(routes[move.seed % len(routes)], change)
 
 
+_OTHER_MOVES: Final[dict[str, Callable[[Contest, Move], None]]] = {
+    "crash": lambda world, move: world.crash_after(1 + move.seed % 7),
+    "forge": forge,
+    "forge-part": forge,
+    "relabel": relabel,
+}
+
+
 def asked(world: Contest, key: Key) -> frozenset[Place]:
     """Names in namespaces that an object asks for, while it is neither suspended nor being deleted."""
     if not world.exists(key) or world.is_ending(key):
@@ -195,7 +213,7 @@ def asked(world: Contest, key: Key) -> frozenset[Place]:
         for entry in access["from"]
         for name in entry["destinations"]
         for host in hosts[name]
-        for place in entry["namespaces"]
+        for place in entry.get("namespaces", TENANTS)
     )
 
 
@@ -215,12 +233,19 @@ def parts(world: Contest, key: Key) -> Iterator[tuple[Manifest, dict[str, Any]]]
             yield wanted[part["name"]], {each["type"]: each for each in part["conditions"]}
 
 
-def thieves(world: Contest, host: str) -> list[ObjectRef]:
-    """Routes that tenants wrote, for everybody and older than all of ours: Istio goes by those."""
+def thieves(world: Contest, key: Key, host: str, place: str) -> list[ObjectRef]:
+    """
+    Routes that tenants wrote, for everybody and older than all of ours: Istio goes by those.
+
+    But for the clients of a namespace with a route of its own: that one goes first (notes "istio-recipes" §7).
+    """
     return [
         ref
         for ref, found in world.server.objects.items()
-        if ref.kind == "VirtualService" and ref.name.startswith("forged") and host in found["spec"]["hosts"]
+        if ref.kind == "VirtualService"
+        and ref.name.startswith(FORGED)
+        and host in found["spec"]["hosts"]
+        and (key.namespace != place or ref.namespace == place)
     ]
 
 
@@ -237,9 +262,13 @@ def lies(world: Contest) -> list[str]:
             places = {place for name, place in own if name == host}
             if conditions["Steered"]["status"] == "True":
                 found += [
-                    f"{key}: {host} in {place} is said to be steered" for place in places if thieves(world, host, place)
+                    f"{key}: {host} in {place} is said to be steered"
+                    for place in places
+                    if thieves(world, key, host, place)
                 ]
-                if not any(key in steers.get((host, place), ()) for place in places):
+                # What is refused and kept goes on under the names that it had before.
+                kept = conditions["Accepted"]["status"] == "False"
+                if not kept and not any(key in steers.get((host, place), ()) for place in places):
                     found.append(f"{key}: {host} is said to be steered, and is not, anywhere")
             accepted = conditions["Accepted"]
             if accepted["reason"] in {"HostConflict", "PortConflict"}:
@@ -277,7 +306,7 @@ def test_no_move_of_a_tenant_displaces_or_deceives_another(moves: list[Move]) ->
         for move in moves:
             play(world, move)
             touched.add(move.key)
-            if move.what in {"forge", "relabel"}:
+            if move.what in {"forge", "forge-part", "relabel"}:
                 # The tenant may ruin what is in its own namespace.
                 touched |= {key for key in KEYS if key.namespace == move.key.namespace}
             if move.passes is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -327,3 +328,13 @@ def test_a_route_that_everybody_sees_is_in_the_way_of_everybody() -> None:
     found = route(created=NOW + DAY, visible_in=frozenset("*"))
     facts = facts_of(everybody, class_of(allowedConsumers={"from": "All"}), foreign_routes=(found,))
     assert [finding.reason for finding in accept(facts).findings] == [Reason.ROUTE_CONFLICT]
+
+
+def test_of_several_rivals_the_one_that_has_the_port_is_named() -> None:
+    """Another one that waits for it is refused itself: to remove the port there would free nothing."""
+    waiting = rival()
+    holder = replace(rival(NOW + DAY, claimed=False, held_tcp={5432: SHOP}), key=Key("lab", "holder"))
+    [finding] = accept(facts_of(spec_of(tcp("a")), rivals=(waiting, holder))).findings
+    assert "EgressGateway lab/holder's in namespace shop" in finding.message
+    [finding] = accept(facts_of(spec_of(tcp("a")), rivals=(waiting,))).findings
+    assert "EgressGateway lab/db's in namespace shop" in finding.message
