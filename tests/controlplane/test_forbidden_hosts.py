@@ -18,6 +18,7 @@ from apicases.forbidden import (
     RESERVED_NAMES,
     RESERVED_WILDCARDS,
 )
+from harness.chaos.account import passed
 from harness.cluster import Cluster
 from harness.gateways import Gateways, destination, egress_gateway
 from harness.objects import apply_all
@@ -168,6 +169,8 @@ def test_making_a_namespace_takes_no_running_exit_away(
     later = f"late-{namespace}"
     tenant.create(gateways.path(), egress_gateway(namespace, "first", asked(f"db.{later}")))
     gateways.wait("first", "Steered", "True", "Steered", part="d")
+    # The API server tells to the second when a namespace was made.
+    passed(1)
     cluster.rest.create("/api/v1/namespaces", {"metadata": {"name": later}})
     tenant.create(gateways.path(), egress_gateway(namespace, "second", asked(f"vault.{later}")))
     gateways.wait("second", "Accepted", "False", "Invalid", part="d")

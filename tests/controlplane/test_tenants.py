@@ -182,14 +182,18 @@ class TestForgedObjects:
         assert snapshot(victim, "mine") == before
 
     @pytest.mark.parametrize("of_whom", ["victim", "nobody", "intruder"])
-    def test_stolen_route_is_reported_whatever_its_labels(self, new_team: Callable[..., Team], of_whom: str) -> None:
+    def test_stolen_route_is_reported_whatever_its_labels(
+        self, new_team: Callable[..., Team], open_class: str, of_whom: str
+    ) -> None:
         """It is older, so Istio goes by it: the victim must not read that its clients take the gateway."""
         intruder, victim = new_team("intruder"), new_team("victim")
         host = f"api.{victim.namespace}.example.com"
         owner = {"victim": (victim.namespace, "mine"), "nobody": (intruder.namespace, "ghost")}
         metadata: Object = {"labels": labels_of(*owner.get(of_whom, (intruder.namespace, "own")))}
         if of_whom == "intruder":
-            intruder.apply("own", destination("d", "own.evil.example.com", ports=TLS), suspend=True)
+            # Of a class that lets it serve the victim: what is not allowed would be removed at once.
+            own = destination("d", "own.evil.example.com", ports=TLS)
+            intruder.apply("own", own, suspend=True, className=open_class)
             metadata["ownerReferences"] = owned_by(intruder.gateways.get("own"))
         intruder.create(virtual_service(intruder.namespace, host, victim.namespace, **metadata))
         victim.apply("mine", destination("d", host, ports=TLS))

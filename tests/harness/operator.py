@@ -65,7 +65,12 @@ class OperatorProcess:
                 start_new_session=True,
             )
         if wait:
-            eventually(self.is_ready, timeout=START, what="the operator's readiness")
+            try:
+                eventually(self.is_ready, timeout=START, what="the operator's readiness")
+            except BaseException:
+                # Whoever could not be started is not there to be stopped.
+                self.kill()
+                raise
         return self
 
     @property

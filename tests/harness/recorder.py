@@ -90,6 +90,8 @@ class ConditionsRecorder(Background):
 
     def _list(self) -> str:
         listed = self._rest.get(GATEWAYS)
+        # What was written between the watch and the list nobody saw: no transition can be judged by it.
+        self._known.clear()
         for gateway in listed["items"]:
             self.see(gateway)
         return str(listed["metadata"]["resourceVersion"])

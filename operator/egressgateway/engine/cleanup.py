@@ -28,6 +28,7 @@ from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
 
 _LOOK_AGAIN: Final = timedelta(seconds=1)
+_COLLECTOR_LOOK: Final = timedelta(seconds=10)
 _COLLECTOR_SECONDS: Final = 30.0
 """How long the ways through a gateway may go before what protects them: until the garbage collector has been there."""
 
@@ -53,9 +54,10 @@ class Cleanup:
         found = self._caches.children_of(key)
         own = {ref: each for ref, each in found.items() if ref.namespace == key.namespace}
         await self._end_clients(key, own, progress)
+        left = [ref for ref, each in own.items() if is_owned_by(each, key) and not is_deleting(each)]
         record = self._records.of(key)
         if record is None:
-            return Done()
+            return await self._end_left_over(key, own, progress) if left else Done()
         if record.left and any(is_child(each, key, frozenset()) for each in own.values()):
             # `--cascade=orphan`: what guards their way stays with them.
             return Done()
@@ -74,6 +76,26 @@ class Cleanup:
         )
         if burst:
             _raise_first(await self._applier.apply(key, Steps(bursts=(burst,)), progress))
+
+    async def _end_left_over(self, key: Key, own: Mapping[ObjectRef, Manifest], progress: Progress) -> Outcome:
+        """
+        What the garbage collector has not taken in time, in the order in which ways are taken down.
+
+        It cannot tell that an owner is gone whose kind the API server does not serve any more: a child that was written
+        while the CRD went would stay for ever.
+        """
+        if progress.gone_at is None:
+            progress.gone_at = _clock()
+        if _clock() - progress.gone_at < _COLLECTOR_SECONDS:
+            return Again(_COLLECTOR_LOOK)
+        removals = [
+            Delete(ref, stage_of(each), each)
+            for ref, each in own.items()
+            if is_owned_by(each, key) and not is_deleting(each)
+        ]
+        ordered = tuple(sorted(removals, key=lambda removal: -removal.stage))
+        _raise_first(await self._applier.apply(key, Steps(removals=ordered), progress))
+        return Done()
 
     def _is_open(self, key: Key, own: Mapping[ObjectRef, Manifest], progress: Progress) -> bool:
         """Whether the gateway still has ways of the object: what denies them to strangers goes after them."""
