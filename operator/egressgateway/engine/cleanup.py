@@ -9,10 +9,13 @@ looks for those.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
+from egressgateway.cluster.client import ApiClient
+from egressgateway.cluster.request import list_objects
 from egressgateway.diff.changeset import Delete, is_deleting
 from egressgateway.diff.steering import Steps
 from egressgateway.engine.apply import Applied, Applier
@@ -20,12 +23,14 @@ from egressgateway.engine.caches import Caches
 from egressgateway.engine.memory import Progress
 from egressgateway.engine.outcome import Again, Done, Outcome
 from egressgateway.engine.remote_records import Record, RemoteRecords
-from egressgateway.errors import ClusterError
+from egressgateway.errors import ClusterError, NotFound
 from egressgateway.plan.evidence import is_child, is_owned_by
 from egressgateway.plan.ir import Stage
 from egressgateway.plan.retain import stage_of
-from egressgateway.refs import Key, Manifest, ObjectRef
+from egressgateway.refs import EGRESS_GATEWAY, Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _LOOK_AGAIN: Final = timedelta(seconds=1)
 _COLLECTOR_LOOK: Final = timedelta(seconds=10)
@@ -36,7 +41,10 @@ _COLLECTOR_SECONDS: Final = 30.0
 class Cleanup:
     """Removes what objects have left that are gone."""
 
-    def __init__(self, caches: Caches, records: RemoteRecords, applier: Applier, settings: Settings) -> None:
+    def __init__(
+        self, client: ApiClient, caches: Caches, records: RemoteRecords, applier: Applier, settings: Settings
+    ) -> None:
+        self._client = client
         self._caches = caches
         self._records = records
         self._applier = applier
@@ -88,6 +96,10 @@ class Cleanup:
             progress.gone_at = _clock()
         if _clock() - progress.gone_at < _COLLECTOR_SECONDS:
             return Again(_COLLECTOR_LOOK)
+        if await self._exists(key):
+            # What is known here is not so: to remove a running gateway by it would be an outage.
+            log.warning("EgressGateway is there, and is not in the cache; its children are left alone")
+            return Again(_COLLECTOR_LOOK)
         removals = [
             Delete(ref, stage_of(each), each)
             for ref, each in own.items()
@@ -96,6 +108,16 @@ class Cleanup:
         ordered = tuple(sorted(removals, key=lambda removal: -removal.stage))
         _raise_first(await self._applier.apply(key, Steps(removals=ordered), progress))
         return Done()
+
+    async def _exists(self, key: Key) -> bool:
+        """Whether the API server has the object now. By a list of one: nothing else needs the right to get it."""
+        one = list_objects(EGRESS_GATEWAY, key.namespace, field_selector=f"metadata.name={key.name}")
+        try:
+            found = await self._client.send(one)
+        except NotFound:
+            # The kind itself is gone, with all of its objects.
+            return False
+        return bool(found and found.get("items"))
 
     def _is_open(self, key: Key, own: Mapping[ObjectRef, Manifest], progress: Progress) -> bool:
         """Whether the gateway still has ways of the object: what denies them to strangers goes after them."""

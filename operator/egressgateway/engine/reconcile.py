@@ -95,7 +95,7 @@ class Reconciler:
         self._applier = Applier(client, caches, metrics)
         self._owner = OwnerWriter(client, caches, events, metrics)
         self._records = RemoteRecords(client, caches.records, settings)
-        self._cleanup = Cleanup(caches, self._records, self._applier, settings)
+        self._cleanup = Cleanup(client, caches, self._records, self._applier, settings)
 
     async def reconcile(self, key: Key) -> Outcome:
         """

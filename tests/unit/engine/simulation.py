@@ -70,6 +70,9 @@ class Server:
 
     async def send(self, request: Request, *, urgent: bool = False) -> Manifest | None:
         """Answer one call."""
+        if request.verb == "list":
+            name = dict(request.query)["fieldSelector"].removeprefix("metadata.name=")
+            return {"items": [deepcopy(found) for ref, found in self.objects.items() if _is_named(ref, name)]}
         ref, subresource = _target(request)
         body = orjson.loads(request.body or b"{}")
         if request.method == "GET":
@@ -440,6 +443,11 @@ def _without_dropped(live: Manifest, before: Manifest, now: Manifest, others: se
         for key in (before.get("spec") or {}).keys() - (now.get("spec") or {}).keys() - others:
             spec.pop(key, None)
     return live
+
+
+def _is_named(ref: ObjectRef, name: str) -> bool:
+    """Whether it is the EgressGateway of that name: there is one in a world, or their names differ."""
+    return ref.kind == EGRESS_GATEWAY.kind and ref.name == name
 
 
 def _target(request: Request) -> tuple[ObjectRef, str]:

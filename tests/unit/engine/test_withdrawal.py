@@ -420,3 +420,12 @@ def test_what_the_garbage_collector_leaves_is_removed(world: World) -> None:
     world.delete()
     world.settle()
     assert world.live == {}
+
+
+def test_a_cache_that_forgot_an_object_removes_no_gateway(world: World) -> None:
+    """Whatever made it forget: the API server is asked before the last of an object goes."""
+    world.caches.remove_gateway(world.server.objects[world.owner])
+    for _ in range(8):
+        world.reconcile()
+        world.loop.now += 10
+    assert any(ref.kind == "Deployment" for ref in world.live)
