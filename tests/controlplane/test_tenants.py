@@ -193,7 +193,9 @@ class TestForgedObjects:
         if of_whom == "intruder":
             # Of a class that lets it serve the victim: what is not allowed would be removed at once.
             own = destination("d", "own.evil.example.com", ports=TLS)
-            intruder.apply("own", own, suspend=True, className=open_class)
+            intruder.apply("own", own, className=open_class)
+            intruder.gateways.wait_ready("own")
+            intruder.apply("own", own, className=open_class, suspend=True)
             metadata["ownerReferences"] = owned_by(intruder.gateways.get("own"))
         intruder.create(virtual_service(intruder.namespace, host, victim.namespace, **metadata))
         victim.apply("mine", destination("d", host, ports=TLS))

@@ -29,7 +29,13 @@ KOPF_BEGINS_ANEW: Final = (
 )
 """What becomes of kopf when its watch gets an answer that it does not expect; the process goes on (`cli.run`)."""
 
-EXPECTED_IN_AN_OUTAGE: Final = ("Leadership lost", "Request attempt #", *KOPF_BEGINS_ANEW)
+EXPECTED_IN_AN_OUTAGE: Final = (
+    "Leadership lost",
+    "Request attempt #",
+    # asyncio, of a connection that the server ended in the midst of a TLS record.
+    "Fatal error on SSL protocol",
+    *KOPF_BEGINS_ANEW,
+)
 """How errors begin that an operator rightly logs while it cannot renew its Lease, and kopf cannot watch."""
 
 
