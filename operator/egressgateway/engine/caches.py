@@ -25,6 +25,7 @@ from egressgateway.engine.wants import NOTHING, claimed_by, key_of, rights_in, s
 from egressgateway.facts import NamespaceLabels, Rights
 from egressgateway.plan.claims import mappings_in, texts_of
 from egressgateway.plan.evidence import named_owner, recorded_children
+from egressgateway.plan.rights import is_covered
 from egressgateway.plan.verdicts import answers
 from egressgateway.refs import CHILD_RESOURCES, Key, Manifest, ObjectRef, ref_of
 from egressgateway.settings import MeshSettings
@@ -93,18 +94,29 @@ class Caches:
 
     def rights_of(self, key: Key) -> Rights:
         """What an EgressGateway has claimed, or is about to; nothing for one that there is not."""
-        return self._reserved.get(key) or self._rights.get(key, _NO_RIGHTS)
+        recorded, reserved = self._rights.get(key, _NO_RIGHTS), self._reserved.get(key)
+        # Joined at each look: a claim that has just left the status must not live on in a copy made before.
+        return recorded if reserved is None else reserved.joined(recorded)
 
     def reserve(self, key: Key, rights: Rights) -> None:
         """
         Let others see claims that are on their way into the status: of two objects that are judged while the API server
         stores the claim of one, only one gets the name.
         """
-        self._reserved[key] = rights.joined(self._rights.get(key, _NO_RIGHTS))
+        self._reserved[key] = rights
 
     def release(self, key: Key) -> None:
-        """From now on what the status of `key` says counts again."""
-        self._reserved.pop(key, None)
+        """
+        From now on only what the status of `key` says counts.
+
+        Objects that want what was reserved and not recorded look again: they may have been refused for it.
+        """
+        reserved = self._reserved.pop(key, None)
+        if reserved is None or is_covered(reserved, self._rights.get(key, _NO_RIGHTS)):
+            return
+        waiting = self.hosts.rivals_of(key, claimed_by(reserved))
+        if waiting:
+            self.on_freed(waiting)
 
     def namespace_labels(self) -> Mapping[str, Mapping[str, str]]:
         """

@@ -90,11 +90,15 @@ def rights_fields(rights: Rights) -> dict[str, Any]:
 
 def is_recorded(rights: Rights, status: Mapping[str, Any]) -> bool:
     """Whether `status` records every one of `rights`: what is only in memory is lost with the process."""
-    there = read_rights(status)
+    return is_covered(rights, read_rights(status))
+
+
+def is_covered(rights: Rights, recorded: Rights) -> bool:
+    """Whether every one of `rights` is among `recorded`."""
     return (
-        rights.exposed.keys() <= there.exposed.keys()
-        and _within(rights.names, there.names)
-        and _within(rights.ports, there.ports)
+        rights.exposed.keys() <= recorded.exposed.keys()
+        and _within(rights.names, recorded.names)
+        and _within(rights.ports, recorded.ports)
     )
 
 

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from egressgateway.api.scalars import parse_instant
 from egressgateway.cluster.store import Change
 from egressgateway.engine.caches import Caches
+from egressgateway.facts import Rights
 from egressgateway.plan.evidence import named_owner
+from egressgateway.plan.rights import rights_fields
 from egressgateway.refs import Key, Manifest
 
 KEY = Key("payments", "partners")
@@ -119,3 +122,52 @@ def test_class_concerns_objects_by_what_it_says_and_not_by_its_status() -> None:
     assert affected_by_class(spec={"deniedHosts": ["a.example.com"]}) == {KEY}
     assert affected_by_class(metadata={"name": "standard"}) == {KEY}
     assert affected_by_class(status={"attachedGateways": 2}) == set()
+
+
+class TestReservedClaims:
+    """Claims that a pass is about to record, as the passes of others see them."""
+
+    RIVAL = Key("orders", "partners")
+    NAME = "api.example.com"
+
+    def caches(self, *, claimed: bool) -> Caches:
+        """Two objects that want one name; `KEY` has claimed it, or not yet."""
+        caches = Caches()
+        for key in (KEY, self.RIVAL):
+            caches.put_gateway(self.gateway(key, version="1", claimed=claimed and key == KEY))
+        return caches
+
+    def gateway(self, key: Key, *, version: str, claimed: bool) -> Manifest:
+        metadata = {"namespace": key.namespace, "name": key.name, "uid": key.namespace, "resourceVersion": version}
+        fields = rights_fields(self.rights()) if claimed else {}
+        spec = {"destinations": [{"name": "api", "hosts": [self.NAME]}]}
+        return {"metadata": {**metadata, "creationTimestamp": "2030-01-01T00:00:00Z"}, "spec": spec, "status": fields}
+
+    def rights(self) -> Rights:
+        return Rights(names={self.NAME: {KEY.namespace: parse_instant("2030-01-01T00:00:00Z")}})
+
+    def test_a_claim_that_left_the_status_is_gone_while_its_pass_goes_on(self) -> None:
+        """The watch may tell of the write before its answer comes: who is woken then must not see the old claim."""
+        caches = self.caches(claimed=True)
+        caches.reserve(KEY, Rights())
+        assert self.NAME in caches.rights_of(KEY).names
+        caches.put_gateway(self.gateway(KEY, version="2", claimed=False))
+        assert self.NAME not in caches.rights_of(KEY).names
+
+    def test_a_claim_that_was_never_recorded_wakes_those_who_were_refused_for_it(self) -> None:
+        """The write failed; nothing in the cluster has changed that would wake them."""
+        caches, woken = self.caches(claimed=False), set[Key]()
+        caches.on_freed = woken.update
+        caches.reserve(KEY, self.rights())
+        assert self.NAME in caches.rights_of(KEY).names
+        caches.release(KEY)
+        assert woken == {self.RIVAL}
+
+    def test_a_claim_that_was_recorded_wakes_nobody(self) -> None:
+        """Its write has done so already."""
+        caches, woken = self.caches(claimed=False), set[Key]()
+        caches.on_freed = woken.update
+        caches.reserve(KEY, self.rights())
+        caches.put_gateway(self.gateway(KEY, version="2", claimed=True))
+        caches.release(KEY)
+        assert woken == set()

@@ -301,6 +301,7 @@ def test_a_deleted_object_takes_its_clients_back_in_one_burst_and_goes(world: Wo
     world.loop.now += GRACE
     assert world.reconcile() == Again(timedelta(0)), "a last pass forgets it"
     assert world.owner not in world.server.objects
+    world.collect()
     assert world.reconcile() == Done()
 
 
