@@ -1,7 +1,7 @@
 """
 The picture of the world that planning may look at: frozen, complete, without a connection.
 
-`engine.observe` takes it from the informers' caches; tests write it down by hand.
+`engine.reconcile.observe` takes it from the informers' caches; tests write it down by hand.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from egressgateway.api.conditions import ConditionStatus, Reason
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
-from egressgateway.api.selector import LabelSelector
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.api.validation import SpecError
+from egressgateway.namespaces import EVERY_NAMESPACE
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import MeshSettings
 
@@ -52,40 +52,6 @@ class ClassFacts:
 
     def __str__(self) -> str:
         return f"EgressGatewayClass {self.name}" if self.name else "the built-in class"
-
-
-_REMEMBERED_SELECTIONS: Final = 128
-"""
-Several times what one object may ask for. Each may hold every namespace of the cluster.
-"""
-
-
-class NamespaceLabels(dict[str, Mapping[str, str]]):
-    """
-    Labels of namespaces by name, which nobody changes, and what selectors found among them.
-
-    Whom a selector means is asked for each destination, by every object and in every pass: it is found out once.
-    """
-
-    def __init__(self, labels: Mapping[str, Mapping[str, str]]) -> None:
-        super().__init__(labels)
-        self._selected: dict[Hashable, frozenset[str]] = {}
-
-    def selected_by(self, selector: LabelSelector) -> frozenset[str]:
-        """Names of the namespaces that `selector` means."""
-        key = tuple(sorted(selector.match_labels.items())), selector.match_expressions
-        found = self._selected.pop(key, None)
-        if found is None:
-            found = frozenset(name for name, labels in self.items() if selector.matches(labels))
-        # The last one asked for comes last, and the first one goes first.
-        self._selected[key] = found
-        if len(self._selected) > _REMEMBERED_SELECTIONS:
-            del self._selected[next(iter(self._selected))]
-        return found
-
-
-EVERY_NAMESPACE: Final = "*"
-"""Stands for every namespace of the cluster, in `exportTo` and among consumers."""
 
 
 @dataclass(frozen=True, slots=True)

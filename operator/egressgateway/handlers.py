@@ -19,7 +19,7 @@ from egressgateway.cluster.credentials import Credentials
 from egressgateway.cluster.documents import ShallowResponse, shallow_watches
 from egressgateway.cluster.pacing import RefusalPatience, WatchPace
 from egressgateway.cluster.servername import ServerName
-from egressgateway.engine.runtime import Runtime
+from egressgateway.engine.process.runtime import Runtime
 from egressgateway.refs import EGRESS_GATEWAY, GROUP
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from controlplane.gateway_world import GatewayWorld, conditions, open_world, parts, worked_case
-from egressgateway.plan.verdicts import PATIENCE
+from egressgateway.live.controller_status import PATIENCE
 from egressgateway.refs import CHILD_BY_KIND
 from harness import apisix
 from harness.apisix import ACCEPTED, StandInController, Word

@@ -15,7 +15,7 @@ import pytest
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.pages import list_all
 from egressgateway.cluster.store import Store
-from egressgateway.plan.names import CHILD_SELECTOR
+from egressgateway.names import CHILD_SELECTOR
 from egressgateway.refs import CHILD_BY_KIND, EGRESS_GATEWAY, EGRESS_GATEWAY_CLASS
 from harness.cluster import Cluster
 from harness.gateways import Gateways, destination, egress_gateway

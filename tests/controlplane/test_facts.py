@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from egressgateway.cluster.client import ApiClient
-from egressgateway.engine.reference_watch import ReferenceWatch
-from egressgateway.engine.references import ReferenceCache
+from egressgateway.engine.cache.reference_watch import ReferenceWatch
+from egressgateway.engine.cache.references import ReferenceCache
 from egressgateway.refs import EGRESS_GATEWAY_CLASS, Key, ObjectRef
 from harness.cluster import Cluster
 from harness.controlplane import ControlPlane

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from egressgateway.plan.names import FINALIZER
+from egressgateway.names import FINALIZER
 from egressgateway.refs import EGRESS_GATEWAY_CLASS, LEASE
 from harness.controlplane import ControlPlane, Options
 from harness.gateways import NAMESPACES, Gateways, destination

@@ -19,7 +19,7 @@ from controlplane.gateway_world import (
     versions,
     worked_case,
 )
-from egressgateway.plan.names import FINALIZER
+from egressgateway.names import FINALIZER
 from harness.controlplane import ControlPlane
 from harness.gateways import Gateways, destination
 from harness.istioctl import Istioctl

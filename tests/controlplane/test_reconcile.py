@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from egressgateway.plan.names import FINALIZER
+from egressgateway.names import FINALIZER
 from harness.cluster import Cluster
 from harness.gateways import CLIENTS, NAMESPACES, ChildName, Gateways, destination
 from harness.rest import Object
@@ -141,8 +141,11 @@ class TestEdit:
 
         eventually(lambda: not any("two.example.com" in host for host in ways()), what="a Gateway without its ways")
         gateways.wait_ready("partners")
-        assert gateways.get("partners")["status"]["claims"][0]["host"] == "one.example.com"
-        assert len(gateways.get("partners")["status"]["claims"]) == 1
+
+        def claimed() -> list[str]:
+            return [claim["host"] for claim in gateways.get("partners")["status"]["claims"]]
+
+        eventually(lambda: claimed() == ["one.example.com"], what="a claim that ended with its last route")
 
     def test_settings_of_the_gateway_reach_its_deployment(self, gateways: Gateways) -> None:
         """`spec.gateway.replicas` is the Deployment's."""

@@ -118,7 +118,7 @@ def fight_over_everything(gateways: Gateways, kinds: Set[str] = frozenset()) -> 
     Somebody changes a child of each kind (of `kinds`, if given) until the operator asks who that is.
 
     One child after the other, and as often as it takes: a fight is some repairs of a child within a minute
-    (`engine.fights`), which a slow machine would not get done for all of them side by side.
+    (`engine.reconcile.drift_backoff`), which a slow machine would not get done for all of them side by side.
     """
     chosen = {
         kind: ObjectRef(kind, gateways.namespace, name)

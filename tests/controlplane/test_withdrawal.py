@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import pytest
 
-from egressgateway.plan.names import FINALIZER
+from egressgateway.names import FINALIZER
 from egressgateway.refs import CONFIG_MAP, EGRESS_GATEWAY_CLASS
 from harness.cluster import Cluster
 from harness.gateways import Gateways, children, destination, egress_gateway

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 import aiohttp
 
-from egressgateway.plan.names import LABEL_STAGE
+from egressgateway.names import LABEL_STAGE
 from egressgateway.refs import CHILD_RESOURCES, Resource
 from harness.kubeconfig import Access
 from harness.rest import Object

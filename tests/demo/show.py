@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from demo.observe import Change, conditions_of
-from egressgateway.plan.names import LABEL_PART, LABEL_STAGE
+from egressgateway.names import LABEL_PART, LABEL_STAGE
 from harness.gateways import ChildName
 from harness.rest import Object
 from harness.wait import START, eventually

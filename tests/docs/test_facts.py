@@ -13,8 +13,8 @@ import yaml
 from docs.pages import DOCS, ROOT, name_of, pages
 from docs.reference import all_sections, fields
 from egressgateway.api.crd import egress_gateway_class_crd, egress_gateway_crd
-from egressgateway.engine.metrics import Metrics
-from egressgateway.engine.queue import WorkQueue
+from egressgateway.cluster.queue import WorkQueue
+from egressgateway.engine.process.metrics import Metrics
 
 CHART = ROOT / "deploy" / "helm" / "egressgateway-operator"
 _FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)

@@ -16,7 +16,7 @@ import yaml
 from egressgateway.api.conditions import OBJECT_CONDITIONS, ConditionType
 from egressgateway.api.objects import parse_class
 from egressgateway.api.status import initial_status
-from egressgateway.engine.classes import judge_class
+from egressgateway.engine.process.classes import judge_class
 from egressgateway.facts import WorkloadFacts
 from egressgateway.status.merge import broken_status, class_status, stuck_status, suspended_status
 from harness.golden import ROOT

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from egressgateway.api.objects import parse_gateway
-from egressgateway.engine.requests import request_of
+from egressgateway.engine.reconcile.reconcile_request import request_of
 from gitops.states import gateway_states
 from gitops.tools import CUSTOMIZATIONS, run_lua
 

@@ -2,7 +2,7 @@
 Names and addresses that are never an external server, whatever a class allows: the one list of them.
 
 The schema's rules, the guards of planning and the gateway's NetworkPolicy are all made of it. What depends on the
-cluster at hand (its domain, its namespaces) is in `egressgateway.plan.external`.
+cluster at hand (its domain, its namespaces) is in `egressgateway.plan.checks.external`.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ FORBIDDEN_NETWORKS: Final = {
     "169.254.0.0/16": _LINK_LOCAL,
     "224.0.0.0/4": _MULTICAST,
     "255.255.255.255/32": "broadcast",
-    # 240.240.0.0/16 is what Istio gives hosts without an address; what follows is `plan.names.private_address`.
+    # 240.240.0.0/16 is what Istio gives hosts without an address; what follows is `names.private_address`.
     "240.240.0.0/12": _MESH,
     # Metadata services that are not link-local, from the clouds' own pages. Single addresses: what is beside them may
     # be anything.

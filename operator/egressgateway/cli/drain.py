@@ -16,10 +16,10 @@ from egressgateway.cli.leases import Found, Place, find_leases, wait_until_nobod
 from egressgateway.cluster.backoff import Backoff
 from egressgateway.cluster.client import ApiClient, Sender
 from egressgateway.cluster.request import delete_object, list_objects, merge_patch
-from egressgateway.engine.apply import FIELD_MANAGER
-from egressgateway.engine.wants import key_of
+from egressgateway.engine.cache.requested import key_of
+from egressgateway.engine.reconcile.apply import FIELD_MANAGER
 from egressgateway.errors import ClusterError, Conflict, EgressGatewayError, NotFound, Throttled, Unavailable
-from egressgateway.plan.names import FINALIZER
+from egressgateway.names import FINALIZER
 from egressgateway.refs import EGRESS_GATEWAY, Key, Manifest
 
 _LONGEST_WAIT_SECONDS = 2.0

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from egressgateway.cluster.client import Sender
+from egressgateway.cluster.leader_election import LEASE_LABELS
 from egressgateway.cluster.request import delete_object, get_object, list_objects
-from egressgateway.engine.lease import LEASE_LABELS
 from egressgateway.errors import ClusterError, Conflict, Forbidden, NotFound
 from egressgateway.refs import LEASE, Manifest
 

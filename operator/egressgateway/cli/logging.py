@@ -2,7 +2,7 @@
 Logs: one line per record, as JSON for machines or short for people.
 
 Code logs a constant message and passes what varies as `extra={"fields": {...}}` (a record's own attributes
-cannot be named `name`). What `engine.log` knows of the reconcile under way is added to each line.
+cannot be named `name`). What `engine.process.log` knows of the reconcile under way is added to each line.
 
 Whatever a record holds, it cannot begin a new line or send a terminal an escape: hosts
 and messages come from users.
@@ -17,7 +17,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
-from egressgateway.engine.log import reconcile_fields
+from egressgateway.engine.process.log import reconcile_fields
 
 # Everything that some reader takes for the end of a line, that a terminal would obey, or that cannot be encoded.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")

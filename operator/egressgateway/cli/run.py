@@ -13,8 +13,8 @@ import kopf
 from egressgateway.cli.logging import configure_logging
 from egressgateway.cluster.backoff import Backoff
 from egressgateway.cluster.client import ApiClient
-from egressgateway.engine.metrics import Metrics
-from egressgateway.engine.runtime import Runtime
+from egressgateway.engine.process.metrics import Metrics
+from egressgateway.engine.process.runtime import Runtime
 from egressgateway.errors import EgressGatewayError
 from egressgateway.handlers import build_registry, build_settings
 from egressgateway.settings import Settings

@@ -13,12 +13,13 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from egressgateway.diff.subset import EXACT_KINDS, content_of, has_foreign_fields, holds, merge_patch
-from egressgateway.plan.evidence import is_child_of
-from egressgateway.plan.ir import Plan, Stage
-from egressgateway.plan.names import ANNOTATION_DIGEST
-from egressgateway.plan.retain import stage_of
+from egressgateway.live.children import stage_of
+from egressgateway.live.evidence import is_child_of
+from egressgateway.names import ANNOTATION_DIGEST
+from egressgateway.plan.ir import Plan
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.render.manifests import Desired
+from egressgateway.stages import Stage
 
 
 class Mode(StrEnum):

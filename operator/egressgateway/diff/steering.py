@@ -17,12 +17,12 @@ from enum import StrEnum
 
 from egressgateway.diff.changeset import BESIDE_THE_WAY, ChangeSet, Delete, Write
 from egressgateway.facts import Facts
-from egressgateway.plan.consumers import meet_on_a_port
-from egressgateway.plan.ir import Stage
-from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, ports_of, ways_in_use, ways_of
-from egressgateway.plan.site import workload_of
-from egressgateway.plan.verdicts import Word, verdicts
+from egressgateway.live.children import hosts_of, live_clients, mesh_routes, part_of, ports_of, ways_in_use, ways_of
+from egressgateway.live.controller_status import Word, verdicts
+from egressgateway.live.ports import meet_on_a_port
+from egressgateway.plan.gateway.target import workload_of
 from egressgateway.refs import Manifest, ObjectRef
+from egressgateway.stages import Stage
 
 
 class Hold(StrEnum):

@@ -18,48 +18,47 @@ from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, Provider
 from egressgateway.api.scalars import format_instant
 from egressgateway.api.spec import EgressGatewaySpec
+from egressgateway.contention.claims import Claims, PortClaim, Stakes, claim_ports, own_rights, resolve_claims
+from egressgateway.contention.consumers import (
+    Consumers,
+    allowed_consumers,
+    asks_nobody,
+    consumers_of,
+    entries_of,
+)
 from egressgateway.facts import NEVER, Claimed, ClaimedPort, Facts, Rights, Since, places_of, since_in
+from egressgateway.live.children import hosts_of, live_clients, mesh_routes, namespaces_of_export, part_of, ports_of
+from egressgateway.live.controller_status import next_verdict_due
+from egressgateway.names import is_private
+from egressgateway.namespaces import overlap, union
 from egressgateway.plan.apisix.limits import barred_message, barred_namespaces
 from egressgateway.plan.apisix.limits import notices as provider_notices
-from egressgateway.plan.bounds import over_bounds
-from egressgateway.plan.claims import Claims, PortClaim, Stakes, claim_ports, own_rights, resolve_claims
-from egressgateway.plan.conflicts import (
+from egressgateway.plan.checks.bounds import over_bounds
+from egressgateway.plan.checks.class_policy import guard_consumers, guard_destination, guard_exposed, guard_object
+from egressgateway.plan.checks.conflicts import (
     exposed_conflicts,
     exposed_port_conflicts,
     host_conflicts,
     port_conflicts,
     route_conflicts,
 )
-from egressgateway.plan.consumers import (
-    Consumers,
-    allowed_consumers,
-    asks_nobody,
-    consumers_of,
-    entries_of,
-    overlap,
-    union,
-)
-from egressgateway.plan.external import external_notices
-from egressgateway.plan.findings import Consequence, Finding, Notice, exposed_part
-from egressgateway.plan.guards import guard_consumers, guard_destination, guard_exposed, guard_object
-from egressgateway.plan.names import is_private
-from egressgateway.plan.references import exposed_on
-from egressgateway.plan.resolve import (
+from egressgateway.plan.checks.external import external_notices
+from egressgateway.plan.checks.references import (
     next_certificate_end,
     resolve_class,
     resolve_destination,
     resolve_exposed,
     unchecked_references,
 )
-from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, namespaces_of_export, part_of, ports_of
-from egressgateway.plan.revoked import NOTHING, Revoked, may_be_told, revoked_from, revoked_of
-from egressgateway.plan.unsupported import (
+from egressgateway.plan.checks.unsupported import (
     unsupported_in_class,
     unsupported_in_destination,
     unsupported_in_exposed,
     unsupported_in_spec,
 )
-from egressgateway.plan.verdicts import next_verdict_due
+from egressgateway.plan.findings import Consequence, Finding, Notice, exposed_part
+from egressgateway.plan.gateway.references import exposed_on
+from egressgateway.plan.revoked import NOTHING, Revoked, may_be_told, revoked_from, revoked_of
 from egressgateway.refs import APISIX_KINDS, Manifest
 
 _ACCEPTED: Final = ConditionType.ACCEPTED

@@ -7,11 +7,11 @@ from typing import Final
 
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, Provider
 from egressgateway.facts import Facts
+from egressgateway.live.children import live_clients, part_of
 from egressgateway.plan.accept import Acceptance
 from egressgateway.plan.apisix.provider import plan_apisix
 from egressgateway.plan.ir import Plan
 from egressgateway.plan.istio.provider import plan_frozen, plan_istio, plan_kept
-from egressgateway.plan.retain import live_clients, part_of
 
 __all__ = ["build_plan", "plan_frozen"]
 

@@ -1,37 +1,18 @@
 """
 What a plan is: the children that should exist, by stage, as template and values.
 
-Stages are the order of writes: a stage is written when the one before it stands. Removal goes the other way round.
-What a plan does not hold is pruned, unless its part is kept as it is.
+Children are written in the order of their stages (`stages`). What a plan does not hold is pruned, unless its part is
+kept as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any
 
 from egressgateway.refs import ObjectRef
-
-
-class Stage(IntEnum):
-    """
-    Make before break, in three steps.
-
-    FOUNDATION: what the next stage relies on: identity, Service, policies, where the gateway sends traffic.
-    GATEWAY: the pods and the routes inside the gateway.
-    CLIENTS: what sends mesh clients through the gateway. Only once a pod serves and istiod has pushed the rest.
-    """
-
-    FOUNDATION = 1
-    GATEWAY = 2
-    CLIENTS = 3
-
-    @property
-    def label(self) -> str:
-        """Value of the stage label, by which a child that is no longer wanted still tells its stage."""
-        return self.name.lower()
+from egressgateway.stages import Stage
 
 
 @dataclass(frozen=True, slots=True)

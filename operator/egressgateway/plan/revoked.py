@@ -22,10 +22,14 @@ from egressgateway.api.gateway_class import EgressGatewayClassSpec, Feature
 from egressgateway.api.reserved import parsed_address, reserved_name
 from egressgateway.api.scalars import format_instant
 from egressgateway.api.spec import EgressGatewaySpec
-from egressgateway.facts import EVERY_NAMESPACE, Facts
-from egressgateway.plan.consumers import allowed_consumers, consumers_of, export_to
-from egressgateway.plan.findings import Consequence, Finding, exposed_part
-from egressgateway.plan.guards import (
+from egressgateway.contention.consumers import allowed_consumers, consumers_of
+from egressgateway.contention.hostnames import is_wildcard
+from egressgateway.contention.rights import read_claims
+from egressgateway.facts import Facts
+from egressgateway.live.children import hosts_of, namespaces_of_export, part_of, stage_of
+from egressgateway.names import is_private
+from egressgateway.namespaces import EVERY_NAMESPACE, export_to
+from egressgateway.plan.checks.class_policy import (
     allows_address,
     allows_exposed_host,
     allows_feature,
@@ -37,13 +41,11 @@ from egressgateway.plan.guards import (
     guard_namespace,
     guard_object,
 )
-from egressgateway.plan.hosts import is_wildcard
-from egressgateway.plan.ir import Stage
-from egressgateway.plan.names import is_private
-from egressgateway.plan.retain import Retained, hosts_of, namespaces_of_export, part_of, stage_of
-from egressgateway.plan.rights import read_claims
-from egressgateway.plan.suffixes import is_public_suffix
+from egressgateway.plan.checks.suffixes import is_public_suffix
+from egressgateway.plan.findings import Consequence, Finding, exposed_part
+from egressgateway.plan.gateway.draining import Retained
 from egressgateway.refs import Manifest, ObjectRef
+from egressgateway.stages import Stage
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 _EXPOSED: Final = exposed_part("")

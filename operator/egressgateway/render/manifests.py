@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from egressgateway.errors import InvariantError
-from egressgateway.plan.ir import Child, Stage
-from egressgateway.plan.names import ANNOTATION_DIGEST
+from egressgateway.names import ANNOTATION_DIGEST
+from egressgateway.plan.ir import Child
 from egressgateway.refs import Key, Manifest, ObjectRef, ref_of
 from egressgateway.render.digest import digest_of
 from egressgateway.render.environment import Renderer
 from egressgateway.render.overlay import overlaid
+from egressgateway.stages import Stage
 
 
 @dataclass(frozen=True, slots=True)

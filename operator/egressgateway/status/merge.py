@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from egressgateway.api.conditions import OBJECT_CONDITIONS, ConditionType, Reason
 from egressgateway.api.scalars import format_instant
+from egressgateway.contention.rights import CLAIMS, read_rights, rights_fields
 from egressgateway.diff.subset import merge_patch
 from egressgateway.facts import ClaimedPort, Rights, Since
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.revoked import NOTHING, Revoked
-from egressgateway.plan.rights import CLAIMS, read_rights, rights_fields
+from egressgateway.status.messages import cut, joined, told_once
 from egressgateway.status.summarize import Condition, Part, Summary
-from egressgateway.status.words import cut, joined, told_once
 
 _SUSPENDED_MESSAGE: Final = "spec.suspend is true: nothing is written but this status; traffic flows as it is"
 _NOT_STEERED: Final = "clients are not sent through the gateway"

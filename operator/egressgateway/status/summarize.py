@@ -13,20 +13,21 @@ from typing import Any, Final
 
 from egressgateway.api.conditions import ConditionType, Reason, stalls
 from egressgateway.api.expose import ExposedHost
+from egressgateway.contention.rights import rights_fields
 from egressgateway.diff.steering import Hold
 from egressgateway.facts import Facts, Reached
+from egressgateway.live.children import hosts_of, live_clients, mesh_routes, part_of, targets_of, ways_of
+from egressgateway.live.controller_status import PATIENCE, Word, verdicts
 from egressgateway.plan.accept import Acceptance
 from egressgateway.plan.apisix.limits import is_shut_in, lacks_sidecars
 from egressgateway.plan.findings import Consequence, Finding, exposed_part
-from egressgateway.plan.ir import Plan, Stage
-from egressgateway.plan.references import shared_service
-from egressgateway.plan.retain import hosts_of, live_clients, mesh_routes, part_of, targets_of, ways_of
-from egressgateway.plan.rights import rights_fields
-from egressgateway.plan.site import site_of, workload_of
-from egressgateway.plan.verdicts import PATIENCE, Word, verdicts
-from egressgateway.plan.workload import desired_replicas, effective_settings, exposed_service_name
+from egressgateway.plan.gateway.references import shared_service
+from egressgateway.plan.gateway.target import site_of, workload_of
+from egressgateway.plan.gateway.workload import desired_replicas, effective_settings, exposed_service_name
+from egressgateway.plan.ir import Plan
 from egressgateway.refs import CHILD_BY_KIND, Manifest, ObjectRef
-from egressgateway.status.words import joined, shortened, told_once
+from egressgateway.stages import Stage
+from egressgateway.status.messages import joined, shortened, told_once
 
 _OBJECT_TYPES: Final = (ConditionType.ACCEPTED, ConditionType.RESOLVED_REFS, ConditionType.PROGRAMMED)
 _MOVING: Final = "clients are sent as before, until all that is asked for now is in place"

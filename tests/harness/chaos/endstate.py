@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
+from egressgateway.contention.rights import CLAIMS, read_rights
 from egressgateway.facts import places_of
-from egressgateway.plan.names import (
+from egressgateway.names import (
     ANNOTATION_DIGEST,
     CHILD_SELECTOR,
     FINALIZER,
     LABEL_GATEWAY,
     LABEL_NAMESPACE,
 )
-from egressgateway.plan.rights import CLAIMS, read_rights
 from egressgateway.refs import CHILD_RESOURCES, EGRESS_GATEWAY, Resource
 from harness.chaos import world
 from harness.chaos.story import HELD, LONG, is_at_rest

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.validation import parse_class_spec, parse_spec
-from egressgateway.engine.references import pods_of
+from egressgateway.engine.cache.references import pods_of
 from egressgateway.facts import ClassFacts, Facts, GatewayFacts, PodSelection, References, WorkloadFacts
+from egressgateway.names import LABEL_MANAGED_BY
 from egressgateway.plan.accept import accept
 from egressgateway.plan.build import build_plan
-from egressgateway.plan.names import LABEL_MANAGED_BY
-from egressgateway.plan.references import wanted_pods, wanted_references
+from egressgateway.plan.gateway.references import wanted_pods, wanted_references
 from egressgateway.refs import REFERENCE_BY_KIND, Key, Manifest, ObjectRef
 from egressgateway.render.environment import Renderer
 from egressgateway.render.manifests import render_child

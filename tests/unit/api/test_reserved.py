@@ -17,8 +17,8 @@ from apicases.forbidden import (
 )
 from egressgateway.api.reserved import forbidden_address, reserved_name, unreachable_networks
 from egressgateway.api.validation import parse_spec
+from egressgateway.names import private_address
 from egressgateway.plan.istio.upstream import INNER_NETWORKS
-from egressgateway.plan.names import private_address
 
 EXTERNAL = (
     "api.example.com",

@@ -15,8 +15,8 @@ from typing import Any, Final
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from egressgateway.engine.metrics import Metrics
-from egressgateway.engine.queue import Timer, WorkQueue
+from egressgateway.cluster.queue import Timer, WorkQueue
+from egressgateway.engine.process.metrics import Metrics
 from egressgateway.refs import Key
 
 Labels = Mapping[str, str]

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from egressgateway.engine.metrics import Metrics
-from egressgateway.engine.queue import WorkQueue
+from egressgateway.cluster.queue import WorkQueue
+from egressgateway.engine.process.metrics import Metrics
 from harness.helm import CHART, Helm
 
 ALERTS = CHART / "files" / "alerts.yaml"

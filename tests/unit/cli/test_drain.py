@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from egressgateway.cli.drain import Ask, Drain, DrainError, Say, _left, drain_objects
 from egressgateway.cli.leases import Found, Place
 from egressgateway.cli.main import app
+from egressgateway.cluster.leader_election import LEASE_LABELS, claimed
 from egressgateway.cluster.request import Request
-from egressgateway.engine.lease import LEASE_LABELS, claimed
 from egressgateway.errors import ClusterError, Conflict, Forbidden, Invalid, NotFound, Unavailable
-from egressgateway.plan.names import FINALIZER
+from egressgateway.names import FINALIZER
 from egressgateway.refs import Manifest
 from egressgateway.settings import LeaseSettings
 from unit.cluster.fake_api import write_kubeconfig

@@ -11,9 +11,9 @@ import orjson
 import pytest
 
 from egressgateway.cli.logging import configure_logging
-from egressgateway.engine.log import reconcile_fields
+from egressgateway.engine.process.log import reconcile_fields
 
-log = logging.getLogger("egressgateway.engine.worker")
+log = logging.getLogger("egressgateway.engine.process.worker")
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_json_line_has_the_fields(stream: io.StringIO) -> None:
     assert line.pop("ts").endswith("Z")
     assert line == {
         "level": "info",
-        "logger": "egressgateway.engine.worker",
+        "logger": "egressgateway.engine.process.worker",
         "message": "Reconciled",
         "namespace": "shop",
         "name": "out",
@@ -102,7 +102,7 @@ def test_human_line_reads_well(stream: io.StringIO) -> None:
     log.warning("Cut off", extra={"fields": {"kind": "Service", "namespace": "", "error": "no way"}})
     fail()
     first, second, *trace = stream.getvalue().splitlines()
-    assert first[12:] == ' WARNING engine.worker    Cut off  kind=Service  error="no way"'
+    assert first[12:] == ' WARNING engine.process.worker Cut off  kind=Service  error="no way"'
     assert "Failed" in second
     assert all(line.startswith("    ") for line in trace)
     assert trace[-1].strip() == "KeyError: 'bug'"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from kopf._cogs.clients.api import iter_jsonlines
 
 from egressgateway.cluster.documents import DEEPEST, ShallowResponse, parse, shallow, shallow_watches
-from egressgateway.engine.caches import Caches
-from egressgateway.engine.keeping import is_left_out
+from egressgateway.engine.cache.caches import Caches
+from egressgateway.engine.cache.keeping import is_left_out
 from egressgateway.refs import Key
 
 LEVELS = (DEEPEST + 50, 1_500, 9_000)

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from egressgateway.diff.changeset import ChangeSet, Mode, Written, diff
-from egressgateway.plan.evidence import is_child_of
-from egressgateway.plan.ir import Plan, Stage
-from egressgateway.plan.names import child_labels, is_childs_name
+from egressgateway.live.evidence import is_child_of
+from egressgateway.names import child_labels, is_childs_name
+from egressgateway.plan.ir import Plan
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.render.manifests import Desired
+from egressgateway.stages import Stage
 from unit.golden.cases import run_named
 
 KEY = Key("shop", "partners")

@@ -17,14 +17,14 @@ from typing import Any, Final
 
 from egressgateway.api.conditions import OBJECT_CONDITIONS
 from egressgateway.api.status import initial_status
+from egressgateway.cluster.result import Again, Waiting
 from egressgateway.cluster.store import Change
-from egressgateway.engine.caches import Caches
-from egressgateway.engine.metrics import Metrics
-from egressgateway.engine.observe import Observer
-from egressgateway.engine.outcome import Again, Waiting
-from egressgateway.engine.reconcile import Reconciler
+from egressgateway.contention.hostnames import overlaps
+from egressgateway.engine.cache.caches import Caches
+from egressgateway.engine.process.metrics import Metrics
+from egressgateway.engine.reconcile.observe import Observer
+from egressgateway.engine.reconcile.reconciler import Reconciler
 from egressgateway.errors import ClusterError
-from egressgateway.plan.hosts import overlaps
 from egressgateway.refs import EGRESS_GATEWAY, Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
 from unit.engine.simulation import START, Crash, Loop, Server

@@ -18,12 +18,12 @@ import orjson
 import yaml
 
 from egressgateway.cluster.request import APPLY_PATCH, Request
+from egressgateway.cluster.result import Again, Outcome, Waiting
 from egressgateway.diff.subset import EXACT_KINDS
-from egressgateway.engine.caches import Caches
-from egressgateway.engine.metrics import Metrics
-from egressgateway.engine.observe import Observer
-from egressgateway.engine.outcome import Again, Outcome, Waiting
-from egressgateway.engine.reconcile import Reconciler
+from egressgateway.engine.cache.caches import Caches
+from egressgateway.engine.process.metrics import Metrics
+from egressgateway.engine.reconcile.observe import Observer
+from egressgateway.engine.reconcile.reconciler import Reconciler
 from egressgateway.errors import ClusterError, Conflict, NotFound
 from egressgateway.facts import PodSelection
 from egressgateway.refs import CHILD_RESOURCES, CONFIG_MAP, EGRESS_GATEWAY, Key, Manifest, ObjectRef, ref_of

@@ -10,16 +10,16 @@ from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.request import Request
 from egressgateway.diff.changeset import Mode, Write
 from egressgateway.diff.steering import Steps
-from egressgateway.engine.apply import Applier
-from egressgateway.engine.caches import Caches
-from egressgateway.engine.conclusion import is_final
-from egressgateway.engine.memory import Progress
-from egressgateway.engine.metrics import Metrics
+from egressgateway.engine.cache.caches import Caches
+from egressgateway.engine.process.metrics import Metrics
+from egressgateway.engine.reconcile.apply import Applier
+from egressgateway.engine.reconcile.requeue import is_final
+from egressgateway.engine.reconcile.state import Progress
 from egressgateway.errors import Invalid
-from egressgateway.plan.bounds import MAX_BYTES
-from egressgateway.plan.ir import Stage
+from egressgateway.plan.checks.bounds import MAX_BYTES
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.render.manifests import Desired
+from egressgateway.stages import Stage
 
 pytestmark = pytest.mark.asyncio
 KEY = Key("shop", "partners")

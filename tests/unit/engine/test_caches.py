@@ -8,10 +8,10 @@ import pytest
 
 from egressgateway.api.scalars import parse_instant
 from egressgateway.cluster.store import Change
-from egressgateway.engine.caches import Caches
+from egressgateway.contention.rights import rights_fields
+from egressgateway.engine.cache.caches import Caches
 from egressgateway.facts import Rights
-from egressgateway.plan.evidence import named_owner
-from egressgateway.plan.rights import rights_fields
+from egressgateway.live.evidence import named_owner
 from egressgateway.refs import Key, Manifest
 
 KEY = Key("payments", "partners")

@@ -13,7 +13,7 @@ import pytest
 from egressgateway.api.status import EgressGatewayClassStatus
 from egressgateway.cluster.request import Request
 from egressgateway.cluster.store import Change, Store
-from egressgateway.engine.classes import ClassStatusWriter, class_used_by
+from egressgateway.engine.process.classes import ClassStatusWriter, class_used_by
 from egressgateway.errors import ClusterError, Forbidden
 from egressgateway.refs import Manifest
 from unit.cluster.fake_api import eventually

@@ -12,9 +12,9 @@ import orjson
 import pytest
 from aiohttp import web
 
+from egressgateway.cluster import events as events_module
 from egressgateway.cluster.client import ApiClient
-from egressgateway.engine import events as events_module
-from egressgateway.engine.events import EventRecorder
+from egressgateway.cluster.events import EventRecorder
 from unit.cluster.fake_api import FakeApi, eventually, refusal
 
 pytestmark = pytest.mark.asyncio

@@ -10,8 +10,8 @@ import pytest
 
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.api.validation import parse_spec
-from egressgateway.engine.expiry import expiring, next_notice
-from egressgateway.engine.outcome import Done
+from egressgateway.cluster.result import Done
+from egressgateway.engine.reconcile.expiry import expiring, next_notice
 from unit.engine.simulation import START, World
 
 END = START + timedelta(days=3)

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from egressgateway.engine.fights import (
+from egressgateway.cluster.result import Done, Waiting
+from egressgateway.engine.reconcile.drift_backoff import (
     FIRST_WAIT_SECONDS,
     FREE_REPAIRS,
     LONGEST_WAIT_SECONDS,
@@ -15,7 +16,6 @@ from egressgateway.engine.fights import (
     Fights,
     last_foreign_manager,
 )
-from egressgateway.engine.outcome import Done, Waiting
 from egressgateway.refs import Manifest, ObjectRef
 from unit.engine.simulation import World
 

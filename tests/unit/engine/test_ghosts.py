@@ -10,8 +10,8 @@ import pytest
 
 from egressgateway.cluster.request import Request
 from egressgateway.cluster.store import Change
-from egressgateway.engine.caches import Caches
-from egressgateway.engine.resync import Resync
+from egressgateway.engine.cache.caches import Caches
+from egressgateway.engine.cache.resync import Resync
 from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.settings import Settings
 from unit.cluster.fake_api import eventually

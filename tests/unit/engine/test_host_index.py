@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from egressgateway.engine.host_index import HostIndex
-from egressgateway.engine.wants import NOTHING, Wants
+from egressgateway.engine.cache.claim_index import HostIndex
+from egressgateway.engine.cache.requested import NOTHING, Wants
 from egressgateway.facts import Claimed
 from egressgateway.refs import Key
 

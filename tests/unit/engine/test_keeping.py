@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from egressgateway.api.objects import DEFAULT_CLASS_ANNOTATION
 from egressgateway.api.status import REQUEST_LIMIT
-from egressgateway.engine.budget import MOST_LEFT_OUT, NamespaceBudget, cost_of
-from egressgateway.engine.caches import Caches
-from egressgateway.engine.keeping import (
+from egressgateway.engine.cache.budget import MOST_LEFT_OUT, NamespaceBudget, cost_of
+from egressgateway.engine.cache.caches import Caches
+from egressgateway.engine.cache.keeping import (
     LEFT_OUT,
     LONGEST_ANNOTATION,
     is_left_out,
@@ -22,8 +22,8 @@ from egressgateway.engine.keeping import (
     keep_of_gateway,
     keep_of_namespace,
 )
-from egressgateway.engine.requests import ANNOTATION
-from egressgateway.engine.routes import keep_needed
+from egressgateway.engine.cache.route_index import keep_needed
+from egressgateway.engine.reconcile.reconcile_request import ANNOTATION
 from egressgateway.refs import Key
 
 FAT = {"x": "y" * 250_000, "kubectl.kubernetes.io/last-applied-configuration": "z" * 100}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from egressgateway.cluster.request import Request
-from egressgateway.engine.memory import WRITES_AT_ONCE
+from egressgateway.engine.reconcile.state import WRITES_AT_ONCE
 from egressgateway.refs import Manifest
 from unit.engine.simulation import KEY, World
 

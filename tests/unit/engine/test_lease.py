@@ -13,8 +13,8 @@ import orjson
 import pytest
 
 from egressgateway.cluster.errors import error_of
+from egressgateway.cluster.leader_election import LeaderElector, Observed, claimed, released
 from egressgateway.cluster.request import Request
-from egressgateway.engine.lease import LeaderElector, Observed, claimed, released
 from egressgateway.errors import Unavailable
 from egressgateway.settings import LeaseSettings
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from egressgateway.engine.outcome import Again, Done, Stalled, Waiting
+from egressgateway.cluster.result import Again, Done, Stalled, Waiting
 from egressgateway.errors import Forbidden, Invalid, Unavailable
 from egressgateway.refs import Manifest, ObjectRef
 from unit.engine.routing import leaks, read_routing

@@ -10,8 +10,8 @@ import pytest_asyncio
 from aiohttp import web
 
 from egressgateway.cluster.client import ApiClient
-from egressgateway.engine.mesh_watch import MeshWatch
-from egressgateway.engine.meshconfig import MeshCache, MeshReading
+from egressgateway.engine.cache.mesh_watch import MeshWatch
+from egressgateway.engine.cache.meshconfig import MeshCache, MeshReading
 from unit.cluster.fake_api import FakeApi, eventually, refusal
 
 pytestmark = pytest.mark.asyncio

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from egressgateway.engine.meshconfig import MeshCache, MeshReading, config_map_name, read_mesh, version_of
+from egressgateway.engine.cache.meshconfig import MeshCache, MeshReading, config_map_name, read_mesh, version_of
 from egressgateway.facts import MeshConfig
 from egressgateway.refs import Manifest
 from egressgateway.settings import MeshSettings

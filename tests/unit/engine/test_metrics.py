@@ -8,8 +8,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from egressgateway import __version__
-from egressgateway.engine.metrics import MOST_SERIES, Metrics
-from egressgateway.engine.queue import WorkQueue
+from egressgateway.cluster.queue import WorkQueue
+from egressgateway.engine.process.metrics import MOST_SERIES, Metrics
 from egressgateway.refs import Key
 
 KEY, OTHER = Key("shop", "out"), Key("shop", "other")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from egressgateway.plan.hosts import covers
-from egressgateway.plan.name_index import NameIndex, wildcards_above
+from egressgateway.contention.hostname_index import NameIndex, wildcards_above
+from egressgateway.contention.hostnames import covers
 
 LABELS = st.sampled_from(["a", "b", "cc"])
 NAMES = st.builds(

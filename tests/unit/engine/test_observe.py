@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from egressgateway.cluster.store import Change
-from egressgateway.engine.caches import Caches
-from egressgateway.engine.memory import Memory, Progress
-from egressgateway.engine.observe import PATIENCE, Observer
+from egressgateway.engine.cache.caches import Caches
+from egressgateway.engine.reconcile.observe import PATIENCE, Observer
+from egressgateway.engine.reconcile.state import Memory, Progress
 from egressgateway.facts import Claimed, ClaimedPort, Facts, PodFacts, PodSelection, Ports, References, Rights, Rival
-from egressgateway.plan.names import child_labels
+from egressgateway.names import child_labels
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from egressgateway.plan.names import FINALIZER, LABEL_STAGE, child_labels
+from egressgateway.names import FINALIZER, LABEL_STAGE, child_labels
 from egressgateway.refs import Manifest, ObjectRef
 from unit.engine.routing import Watcher, leaks, read_routing
 from unit.engine.simulation import GRACE, KEY, World

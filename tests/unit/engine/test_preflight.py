@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from egressgateway.cluster.client import ApiClient
-from egressgateway.engine.preflight import Preflight
+from egressgateway.engine.process.preflight import Preflight
 from egressgateway.refs import GROUP
 from unit.cluster.fake_api import FakeApi, refusal
 

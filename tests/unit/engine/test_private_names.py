@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from egressgateway.engine.outcome import Stalled
+from egressgateway.cluster.result import Stalled
 from egressgateway.errors import Invalid
 from egressgateway.refs import Manifest, ObjectRef
 from unit.engine.routing import (

@@ -11,11 +11,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from egressgateway.engine import probing
-from egressgateway.engine.probing import ProbeReader, Told, Ways
-from egressgateway.engine.turns import Turns
+from egressgateway.cluster.turns import Turns
+from egressgateway.engine.process import probing
+from egressgateway.engine.process.probing import ProbeReader, Told, Ways
 from egressgateway.facts import PodFacts, PodSelection, Reached
-from egressgateway.plan.istio.probing import ProbedWay, Probing
+from egressgateway.plan.istio.health_checks import ProbedWay, Probing
 from egressgateway.refs import Key
 
 KEY, OTHER = Key("shop", "partners"), Key("shop", "other")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from egressgateway.engine.queue import URGENT_IN_A_ROW, Priority, Retries, WorkQueue
+from egressgateway.cluster.queue import URGENT_IN_A_ROW, Priority, Retries, WorkQueue
 
 pytestmark = pytest.mark.asyncio
 

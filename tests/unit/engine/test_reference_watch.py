@@ -12,8 +12,8 @@ from aiohttp import web
 
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.reflector import Timing
-from egressgateway.engine.reference_watch import MOST_LINGERING, ReferenceWatch
-from egressgateway.engine.references import ReferenceCache
+from egressgateway.engine.cache.reference_watch import MOST_LINGERING, ReferenceWatch
+from egressgateway.engine.cache.references import ReferenceCache
 from egressgateway.facts import PodSelection
 from egressgateway.refs import Key, ObjectRef
 from unit.cluster.fake_api import FakeApi, eventually, refusal

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from egressgateway.engine.references import ReferenceCache, Wanted, keep_of_pod, pods_of
+from egressgateway.engine.cache.references import ReferenceCache, Wanted, keep_of_pod, pods_of
 from egressgateway.facts import PodFacts, PodSelection, References
 from egressgateway.refs import Key, Manifest, ObjectRef
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from egressgateway.api.status import REQUEST_LIMIT, EgressGatewayStatus
-from egressgateway.engine.requests import ANNOTATION, is_answered, request_of
+from egressgateway.engine.reconcile.reconcile_request import ANNOTATION, is_answered, request_of
 from egressgateway.refs import ObjectRef
 from unit.engine.simulation import GRACE, World
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import pytest
 
-from egressgateway.engine.keeping import LEFT_OUT, is_left_out
-from egressgateway.engine.outcome import Again, Done, Waiting
+from egressgateway.cluster.result import Again, Done, Waiting
+from egressgateway.engine.cache.keeping import LEFT_OUT, is_left_out
 from egressgateway.errors import ClusterError, Conflict, Invalid
-from egressgateway.plan.names import LABEL_PART, LABEL_STAGE, selector_labels
+from egressgateway.names import LABEL_PART, LABEL_STAGE, selector_labels
 from egressgateway.refs import Manifest, ObjectRef
 from unit.engine.simulation import GRACE, KEY, World
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from egressgateway.cluster.store import Change
-from egressgateway.engine.routes import Routes, keep_needed, route_of, steers_of
+from egressgateway.engine.cache.route_index import Routes, keep_needed, route_of, steers_of
 from egressgateway.facts import ForeignRoute, Rights
-from egressgateway.plan.names import child_labels
+from egressgateway.names import child_labels
 from egressgateway.refs import Key, Manifest, ObjectRef
 
 ME = Key("shop", "me")

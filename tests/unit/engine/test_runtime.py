@@ -12,14 +12,14 @@ import orjson
 import pytest
 
 from egressgateway.cluster.clock import ServerClock
+from egressgateway.cluster.leader_election import LeaderElector
+from egressgateway.cluster.queue import WorkQueue
 from egressgateway.cluster.request import Request
-from egressgateway.engine.lease import LeaderElector
-from egressgateway.engine.metrics import Metrics
-from egressgateway.engine.outcome import Done, Outcome
-from egressgateway.engine.queue import WorkQueue
-from egressgateway.engine.references import ReferenceCache
-from egressgateway.engine.runtime import Runtime
-from egressgateway.engine.worker import Workers, work_while_leading
+from egressgateway.cluster.result import Done, Outcome
+from egressgateway.engine.cache.references import ReferenceCache
+from egressgateway.engine.process.metrics import Metrics
+from egressgateway.engine.process.runtime import Runtime
+from egressgateway.engine.process.worker import Workers, work_while_leading
 from egressgateway.errors import Forbidden, NotFound
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import LeaseSettings, MeshSettings, Settings

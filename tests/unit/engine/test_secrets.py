@@ -8,7 +8,7 @@ import json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from egressgateway.engine.secrets import CERTIFICATES, without_secrets
+from egressgateway.engine.cache.secrets import CERTIFICATES, without_secrets
 from egressgateway.refs import Manifest
 
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"

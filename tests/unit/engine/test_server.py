@@ -13,8 +13,8 @@ from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.informer import Informer
 from egressgateway.cluster.reflector import Timing
 from egressgateway.cluster.store import Store
-from egressgateway.engine.metrics import Metrics
-from egressgateway.engine.server import Server, dead_informers, missing_kinds
+from egressgateway.engine.process.health import Server, dead_informers, missing_kinds
+from egressgateway.engine.process.metrics import Metrics
 from egressgateway.errors import StartError
 from egressgateway.refs import CHILD_BY_KIND, EGRESS_GATEWAY
 from unit.cluster.fake_api import FakeApi, eventually, refusal

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from egressgateway.engine import reconcile as story
-from egressgateway.engine.outcome import Done
+from egressgateway.cluster.result import Done
+from egressgateway.engine.reconcile import reconciler as story
 from egressgateway.refs import ObjectRef
 from unit.engine.simulation import GRACE, START, World
 

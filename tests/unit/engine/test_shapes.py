@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from egressgateway.diff.changeset import diff
-from egressgateway.engine.caches import Caches
-from egressgateway.engine.memory import Memory
-from egressgateway.engine.observe import Observer
-from egressgateway.engine.wants import stakes_of, wants_of
+from egressgateway.engine.cache.caches import Caches
+from egressgateway.engine.cache.requested import stakes_of, wants_of
+from egressgateway.engine.reconcile.observe import Observer
+from egressgateway.engine.reconcile.state import Memory
 from egressgateway.plan.accept import accept
 from egressgateway.plan.build import build_plan
 from egressgateway.refs import Key, Manifest
@@ -135,7 +135,14 @@ ROUTE = odd(
 )
 
 
+NO_PORTS = {
+    "hosts": [],
+    "ports": [{}, {"number": None}, {"number": 80, "protocol": []}, {"number": 80, "targetPort": {}}],
+}
+
+
 @SETTINGS
+@example("ServiceEntry", NO_PORTS, None, None)
 @given(
     st.sampled_from(["VirtualService", "ServiceEntry", "Gateway", "Deployment", "AuthorizationPolicy"]), ROUTE, ANY, ANY
 )

@@ -16,7 +16,7 @@ from typing import Any, Final
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from egressgateway.plan.hosts import overlaps
+from egressgateway.contention.hostnames import overlaps
 from egressgateway.refs import Key, Manifest, ObjectRef
 from unit.engine.contest import FORGED, Contest, Place
 

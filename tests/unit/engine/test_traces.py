@@ -8,15 +8,15 @@ from datetime import timedelta
 
 import pytest
 
+from egressgateway.cluster.background import background
+from egressgateway.cluster.events import EventRecorder
+from egressgateway.cluster.queue import WorkQueue
 from egressgateway.cluster.request import Request
 from egressgateway.cluster.store import Store
-from egressgateway.engine import reconcile as story
-from egressgateway.engine.background import background
-from egressgateway.engine.classes import ClassStatusWriter
-from egressgateway.engine.events import EventRecorder
-from egressgateway.engine.metrics import Metrics
-from egressgateway.engine.queue import WorkQueue
-from egressgateway.engine.worker import Workers
+from egressgateway.engine.process.classes import ClassStatusWriter
+from egressgateway.engine.process.metrics import Metrics
+from egressgateway.engine.process.worker import Workers
+from egressgateway.engine.reconcile import reconciler as story
 from egressgateway.errors import Invalid
 from egressgateway.refs import Key, Manifest
 from unit.cluster.fake_api import eventually

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from egressgateway.engine.wants import (
+from egressgateway.engine.cache.requested import (
     BY_CLASS,
     Stakes,
     Wants,

@@ -8,12 +8,12 @@ from datetime import timedelta
 
 import pytest
 
+from egressgateway.cluster.result import Again, Done
 from egressgateway.cluster.store import Change
-from egressgateway.engine.outcome import Again, Done
-from egressgateway.engine.remote_records import Record, manifest_of, read_record, record_name, recorded_in
-from egressgateway.engine.routes import ROUTE_KINDS
+from egressgateway.engine.cache.route_index import ROUTE_KINDS
+from egressgateway.engine.reconcile.remote_records import Record, manifest_of, read_record, record_name, recorded_in
 from egressgateway.errors import Forbidden, Unavailable
-from egressgateway.plan.names import FINALIZER, LABEL_STAGE
+from egressgateway.names import FINALIZER, LABEL_STAGE
 from egressgateway.refs import CONFIG_MAP, Key, Manifest, ObjectRef
 from unit.engine.contest import Contest
 from unit.engine.shared import shared_world

@@ -10,13 +10,13 @@ from datetime import timedelta
 
 import pytest
 
+from egressgateway.cluster.leader_election import LeaderElector
+from egressgateway.cluster.queue import Retries, WorkQueue
 from egressgateway.cluster.request import Request
-from egressgateway.engine.lease import LeaderElector
-from egressgateway.engine.log import reconcile_fields
-from egressgateway.engine.metrics import Metrics
-from egressgateway.engine.outcome import Again, Done, Outcome, Stalled, Waiting
-from egressgateway.engine.queue import Retries, WorkQueue
-from egressgateway.engine.worker import Workers, work_while_leading
+from egressgateway.cluster.result import Again, Done, Outcome, Stalled, Waiting
+from egressgateway.engine.process.log import reconcile_fields
+from egressgateway.engine.process.metrics import Metrics
+from egressgateway.engine.process.worker import Workers, work_while_leading
 from egressgateway.errors import ClusterError, Invalid, Throttled, Unavailable
 from egressgateway.refs import Key, Manifest
 from egressgateway.settings import LeaseSettings

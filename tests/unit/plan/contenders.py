@@ -9,9 +9,9 @@ from typing import Any
 
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.scalars import format_instant
+from egressgateway.contention.claims import Claims, Stakes, resolve_claims
+from egressgateway.contention.rights import read_rights
 from egressgateway.facts import Claimed, ClassFacts, Facts, GatewayFacts, Rival
-from egressgateway.plan.claims import Claims, Stakes, resolve_claims
-from egressgateway.plan.rights import read_rights
 from egressgateway.refs import Key
 from egressgateway.settings import MeshSettings
 

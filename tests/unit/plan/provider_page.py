@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from egressgateway.plan.capabilities import CAPABILITIES, CLASS_CAPABILITIES, Capability, Refusal, Support
+from egressgateway.plan.checks.capabilities import CAPABILITIES, CLASS_CAPABILITIES, Capability, Refusal, Support
 
 _HEAD = """\
 # What each provider makes of each field
 
-`make golden` writes this page from `operator/egressgateway/plan/capabilities.py`. What a provider cannot do is refused
-with `Accepted=False`, reason `UnsupportedValue`, and a message that names field, value, provider and a way out. A field
-that is not listed is part of the one above it.
+`make golden` writes this page from `operator/egressgateway/plan/checks/capabilities.py`. What a provider cannot do is
+refused with `Accepted=False`, reason `UnsupportedValue`, and a message that names field, value, provider and a way out.
+A field that is not listed is part of the one above it.
 
 Three things of APISIX cannot be helped, and the status says so: it verifies no certificate of an external host; it
 shows external hosts the address of the caller's pod in `x-real-ip` and `x-forwarded-*`; and it does not know who calls.

@@ -16,8 +16,8 @@ from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.facts import Facts, PodFacts, PodSelection, References
 from egressgateway.plan.accept import accept
 from egressgateway.plan.build import build_plan
-from egressgateway.plan.hops import build_hops
-from egressgateway.plan.site import site_of
+from egressgateway.plan.gateway.hops import build_hops
+from egressgateway.plan.gateway.target import site_of
 from egressgateway.refs import ObjectRef
 from egressgateway.render.environment import Renderer
 from egressgateway.render.manifests import render_child

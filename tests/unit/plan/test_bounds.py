@@ -9,10 +9,10 @@ import pytest
 
 from egressgateway.api.conditions import Reason
 from egressgateway.api.selector import LabelSelector
-from egressgateway.facts import NamespaceLabels
+from egressgateway.contention.consumers import consumers_of
+from egressgateway.namespaces import NamespaceLabels
 from egressgateway.plan.accept import accept
-from egressgateway.plan.bounds import MAX_BYTES, MAX_EXPORTS, MAX_IDENTITIES, too_large
-from egressgateway.plan.consumers import consumers_of
+from egressgateway.plan.checks.bounds import MAX_BYTES, MAX_EXPORTS, MAX_IDENTITIES, too_large
 from unit.plan.world import KEY, class_of, facts_of, spec_of
 
 ALL: dict[str, Any] = {"allowedConsumers": {"from": "All"}}

@@ -16,7 +16,7 @@ from egressgateway.api.model import ApiModel
 from egressgateway.api.validation import parse_class_spec, parse_spec
 from egressgateway.facts import PodFacts, PodSelection, References
 from egressgateway.plan.accept import accept
-from egressgateway.plan.capabilities import (
+from egressgateway.plan.checks.capabilities import (
     CAPABILITIES,
     CLASS_CAPABILITIES,
     Circumstance,
@@ -25,7 +25,7 @@ from egressgateway.plan.capabilities import (
     refusals,
     set_fields,
 )
-from egressgateway.plan.unsupported import unsupported_in_class
+from egressgateway.plan.checks.unsupported import unsupported_in_class
 from egressgateway.refs import Manifest, ObjectRef
 from harness.golden import Golden
 from unit.golden.test_coverage import fields_of

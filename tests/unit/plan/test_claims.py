@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egressgateway.api.conditions import Reason
+from egressgateway.contention.claims import contended_names
+from egressgateway.contention.hostnames import overlaps
+from egressgateway.contention.rights import is_recorded, read_rights, rights_fields
 from egressgateway.facts import NEVER, Claimed, Rights
-from egressgateway.plan.claims import contended_names
-from egressgateway.plan.hosts import overlaps
-from egressgateway.plan.rights import is_recorded, read_rights, rights_fields
 from unit.plan.contenders import HOST, NAMESPACES, NOW, Contender, days
 
 SHOP = frozenset({"shop"})

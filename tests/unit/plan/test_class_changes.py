@@ -15,9 +15,9 @@ from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.diff.changeset import Write, diff
 from egressgateway.diff.steering import Burst, Steps, plan_steps
 from egressgateway.facts import Facts, MeshConfig, PodFacts, PodSelection, References
+from egressgateway.live.children import mesh_routes, namespaces_of_export, ways_of
 from egressgateway.plan.accept import Acceptance, accept
 from egressgateway.plan.build import build_plan
-from egressgateway.plan.retain import mesh_routes, namespaces_of_export, ways_of
 from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.render.environment import Renderer
 from egressgateway.render.manifests import Desired, render_child

@@ -10,8 +10,8 @@ import pytest
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.facts import Facts, ForeignRoute, MeshConfig, Ports, References, Rights, Rival
+from egressgateway.names import LABEL_PART, LABEL_STAGE
 from egressgateway.plan.accept import accept
-from egressgateway.plan.names import LABEL_PART, LABEL_STAGE
 from egressgateway.refs import Key, ObjectRef
 from unit.plan.world import NOW, class_of, destination, facts_of, spec_of
 

@@ -9,19 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egressgateway.api.conditions import Reason
-from egressgateway.facts import EVERY_NAMESPACE
+from egressgateway.contention.consumers import consumers_of, namespaces_of, served_names, served_ports
+from egressgateway.namespaces import EVERY_NAMESPACE, EVERYONE, export_to, overlap, union, without
 from egressgateway.plan.accept import accept
-from egressgateway.plan.consumers import (
-    EVERYONE,
-    consumers_of,
-    export_to,
-    namespaces_of,
-    overlap,
-    served_names,
-    served_ports,
-    union,
-    without,
-)
 from unit.plan.world import KEY, class_of, destination, facts_of, spec_of
 
 NAMESPACES: dict[str, dict[str, str]] = {

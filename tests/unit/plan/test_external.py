@@ -14,8 +14,8 @@ from egressgateway.api.scalars import format_instant
 from egressgateway.api.validation import parse_spec
 from egressgateway.facts import Facts, GatewayFacts
 from egressgateway.plan.accept import Acceptance, accept
+from egressgateway.plan.checks.suffixes import is_public_suffix
 from egressgateway.plan.findings import Consequence, Finding
-from egressgateway.plan.suffixes import is_public_suffix
 from egressgateway.settings import MeshSettings
 from unit.plan.world import KEY, NOW, class_of, destination, facts_of, spec_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from egressgateway.plan.hosts import covers, is_allowed, overlaps
+from egressgateway.contention.hostnames import covers, is_allowed, overlaps
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egressgateway.plan.names import (
+from egressgateway.names import (
     child_labels,
     hop_name,
     part_name,

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from egressgateway.api.conditions import Reason
 from egressgateway.facts import Facts, MeshConfig, PodFacts, PodSelection, References
 from egressgateway.plan.accept import accept
-from egressgateway.plan.resolve import next_certificate_end, unread
+from egressgateway.plan.checks.references import next_certificate_end, unread
 from egressgateway.refs import Manifest, ObjectRef
 from unit.plan.world import NOW, class_of, destination, facts_of, spec_of
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from egressgateway.plan import scheduling
-from egressgateway.plan.workload import effective_settings
+from egressgateway.plan.gateway import scheduling
+from egressgateway.plan.gateway.workload import effective_settings
 from unit.plan.world import class_of, facts_of, spec_of
 
 SELECTOR = {"egressgateway.dev/gateway": "partners"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from egressgateway.facts import Facts
-from egressgateway.plan.verdicts import PATIENCE, Verdict, Word, answers, next_verdict_due, verdicts
+from egressgateway.live.controller_status import PATIENCE, Verdict, Word, answers, next_verdict_due, verdicts
 from egressgateway.refs import Manifest, ObjectRef
 from unit.plan.world import NOW, facts_of, spec_of
 

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from jinja2 import DictLoader
 
 from egressgateway.errors import InvariantError, TemplateError
-from egressgateway.plan.ir import Child, Stage
+from egressgateway.plan.ir import Child
 from egressgateway.refs import Key, ObjectRef
 from egressgateway.render.digest import digest_of
 from egressgateway.render.environment import Renderer
 from egressgateway.render.manifests import RenderCache, render_child
+from egressgateway.stages import Stage
 from unit.golden.cases import case_names, run_named
 from unit.render.attacks import ATTACKS
 

@@ -18,10 +18,10 @@ from egressgateway.api.gateway_class import Provider
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.api.validation import parse_spec
 from egressgateway.facts import Facts
+from egressgateway.names import ANNOTATION_DIGEST
 from egressgateway.plan.accept import accept
 from egressgateway.plan.build import build_plan
 from egressgateway.plan.ir import Child
-from egressgateway.plan.names import ANNOTATION_DIGEST
 from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.render.manifests import render_child
 from harness.golden import ROOT

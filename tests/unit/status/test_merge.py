@@ -9,7 +9,7 @@ import pytest
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.status import EgressGatewayStatus
-from egressgateway.engine.transitions import readiness_moved, transitions
+from egressgateway.engine.reconcile.transitions import readiness_moved, transitions
 from egressgateway.status.merge import (
     ClassVerdict,
     class_status,
@@ -20,8 +20,8 @@ from egressgateway.status.merge import (
     stuck_status,
     suspended_status,
 )
+from egressgateway.status.messages import cut, shortened
 from egressgateway.status.summarize import Condition, Summary
-from egressgateway.status.words import cut, shortened
 from harness.conditions import transition_violations, violations
 from unit.engine.simulation import merge
 from unit.golden.cases import case_names, run_named

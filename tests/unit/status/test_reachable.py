@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from egressgateway.api.conditions import Reason
-from egressgateway.plan.istio.probing import ProbedWay
-from egressgateway.status.reachable import Reading, Sight, look, reached, readings_of
+from egressgateway.plan.istio.health_checks import ProbedWay
+from egressgateway.status.probe_result import Reading, Sight, look, reached, readings_of
 
 HOST = "https-80.api.example.com.partners.shop.egress.internal"
 CLUSTER = f"outbound|80|tls|{HOST}"

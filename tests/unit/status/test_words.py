@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from egressgateway.status.words import told_once
+from egressgateway.status.messages import told_once
 
 
 def test_the_same_words_name_all_of_their_parts() -> None:

@@ -13,10 +13,11 @@ from egressgateway.api.destination import Destination
 from egressgateway.api.scalars import format_duration
 from egressgateway.facts import Facts
 from egressgateway.plan.apisix.routes import mark_of
-from egressgateway.plan.hops import Hop
-from egressgateway.plan.ir import Child, Stage
+from egressgateway.plan.gateway.hops import Hop
+from egressgateway.plan.gateway.target import Site
+from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.children import part_child
-from egressgateway.plan.site import Site
+from egressgateway.stages import Stage
 
 
 def plan_route(facts: Facts, site: Site, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:

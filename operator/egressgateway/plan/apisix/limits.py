@@ -13,12 +13,13 @@ from typing import Final
 from egressgateway.api.access import AccessEntry
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, Provider
 from egressgateway.api.spec import EgressGatewaySpec, MeshHeadersMode
-from egressgateway.facts import EVERY_NAMESPACE, Facts, PodFacts
-from egressgateway.plan.consumers import Consumers, entries_of, namespaces_of
+from egressgateway.contention.consumers import Consumers, entries_of, namespaces_of
+from egressgateway.facts import Facts, PodFacts
+from egressgateway.live.children import mesh_routes, namespaces_of_export, part_of, ways_of
+from egressgateway.namespaces import EVERY_NAMESPACE
 from egressgateway.plan.findings import Notice
-from egressgateway.plan.references import shared_pods
-from egressgateway.plan.retain import mesh_routes, namespaces_of_export, part_of, ways_of
-from egressgateway.plan.site import site_of
+from egressgateway.plan.gateway.references import shared_pods
+from egressgateway.plan.gateway.target import site_of
 from egressgateway.refs import ObjectRef
 
 ADDED_HEADERS: Final = ("x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto")

@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from egressgateway.facts import Facts
+from egressgateway.namespaces import union
 from egressgateway.plan.accept import Acceptance
 from egressgateway.plan.apisix.clients import plan_route
-from egressgateway.plan.apisix.exposing import plan_exposed
+from egressgateway.plan.apisix.expose import plan_exposed
 from egressgateway.plan.apisix.routes import plan_routes
 from egressgateway.plan.apisix.upstreams import plan_upstreams
-from egressgateway.plan.consumers import union
-from egressgateway.plan.hops import Hop, build_hops
+from egressgateway.plan.gateway.draining import Retained, retain
+from egressgateway.plan.gateway.hops import Hop, build_hops
+from egressgateway.plan.gateway.target import Site, site_of
 from egressgateway.plan.ir import Child, Plan
 from egressgateway.plan.istio.clients import all_consumers, plan_clients, plan_hop, plan_narrowed
 from egressgateway.plan.istio.upstream import upstreams_of
-from egressgateway.plan.retain import Retained, retain
 from egressgateway.plan.revoked import less_revoked
-from egressgateway.plan.site import Site, site_of
 
 
 def plan_apisix(facts: Facts, acceptance: Acceptance) -> Plan:

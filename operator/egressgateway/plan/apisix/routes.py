@@ -15,14 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from egressgateway.facts import Facts
+from egressgateway.names import DESTINATIONS, part_name
 from egressgateway.plan.apisix.limits import grants_of
 from egressgateway.plan.apisix.upstreams import within_of
-from egressgateway.plan.hops import Hop
-from egressgateway.plan.ir import Child, Stage
+from egressgateway.plan.gateway.hops import Hop
+from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.children import part_child
 from egressgateway.plan.istio.routes import stripped_headers
 from egressgateway.plan.istio.upstream import Upstream
-from egressgateway.plan.names import DESTINATIONS, part_name
+from egressgateway.stages import Stage
 
 MARK_HEADER: Final = "x-egressgateway-way"
 EVERY_PATH: Final = "/*"

@@ -11,10 +11,11 @@ from egressgateway.api.scalars import format_duration
 from egressgateway.api.tls import PortTls, TlsMode
 from egressgateway.api.traffic import LoadBalancingAlgorithm, OutlierDetection, Traffic
 from egressgateway.facts import Facts
-from egressgateway.plan.hops import Hop
-from egressgateway.plan.ir import Child, Stage
+from egressgateway.plan.gateway.hops import Hop
+from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.children import part_child
 from egressgateway.plan.istio.upstream import Upstream
+from egressgateway.stages import Stage
 
 _SECOND: Final = timedelta(seconds=1)
 _CONNECT: Final = timedelta(seconds=10)

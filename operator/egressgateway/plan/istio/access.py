@@ -14,14 +14,16 @@ from typing import Any, Final
 
 from egressgateway.api.access import AccessEntry
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
-from egressgateway.facts import EVERY_NAMESPACE, Facts
-from egressgateway.plan.consumers import namespaces_of, union
-from egressgateway.plan.hops import Hop
-from egressgateway.plan.ir import Child, Stage
+from egressgateway.contention.consumers import namespaces_of
+from egressgateway.facts import Facts
+from egressgateway.names import access_part
+from egressgateway.namespaces import EVERY_NAMESPACE, union
+from egressgateway.plan.gateway.draining import Retained
+from egressgateway.plan.gateway.hops import Hop
+from egressgateway.plan.gateway.target import Site, listen_port
+from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.children import remote_child, shared_child
-from egressgateway.plan.names import access_part
-from egressgateway.plan.retain import Retained
-from egressgateway.plan.site import Site, listen_port
+from egressgateway.stages import Stage
 
 _NO_PORT: Final = ["0"]
 """

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from egressgateway.facts import Facts
-from egressgateway.plan.ir import Child, Stage
-from egressgateway.plan.names import DESTINATIONS, LABEL_PART, part_name, remote_name
-from egressgateway.plan.retain import part_of
-from egressgateway.plan.workload import common_values, stage_labels
+from egressgateway.live.children import part_of
+from egressgateway.names import DESTINATIONS, LABEL_PART, part_name, remote_name
+from egressgateway.plan.gateway.workload import common_values, stage_labels
+from egressgateway.plan.ir import Child
 from egressgateway.refs import Manifest, ObjectRef
+from egressgateway.stages import Stage
 
 EXPOSE: Final = "expose"
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from egressgateway.api.destination import Destination
-from egressgateway.facts import EVERY_NAMESPACE, Facts
+from egressgateway.facts import Facts
+from egressgateway.namespaces import EVERY_NAMESPACE, export_to, union
 from egressgateway.plan.accept import Acceptance
-from egressgateway.plan.consumers import export_to, union
-from egressgateway.plan.hops import Hop
-from egressgateway.plan.ir import Child, Stage
+from egressgateway.plan.gateway.draining import Retained
+from egressgateway.plan.gateway.hops import Hop
+from egressgateway.plan.gateway.target import Site
+from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.children import live_child, part_child, remote_child, shared_child
-from egressgateway.plan.retain import Retained
-from egressgateway.plan.site import Site
 from egressgateway.refs import Manifest
+from egressgateway.stages import Stage
 
 Served = Mapping[str, frozenset[str]]
 """Consumer namespaces by destination."""

@@ -13,12 +13,13 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from egressgateway.facts import Facts
-from egressgateway.plan.hops import Hop
-from egressgateway.plan.ir import Child, Stage
+from egressgateway.names import private_names
+from egressgateway.plan.gateway.draining import Retained
+from egressgateway.plan.gateway.hops import Hop
+from egressgateway.plan.gateway.target import Site
+from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.children import shared_child
-from egressgateway.plan.names import private_names
-from egressgateway.plan.retain import Retained
-from egressgateway.plan.site import Site
+from egressgateway.stages import Stage
 
 _REFUSAL: Final = "private names of an egress gateway are for its own pods: ask for the host itself"
 

@@ -10,22 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from egressgateway.facts import Facts
+from egressgateway.live.children import part_of, stage_of
+from egressgateway.namespaces import union
 from egressgateway.plan.accept import Acceptance
-from egressgateway.plan.consumers import union
-from egressgateway.plan.hops import Hop, build_hops
-from egressgateway.plan.ir import Child, Plan, Stage
+from egressgateway.plan.gateway.draining import Retained, retain
+from egressgateway.plan.gateway.hops import Hop, build_hops
+from egressgateway.plan.gateway.target import Site, site_of
+from egressgateway.plan.gateway.workload import WorkloadNeeds, plan_workload
+from egressgateway.plan.ir import Child, Plan
 from egressgateway.plan.istio.access import plan_access
 from egressgateway.plan.istio.clients import all_consumers, plan_clients, plan_hop, plan_narrowed, plan_route
-from egressgateway.plan.istio.exposing import exposed_ports, plan_exposed, visiting_namespaces, visitors_of
-from egressgateway.plan.istio.observing import plan_original_host, plan_telemetry
+from egressgateway.plan.istio.expose import exposed_ports, plan_exposed, visiting_namespaces, visitors_of
+from egressgateway.plan.istio.health_checks import plan_probes
 from egressgateway.plan.istio.private import plan_private_names
-from egressgateway.plan.istio.probing import plan_probes
 from egressgateway.plan.istio.routes import plan_gateway
+from egressgateway.plan.istio.telemetry import plan_original_host, plan_telemetry
 from egressgateway.plan.istio.upstream import plan_upstreams, upstreams_of
-from egressgateway.plan.retain import Retained, part_of, retain, stage_of
 from egressgateway.plan.revoked import Revoked, less_revoked
-from egressgateway.plan.site import Site, site_of
-from egressgateway.plan.workload import WorkloadNeeds, plan_workload
+from egressgateway.stages import Stage
 
 
 def plan_istio(facts: Facts, acceptance: Acceptance) -> Plan:

@@ -9,11 +9,12 @@ from egressgateway.api.scalars import format_duration
 from egressgateway.api.spec import MeshHeadersMode, Telemetry, TracingMode
 from egressgateway.api.traffic import Retries, Traffic
 from egressgateway.facts import Facts
-from egressgateway.plan.ir import Child, Stage
+from egressgateway.plan.gateway.draining import Retained
+from egressgateway.plan.gateway.target import Site
+from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.children import part_child, shared_child
 from egressgateway.plan.istio.upstream import Upstream
-from egressgateway.plan.retain import Retained
-from egressgateway.plan.site import Site
+from egressgateway.stages import Stage
 
 # What a mesh adds to a request, by sidecar, gateway or tracer; measured at an external server ("istio-recipes" §8).
 _NEVER_LEAVES: Final = ("x-forwarded-client-cert",)

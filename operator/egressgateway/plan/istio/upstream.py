@@ -11,11 +11,12 @@ from egressgateway.api.destination import Destination, DestinationPort, Resoluti
 from egressgateway.api.tls import PortTls, TlsMode
 from egressgateway.api.traffic import LoadBalancingAlgorithm, OutlierDetection, Traffic
 from egressgateway.facts import Facts
-from egressgateway.plan.hops import Hop
-from egressgateway.plan.ir import Child, Stage
+from egressgateway.names import WAY_OUT, private_address
+from egressgateway.plan.gateway.hops import Hop
+from egressgateway.plan.gateway.target import Site
+from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.children import part_child
-from egressgateway.plan.names import WAY_OUT, private_address
-from egressgateway.plan.site import Site
+from egressgateway.stages import Stage
 
 SUBSET: Final = "tls"
 """

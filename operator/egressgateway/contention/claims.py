@@ -1,0 +1,381 @@
+"""
+Who has a name (api.md "Who wins a host").
+
+Objects contend for a name in each consumer namespace that both serve. The earliest claim of that name in that namespace
+wins, so that an old object takes nothing over by adding a host or a consumer. A claim stands in the status before the
+first child is written, and until no client is steered by it any more. Where claims were lost with the status, the
+object that steers the name now comes first, then the older object, then namespace and name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.api.destination import Protocol
+from egressgateway.contention.hostname_index import NameIndex
+from egressgateway.contention.hostnames import overlaps
+from egressgateway.contention.rights import read_rights
+from egressgateway.facts import (
+    NEVER,
+    Claimed,
+    ClaimedPort,
+    Facts,
+    Rights,
+    Rival,
+    Since,
+    places_of,
+    since_in,
+)
+from egressgateway.namespaces import EVERY_NAMESPACE, overlap
+from egressgateway.refs import Key, Manifest
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Standing:
+    """How good a right to a name in a namespace is; the smaller wins."""
+
+    claimed: datetime
+    not_steering: bool
+    created: datetime
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """
+    What came of the contest.
+
+    Attributes:
+        rights: what the object claims from now on.
+        won: by name, the consumer namespaces in which it is the object's.
+        lost: by name, the consumer namespaces in which another object has the better right, and which. Where it names
+            every namespace, `won` says which are left.
+        lost_exposed: names exposed on a gateway that another object has there already.
+        leaving: some of `rights` is held only until the last client is no longer steered by it.
+    """
+
+    rights: Rights = field(default_factory=Rights)
+    won: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    lost: Mapping[str, Mapping[str, Key]] = field(default_factory=dict)
+    lost_exposed: Mapping[Claimed, Key] = field(default_factory=dict)
+    leaving: bool = False
+
+    def with_ports(self, ports: Mapping[ClaimedPort, Since], *, leaving: bool) -> Claims:
+        """The same with claims of ports, some of which may be held only until clients have left."""
+        return replace(self, rights=replace(self.rights, ports=ports), leaving=self.leaving or leaving)
+
+
+@dataclass(frozen=True, slots=True)
+class Stakes:
+    """
+    What an object wants of others' names.
+
+    Attributes:
+        serves: by name, the consumer namespaces.
+        exposes: names on gateways that it shares with others.
+        steers: by name, the namespaces whose clients its live routes send to it.
+    """
+
+    serves: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    exposes: frozenset[Claimed] = frozenset()
+    steers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PortClaim:
+    """What one destination wants of a port: served namespaces, those that are lost, those that are left."""
+
+    port: ClaimedPort
+    served: frozenset[str]
+    lost: frozenset[str]
+    won: frozenset[str]
+
+
+def own_rights(facts: Facts) -> Rights:
+    """What the object's status claims."""
+    spec = facts.gateway.spec
+    wanted = (
+        (found.names, [ClaimedPort(port.port, port.protocol is Protocol.TCP) for port in found.ports])
+        for found in (spec.destinations if spec else ())
+    )
+    return read_rights(facts.gateway.status, wanted)
+
+
+def contended_names(gateway: Manifest) -> frozenset[str]:
+    """
+    Names that an EgressGateway asks for and may still claim, read without judging it.
+
+    What its status refuses, for this very spec, it will not claim: another object that waited for it would wait for
+    ever. A HostConflict is no such refusal, its loser may be the next in line; nor is a consumer that the class denies,
+    the others are served. Who is suspended claims nothing new.
+    """
+    spec = gateway.get("spec") or {}
+    if spec.get("suspend") or _is_refused(gateway):
+        return frozenset()
+    refused = _refused_parts(gateway)
+    return frozenset(
+        name
+        for destination in entries_of(gateway, "destinations")
+        if destination.get("name") not in refused
+        for name in (*texts_of(destination, "hosts"), *texts_of(destination, "aliases"))
+    )
+
+
+def entries_of(gateway: Manifest, name: str) -> list[dict[str, Any]]:
+    """Entries of a list in the spec; what is none is left out, as a CRD that is damaged lets everything pass."""
+    return mappings_in(gateway.get("spec"), name)
+
+
+def mappings_in(holder: Any, name: str) -> list[dict[str, Any]]:
+    """Those items of a list that are mappings."""
+    found = holder.get(name) if isinstance(holder, dict) else None
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def texts_of(holder: Mapping[str, Any], name: str) -> list[str]:
+    """Those items of a list that are texts."""
+    found = holder.get(name)
+    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+
+
+def _is_refused(gateway: Manifest) -> bool:
+    """Whether the object as a whole is refused; it then has no parts that say so, or all of them do."""
+    status = gateway.get("status") or {}
+    return (
+        status.get("observedGeneration") == gateway["metadata"].get("generation")
+        and not status.get("destinations")
+        and any(_is_refusal(condition) for condition in status.get("conditions") or ())
+    )
+
+
+def _is_refusal(condition: Mapping[str, Any]) -> bool:
+    return bool(
+        condition["type"] == ConditionType.ACCEPTED
+        and condition["status"] == "False"
+        and condition["reason"] not in (Reason.HOST_CONFLICT, Reason.CONSUMER_NOT_ALLOWED)
+    )
+
+
+def _refused_parts(gateway: Manifest) -> frozenset[str]:
+    status = gateway.get("status") or {}
+    if status.get("observedGeneration") != gateway["metadata"].get("generation"):
+        return frozenset()
+    return frozenset(
+        part["name"]
+        for part in status.get("destinations") or ()
+        for condition in part.get("conditions") or ()
+        if _is_refusal(condition)
+    )
+
+
+def resolve_claims(facts: Facts, stakes: Stakes, before: Rights) -> Claims:
+    """
+    Which of the names that the object wants it has, and to which object it loses others.
+
+    Args:
+        before: what it has claimed so far.
+    """
+    rivals = _ByName(facts)
+    contests = {
+        name: _contest(facts, stakes, name, served, before.names.get(name, {}), rivals)
+        for name, served in sorted(stakes.serves.items())
+    }
+    names: dict[str, Since] = {
+        name: claim(before.names.get(name, {}), stakes.serves[name], contest.won, contest.lost, facts)
+        for name, contest in contests.items()
+    }
+    leaving = {name: _still_steered(stakes, before, name, names.get(name, {})) for name in before.names}
+    for name, since in leaving.items():
+        if since:
+            names[name] = {**names.get(name, {}), **since}
+    lost_exposed = {
+        wanted: winner for wanted in stakes.exposes if (winner := _exposed_by(facts, wanted, before.exposed))
+    }
+    exposed = {wanted: before.exposed.get(wanted, facts.now) for wanted in stakes.exposes - lost_exposed.keys()}
+    rights = Rights({name: since for name, since in names.items() if places_of(since)}, exposed=exposed)
+    return Claims(
+        rights,
+        {name: contest.won for name, contest in contests.items()},
+        {name: contest.lost for name, contest in contests.items() if contest.lost},
+        lost_exposed,
+        leaving=any(leaving.values()),
+    )
+
+
+def claim(
+    before: Since, served: frozenset[str], won: frozenset[str], lost: Iterable[str], facts: Facts
+) -> dict[str, datetime]:
+    """
+    The claims of a name or a port in the namespaces `won`: since now, or since they were made.
+
+    Where an object serves every namespace but those that it lost, that stays one claim, and the lost ones are marked.
+    """
+    lost = frozenset(lost)
+    if EVERY_NAMESPACE not in served or EVERY_NAMESPACE in lost:
+        return {place: _since(before, place, facts.now) for place in won}
+    since = {EVERY_NAMESPACE: _since(before, EVERY_NAMESPACE, facts.now)}
+    # An object that serves everybody now has served some before, and keeps that older right there.
+    older = {place: moment for place, moment in before.items() if moment < since[EVERY_NAMESPACE]}
+    known = {place: moment for place, moment in older.items() if place in facts.namespaces}
+    return since | known | dict.fromkeys(lost, NEVER)
+
+
+def claim_ports(
+    facts: Facts, before: Rights, wanted: Iterable[PortClaim], live: Mapping[ClaimedPort, frozenset[str]]
+) -> tuple[dict[ClaimedPort, Since], bool]:
+    """
+    The claims of ports, and whether some are held only until clients have left them.
+
+    Args:
+        live: ports that clients are told of now, and the namespaces of these clients.
+    """
+    asked: dict[ClaimedPort, list[PortClaim]] = {}
+    for each in wanted:
+        asked.setdefault(each.port, []).append(each)
+    ports: dict[ClaimedPort, Since] = {
+        port: _claim_port(facts, before.ports.get(port, {}), claims) for port, claims in asked.items()
+    }
+    leaving = False
+    for port, since in before.ports.items():
+        kept = _still_there(since, live.get(port, frozenset()), ports.get(port, {}))
+        if kept:
+            leaving = True
+            ports[port] = {**ports.get(port, {}), **kept}
+    return {port: since for port, since in ports.items() if places_of(since)}, leaving
+
+
+def _claim_port(facts: Facts, before: Since, claims: list[PortClaim]) -> dict[str, datetime]:
+    everybody = [each for each in claims if EVERY_NAMESPACE in each.served and EVERY_NAMESPACE not in each.lost]
+    named = frozenset[str]().union(*(each.won for each in claims if each not in everybody))
+    if not everybody:
+        return claim(before, named, named, (), facts)
+    lost = frozenset.intersection(*(each.lost for each in everybody)) - named
+    return claim(before, frozenset({EVERY_NAMESPACE}), named, lost, facts)
+
+
+class _ByName:
+    """Rivals by the names that they want, steer or have claimed."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._own_namespace = facts.key.namespace
+        self._index: NameIndex[tuple[int, str]] = NameIndex()
+        self._rivals = facts.rivals
+        for number, rival in enumerate(facts.rivals):
+            for name in rival.serves.keys() | rival.steers.keys() | rival.rights.names.keys():
+                self._index.add((name,), (number, name))
+
+    def contending(self, name: str) -> Iterator[tuple[Rival, str]]:
+        """
+        Rivals for `name`, and the name by which they contend.
+
+        Of two objects of one namespace the more specific name wins, which is no conflict.
+        """
+        for number, other in self._index.at(name):
+            yield self._rivals[number], other
+        for number, other in (*self._index.above(name), *self._index.below(name)):
+            if self._rivals[number].key.namespace != self._own_namespace:
+                yield self._rivals[number], other
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """Of one name: the namespaces that are left, and which object has it in the others."""
+
+    won: frozenset[str]
+    lost: Mapping[str, Key] = field(default_factory=dict[str, Key])
+
+
+def _contest(  # noqa: PLR0913, PLR0917  (one contest: for what, where, by which rights, against which rivals)
+    facts: Facts, stakes: Stakes, name: str, served: frozenset[str], before: Since, rivals: _ByName
+) -> _Result:
+    contenders = [(rival, other, _places(rival, other)) for rival, other in rivals.contending(name)]
+    if not contenders:
+        return _Result(served)
+    steered = stakes.steers.get(name, frozenset())
+    contested = _contested(served, before, [places for _, _, places in contenders])
+    winners: dict[str, Key] = {}
+    for place in sorted(contested):
+        own = _Standing(since_in(before, place), not _is_in(place, steered), facts.gateway.created, facts.key)
+        rights = (
+            _Standing(
+                since_in(rival.rights.names.get(other, {}), place),
+                not _is_in(place, rival.steers.get(other, frozenset())),
+                rival.created,
+                rival.key,
+            )
+            for rival, other, places in contenders
+            if _is_in(place, places)
+        )
+        best = min(rights, default=own)
+        if best < own:
+            winners[place] = best.key
+    return _result(served, contested, winners, facts)
+
+
+def _result(served: frozenset[str], contested: frozenset[str], winners: Mapping[str, Key], facts: Facts) -> _Result:
+    """Every namespace less some is spelled out, as `exportTo` needs it."""
+    if not winners:
+        return _Result(served)
+    if EVERY_NAMESPACE not in winners:
+        all_served = frozenset(facts.namespaces) if EVERY_NAMESPACE in served else served
+        return _Result(all_served - winners.keys(), winners)
+    # What is contended for by name, and not lost, is held by a right of its own.
+    won = contested - winners.keys()
+    return _Result(won, winners if won else {EVERY_NAMESPACE: winners[EVERY_NAMESPACE]})
+
+
+def _places(rival: Rival, name: str) -> frozenset[str]:
+    """Namespaces where a rival wants a name, has claimed it, or steers it."""
+    none = frozenset[str]()
+    return rival.serves.get(name, none) | places_of(rival.rights.names.get(name, {})) | rival.steers.get(name, none)
+
+
+def _contested(served: frozenset[str], before: Since, others: Iterable[frozenset[str]]) -> frozenset[str]:
+    """Where a name is contended for; all namespaces that nobody names are one place, `*`."""
+    contested = frozenset[str]()
+    for theirs in others:
+        common = overlap(served, theirs)
+        if EVERY_NAMESPACE in common:
+            # Of two that serve everybody, each may have an older right in single namespaces.
+            common |= theirs | served | frozenset(before)
+        contested |= common
+    return contested
+
+
+def _since(before: Since, place: str, now: datetime) -> datetime:
+    moment = since_in(before, place)
+    return now if moment == NEVER else moment
+
+
+def _still_steered(stakes: Stakes, before: Rights, name: str, kept: Since) -> dict[str, datetime]:
+    return _still_there(before.names[name], stakes.steers.get(name, frozenset()), kept)
+
+
+def _still_there(before: Since, live: frozenset[str], kept: Since) -> dict[str, datetime]:
+    """Claims that the object does not make any more, where clients still go by them."""
+    return {
+        place: moment
+        for place in live
+        if since_in(kept, place) == NEVER and (moment := since_in(before, place)) != NEVER
+    }
+
+
+def _is_in(place: str, places: frozenset[str]) -> bool:
+    return place in places or EVERY_NAMESPACE in places
+
+
+def _exposed_by(facts: Facts, wanted: Claimed, claimed: Mapping[Claimed, datetime]) -> Key | None:
+    """Which object exposes a name on the same gateway by an older right."""
+    own = (claimed.get(wanted, NEVER), facts.gateway.created, facts.key)
+    rights = (
+        (rival.rights.exposed.get(other, NEVER), rival.created, rival.key)
+        for rival in facts.rivals
+        for other in rival.exposes | rival.rights.exposed.keys()
+        if other.gateway == wanted.gateway and overlaps(other.host, wanted.host)
+    )
+    best = min(rights, default=None)
+    return best[2] if best is not None and best < own else None

@@ -1,0 +1,155 @@
+"""
+Whom an object serves: namespaces of clients, for each destination.
+
+`access` lists them, the class consents (api.md `access.from[]`, `allowedConsumers`). The own namespace needs no
+consent; one that the class does not allow is left out and reported, the others are served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from egressgateway.api.access import AccessEntry
+from egressgateway.api.gateway_class import ConsumersFrom, EgressGatewayClassSpec
+from egressgateway.api.spec import EgressGatewaySpec
+from egressgateway.facts import Ports
+from egressgateway.live.ports import ports_for
+from egressgateway.namespaces import EVERY_NAMESPACE, EVERYONE, NamespaceLabels, Namespaces, union, without
+from egressgateway.refs import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Consumers:
+    """
+    Namespaces by destination. `EVERY_NAMESPACE` stands for all, and then alone.
+
+    `denied` are namespaces that are asked for and that the class does not allow.
+    """
+
+    served: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    denied: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def all(self) -> frozenset[str]:
+        """Every namespace that some destination serves."""
+        return union(self.served.values())
+
+    def less(self, barred: frozenset[str], namespaces: Namespaces) -> Consumers:
+        """The same without some namespaces that cannot be served at all."""
+        if not barred:
+            return self
+        return replace(self, served={name: without(found, barred, namespaces) for name, found in self.served.items()})
+
+
+def consumers_of(
+    key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces
+) -> Consumers:
+    """Whom each destination of `spec` serves, and whom it may not."""
+    consent = _Consent(key, class_spec, namespaces)
+    # Each entry and each set of entries once, however many destinations they grant.
+    asked = {id(entry): _asked_by(key, entry, namespaces) for entry in all_entries(spec)}
+    divided: dict[tuple[int, ...], tuple[frozenset[str], frozenset[str]]] = {}
+    served, denied = {}, {}
+    for destination in spec.destinations:
+        granted_by = tuple(id(entry) for entry in entries_of(spec, destination.name))
+        if granted_by not in divided:
+            divided[granted_by] = consent.divide(union(asked[entry] for entry in granted_by))
+        served[destination.name], denied[destination.name] = divided[granted_by]
+    return Consumers(served, denied)
+
+
+_OWN_NAMESPACE_ONLY: Final = (AccessEntry(),)
+
+
+def all_entries(spec: EgressGatewaySpec) -> tuple[AccessEntry, ...]:
+    """Entries of `access`; without it one that grants the own namespace everything."""
+    return spec.access.from_ if spec.access else _OWN_NAMESPACE_ONLY
+
+
+def entries_of(spec: EgressGatewaySpec, destination: str) -> Iterator[AccessEntry]:
+    """Entries of `access` that grant `destination`; without `access` one that grants the own namespace everything."""
+    for entry in all_entries(spec):
+        if not entry.destinations or destination in entry.destinations:
+            yield entry
+
+
+def asks_nobody(key: Key, spec: EgressGatewaySpec, destination: str, namespaces: Namespaces) -> bool:
+    """Whether `access` leaves `destination` without a single namespace, whatever the class allows."""
+    return not any(_asked_by(key, entry, namespaces) for entry in entries_of(spec, destination))
+
+
+def namespaces_of(
+    key: Key, entry: AccessEntry, class_spec: EgressGatewayClassSpec, namespaces: Namespaces
+) -> frozenset[str]:
+    """Namespaces that one entry of `access` grants, as far as the class allows them."""
+    return _Consent(key, class_spec, namespaces).divide(_asked_by(key, entry, namespaces))[0]
+
+
+def allowed_consumers(
+    key: Key, class_spec: EgressGatewayClassSpec | None, namespaces: Namespaces, asked: frozenset[str]
+) -> frozenset[str]:
+    """Those of `asked` that the class allows an object to serve; of a class that cannot be read, the own namespace."""
+    if class_spec is None:
+        return asked & {key.namespace}
+    return _Consent(key, class_spec, namespaces).divide(asked)[0]
+
+
+def served_names(
+    key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces
+) -> dict[str, frozenset[str]]:
+    """Consumer namespaces by host and alias."""
+    served = consumers_of(key, spec, class_spec, namespaces).served
+    return {name: served[destination.name] for destination in spec.destinations for name in destination.names}
+
+
+def served_ports(
+    key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces
+) -> Ports:
+    """Consumer namespaces by port."""
+    served = consumers_of(key, spec, class_spec, namespaces).served
+    return ports_for(
+        (port.port, str(port.protocol), served[destination.name])
+        for destination in spec.destinations
+        for port in destination.ports
+    )
+
+
+def _asked_by(key: Key, entry: AccessEntry, namespaces: Namespaces) -> frozenset[str]:
+    selector = entry.namespace_selector
+    if selector is None:
+        return frozenset(entry.namespaces or (key.namespace,))
+    if not selector.match_labels and not selector.match_expressions:
+        return EVERYONE
+    if isinstance(namespaces, NamespaceLabels):
+        return namespaces.selected_by(selector)
+    return frozenset(name for name, labels in namespaces.items() if selector.matches(labels))
+
+
+@dataclass(frozen=True, slots=True)
+class _Consent:
+    """Which of the namespaces that are asked for the class allows."""
+
+    key: Key
+    class_spec: EgressGatewayClassSpec
+    namespaces: Namespaces
+
+    def divide(self, asked: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
+        """Those allowed, and those denied."""
+        allowed = self.class_spec.allowed_consumers
+        if allowed is not None and allowed.from_ is ConsumersFrom.ALL:
+            return asked, frozenset()
+        named = frozenset(self.namespaces) | {self.key.namespace} if EVERY_NAMESPACE in asked else asked
+        served = frozenset(name for name in named if self._allows(name))
+        denied = named - served
+        return served, EVERYONE if denied and EVERY_NAMESPACE in asked else denied
+
+    def _allows(self, namespace: str) -> bool:
+        if namespace == self.key.namespace:
+            return True
+        allowed = self.class_spec.allowed_consumers
+        if allowed is None or allowed.selector is None:
+            return False
+        labels = self.namespaces.get(namespace)
+        return labels is not None and allowed.selector.matches(labels)

@@ -1,0 +1,1 @@
+"""What is known of the cluster: caches, their indexes and their bounds."""

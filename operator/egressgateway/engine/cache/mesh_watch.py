@@ -1,0 +1,120 @@
+"""Watches the mesh's configuration and its control plane; tells when what they say has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from egressgateway.cluster.client import ApiClient
+from egressgateway.cluster.informer import Informer, OnRestart
+from egressgateway.cluster.reflector import Restart
+from egressgateway.cluster.store import Change, Store
+from egressgateway.engine.cache.meshconfig import ISTIOD_SELECTOR, MeshCache
+from egressgateway.refs import CHILD_BY_KIND, CONFIG_MAP, Resource
+
+log = logging.getLogger(__name__)
+
+
+class MeshWatch:
+    """
+    Two informers whose failure holds nobody up.
+
+    Without a mesh, or without the right to look at it, what they would say is unknown, and the operator works all the
+    same. Only what it was told to read by name is waited for: with the trust domain of no mesh, every hop would ask for
+    identities that nobody has.
+    """
+
+    def __init__(
+        self,
+        client: ApiClient,
+        cache: MeshCache,
+        *,
+        on_news: Callable[[], None],
+        on_restart: OnRestart,
+    ) -> None:
+        """`on_news`: every object may be told so."""
+        self._client = client
+        self._cache = cache
+        self._on_news = on_news
+        self._on_restart = on_restart
+        self._known = cache.reading()
+        self._configured = asyncio.Event()
+        self._refused = {CONFIG_MAP.kind: asyncio.Event(), CHILD_BY_KIND["Deployment"].kind: asyncio.Event()}
+        only_config = f"metadata.name={cache.config_name}"
+        self.informers = (
+            self._informer(CONFIG_MAP, cache.config_maps, field_selector=only_config),
+            self._informer(CHILD_BY_KIND["Deployment"], cache.control_planes, label_selector=ISTIOD_SELECTOR),
+        )
+
+    def start(self) -> None:
+        """Begin to watch."""
+        for informer in self.informers:
+            informer.start()
+
+    async def stop(self) -> None:
+        """End both watches."""
+        for informer in self.informers:
+            await informer.stop()
+
+    @property
+    def missing(self) -> str:
+        """What was to be read and has never been there, with the way out; empty when there is nothing of that kind."""
+        cache = self._cache
+        if not cache.revision or self._configured.is_set():
+            return ""
+        return (
+            f"--mesh-revision {cache.revision}: there is no ConfigMap {cache.root_namespace}/{cache.config_name}, or "
+            "no right to read it; nothing is done until it is there. A revision is what istiod's pods have in their "
+            "label istio.io/rev, and no tag; without the flag, ConfigMap istio is read"
+        )
+
+    async def read(self) -> None:
+        """Return once both have been read, or are known to be out of reach: before that a plan may be a wrong one."""
+        await asyncio.gather(*(self._settled(informer) for informer in self.informers))
+        if self.missing:
+            log.error(self.missing)
+            await self._configured.wait()
+
+    async def _settled(self, informer: Informer) -> None:
+        ways = {
+            asyncio.create_task(informer.synced()),
+            asyncio.create_task(self._refused[informer.resource.kind].wait()),
+        }
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+
+    def _informer(
+        self,
+        resource: Resource,
+        store: Store,
+        *,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+    ) -> Informer:
+        return Informer(
+            self._client,
+            resource,
+            store,
+            namespaces=(self._cache.root_namespace,),
+            label_selector=label_selector,
+            field_selector=field_selector,
+            on_change=self._changed,
+            on_restart=self._restarted,
+        )
+
+    def _changed(self, _: Change) -> None:
+        if self._cache.has_config:
+            self._configured.set()
+        reading = self._cache.reading()
+        if reading != self._known:
+            self._known = reading
+            self._on_news()
+
+    def _restarted(self, kind: str, why: Restart) -> None:
+        if why == "forbidden":
+            self._refused[kind].set()
+        self._on_restart(kind, why)

@@ -1,0 +1,215 @@
+"""
+Routes by host; above all those of others: VirtualServices for sidecars and ServiceEntries that no claim of ours covers.
+
+Whoever else routes or registers a host that we steer may take its requests: the status must say so. A large mesh has
+thousands of them, so of each only what is asked for is kept, and they are found by host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from egressgateway.api.scalars import parse_instant
+from egressgateway.cluster.store import Change
+from egressgateway.contention.hostname_index import NameIndex
+from egressgateway.engine.cache.keeping import is_left_out, keep_of_child
+from egressgateway.engine.cache.shapes import straight_child_spec
+from egressgateway.facts import NEVER, ForeignRoute, Rights, since_in
+from egressgateway.live.children import stage_of
+from egressgateway.live.evidence import is_child, is_owned_by, named_owner
+from egressgateway.namespaces import EVERY_NAMESPACE
+from egressgateway.refs import Key, Manifest, ObjectRef
+from egressgateway.stages import Stage
+
+ROUTE_KINDS: Final = frozenset({"VirtualService", "ServiceEntry"})
+"""Kinds that tell sidecars where a host's requests go: watched whole, not only our own."""
+
+_KEPT_METADATA: Final = ("namespace", "name", "uid", "creationTimestamp", "resourceVersion")
+_KEPT_SPEC: Final = ("hosts", "exportTo", "gateways")
+_SIDECARS: Final = "mesh"
+"""Name of the gateway that stands for all sidecars; a VirtualService without gateways is for them."""
+
+_PRIVATE: Final = ".egress.internal"
+"""End of the names by which a gateway tells its ways apart (`names`): no client asks for them."""
+
+_OWN: Final = "."
+_NOBODY: Final = "~"
+
+
+RightsOf = Callable[[Key], Rights]
+"""What an EgressGateway has claimed; nothing for one that there is not."""
+
+
+def keep_needed(manifest: Manifest) -> Manifest:
+    """A route that is not ours, without what nobody asks for; ours as it is."""
+    owner = named_owner(manifest)
+    if is_left_out(manifest) or (owner is not None and is_child(manifest, owner, ())):
+        return keep_of_child(manifest)
+    metadata, spec = manifest["metadata"], straight_child_spec(manifest.get("spec"))
+    return {
+        "apiVersion": manifest.get("apiVersion"),
+        "kind": manifest.get("kind"),
+        "metadata": {name: metadata[name] for name in _KEPT_METADATA if name in metadata},
+        "spec": {name: spec[name] for name in _KEPT_SPEC if name in spec},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """
+    A VirtualService for sidecars, or a ServiceEntry: what it takes of whose clients.
+
+    `owner`: the EgressGateway that it says it belongs to, in its own namespace. An orphan belongs to none: whether
+    there is an object to take it over is not known here.
+    """
+
+    found: ForeignRoute
+    owner: Key | None
+
+
+def route_of(manifest: Manifest) -> Route | None:
+    """What a VirtualService or ServiceEntry takes; None for one that takes nothing of sidecars."""
+    metadata, spec = manifest["metadata"], manifest.get("spec") or {}
+    hosts = frozenset(map(str, spec.get("hosts") or ()))
+    if not hosts or (manifest["kind"] == "VirtualService" and not is_for_sidecars(spec)):
+        return None
+    owner = named_owner(manifest)
+    found = ForeignRoute(
+        ObjectRef(manifest["kind"], metadata["namespace"], metadata["name"]),
+        hosts,
+        visible_in(manifest),
+        _created(metadata),
+    )
+    return Route(found, owner if owner is not None and is_owned_by(manifest, owner) else None)
+
+
+def _created(metadata: Mapping[str, Any]) -> datetime:
+    """When the API server made the object; one that does not say it is younger than all others."""
+    made = metadata.get("creationTimestamp")
+    return parse_instant(made) if made else NEVER
+
+
+def is_for_sidecars(spec: dict[str, Any]) -> bool:
+    """Whether a VirtualService routes requests in the clients' sidecars, not only in gateways."""
+    gateways = spec.get("gateways") or (_SIDECARS,)
+    return _SIDECARS in gateways
+
+
+def visible_in(route: Manifest) -> frozenset[str]:
+    """Namespaces whose clients a route is for; `EVERY_NAMESPACE` stands for all."""
+    exported = (route.get("spec") or {}).get("exportTo") or (EVERY_NAMESPACE,)
+    own = route["metadata"]["namespace"]
+    named = frozenset(own if name == _OWN else name for name in exported if name != _NOBODY)
+    return frozenset({EVERY_NAMESPACE}) if EVERY_NAMESPACE in named else named
+
+
+def steers_of(routes: Iterable[Manifest]) -> dict[str, frozenset[str]]:
+    """By host, the namespaces whose clients `routes` steer; names that only a gateway knows are left out."""
+    steers: dict[str, frozenset[str]] = {}
+    for route in routes:
+        spec = route.get("spec") or {}
+        if not is_for_sidecars(spec):
+            continue
+        for host in spec.get("hosts") or ():
+            if not host.endswith(_PRIVATE):
+                steers[host] = steers.get(host, frozenset()) | visible_in(route)
+    return steers
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRoute:
+    """A child by which clients are steered: by host, of which namespaces."""
+
+    owner: Key
+    steers: Mapping[str, frozenset[str]]
+
+
+def own_route(manifest: Manifest) -> OwnRoute | None:
+    """Which names a child steers for whom; None for what steers nothing, or is no child."""
+    owner = named_owner(manifest)
+    if owner is None or not is_owned_by(manifest, owner) or manifest["kind"] != "VirtualService":
+        return None
+    steers = steers_of((manifest,)) if stage_of(manifest) is Stage.CLIENTS else {}
+    return OwnRoute(owner, steers) if steers else None
+
+
+class Routes:
+    """All that take requests for a host, ours and others', by host."""
+
+    def __init__(self) -> None:
+        self._routes: dict[ObjectRef, Route] = {}
+        self._by_host: NameIndex[ObjectRef] = NameIndex()
+        self._own: dict[ObjectRef, OwnRoute] = {}
+        self._own_by_host: NameIndex[ObjectRef] = NameIndex()
+
+    def take(self, change: Change, rights_of: RightsOf) -> frozenset[str]:
+        """Follow a change of a VirtualService or ServiceEntry; returns the hosts whose standing it changes."""
+        metadata = change.object["metadata"]
+        ref = ObjectRef(change.object["kind"], metadata["namespace"], metadata["name"])
+        route = route_of(change.new) if change.new else None
+        own = own_route(change.new) if change.new else None
+        return self._take_route(ref, route, rights_of) | self._take_own(ref, own)
+
+    def _take_route(self, ref: ObjectRef, new: Route | None, rights_of: RightsOf) -> frozenset[str]:
+        """Whoever wants its hosts hears of a route that no claim of its owner covers, before or after the change."""
+        old = self._routes.pop(ref, None)
+        if old is not None:
+            self._by_host.discard(old.found.hosts, ref)
+        if new is not None:
+            self._routes[ref] = new
+            self._by_host.add(new.found.hosts, ref)
+        if old == new:
+            return frozenset()
+        uncovered = [route for route in (old, new) if route is not None and _uncovered(route, rights_of)]
+        return frozenset(host for route in uncovered for host in route.found.hosts)
+
+    def _take_own(self, ref: ObjectRef, new: OwnRoute | None) -> frozenset[str]:
+        """Who waits for a name that one of ours steers hears when that ends; a new steer concerns nobody else."""
+        old = self._own.pop(ref, None)
+        if old is not None:
+            self._own_by_host.discard(old.steers, ref)
+        if new is not None:
+            self._own[ref] = new
+            self._own_by_host.add(new.steers, ref)
+        left = new.steers if new else {}
+        return frozenset(
+            host for host, served in (old.steers if old else {}).items() if not served <= left.get(host, frozenset())
+        )
+
+    def steering(self, names: Iterable[str]) -> frozenset[Key]:
+        """EgressGateways whose routes steer clients of one of `names`, or of a name that overlaps."""
+        index = self._own_by_host
+        finders = (index.at, index.above, index.below)
+        return frozenset(self._own[ref].owner for name in names for find in finders for ref in find(name))
+
+    def for_names(self, names: Iterable[str], key: Key, rights_of: RightsOf) -> tuple[ForeignRoute, ...]:
+        """
+        Routes for one of `names`, or for a host that a wildcard among them covers, in a stable order.
+
+        Left out are those that `key` owns, and those of another EgressGateway where it has claimed their hosts: there
+        the claims decide.
+        """
+        routes = (self._routes[ref] for ref in sorted(set(self._refs_for(names))))
+        seen = ((route, _uncovered(route, rights_of)) for route in routes if route.owner != key)
+        return tuple(replace(route.found, visible_in=places) for route, places in seen if places)
+
+    def _refs_for(self, names: Iterable[str]) -> Iterator[ObjectRef]:
+        for name in names:
+            yield from self._by_host.at(name)
+            yield from self._by_host.below(name)
+
+
+def _uncovered(route: Route, rights_of: RightsOf) -> frozenset[str]:
+    """Namespaces for whose clients a route is, and where its owner has not claimed all of its hosts."""
+    if route.owner is None:
+        return route.found.visible_in
+    rights = rights_of(route.owner)
+    claims = [rights.names.get(host, {}) for host in route.found.hosts if not host.endswith(_PRIVATE)]
+    places = route.found.visible_in
+    if EVERY_NAMESPACE in places:
+        # Who claims a name for everybody has not claimed it where another object has it.
+        places = places.union(*claims)
+    return frozenset(place for place in places if any(since_in(claimed, place) == NEVER for claimed in claims))

@@ -1,0 +1,120 @@
+"""
+Objects from the cluster, brought into the shape that their readers expect.
+
+The API server checks what is written against the schema of today. What was stored under an older one, or while a CRD
+was damaged, it hands out as it is. One such object must not keep the operator from serving all others, so that each is
+straightened once, when it arrives: what has another type than it should is as good as absent. A spec keeps its
+mistakes, for the models to name them; only what is looked up by name is never something that cannot be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from egressgateway.api.scalars import parse_instant
+
+_TEXTS: Final = ("className", "provider", "lastHandledReconcileAt")
+_MAPPINGS: Final = ("claims", "consumers", "remoteChildren")
+_PARTS: Final = ("destinations", "expose")
+_OF_AN_ENTRY: Final = ("host", "gateway", "claimedAt", "namespace", "since", "apiVersion", "kind", "name")
+_OF_A_CONDITION: Final = ("type", "status", "reason")
+_ROUTE_LISTS: Final = ("hosts", "exportTo", "gateways")
+_ROUTE_MAPPINGS: Final = ("http", "tls", "tcp", "ports", "servers", "subsets", "rules", "endpoints")
+
+
+def straight_spec(spec: Any) -> dict[str, Any]:
+    """The spec of an EgressGateway or of its class. What it is called by is a text, an empty one where it was none."""
+    if not isinstance(spec, dict):
+        return {}
+    straight = dict(spec)
+    if "className" in straight and not isinstance(straight["className"], str | None):
+        straight["className"] = ""
+    for part in _PARTS:
+        if isinstance(straight.get(part), list):
+            straight[part] = [_named(each) for each in straight[part]]
+    return straight
+
+
+def straight_status(status: Any) -> dict[str, Any]:
+    """The status of an EgressGateway, as its schema has it; what does not fit is left out."""
+    if not isinstance(status, dict):
+        return {}
+    straight = dict(status)
+    for name in _TEXTS:
+        if not isinstance(straight.get(name, ""), str):
+            del straight[name]
+    if not isinstance(straight.get("observedGeneration", 0), int):
+        del straight["observedGeneration"]
+    for name in _MAPPINGS:
+        if name in straight:
+            straight[name] = [each for each in mappings(straight[name]) if _holds_texts(each)]
+    for name in _PARTS:
+        if name in straight:
+            straight[name] = [_part(each) for each in mappings(straight[name]) if isinstance(each.get("name"), str)]
+    if "conditions" in straight:
+        straight["conditions"] = _conditions(straight["conditions"])
+    return straight
+
+
+def straight_child_spec(spec: Any) -> dict[str, Any]:
+    """The spec of a child, or of somebody's route: lists of names hold texts, lists of objects hold objects."""
+    if not isinstance(spec, dict):
+        return {}
+    straight = dict(spec)
+    for name in _ROUTE_LISTS:
+        if name in straight:
+            straight[name] = [each for each in listed(straight[name]) if isinstance(each, str)]
+    for name in _ROUTE_MAPPINGS:
+        if name in straight:
+            straight[name] = mappings(straight[name])
+    if "ports" in straight:
+        straight["ports"] = [each for each in straight["ports"] if _is_port(each)]
+    return straight
+
+
+def listed(value: Any) -> list[Any]:
+    """`value` if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def mappings(value: Any) -> list[dict[str, Any]]:
+    """Those items of a list that are objects."""
+    return [each for each in listed(value) if isinstance(each, dict)]
+
+
+def _named(entry: Any) -> Any:
+    if not isinstance(entry, dict) or isinstance(entry.get("name", ""), str):
+        return entry
+    return {**entry, "name": ""}
+
+
+def _is_port(entry: Mapping[str, Any]) -> bool:
+    """A port of a ServiceEntry (`number`) or of a Service (`port`)."""
+    return (
+        isinstance(entry.get("number", entry.get("port")), int)
+        and isinstance(entry.get("protocol", ""), str)
+        and isinstance(entry.get("targetPort", 0), int | str)
+    )
+
+
+def _holds_texts(entry: Mapping[str, Any]) -> bool:
+    return all(isinstance(entry.get(name, ""), str) for name in _OF_AN_ENTRY)
+
+
+def _part(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {**entry, "conditions": _conditions(entry.get("conditions"))}
+
+
+def _conditions(value: Any) -> list[dict[str, Any]]:
+    return [each for each in mappings(value) if _is_condition(each)]
+
+
+def _is_condition(entry: Mapping[str, Any]) -> bool:
+    if not all(isinstance(entry.get(name), str) for name in _OF_A_CONDITION):
+        return False
+    try:
+        parse_instant(entry.get("lastTransitionTime", "1970-01-01T00:00:00Z"))
+    except (TypeError, ValueError):
+        return False
+    return isinstance(entry.get("message", ""), str)

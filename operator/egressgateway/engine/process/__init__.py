@@ -1,0 +1,1 @@
+"""The process around the passes: workers, watches of its own, metrics, health."""

@@ -1,0 +1,319 @@
+"""
+Figures for Prometheus, in a registry of their own: two operators in one process do not mix theirs.
+
+Labels are from closed sets (kinds, verbs, reasons), but for namespace and name of an EgressGateway, whose
+series go with it (`forget`). Hosts are never labels: their number is the users'.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from egressgateway import __version__
+from egressgateway.api.conditions import Actor, Reason
+from egressgateway.cluster.queue import WorkQueue
+from egressgateway.refs import Key, Manifest
+from egressgateway.status.causes import causes
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+STATUSES = ("True", "False", "Unknown")
+# From a reconcile that finds nothing to do to one that waits for a slow API server, in seconds.
+RECONCILE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+T = TypeVar("T")
+
+MOST_SERIES = 10_000
+"""
+Series of one namespace's EgressGateways: a page of all of them takes a tenth of a second to write, in which nothing
+else is done. About 500 objects; who has more is told by their statuses, and by `egressgateway_objects_without_series`.
+"""
+
+
+class _GatewaySeries(Collector):
+    """
+    What is known of each EgressGateway, made into series at each scrape.
+
+    Scrapes are seldom and changes are many: a dozen series for each object need not be kept up to date in between.
+    """
+
+    def __init__(self) -> None:
+        self.conditions: dict[Key, dict[str, str]] = {}
+        self.destinations: dict[Key, tuple[str, int]] = {}
+        self.conflicts: dict[Key, int] = {}
+        self.reachable: dict[Key, Mapping[str, str]] = {}
+        self.causes: dict[Key, Mapping[Reason, Actor]] = {}
+        self.ready_pods: dict[Key, int] = {}
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """prometheus_client's protocol for collectors."""
+        shown, hidden = self._shown()
+        yield self._conditions(shown)
+        yield self._causes(shown)
+        yield self._ready_pods(shown)
+        yield self._destinations()
+        yield self._reachable(shown)
+        yield _by_namespace(hidden)
+        text = "Hosts refused because another object claimed them."
+        yield GaugeMetricFamily("egressgateway_host_conflicts", text, value=sum(self.conflicts.values()))
+
+    def clear(self) -> None:
+        """Nothing is known of any object."""
+        for known in self._known:
+            known.clear()
+
+    def forget(self, key: Key) -> None:
+        """Nothing is known of `key`."""
+        for known in self._known:
+            known.pop(key, None)
+
+    @property
+    def _known(self) -> tuple[dict[Key, Any], ...]:
+        return self.conditions, self.causes, self.ready_pods, self.destinations, self.conflicts, self.reachable
+
+    def _shown(self) -> tuple[set[Key], Tally[str]]:
+        """Objects that have series, those that were known first; and by namespace, how many have none."""
+        shown, series, hidden = set[Key](), Tally[str](), Tally[str]()
+        for key in dict.fromkeys((*self.conditions, *self.causes, *self.ready_pods, *self.reachable)):
+            possible = len(self.conditions.get(key, ())) + len(self.reachable.get(key, ()))
+            series[key.namespace] += len(STATUSES) * possible + len(self.causes.get(key, ())) + 1
+            if series[key.namespace] <= MOST_SERIES:
+                shown.add(key)
+            else:
+                hidden[key.namespace] += 1
+        return shown, hidden
+
+    def _conditions(self, shown: Container[Key]) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(
+            "egressgateway_status_condition",
+            "1 for the status that a condition of an EgressGateway has, 0 for the others.",
+            labels=["namespace", "name", "type", "status"],
+        )
+        for key, conditions in _of(self.conditions, shown):
+            for type_, status in conditions.items():
+                for possible in STATUSES:
+                    family.add_metric([*key, type_, possible], 1 if possible == status else 0)
+        return family
+
+    def _causes(self, shown: Container[Key]) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(
+            "egressgateway_not_ready_cause",
+            "1 for each reason why an EgressGateway is not Ready, with who has to act; none while it is.",
+            labels=["namespace", "name", "reason", "acts"],
+        )
+        for key, found in _of(self.causes, shown):
+            for reason, acts in found.items():
+                family.add_metric([*key, reason, acts], 1)
+        return family
+
+    def _ready_pods(self, shown: Container[Key]) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(
+            "egressgateway_gateway_ready_pods",
+            "Ready pods of the gateway that an EgressGateway sends its clients to.",
+            labels=["namespace", "name"],
+        )
+        for key, count in _of(self.ready_pods, shown):
+            family.add_metric([*key], count)
+        return family
+
+    def _reachable(self, shown: Container[Key]) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(
+            "egressgateway_destination_reachable",
+            "1 for what the probe of a destination came to (True, False, Unknown), 0 for the others.",
+            labels=["namespace", "name", "destination", "status"],
+        )
+        for key, destinations in _of(self.reachable, shown):
+            for destination, status in destinations.items():
+                for possible in STATUSES:
+                    family.add_metric([*key, destination, possible], 1 if possible == status else 0)
+        return family
+
+    def _destinations(self) -> GaugeMetricFamily:
+        sums: Tally[str] = Tally()
+        for provider, count in self.destinations.values():
+            sums[provider] += count
+        family = GaugeMetricFamily(
+            "egressgateway_destinations", "Destinations of all EgressGateways.", labels=["provider"]
+        )
+        for provider, count in sums.items():
+            family.add_metric([provider], count)
+        return family
+
+
+def _of(known: Mapping[Key, T], shown: Container[Key]) -> Iterator[tuple[Key, T]]:
+    return ((key, value) for key, value in known.items() if key in shown)
+
+
+def _by_namespace(hidden: Mapping[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(
+        "egressgateway_objects_without_series",
+        "EgressGateways of a namespace that has so many that these have no series of their own.",
+        labels=["namespace"],
+    )
+    for namespace, count in hidden.items():
+        family.add_metric([namespace], count)
+    return family
+
+
+class Metrics:
+    """Everything that the operator counts."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._reconciles = Counter("egressgateway_reconcile", "Reconciles by result.", ["result"], registry=registry)
+        self._reconcile_seconds = Histogram(
+            "egressgateway_reconcile_duration_seconds",
+            "Time that one reconcile takes, its writes included.",
+            buckets=RECONCILE_BUCKETS,
+            registry=registry,
+        )
+        self._applied = Counter(
+            "egressgateway_children_applied",
+            "Writes of children.",
+            ["kind", "operation", "result"],
+            registry=registry,
+        )
+        self._drift = Counter(
+            "egressgateway_drift_corrections",
+            "Children that somebody else had changed or deleted, and that were repaired.",
+            ["kind"],
+            registry=registry,
+        )
+        self._requests = Counter(
+            "egressgateway_api_requests",
+            "Calls to the API server; code `error` means that none came back.",
+            ["verb", "resource", "code"],
+            registry=registry,
+        )
+        self._request_seconds = Histogram(
+            "egressgateway_api_request_duration_seconds",
+            "Time that one call to the API server takes; of a watch, until it is accepted.",
+            ["verb"],
+            buckets=REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self._watch_restarts = Counter(
+            "egressgateway_watch_restarts", "Watches that were started anew.", ["kind", "reason"], registry=registry
+        )
+        self._served = Gauge(
+            "egressgateway_namespace_served",
+            "Of namespaces that --namespace names: 1 while their objects are served, 0 while they may not be read.",
+            ["namespace"],
+            registry=registry,
+        )
+        self._leader = Gauge("egressgateway_leader", "1 while this replica leads.", registry=registry)
+        build = Gauge("egressgateway_build_info", "Version of the operator.", ["version"], registry=registry)
+        build.labels(__version__).set(1)
+        # To look a series up by its labels costs more than to count; these are on the hot path.
+        self._request_series: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
+        self._applied_series: dict[tuple[str, str, str], Counter] = {}
+        self._gateways = _GatewaySeries()
+        registry.register(self._gateways)
+
+    def reconciled(self, result: str, seconds: float) -> None:
+        """One reconcile ended."""
+        self._reconciles.labels(result).inc()
+        self._reconcile_seconds.observe(seconds)
+
+    def status(self, key: Key, status: Mapping[str, Any]) -> None:
+        """The status of `key` is this; series of what it no longer says go."""
+        conditions: Iterable[Manifest] = status.get("conditions") or ()
+        self._gateways.conditions[key] = {condition["type"]: condition["status"] for condition in conditions}
+        self._gateways.causes[key] = causes(status)
+        gateway = status.get("gateway")
+        if gateway is None:
+            self._gateways.ready_pods.pop(key, None)
+        else:
+            self._gateways.ready_pods[key] = gateway.get("readyReplicas") or 0
+
+    def destinations(self, key: Key, provider: str, count: int) -> None:
+        """`key` has `count` destinations, served by `provider`."""
+        self._gateways.destinations[key] = (provider, count)
+
+    def reachable(self, key: Key, statuses: Mapping[str, str]) -> None:
+        """What the probes of `key` came to, by destination."""
+        self._gateways.reachable[key] = statuses
+
+    def host_conflicts(self, key: Key, count: int) -> None:
+        """`count` hosts of `key` are claimed by others."""
+        self._gateways.conflicts[key] = count
+
+    def child_applied(self, kind: str, operation: str, result: str) -> None:
+        """A child was written: `operation` is create, update or delete, `result` success or the error's reason."""
+        series = self._applied_series.get((kind, operation, result))
+        if series is None:
+            series = self._applied_series[kind, operation, result] = self._applied.labels(kind, operation, result)
+        series.inc()
+
+    def drift_corrected(self, kind: str) -> None:
+        """A child that somebody had changed is as it should be."""
+        self._drift.labels(kind).inc()
+
+    def api_request(self, verb: str, resource: str, code: str, seconds: float) -> None:
+        """A call to the API server ended: `ApiClient`'s `on_request`."""
+        series = self._request_series.get((verb, resource, code))
+        if series is None:
+            series = self._requests.labels(verb, resource, code), self._request_seconds.labels(verb)
+            self._request_series[verb, resource, code] = series
+        counter, histogram = series
+        counter.inc()
+        histogram.observe(seconds)
+
+    def watch_restarted(self, kind: str, reason: str) -> None:
+        """A watch was started anew: `Informer`'s `on_restart`."""
+        self._watch_restarts.labels(kind, reason).inc()
+
+    def namespace_served(self, namespace: str, served: bool) -> None:
+        """A namespace that was named to the operator can be read, or not. As many series as names."""
+        self._served.labels(namespace).set(1 if served else 0)
+
+    def leads(self, leads: bool) -> None:
+        """This replica leads, or no longer: `LeaderElector`'s `on_change`."""
+        self._leader.set(1 if leads else 0)
+        if not leads:
+            self.forget_all()
+
+    def forget_all(self) -> None:
+        """What objects are like is the next leader's to say: alerts take the highest of all replicas."""
+        self._gateways.clear()
+
+    def observe_queue(self, queue: WorkQueue[Any]) -> None:
+        """Show how `queue` fares, read at each scrape. For one queue."""
+        figures = {
+            "depth": ("Keys that wait for a worker.", lambda: queue.depth),
+            "oldest_seconds": ("How long the oldest of them has been waiting.", queue.oldest_seconds),
+            "processing": ("Keys that are being reconciled.", lambda: queue.processing),
+            "delayed": ("Keys that come later: retries and timers.", lambda: queue.delayed),
+            "adds": ("Keys that were queued, since the start.", lambda: queue.adds),
+            "retries": ("Reconciles that failed and were queued again, since the start.", lambda: queue.retried),
+        }
+        for name, (text, read) in figures.items():
+            Gauge(f"egressgateway_queue_{name}", text, registry=self.registry).set_function(read)
+
+    def observe_clock(self, skew: Callable[[], timedelta]) -> None:
+        """Show how far this machine's clock is ahead of the API server's, read at each scrape."""
+        text = "How far this machine's clock is ahead of the API server's, by which times are judged."
+        gauge = Gauge("egressgateway_clock_skew_seconds", text, registry=self.registry)
+        gauge.set_function(lambda: skew().total_seconds())
+
+    def observe_memory(self, namespaces_over: Callable[[], int]) -> None:
+        """Show how many namespaces are short of memory, read at each scrape."""
+        text = "Namespaces whose objects take more memory than one may have: some are cached without their bodies."
+        Gauge("egressgateway_namespaces_over_memory", text, registry=self.registry).set_function(namespaces_over)
+
+    def forget(self, key: Key) -> None:
+        """The EgressGateway `key` is gone, and its series with it."""
+        self._gateways.forget(key)
+
+    def render(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,221 @@
+"""
+Asks gateway pods what came of their probes, again and again, for each object that has some.
+
+The pods probe, whether anybody asks them or not; here it is only read, at Envoy's page for Prometheus. What a pod does
+not tell is not known, and never an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import aiohttp
+
+from egressgateway.cluster.background import background
+from egressgateway.cluster.turns import Turns
+from egressgateway.facts import PodFacts, Reached
+from egressgateway.plan.istio.health_checks import ProbedWay, Probing
+from egressgateway.refs import Key
+from egressgateway.status.probe_result import PageReader, Reading, Sight, look, reached
+
+log = logging.getLogger(__name__)
+
+PORT: Final = 15090
+"""Envoy's own page, which every version of Istio's proxies has."""
+
+_PATH: Final = "/stats/prometheus"
+_PARAMETERS: Final = {"filter": r"egress\.internal"}
+_ROUND_SECONDS: Final = 1.0
+_SHORTEST_PERIOD: Final = 2.0
+_LONGEST_PERIOD: Final = 15.0
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=3, sock_connect=1)
+_PAGE_OF_A_WAY: Final = 32 << 10
+_LARGEST_PAGE: Final = 4 << 20
+"""
+Bytes of a page: so many for each way that is probed, twice what Envoy says of one, and so many in all. It is never held
+as a whole.
+"""
+
+_LONGEST_LINE: Final = 4096
+MOST_PODS: Final = 32
+"""
+Pods of one object that are asked, those that are ready first. Whoever can make pods can make some that look like the
+gateway's, and more of them than any gateway has.
+"""
+
+Sights = Mapping[str, Sight]
+Ways = Mapping[str, ProbedWay]
+"""By the name of their Envoy cluster."""
+
+Told = Mapping[str, Reading]
+"""What a pod's page says, likewise."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One object's probes and pods, and what was seen last; `pods` by name, None for those that did not tell."""
+
+    probing: Probing
+    pods: tuple[PodFacts, ...]
+    due: float = 0.0
+    sights: dict[str, Sights | None] = field(default_factory=dict)
+    reached: dict[str, Reached] = field(default_factory=dict)
+
+
+class ProbeReader:
+    """Reads what probes came to, while some object wants it."""
+
+    def __init__(self, on_news: Callable[[frozenset[Key]], None]) -> None:
+        """`on_news` is told the keys whose destinations are reached otherwise than before."""
+        self._on_news = on_news
+        self._watched: dict[Key, _Watched] = {}
+        self._turns = Turns()
+        self._rounds: dict[Key, asyncio.Task[None]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = background(self._run(), "probes")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was started and ended by itself, which only a bug does."""
+        return self._task is not None and self._task.done()
+
+    def want(self, key: Key, probing: Probing | None, pods: tuple[PodFacts, ...]) -> None:
+        """From now on these pods are asked for `key`; None ends it."""
+        if probing is None:
+            self._watched.pop(key, None)
+            return
+        known = self._watched.get(key)
+        with_address = (pod for pod in pods if pod.address)
+        asked = tuple(sorted(with_address, key=lambda pod: (not pod.ready, pod.name))[:MOST_PODS])
+        if known is None or known.probing != probing:
+            self._watched[key] = _Watched(probing, asked)
+        elif known.pods != asked:
+            for pod in set(asked) - set(known.pods):
+                self._turns.forget(pod.address)
+            known.pods, known.due = asked, 0.0
+
+    def want_nothing(self) -> None:
+        """This replica reconciles no more."""
+        self._watched.clear()
+
+    def reached(self, key: Key) -> Mapping[str, Reached]:
+        """By destination what is known; nothing before the first answer."""
+        watched = self._watched.get(key)
+        return dict(watched.reached) if watched is not None else {}
+
+    async def _run(self) -> None:
+        """Each object's round is a task of its own: it waits for its own pods, and for nobody else's."""
+        # What is packed is not unpacked: a few bytes can become a gigabyte.
+        async with aiohttp.ClientSession(
+            timeout=_TIMEOUT, auto_decompress=False, headers={"Accept-Encoding": "identity"}
+        ) as session:
+            try:
+                while True:
+                    self._begin_rounds(session)
+                    await asyncio.sleep(_ROUND_SECONDS)
+            finally:
+                rounds = tuple(self._rounds.values())
+                for task in rounds:
+                    task.cancel()
+                await asyncio.gather(*rounds, return_exceptions=True)
+
+    def _begin_rounds(self, session: aiohttp.ClientSession) -> None:
+        now = asyncio.get_running_loop().time()
+        self._turns.keep({pod.address for watched in self._watched.values() for pod in watched.pods})
+        for key, watched in self._watched.items():
+            if watched.due > now or key in self._rounds:
+                continue
+            watched.due = now + min(max(watched.probing.period_seconds, _SHORTEST_PERIOD), _LONGEST_PERIOD)
+            task = background(self._round(session, key, watched), f"probes of {key}")
+            self._rounds[key] = task
+            task.add_done_callback(partial(self._end_round, key))
+
+    def _end_round(self, key: Key, _: asyncio.Task[None]) -> None:
+        del self._rounds[key]
+
+    async def _round(self, session: aiohttp.ClientSession, key: Key, watched: _Watched) -> None:
+        if await self._read(session, watched) and self._watched.get(key) is watched:
+            self._on_news(frozenset({key}))
+
+    async def _read(self, session: aiohttp.ClientSession, watched: _Watched) -> bool:
+        """Ask every pod of one object; whether that is news."""
+        probing, pods = watched.probing, watched.pods
+        ways = {way.cluster: way for listed in probing.ways.values() for way in listed}
+        # Of a pod that was silent and is not asked this time it is known as little as before.
+        found_by = await asyncio.gather(
+            *(self._take_turn(session, pod, ways) if self._turns.is_due(pod.address) else _nothing() for pod in pods)
+        )
+        watched.sights = {
+            pod.name: None if readings is None else _sights(readings, ways, watched.sights.get(pod.name))
+            for pod, readings in zip(pods, found_by, strict=True)
+        }
+        found = {
+            name: reached(listed, [_of(listed, sights) for sights in watched.sights.values()])
+            for name, listed in probing.ways.items()
+        }
+        news, watched.reached = found != watched.reached, found
+        return news
+
+    async def _take_turn(self, session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Told | None:
+        async with self._turns.place(pod.address):
+            told = await self._ask(session, pod, ways)
+        self._turns.told(pod.address, answered=told is not None)
+        return told
+
+    async def _ask(self, session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Told | None:
+        host = f"[{pod.address}]" if ":" in pod.address else pod.address
+        try:
+            async with session.get(f"http://{host}:{PORT}{_PATH}", params=_PARAMETERS, allow_redirects=False) as answer:
+                return await _readings(answer, ways) if answer.status == 200 else None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            fields = {"pod": f"{pod.namespace}/{pod.name}", "error": repr(error)}
+            log.debug("Gateway pod does not tell of its probes", extra={"fields": fields})
+            return None
+
+
+async def _nothing() -> None:
+    """Of a pod that is not asked."""
+
+
+async def _readings(answer: aiohttp.ClientResponse, ways: Ways) -> Told | None:
+    """What the whole page says, or nothing: of half a page, counters and what they count would not fit together."""
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
+        return None
+    reader, rest, left = PageReader(ways), b"", min(_LARGEST_PAGE, _PAGE_OF_A_WAY * (1 + len(ways)))
+    async for chunk in answer.content.iter_any():
+        left -= len(chunk)
+        if left < 0:
+            answer.close()
+            return None
+        *lines, rest = (rest + chunk).split(b"\n")
+        # A line without an end is none of ours; its end is passed over like any other line.
+        rest = rest[:_LONGEST_LINE]
+        for line in lines:
+            reader.feed(line.decode(errors="replace"))
+    reader.feed(rest.decode(errors="replace"))
+    return reader.readings()
+
+
+def _sights(found: Mapping[str, Reading], ways: Mapping[str, ProbedWay], before: Sights | None) -> Sights:
+    return {cluster: look((before or {}).get(cluster), reading, ways[cluster]) for cluster, reading in found.items()}
+
+
+def _of(ways: tuple[ProbedWay, ...], sights: Sights | None) -> Sights | None:
+    """What a pod sees of one destination."""
+    if sights is None:
+        return None
+    return {way.cluster: sights[way.cluster] for way in ways if way.cluster in sights}

@@ -1,0 +1,366 @@
+"""
+The engine as a whole: what runs in one replica, in which order it starts and ends.
+
+Every replica keeps its caches warm and answers probes; only the one that holds the Lease writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Iterable
+from datetime import timedelta
+from functools import partial
+from typing import Final
+
+from egressgateway.cluster.background import background
+from egressgateway.cluster.client import ApiClient
+from egressgateway.cluster.events import EventRecorder
+from egressgateway.cluster.informer import Informer
+from egressgateway.cluster.leader_election import LeaderElector
+from egressgateway.cluster.queue import Priority, WorkQueue
+from egressgateway.cluster.reflector import Restart
+from egressgateway.cluster.store import Change, Store
+from egressgateway.engine.cache.caches import Caches
+from egressgateway.engine.cache.mesh_watch import MeshWatch
+from egressgateway.engine.cache.reference_watch import ReferenceWatch
+from egressgateway.engine.cache.requested import key_of
+from egressgateway.engine.cache.resync import Resync
+from egressgateway.engine.cache.route_index import ROUTE_KINDS
+from egressgateway.engine.process.classes import ClassStatusWriter
+from egressgateway.engine.process.health import Server, dead_informers, missing_kinds
+from egressgateway.engine.process.metrics import Metrics
+from egressgateway.engine.process.preflight import Preflight
+from egressgateway.engine.process.probing import ProbeReader
+from egressgateway.engine.process.reach import Reach
+from egressgateway.engine.process.worker import Workers, work_while_leading
+from egressgateway.engine.reconcile.observe import Observer
+from egressgateway.engine.reconcile.reconciler import Reconciler
+from egressgateway.engine.reconcile.remote_records import RECORD_SELECTOR
+from egressgateway.names import CHILD_SELECTOR
+from egressgateway.refs import (
+    APISIX_KINDS,
+    CHILD_RESOURCES,
+    CONFIG_MAP,
+    EGRESS_GATEWAY,
+    EGRESS_GATEWAY_CLASS,
+    NAMESPACE,
+    Key,
+    Manifest,
+    Resource,
+)
+from egressgateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_STOP_GRACE: Final = timedelta(seconds=10)
+
+
+def _namespace_of(key: Key) -> str:
+    """Whose a key is: who may write in a namespace is one tenant."""
+    return key.namespace
+
+
+class Runtime:
+    """One replica of the operator, from `start` to `stop`."""
+
+    def __init__(self, client: ApiClient, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._client = client
+        self.caches = Caches(settings.mesh, namespace_bytes=settings.namespace_memory)
+        self.caches.on_own_write = self._tell_rivals
+        self.caches.on_freed = self._look_at
+        # Half of the workers at most: the other half is there for everybody else at once.
+        self._queue: WorkQueue[Key] = WorkQueue(tenant_of=_namespace_of, share=max(1, settings.workers // 4))
+        self._working = False
+        self._reach = Reach(settings.child_namespaces)
+        self._reach.on_change = self._reach_changed
+        self._preflight = Preflight(client, settings.namespaces)
+        self._events = EventRecorder(client, instance=settings.identity)
+        self._probes = ProbeReader(self._look_at)
+        self._observer = Observer(self.caches, settings, self._probes)
+        self._informers = self._build_informers()
+        self._mesh = MeshWatch(
+            client,
+            self.caches.mesh,
+            on_news=self._look_at_all,
+            on_restart=self._watch_restarted,
+        )
+        self._references = ReferenceWatch(
+            client, self.caches.references, self._look_at, on_restart=self._watch_restarted
+        )
+        self._resync = Resync(
+            client,
+            settings,
+            self.caches,
+            self._gateway_changed,
+            self._look_at_all,
+            on_scope=partial(self._reach.tell, EGRESS_GATEWAY.kind),
+        )
+        self.elector = LeaderElector(client, settings.lease, settings.identity, on_change=self._leads)
+        self._filled = False
+        self._told_missing: frozenset[str] = frozenset()
+        self._classes = ClassStatusWriter(
+            client,
+            self.caches.classes,
+            self.caches.gateways,
+            may_write=lambda: self._filled and self.elector.is_leader,
+            now=client.clock.now,
+        )
+        self._reconciler = Reconciler(
+            client=client,
+            caches=self.caches,
+            events=self._events,
+            metrics=metrics,
+            observer=self._observer,
+            settings=settings,
+            now=client.clock.now,
+        )
+        self._workers = Workers(self._queue, self._reconciler.reconcile, concurrency=settings.workers, metrics=metrics)
+        self.server = Server(
+            settings.metrics_host,
+            settings.metrics_port,
+            healthy=self._unhealthy,
+            ready=self._unready,
+            remarks=lambda: tuple(self._reach.refused.values()),
+            metrics=metrics,
+        )
+        self._leading: asyncio.Task[None] | None = None
+
+    async def serve_probes(self) -> None:
+        """
+        Answer probes, before anything else: a replica that waits for the API server must not be killed for it.
+
+        Raises:
+            StartError: the port is taken.
+        """
+        await self.server.start()
+        fields = {"host": self._settings.metrics_host, "port": self.server.port}
+        log.info("Answering probes", extra={"fields": fields})
+
+    async def start(self) -> None:
+        """
+        Fill the caches, then stand for election; work begins when both are done.
+
+        Returns once the API server has answered for our kinds, however long that takes.
+        """
+        await self._preflight.wait()
+        # Tens of thousands of cached objects live as long as the process; looking through them for cycles is wasted.
+        gc.set_threshold(200_000, 20, 100)
+        self._metrics.observe_queue(self._queue)
+        self._metrics.observe_clock(self._client.clock.skew)
+        self._metrics.observe_memory(self.caches.namespaces_over_memory)
+        self._events.start()
+        for informer in self._informers:
+            informer.start()
+        self._mesh.start()
+        self._references.start()
+        self._probes.start()
+        self._resync.start()
+        self._classes.start()
+        for namespace in self._settings.child_namespaces:
+            self._metrics.namespace_served(namespace, self._reach.serves(namespace))
+        self._leading = background(self._lead(), "leading")
+
+    async def stop(self) -> None:
+        """Finish what is under way, give the Lease back, end the watches."""
+        if self._leading is not None:
+            self._leading.cancel()
+            await asyncio.gather(self._leading, return_exceptions=True)
+        await self._classes.stop()
+        finished = await self._workers.stop(_STOP_GRACE)
+        if not finished:
+            log.warning("Some reconciles did not finish in time; they are done again by the next leader")
+        await self.elector.stop()
+        await self._events.stop()
+        await self._resync.stop()
+        for informer in self._informers:
+            await informer.stop()
+        await self._mesh.stop()
+        await self._references.stop()
+        await self._probes.stop()
+        await self.server.stop()
+
+    def gateway_event(self, type_: str | None, manifest: Manifest) -> None:
+        """An EgressGateway as kopf's watch saw it."""
+        change = self.caches.remove_gateway(manifest) if type_ == "DELETED" else self.caches.put_gateway(manifest)
+        if change is not None:
+            self._gateway_changed(change if type_ is not None else change._replace(listed=True))
+
+    async def _lead(self) -> None:
+        """
+        Stand for election once everything has been read, and work whenever this replica leads.
+
+        One that cannot work (it waits for a CRD, a right, the mesh's configuration) must not keep others from leading.
+        """
+        synced = (informer.synced() for informer in self._informers)
+        looked = (self.elector.look(),) if self._settings.lease.enabled else ()
+        await asyncio.gather(*synced, self._resync.synced.wait(), self._mesh.read(), *looked)
+        self._refresh_unserved()
+        log.info("Caches are filled", extra={"fields": {"gateways": len(self.caches.gateways)}})
+        self._filled = True
+        self._tell_of_missing_kinds()
+        self._classes.look()
+        self.elector.start()
+        await work_while_leading(self.elector, self._workers, begin=self._begin_term, end=self._end_term)
+
+    def _leads(self, leads: bool) -> None:
+        self._metrics.leads(leads)
+        if leads:
+            self._classes.look()
+
+    def _begin_term(self) -> None:
+        """Look at everything: nobody has queued anything for this replica until now."""
+        self._working = True
+        for key in self.caches.known_keys():
+            self._add(key, Priority.ROUTINE)
+
+    def _end_term(self) -> None:
+        """
+        Keep nothing of what this replica knew as the leader: it is another's to say and to watch from now on.
+
+        A queue that nobody works on would show keys as overdue for ever, those of objects that are gone among them.
+        """
+        self._working = False
+        self._queue.clear()
+        self._reconciler.end_term()
+        self.caches.references.want_nothing()
+        self._probes.want_nothing()
+        self._metrics.forget_all()
+
+    def _add(self, key: Key, priority: Priority) -> None:
+        """Queue a key: if this replica leads, and can know what lives in the key's namespace."""
+        if self._working and self._reach.serves(key.namespace):
+            self._queue.add(key, priority)
+
+    def _reach_changed(self) -> None:
+        """A namespace can be served from now on, or cannot: its objects are looked at, and those that share with it."""
+        for namespace in self._settings.child_namespaces:
+            self._metrics.namespace_served(namespace, self._reach.serves(namespace))
+        for key in self.caches.known_keys():
+            self._add(key, Priority.ROUTINE)
+
+    def _build_informers(self) -> list[Informer]:
+        children = [
+            # Whoever else routes a host is looked for as well; two watches of one kind would cost the server twice.
+            self._informer(
+                resource,
+                self.caches.children[resource.kind],
+                None if resource.kind in ROUTE_KINDS else CHILD_SELECTOR,
+            )
+            for resource in CHILD_RESOURCES
+        ]
+        return [
+            *children,
+            self._informer(EGRESS_GATEWAY_CLASS, self.caches.classes),
+            self._informer(NAMESPACE, self.caches.namespaces),
+            self._records_informer(),
+        ]
+
+    def _records_informer(self) -> Informer:
+        """Of the operator's own namespace, wherever EgressGateways are served."""
+        return Informer(
+            self._client,
+            CONFIG_MAP,
+            self.caches.records,
+            namespaces=(self._settings.lease.namespace,),
+            label_selector=RECORD_SELECTOR,
+            on_change=lambda change: self._enqueue(self.caches.affected_by_record(change), change),
+            on_restart=self._watch_restarted,
+        )
+
+    def _informer(self, resource: Resource, store: Store, label_selector: str | None = None) -> Informer:
+        handlers = {
+            EGRESS_GATEWAY_CLASS.kind: self.caches.affected_by_class,
+            NAMESPACE.kind: self.caches.affected_by_namespace,
+            **dict.fromkeys(ROUTE_KINDS, self.caches.affected_by_route),
+        }
+        affected = handlers.get(resource.kind, self.caches.affected_by_child)
+
+        def on_change(change: Change) -> None:
+            if resource is EGRESS_GATEWAY_CLASS:
+                self._classes.look()
+            self._enqueue(affected(change), change)
+
+        return Informer(
+            self._client,
+            resource,
+            store,
+            namespaces=self._settings.child_namespaces,
+            label_selector=label_selector,
+            on_change=on_change,
+            on_restart=self._watch_restarted,
+            on_served=self._served_changed,
+            on_scope=partial(self._reach.tell, resource.kind),
+            optional=resource.kind in APISIX_KINDS,
+        )
+
+    def _served_changed(self) -> None:
+        """A CRD came or went: every object may be told so."""
+        self._refresh_unserved()
+        if self._filled:
+            self._tell_of_missing_kinds()
+        self._look_at_all()
+
+    def _tell_of_missing_kinds(self) -> None:
+        """Of kinds that not every cluster has, once: what is missing, and what that means."""
+        missing = self._observer.unserved & APISIX_KINDS
+        if missing == self._told_missing:
+            return
+        self._told_missing = missing
+        if missing:
+            fields = {"kinds": sorted(missing)}
+            log.info("APISIX is not here (or no right to its kinds): no class can have it", extra={"fields": fields})
+        else:
+            log.info("APISIX is here: classes can have it")
+
+    def _look_at_all(self) -> None:
+        for gateway in self.caches.gateways:
+            self._add(key_of(gateway), Priority.ROUTINE)
+        for key in self.caches.without_object():
+            # Gone without a word, while another replica led or none did, with children elsewhere.
+            self._add(key, Priority.ROUTINE)
+
+    def _refresh_unserved(self) -> None:
+        self._observer.unserved = frozenset(
+            informer.resource.kind for informer in self._informers if not informer.state.served
+        ) & frozenset(self.caches.children)
+
+    def _gateway_changed(self, change: Change) -> None:
+        self._classes.gateway_changed(change)
+        self._enqueue(self.caches.affected_by_gateway(change), change)
+
+    def _tell_rivals(self, change: Change) -> None:
+        """We wrote to an EgressGateway: who wrote knows what comes next, the others do not."""
+        self._classes.gateway_changed(change)
+        own = key_of(change.object)
+        self._enqueue((key for key in self.caches.affected_by_gateway(change) if key != own), change)
+
+    def _look_at(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._add(key, Priority.URGENT)
+
+    def _watch_restarted(self, kind: str, why: Restart) -> None:
+        self._metrics.watch_restarted(kind, str(why))
+
+    def _enqueue(self, keys: Iterable[Key], change: Change) -> None:
+        for key in keys:
+            self._add(key, Priority.ROUTINE if change.listed else Priority.URGENT)
+
+    def _unhealthy(self) -> list[str]:
+        if self._preflight.obstacle:
+            return []
+        ended = self._leading is not None and self._leading.done()
+        return [
+            *dead_informers([*self._informers, *self._mesh.informers]),
+            *(["the engine has ended"] if ended else []),
+            *(["the reader of probes has ended"] if self._probes.ended else []),
+        ]
+
+    def _unready(self) -> list[str]:
+        if self._preflight.obstacle:
+            return [self._preflight.obstacle]
+        missing = [*missing_kinds(self._informers), *filter(None, [self._mesh.missing])]
+        return missing if self._resync.synced.is_set() else ["EgressGateway has not been listed yet", *missing]

@@ -1,0 +1,1 @@
+"""One pass over one EgressGateway: observe, apply, say what came of it."""

@@ -1,0 +1,174 @@
+"""
+Other EgressGateways as the contest over names sees them (`contention.claims`): what they want, claim, and steer now.
+
+Most objects have no rival; for these nothing is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from egressgateway.api.scalars import parse_instant
+from egressgateway.contention.consumers import allowed_consumers, served_names, served_ports
+from egressgateway.contention.rights import as_ports
+from egressgateway.engine.cache.caches import Caches
+from egressgateway.engine.cache.requested import Wants, contended, has_let_go, key_of, on_gateway_of, wants_of
+from egressgateway.engine.cache.route_index import ROUTE_KINDS, steers_of
+from egressgateway.engine.reconcile.parsed import Judged
+from egressgateway.facts import Claimed, ClassFacts, Ports, Rival
+from egressgateway.live.children import ports_of, stage_of
+from egressgateway.live.evidence import is_child
+from egressgateway.live.ports import meet_on_a_port
+from egressgateway.namespaces import Namespaces
+from egressgateway.plan.revoked import may_be_told
+from egressgateway.refs import Key, Manifest
+from egressgateway.stages import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """Consumer namespaces by name and by port, as spec and class have them."""
+
+    names: Mapping[str, frozenset[str]]
+    ports: Ports
+
+
+_Basis = tuple[str, int, ClassFacts, Namespaces]
+"""What a reach is computed from: uid and generation of the object, its class, labels of namespaces."""
+
+
+class Rivals:
+    """Finds and describes rivals; remembers whom each of them serves."""
+
+    def __init__(self, caches: Caches, judged: Judged) -> None:
+        self._caches = caches
+        self._judged = judged
+        self._reaches: dict[Key, tuple[_Basis, _Reach | None]] = {}
+
+    def of(self, gateway: Manifest) -> tuple[Rival, ...]:
+        """Rivals of an EgressGateway, in a stable order."""
+        key, wants, hosts = key_of(gateway), wants_of(gateway), self._caches.hosts
+        by_name = hosts.rivals_of(key, replace(wants, tcp_ports=frozenset(), named_ports=frozenset()))
+        # After its status was lost, only its routes tell that an object has a name that it wants no more.
+        by_name |= self._caches.routes.steering(wants.names) - {key}
+        certain = by_name | self._on_live_ports(gateway, wants)
+        by_port = {other for other in hosts.sharing_ports(wants) if other not in certain and other != key}
+        found = [
+            *self._standing(certain),
+            *(rival for rival in self._standing(by_port) if self._meet_on_a_port(gateway, rival)),
+        ]
+        return tuple(self._rival(rival) for rival in sorted(found, key=key_of))
+
+    def forget(self, key: Key) -> None:
+        """The EgressGateway `key` is gone."""
+        self._reaches.pop(key, None)
+
+    def _standing(self, keys: Iterable[Key]) -> Iterator[Manifest]:
+        for key in keys:
+            found = self._caches.gateways.get(*key)
+            if found is not None and not (has_let_go(found) and not self._has_clients(key)):
+                yield found
+
+    def _has_clients(self, key: Key) -> bool:
+        """Whether something that tells clients of the object's gateway is still there."""
+        return any(
+            stage_of(child) is Stage.CLIENTS and is_child(child, key, frozenset())
+            for kind in ROUTE_KINDS
+            for child in self._caches.children[kind].by_index(key)
+        )
+
+    def _meet_on_a_port(self, gateway: Manifest, rival: Manifest) -> bool:
+        """Many have a TCP port in common, and few of these a consumer: a plan need not look at the others."""
+        mine, theirs = self._reach(gateway), self._reach(rival)
+        held = as_ports(self._caches.rights_of(key_of(rival)).ports)
+        return mine is not None and (
+            (theirs is not None and meet_on_a_port(mine.ports, theirs.ports)) or meet_on_a_port(mine.ports, held)
+        )
+
+    def _on_live_ports(self, gateway: Manifest, wants: Wants) -> frozenset[Key]:
+        """Objects that lost their status, and by whose ServiceEntries clients of this one have one of its ports."""
+        own, mine = key_of(gateway), self._reach(gateway)
+        owners = {entry.owner for entry in self._caches.ports.sharing(wants)} - {own}
+        found = (
+            (owner, self._caches.gateways.get(*owner)) for owner in owners if self._caches.rights_of(owner).is_blank
+        )
+        return frozenset(
+            owner
+            for owner, manifest in found
+            if mine is not None and manifest is not None and meet_on_a_port(mine.ports, self._live_ports(manifest))
+        )
+
+    def _rival(self, manifest: Manifest) -> Rival:
+        key = key_of(manifest)
+        wanted, reach, rights = contended(manifest), self._reach(manifest), self._caches.rights_of(key)
+        return Rival(
+            key=key,
+            created=parse_instant(manifest["metadata"]["creationTimestamp"]),
+            serves={}
+            if reach is None
+            else {name: served for name, served in reach.names.items() if name in wanted.names},
+            exposes=self._exposes(manifest, wanted.exposed),
+            ports=Ports() if reach is None else _among(wanted, reach.ports),
+            held_ports=self._live_ports(manifest) if rights.is_blank else as_ports(rights.ports),
+            rights=rights,
+            steers=self._live_steers(manifest) if rights.is_blank else {},
+        )
+
+    def _live_steers(self, manifest: Manifest) -> dict[str, frozenset[str]]:
+        """Names that routes in the object's namespace steer, where its class allows it to serve."""
+        steers = steers_of(self._live_clients(manifest, "VirtualService"))
+        return {name: self._allowed(manifest, served) for name, served in steers.items()}
+
+    def _live_ports(self, manifest: Manifest) -> Ports:
+        live = ports_of(self._live_clients(manifest, "ServiceEntry"))
+        by_kind = (
+            {port: self._allowed(manifest, served) for port, served in found.items()}
+            for found in (live.tcp, live.named)
+        )
+        return Ports(*by_kind)
+
+    def _live_clients(self, manifest: Manifest, kind: str) -> list[Manifest]:
+        """Those that its class lets it tell clients: its author may have written them himself."""
+        key, class_spec = key_of(manifest), self._judged.class_of(manifest).spec
+        return [
+            child
+            for child in self._caches.children[kind].by_index(key)
+            if stage_of(child) is Stage.CLIENTS
+            and is_child(child, key, ())
+            and (class_spec is None or may_be_told(class_spec, child))
+        ]
+
+    def _allowed(self, manifest: Manifest, served: frozenset[str]) -> frozenset[str]:
+        class_spec = self._judged.class_of(manifest).spec
+        return allowed_consumers(key_of(manifest), class_spec, self._caches.namespace_labels(), served)
+
+    def _exposes(self, manifest: Manifest, wanted: frozenset[Claimed]) -> frozenset[Claimed]:
+        class_spec = self._judged.class_of(manifest).spec
+        return frozenset(found for claimed in wanted if (found := on_gateway_of(class_spec, claimed)) is not None)
+
+    def _reach(self, manifest: Manifest) -> _Reach | None:
+        """Whom an object serves by its spec; None when the spec or its class cannot be read."""
+        gateway, class_ = self._judged.gateway(manifest), self._judged.class_of(manifest)
+        namespaces = self._caches.namespace_labels()
+        basis = gateway.uid, gateway.generation, class_, namespaces
+        known = self._reaches.get(gateway.key)
+        if known is None or not _is_same(known[0], basis):
+            known = self._reaches[gateway.key] = (basis, None)
+            if gateway.spec is not None and class_.spec is not None:
+                arguments = gateway.key, gateway.spec, class_.spec, namespaces
+                reach = _Reach(served_names(*arguments), served_ports(*arguments))
+                known = self._reaches[gateway.key] = (basis, reach)
+        return known[1]
+
+
+def _among(wanted: Wants, served: Ports) -> Ports:
+    return Ports(
+        {port: consumers for port, consumers in served.tcp.items() if port in wanted.tcp_ports},
+        {port: consumers for port, consumers in served.named.items() if port in wanted.named_ports},
+    )
+
+
+def _is_same(one: _Basis, other: _Basis) -> bool:
+    """Classes and labels are compared by identity: they are replaced, never changed."""
+    return one[:2] == other[:2] and one[2] is other[2] and one[3] is other[3]

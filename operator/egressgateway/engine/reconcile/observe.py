@@ -1,0 +1,161 @@
+"""From the caches to `Facts`: the only place where raw objects become what planning sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from egressgateway.engine.cache.caches import Caches
+from egressgateway.engine.cache.references import Wanted
+from egressgateway.engine.cache.requested import wants_of
+from egressgateway.engine.process.probing import ProbeReader
+from egressgateway.engine.reconcile.contenders import Rivals
+from egressgateway.engine.reconcile.parsed import Judged
+from egressgateway.engine.reconcile.remote_records import recorded_in
+from egressgateway.engine.reconcile.state import Progress
+from egressgateway.facts import Facts, GatewayFacts, PodSelection, References, WorkloadFacts
+from egressgateway.live.evidence import is_child, is_owned_by, recorded_children
+from egressgateway.names import workload_name
+from egressgateway.plan.gateway.references import wanted_pods, wanted_references
+from egressgateway.plan.istio.health_checks import probing_of
+from egressgateway.refs import Key, Manifest, ObjectRef
+from egressgateway.settings import Settings
+
+PATIENCE: Final = timedelta(seconds=10)
+"""How long a gateway with a ready pod waits for its other pods before it takes traffic: one alone may be too few."""
+
+
+def _were_left(live: Mapping[ObjectRef, Manifest], key: Key) -> bool:
+    """
+    Whether a deletion has left the children of a leaving object (`--cascade=orphan`): nobody owns one of them any more.
+
+    Then those in other namespaces stay, too. Is one still owned it will be collected, so that clients must not be left.
+    """
+    own = [found for ref, found in live.items() if ref.namespace == key.namespace]
+    return bool(own) and not any(is_owned_by(found, key) for found in own)
+
+
+def _without(known: References, too_many: frozenset[Wanted]) -> References:
+    """What is known, where some of it is not watched: nothing is known of that, and no pods count."""
+    refs = frozenset(each for each in too_many if isinstance(each, ObjectRef))
+    pods = {each: known.pods.get(each, ()) for each in too_many if isinstance(each, PodSelection)}
+    objects = {ref: found for ref, found in known.objects.items() if ref not in refs}
+    return References(objects, {**known.pods, **pods}, known.unreadable | refs, refs)
+
+
+class Observer:
+    """Reads the caches, and says what else it wants to find there; remembers what it parsed."""
+
+    def __init__(self, caches: Caches, settings: Settings, probes: ProbeReader | None = None) -> None:
+        """`probes`: who asks the gateway's pods what came of their probes; without it nobody does."""
+        self._probes = probes
+        self._caches = caches
+        self._settings = settings
+        self.forget_all()
+        self.unserved: frozenset[str] = frozenset()
+        """Kinds of children without a CRD, as the informers found."""
+
+    def forget_all(self) -> None:
+        """Remember nothing that was parsed: while this replica does not lead, nobody tells of objects that are gone."""
+        self._judged = Judged(self._caches.classes, built_in_class=self._settings.built_in_class)
+        self._rivals = Rivals(self._caches, self._judged)
+
+    def observe(self, key: Key, progress: Progress, now: datetime, clock: float) -> Facts | None:
+        """
+        The facts about `key`; None when there is no such EgressGateway.
+
+        Args:
+            now: wall clock, for times that are written down.
+            clock: the event loop's time, which `progress` is measured by.
+        """
+        manifest = self._caches.gateways.get(*key)
+        if manifest is None:
+            self._forget(key)
+            return None
+        return self._with_probes(self._with_references(self._facts(key, manifest, progress, now, clock)))
+
+    def _facts(self, key: Key, manifest: Manifest, progress: Progress, now: datetime, clock: float) -> Facts:
+        labelled = self._caches.children_of(key)
+        record = recorded_in(self._caches.records, key)
+        # A status can be lost, with a restore for one; what the operator recorded for itself cannot.
+        recorded = recorded_children(manifest.get("status") or {}) | (record.children if record else frozenset())
+        live = {ref: found for ref, found in labelled.items() if is_child(found, key, recorded)}
+        if "deletionTimestamp" in manifest["metadata"] and _were_left(live, key):
+            live = {}
+        grace = self._settings.mesh.push_grace.total_seconds()
+        namespace = self._caches.namespaces.get("", key.namespace)
+        mesh = self._caches.mesh.reading()
+        class_ = self._judged.class_of(manifest)
+        names = wants_of(manifest).names
+        return Facts(
+            now=now,
+            gateway=self._leaving(self._judged.gateway(manifest)),
+            class_=class_,
+            last_class=self._judged.last_class_of(manifest) if class_.spec is None else None,
+            mesh=mesh.refine(self._settings.mesh),
+            namespace_labels=None if namespace is None else namespace["metadata"].get("labels") or {},
+            left_out=self._caches.children_budget.left_out(key.namespace),
+            namespaces=self._caches.namespace_labels(),
+            namespaces_created=self._caches.created_of(name.rpartition(".")[2] for name in names),
+            mesh_config=mesh.config,
+            foreign_routes=self._caches.routes.for_names(names, key, self._caches.rights_of),
+            rivals=self._rivals.of(manifest),
+            live=live,
+            others={ref: found for ref, found in labelled.items() if ref not in live},
+            workload=self._workload(key, progress, clock),
+            unserved=self.unserved,
+            gateway_settled=clock - progress.gateway_written_at >= grace,
+            clients_settled=clock - progress.clients_written_at >= grace,
+        )
+
+    def _leaving(self, gateway: GatewayFacts) -> GatewayFacts:
+        """
+        An object whose namespace is being deleted goes, too: its pods first, and itself when they have all ended.
+
+        Who waited until the object is deleted would send clients to pods that are gone.
+        """
+        if gateway.deleting or not self._caches.is_namespace_ending(gateway.key.namespace):
+            return gateway
+        return replace(gateway, deleting=True)
+
+    def _with_references(self, facts: Facts) -> Facts:
+        """`facts` with the objects that they name. Which pods matter may be read from an object that was just found."""
+        references = self._caches.references
+        wanted = wanted_references(facts)
+        if wanted:
+            facts = replace(facts, references=references.read(wanted))
+        pods = wanted_pods(facts)
+        if pods:
+            facts = replace(facts, references=references.read(wanted, pods))
+        references.want(facts.key, wanted | pods)
+        too_many = references.too_many(facts.key)
+        return replace(facts, references=_without(facts.references, too_many)) if too_many else facts
+
+    def _with_probes(self, facts: Facts) -> Facts:
+        """`facts` with what the pods said last, after saying which pods are to be asked."""
+        if self._probes is None:
+            return facts
+        probing = probing_of(facts)
+        self._probes.want(facts.key, probing, facts.references.pods.get(probing.pods, ()) if probing else ())
+        return replace(facts, reached=self._probes.reached(facts.key)) if probing else facts
+
+    def _forget(self, key: Key) -> None:
+        if self._probes is not None:
+            self._probes.want(key, None, ())
+        self._judged.forget(key)
+        self._rivals.forget(key)
+        self._caches.references.want(key, frozenset())
+
+    def _workload(self, key: Key, progress: Progress, clock: float) -> WorkloadFacts:
+        deployment = self._caches.children["Deployment"].get(key.namespace, workload_name(key)) or {}
+        replicas = int((deployment.get("spec") or {}).get("replicas") or 0)
+        ready = int((deployment.get("status") or {}).get("readyReplicas") or 0)
+        if ready == 0:
+            progress.first_ready_at = None
+            return WorkloadFacts(replicas, ready, complete=False)
+        if progress.first_ready_at is None:
+            progress.first_ready_at = clock
+        patient = clock - progress.first_ready_at < PATIENCE.total_seconds()
+        return WorkloadFacts(replicas, ready, complete=ready >= replicas or not patient)

@@ -1,0 +1,467 @@
+"""
+The story of one reconcile: look, judge, plan, compare, write, say so.
+
+Level-triggered: it reads the whole state each time and moves the cluster one step towards what the object asks for. It
+never waits for anything: what must wait is looked at again later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from egressgateway.api.conditions import Reason
+from egressgateway.cluster.client import ApiClient
+from egressgateway.cluster.events import EventRecorder
+from egressgateway.cluster.result import Again, Done, Outcome, Stalled, Waiting, within
+from egressgateway.contention.rights import is_recorded
+from egressgateway.diff.changeset import ChangeSet, Delete, diff, is_deleting
+from egressgateway.diff.steering import Steps, plan_steps
+from egressgateway.engine.cache.caches import Caches
+from egressgateway.engine.process.metrics import Metrics
+from egressgateway.engine.reconcile import expiry
+from egressgateway.engine.reconcile.apply import Applied, Applier
+from egressgateway.engine.reconcile.cleanup import Cleanup
+from egressgateway.engine.reconcile.drift_backoff import part_repairs
+from egressgateway.engine.reconcile.observe import Observer
+from egressgateway.engine.reconcile.owner import OwnerWriter
+from egressgateway.engine.reconcile.reconcile_request import is_answered, request_of
+from egressgateway.engine.reconcile.remote_records import RemoteRecords
+from egressgateway.engine.reconcile.requeue import Pass, comes_soon, is_final, is_told, observed_after, outcome_of
+from egressgateway.engine.reconcile.state import Memory, Progress, Settled
+from egressgateway.errors import ClusterError, Invalid
+from egressgateway.facts import Facts
+from egressgateway.live.children import stage_of
+from egressgateway.plan.accept import Acceptance, accept, live_ports, steered_names
+from egressgateway.plan.build import build_plan, plan_frozen
+from egressgateway.plan.checks.references import unread
+from egressgateway.plan.ir import Plan
+from egressgateway.plan.revoked import Revoked, revoked_from
+from egressgateway.refs import Key, ObjectRef
+from egressgateway.render.environment import Renderer
+from egressgateway.render.manifests import Desired, RenderCache
+from egressgateway.settings import Settings
+from egressgateway.stages import Stage
+from egressgateway.status.merge import (
+    broken_status,
+    ended_status,
+    is_cosmetic,
+    leaving_status,
+    merge_status,
+    says,
+    stuck_status,
+    suspended_status,
+    unstored_status,
+)
+from egressgateway.status.summarize import Observed, remote_children, remote_refs, summarize
+
+log = logging.getLogger(__name__)
+
+_RENDERED_AT_ONCE: Final = 64
+"""Children between two turns of others: about 20 ms of one processor (measured)."""
+
+_FINALIZER_SPACING: Final = timedelta(seconds=1)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Reconciler:
+    """Reconciles one key at a time, many keys at once."""
+
+    def __init__(  # noqa: PLR0913  (the parts that the engine is made of)
+        self,
+        *,
+        client: ApiClient,
+        caches: Caches,
+        events: EventRecorder,
+        metrics: Metrics,
+        observer: Observer,
+        settings: Settings,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._caches = caches
+        self._events = events
+        self._metrics = metrics
+        self._observer = observer
+        self._grace = settings.mesh.push_grace
+        self._now = now
+        self._memory = Memory()
+        self._renderer = Renderer()
+        self._rendered = RenderCache(self._renderer)
+        self._applier = Applier(client, caches, metrics)
+        self._owner = OwnerWriter(client, caches, events, metrics)
+        self._records = RemoteRecords(client, caches.records, settings)
+        self._cleanup = Cleanup(client, caches, self._records, self._applier, settings)
+
+    async def reconcile(self, key: Key) -> Outcome:
+        """
+        Move the cluster one step towards what the EgressGateway `key` asks for.
+
+        Raises:
+            ClusterError: a write failed in a way that time may heal; what could be written was written.
+        """
+        progress = self._memory.of(key, _clock())
+        facts = self._observe(key, progress)
+        if facts is None:
+            outcome = await self._cleanup.run(key, progress)
+            if isinstance(outcome, Done):
+                self._forget(key)
+            return outcome
+        progress.gone_at = None
+        try:
+            return await self._step(facts, progress)
+        except Invalid as error:
+            if not facts.gateway.deleting:
+                await self._tell_of_refusal(facts, error)
+            raise
+        except ClusterError:
+            raise
+        except Exception as error:
+            await self._tell_of_bug(facts, error)
+            raise
+
+    async def _step(self, facts: Facts, progress: Progress) -> Outcome:
+        if facts.gateway.deleting:
+            return await self._withdraw(facts, progress)
+        wait = await self._keep_finalizer(facts, progress)
+        if facts.gateway.spec is not None and facts.gateway.spec.suspend:
+            return within(await self._freeze(facts, progress), wait)
+        return within(await self._converge(facts, progress), wait)
+
+    async def _keep_finalizer(self, facts: Facts, progress: Progress) -> timedelta | None:
+        """
+        Put our finalizer back on an object that has children: a replace from a file took it off, or somebody did.
+
+        At once, and then once a second: who takes it off in a loop must not make the operator write in one. Returns how
+        long it has to wait; None when the object has it, or needs none.
+        """
+        if not facts.live or self._owner.has_finalizer(facts.key):
+            return None
+        rest = progress.finalizer_due - _clock()
+        if rest > 0:
+            return timedelta(seconds=rest)
+        progress.finalizer_due = _clock() + _FINALIZER_SPACING.total_seconds()
+        await self._owner.add_finalizer(facts.key)
+        log.warning("Finalizer had been taken off an object with children; it is back")
+        return None
+
+    async def _converge(self, facts: Facts, progress: Progress) -> Outcome:
+        request = self._obey(facts, progress)
+        if progress.settled is not None and (outcome := progress.settled.outcome_for(facts)) is not None:
+            return outcome
+        if unread(facts):
+            # Just asked for, and on its way: to judge without it would take away what works.
+            _, applied = await self._end_revoked(facts, revoked_from(facts), progress)
+            _raise_transient(applied)
+            return Waiting("Pending")
+        acceptance = accept(facts)
+        # Until it is stored, others must see the claim: they may be judged while this pass waits for the API server.
+        self._caches.reserve(facts.key, acceptance.claims.rights)
+        try:
+            return await self._write(facts, acceptance, progress, request)
+        finally:
+            self._caches.release(facts.key)
+
+    async def _write(self, facts: Facts, acceptance: Acceptance, progress: Progress, request: str) -> Outcome:
+        plan = build_plan(facts, acceptance)
+        desired = await self._render(facts.key, plan)
+        changes = _compare(plan, desired, facts, progress)
+        parted = part_repairs(changes, progress.written, progress.fights, _clock())
+        await self._tell_of_fights(facts.key, parted.waits, progress)
+        try:
+            # Before a write where no garbage collector finds it, and for what an older operator wrote there.
+            await self._records.note(facts.key, facts.gateway.uid, remote_refs(facts, plan))
+            if parted.changes.writes:
+                await self._announce(facts, acceptance, plan, changes)
+        except ClusterError:
+            # What is not allowed any more does not wait until that is recorded which is to come.
+            await self._end_revoked(facts, revoked_from(facts), progress)
+            raise
+        steps = plan_steps(parted.changes, facts)
+        applied = await self._applier.apply(facts.key, steps, progress)
+        done = Pass(facts, changes, acceptance, plan, desired, steps, applied, parted.waits)
+        outcome = await self._conclude(facts.key, done, progress, request)
+        _raise_transient(applied)
+        return outcome
+
+    async def _render(self, key: Key, plan: Plan) -> tuple[Desired, ...]:
+        """
+        The plan's children as objects.
+
+        The largest object has so many that the Lease could not be renewed meanwhile, so others have their turn between.
+        """
+        desired: list[Desired] = []
+        for item in self._rendered.one_by_one(key, plan.children):
+            desired.append(item)
+            if len(desired) % _RENDERED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return tuple(desired)
+
+    async def _freeze(self, facts: Facts, progress: Progress) -> Outcome:
+        """The object is suspended: all that is still allowed stays as it is, and nothing else."""
+        revoked = revoked_from(facts, suspended=True)
+        changes, applied = await self._end_revoked(facts, revoked, progress)
+        seen = self._observe(facts.key, progress) or facts
+        status = suspended_status(
+            facts.gateway.status,
+            facts.gateway.generation,
+            facts.now,
+            revoked,
+            steered=steered_names(seen).keys(),
+            ports=live_ports(seen).keys(),
+        )
+        await self._owner.write_status(facts.key, status)
+        _raise_transient(applied)
+        if applied.failures:
+            return Stalled("ApplyFailed")
+        return Done() if changes.empty else Again(self._grace)
+
+    async def _end_revoked(self, facts: Facts, revoked: Revoked, progress: Progress) -> tuple[ChangeSet, Applied]:
+        """Take away what is not allowed any more, and leave everything else as it is."""
+        plan = plan_frozen(facts, revoked)
+        changes = diff(plan, await self._render(facts.key, plan), facts.live, facts.key)
+        steps = plan_steps(changes, facts)
+        for finding in revoked.findings[:1] if steps.bursts else ():
+            self._record(facts.key, finding.reason, finding.message)
+        return changes, await self._applier.apply(facts.key, steps, progress)
+
+    def _obey(self, facts: Facts, progress: Progress) -> str:
+        """The request for a pass that is to be answered, if any; for a new one this pass takes nothing for granted."""
+        request = request_of(self._caches.gateways.get(*facts.key))
+        if is_answered(request, facts.gateway.status):
+            return ""
+        if request != progress.forced:
+            progress.forced = request
+            progress.compare_anew()
+        return request
+
+    async def _announce(self, facts: Facts, acceptance: Acceptance, plan: Plan, changes: ChangeSet) -> None:
+        """
+        Before the first write: claims stand in the status, and a finalizer lets clients be withdrawn in one burst.
+
+        A claim that is only in memory would be lost with the process, and its host with it; and of a child in another
+        namespace nobody would know.
+        """
+        if not _is_recorded(facts, acceptance, plan):
+            observed = Observed(missing=frozenset(write.ref for write in changes.writes))
+            summary = summarize(facts, acceptance, plan, observed)
+            status = merge_status(facts.gateway.status, summary, facts.gateway.generation, facts.now)
+            await self._owner.write_status(facts.key, status)
+        await self._owner.add_finalizer(facts.key)
+
+    async def _conclude(self, key: Key, done: Pass, progress: Progress, request: str) -> Outcome:
+        """Look again at what the writes left, say so in the status, and decide when to go on."""
+        facts, left = done.facts, done.changes
+        if done.changes.writes or done.applied.writes:
+            seen = self._observe(key, progress)
+            if seen is None:
+                return Done()
+            if not _is_same_object(seen, facts):
+                # Edited or deleted meanwhile: what was decided is no verdict on what stands there now.
+                return Again(timedelta(0))
+            facts, left = seen, _compare(done.plan, done.desired, seen, progress)
+        observed = observed_after(done, left, {ref: progress.fights.words(ref) for ref in done.waits})
+        outcome = outcome_of(done, facts, left, observed.foreign, self._grace)
+        summary = summarize(facts, done.acceptance, done.plan, observed)
+        status = merge_status(facts.gateway.status, summary, facts.gateway.generation, facts.now, handled=request)
+        if not (comes_soon(outcome) and is_cosmetic(facts.gateway.status, status)):
+            await self._owner.write_status(key, status)
+            self._tell_of_notices(facts, done.acceptance)
+        if not remote_refs(facts, done.plan):
+            await self._records.forget(key)
+        self._tell_of_expiries(facts, progress)
+        progress.settled = Settled.after(facts, outcome) if done.changes.empty else None
+        self._metrics.destinations(key, str(status.get("provider", "")), len(summary.parts))
+        self._metrics.reachable(key, {name: found.status for name, found in facts.reached.items()})
+        self._metrics.host_conflicts(key, len(done.acceptance.claims.lost))
+        return outcome
+
+    async def _tell_of_fights(self, key: Key, waits: Mapping[ObjectRef, float], progress: Progress) -> None:
+        """Say once for each fight with whom it is: now, while the object shows what the other side did to it."""
+        for ref in waits:
+            if progress.fights.is_told(ref):
+                continue
+            manager = await self._applier.last_changed_by(ref)
+            words = progress.fights.tell(ref, manager)
+            log.warning("Child is fought over", extra={"fields": {"child": str(ref), "field_manager": manager}})
+            self._record(key, Reason.REPAIR_BACK_OFF, words)
+
+    def _tell_of_notices(self, facts: Facts, acceptance: Acceptance) -> None:
+        """Once, when the status first says them: what is dangerous and was asked for."""
+        for notice in acceptance.notices:
+            if notice.reason is not None and not says(facts.gateway.status, notice.part, notice.message):
+                self._record(facts.key, notice.reason, notice.message)
+
+    def _tell_of_expiries(self, facts: Facts, progress: Progress) -> None:
+        for destination, end in expiry.expiring(facts.gateway.spec, facts.now) if facts.gateway.spec else ():
+            if (destination.name, end) not in progress.warned:
+                progress.warned.add((destination.name, end))
+                self._record(facts.key, Reason.EXPIRES_SOON, expiry.words(destination, end))
+
+    def _record(self, key: Key, reason: Reason, words: str) -> None:
+        gateway = self._caches.gateways.get(*key)
+        if gateway is not None:
+            self._events.record(gateway, "Warning", reason, "Reconcile", words)
+
+    async def _withdraw(self, facts: Facts, progress: Progress) -> Outcome:
+        """
+        The object is going: take its clients back in one burst, let the mesh hear of it, then let go.
+
+        The rest goes by owner reference. Left to the garbage collector, the clients' objects go one by one, and
+        hundreds of requests pass by the gateway meanwhile (notes "istio-recipes" §9). All of it without our finalizer,
+        too: somebody took it off, and another one keeps the object, to which none may be added any more.
+        """
+        if self._owner.leaves_children(facts.key):
+            # Taken back by halves, while the garbage collector disowns the rest, clients would get past the gateway.
+            await self._records.leave(facts.key)
+            return await self._let_go(facts.key)
+        # Nothing is judged any more: a mistake in that must not keep the object, and with it its namespace.
+        steps = plan_steps(diff(Plan(), (), facts.live, facts.key), facts)
+        if steps.bursts:
+            await self._tell_of_leaving(facts)
+        applied = await self._applier.apply(facts.key, Steps(bursts=steps.bursts), progress)
+        await self._tell_of_failure(facts, applied)
+        _raise_transient(applied)
+        if applied.failures:
+            raise next(iter(applied.failures.values()))
+        if facts.live and (steps.bursts or not facts.clients_settled):
+            return Again(self._grace)
+        await self._remove_remote(facts, progress)
+        await self._end_record(facts)
+        if not self._owner.has_finalizer(facts.key):
+            # Another finalizer keeps it, and its claims with it, for as long as its author likes.
+            await self._owner.write_status(facts.key, ended_status(facts.gateway.status))
+        return await self._let_go(facts.key)
+
+    async def _let_go(self, key: Key) -> Outcome:
+        """
+        Take our finalizer off. Was it the last one, the object is gone, and a last pass forgets it.
+
+        If another one keeps it, a last pass ends its claims: our own write wakes nobody.
+        """
+        if not self._owner.has_finalizer(key):
+            return Done() if self._caches.gateways.get(*key) else Again(timedelta(0))
+        await self._owner.remove_finalizer(key)
+        return Again(timedelta(0))
+
+    async def _tell_of_leaving(self, facts: Facts) -> None:
+        """Promise nothing any more; a status that cannot be written keeps nobody from being taken back."""
+        status = leaving_status(facts.gateway.status, facts.gateway.generation, facts.now)
+        try:
+            await self._owner.write_status(facts.key, status)
+        except ClusterError as error:
+            log.info("Status of a leaving object is not written", extra={"fields": {"error": str(error)}})
+
+    async def _remove_remote(self, facts: Facts, progress: Progress) -> None:
+        """
+        Children in other namespaces, where no garbage collector looks for their owner.
+
+        Policies of a shared gateway are among them, so what they protect goes first, though it would be collected.
+        """
+        removals = [Delete(ref, stage_of(found), found) for ref, found in facts.live.items() if not is_deleting(found)]
+        if all(removal.ref.namespace == facts.key.namespace for removal in removals):
+            return
+        first = [
+            removal
+            for removal in removals
+            if removal.ref.namespace != facts.key.namespace or removal.stage is Stage.GATEWAY
+        ]
+        ordered = tuple(sorted(first, key=lambda removal: -removal.stage))
+        applied = await self._applier.apply(facts.key, Steps(removals=ordered), progress)
+        await self._tell_of_failure(facts, applied)
+        for error in applied.failures.values():
+            raise error
+
+    async def _end_record(self, facts: Facts) -> None:
+        """Nothing is left elsewhere, or all of it was to stay: the garbage collector has disowned the children."""
+        record = self._records.of(facts.key)
+        if record is not None and record.children & facts.others.keys():
+            await self._records.leave(facts.key)
+        else:
+            await self._records.forget(facts.key)
+
+    async def _tell_of_bug(self, facts: Facts, bug: Exception) -> None:
+        """
+        Ours to mend, and until then the status must not go on saying what was true before.
+
+        Never raises: a second failure in place of the first would hide where the bug is.
+        """
+        try:
+            status = broken_status(facts.gateway.status, facts.gateway.generation, facts.now, bug)
+            await self._owner.write_status(facts.key, status)
+        except ClusterError as error:
+            log.warning("Status of a failed pass is not written", extra={"fields": {"error": str(error)}})
+        except Exception:
+            log.exception("Status of a failed pass cannot be made")
+
+    async def _tell_of_refusal(self, facts: Facts, refusal: Invalid) -> None:
+        """The server does not store what a pass found, so that it is not said; and must not go on unsaid."""
+        status = unstored_status(facts.gateway.status, facts.gateway.generation, facts.now, refusal)
+        try:
+            await self._owner.write_status(facts.key, status)
+        except ClusterError as error:
+            log.warning("Status of a refused pass is not written", extra={"fields": {"error": str(error)}})
+
+    async def _tell_of_failure(self, facts: Facts, applied: Applied) -> None:
+        """A server that does not let clients be withdrawn keeps the object: whoever deleted it must learn why."""
+        refusals = [str(error) for error in applied.failures.values() if is_final(error) or is_told(error)]
+        if refusals:
+            status = stuck_status(facts.gateway.status, facts.gateway.generation, facts.now, refusals[0])
+            await self._owner.write_status(facts.key, status)
+
+    def end_term(self) -> None:
+        """
+        This replica leads no more, and no pass runs.
+
+        What it remembers says nothing of what others write from now on, and of objects that go nobody tells it.
+        """
+        self._memory = Memory()
+        self._rendered = RenderCache(self._renderer)
+        self._observer.forget_all()
+
+    def _observe(self, key: Key, progress: Progress) -> Facts | None:
+        return self._observer.observe(key, progress, self._now(), _clock())
+
+    def _forget(self, key: Key) -> None:
+        self._rendered.forget(key)
+        self._memory.forget(key)
+        self._metrics.forget(key)
+
+
+def _compare(plan: Plan, desired: tuple[Desired, ...], facts: Facts, progress: Progress) -> ChangeSet:
+    # What others have is looked at where it stands in the way: it is never deleted, whatever its labels say.
+    taken = {item.ref: facts.others[item.ref] for item in desired if item.ref in facts.others}
+    found = {**facts.live, **taken}
+    changes = diff(plan, desired, found, facts.key, progress.written, compared=progress.compared)
+    progress.compared = dict(changes.in_sync)
+    return changes
+
+
+def _is_recorded(facts: Facts, acceptance: Acceptance, plan: Plan) -> bool:
+    """Whether the status holds every claim and names every child in another namespace."""
+    status = facts.gateway.status
+    named = status.get("remoteChildren") or []
+    return is_recorded(acceptance.claims.rights, status) and all(
+        child in named for child in remote_children(facts, plan)
+    )
+
+
+def _is_same_object(one: Facts, other: Facts) -> bool:
+    """Whether both saw one generation of one object."""
+    mine, others = one.gateway, other.gateway
+    return (mine.uid, mine.generation, mine.deleting) == (others.uid, others.generation, others.deleting)
+
+
+def _raise_transient(applied: Applied) -> None:
+    for error in applied.failures.values():
+        if not is_final(error):
+            raise error
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()

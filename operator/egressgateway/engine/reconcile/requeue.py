@@ -1,0 +1,137 @@
+"""
+What one pass came to: what its status is made from, and when the object is looked at again. Pure.
+
+`reconcile` makes the pass; nothing here reads or writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from egressgateway.cluster.result import Again, Done, Outcome, Stalled, Waiting
+from egressgateway.diff.changeset import BESIDE_THE_WAY, ChangeSet
+from egressgateway.diff.steering import Hold, Steps
+from egressgateway.engine.process.worker import STALLED_RETRY
+from egressgateway.engine.reconcile.apply import Applied
+from egressgateway.engine.reconcile.expiry import next_notice
+from egressgateway.engine.reconcile.observe import PATIENCE
+from egressgateway.errors import ClusterError, Forbidden, Invalid, Unavailable
+from egressgateway.facts import Facts
+from egressgateway.plan.accept import Acceptance
+from egressgateway.plan.gateway.target import workload_of
+from egressgateway.plan.ir import Plan
+from egressgateway.refs import ObjectRef
+from egressgateway.render.manifests import Desired
+from egressgateway.status.summarize import Observed
+
+_FOREIGN_RETRY: Final = timedelta(seconds=30)
+_SOON: Final = timedelta(seconds=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """
+    What one pass saw and decided, and what came of it.
+
+    `waits`: seconds for which repairs wait, because somebody fights over the child.
+    """
+
+    facts: Facts
+    changes: ChangeSet
+    acceptance: Acceptance
+    plan: Plan
+    desired: tuple[Desired, ...]
+    steps: Steps
+    applied: Applied
+    waits: Mapping[ObjectRef, float] = field(default_factory=dict)
+
+
+def observed_after(done: Pass, left: ChangeSet, fought_over: Mapping[ObjectRef, str]) -> Observed:
+    """What the status is made from. `left`: what there is still to do; `fought_over`: in words, who is in the way."""
+    failures = done.applied.failures
+    return Observed(
+        missing=frozenset(write.ref for write in left.writes) | left.going,
+        failures={ref: str(error) for ref, error in failures.items() if is_final(error)},
+        unanswered={**fought_over, **{ref: str(error) for ref, error in failures.items() if is_told(error)}},
+        foreign=done.applied.foreign | left.foreign,
+        held=done.steps.held,
+    )
+
+
+def outcome_of(done: Pass, facts: Facts, left: ChangeSet, foreign: Set[ObjectRef], grace: timedelta) -> Outcome:
+    """
+    When to go on.
+
+    Args:
+        facts: as they are after the writes.
+        left: what there is still to do then.
+        foreign: children whose names others have.
+        grace: how long istiod may take to push a change.
+    """
+    failed = done.applied.failures.keys() | foreign
+    unwritten = [write.ref for write in left.writes if write.ref not in done.steps.held and write.ref not in done.waits]
+    pushed = [ref for ref, hold in done.steps.held.items() if hold is Hold.PUSH]
+    if not failed and Hold.PORT_IN_USE in done.steps.held.values() and done.steps.bursts:
+        # What was just written may have freed the port.
+        return Again(timedelta(0))
+    due = [*pushed, *(unwritten if done.applied.writes else ())]
+    # What withdrawn ways leave behind goes when the mesh knows; if something fails, with the next try of that.
+    drains = not failed and (done.plan.draining or Hold.DRAIN in done.steps.held.values())
+    # A claim on what was steered until now ends with the next look; those who wait for it hear of it then.
+    lets_go = not failed and done.acceptance.claims.leaving and bool(done.steps.bursts)
+    if drains or lets_go or any(_time_helps(done, failed, ref) for ref in due):
+        return Again(grace)
+    if Hold.GATEWAY_NOT_READY in done.steps.held.values() and workload_of(facts).ready:
+        return Again(PATIENCE / 5)
+    return _at_rest(done, foreign, _until(_next_moment(done), facts.now))
+
+
+def _at_rest(done: Pass, foreign: Set[ObjectRef], moment: timedelta | None) -> Outcome:
+    """Nothing can be done just now. `moment`: when time alone changes something."""
+    if done.applied.failures:
+        return Stalled("ApplyFailed") if moment is None else Waiting("ApplyFailed", min(moment, STALLED_RETRY))
+    if foreign:
+        return Waiting("ResourceConflict", min(moment or _FOREIGN_RETRY, _FOREIGN_RETRY))
+    if done.waits:
+        wait = timedelta(seconds=min(done.waits.values()))
+        return Waiting("RepairBackOff", min(moment or wait, wait))
+    if Hold.GATEWAY_NOT_READY in done.steps.held.values():
+        return Waiting("GatewayNotReady", moment)
+    if Hold.NOT_TAKEN in done.steps.held.values():
+        return Waiting("NotTaken", moment)
+    return Done(moment)
+
+
+def _next_moment(done: Pass) -> datetime | None:
+    spec = done.facts.gateway.spec
+    notice = next_notice(spec, done.facts.now) if spec is not None else None
+    return min((moment for moment in (done.acceptance.next_look, notice) if moment is not None), default=None)
+
+
+def _time_helps(done: Pass, failed: Set[ObjectRef], ref: ObjectRef) -> bool:
+    """Whether `ref` is to be written, and waits for nothing of its part, or of all, that could not be written."""
+    parts = {item.ref: item.part for item in done.desired}
+    broken = {parts.get(other, "") for other in failed if other.kind not in BESIDE_THE_WAY}
+    return ref in parts and not broken & {"", parts[ref]}
+
+
+def comes_soon(outcome: Outcome) -> bool:
+    """Whether the next pass is so near that what is only wording can wait for it."""
+    return isinstance(outcome, Again) and outcome.after <= _SOON
+
+
+def is_final(error: ClusterError) -> bool:
+    """Whether the server refused the object itself: trying again at once is in vain."""
+    return isinstance(error, Invalid | Forbidden)
+
+
+def is_told(error: ClusterError) -> bool:
+    """Whether the server itself said that it could not: a webhook that does not answer, for one."""
+    return isinstance(error, Unavailable) and error.code is not None
+
+
+def _until(moment: datetime | None, now: datetime) -> timedelta | None:
+    return None if moment is None else max(moment - now, timedelta(seconds=1))

@@ -1,0 +1,103 @@
+"""
+What the engine remembers of each EgressGateway between two reconciles: times of writes, and what was written.
+
+Nothing here is needed for correctness: after a restart the times count from the start, and everything else is read
+from the cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+
+from egressgateway.cluster.result import Done, Outcome
+from egressgateway.diff.changeset import Written
+from egressgateway.engine.reconcile.drift_backoff import Fights
+from egressgateway.facts import Facts
+from egressgateway.refs import Key, ObjectRef
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """
+    A pass that found nothing to do: what it saw, and until when the same facts mean the same.
+
+    Judging and planning know nothing but facts, so equal facts need no second look. Where the time alone changes
+    something (a destination expires), the pass said when; `until` is None where nothing does.
+    """
+
+    facts: Facts
+    until: datetime | None
+
+    @classmethod
+    def after(cls, facts: Facts, outcome: Outcome) -> Settled | None:
+        """What a pass over `facts` that came to `outcome` leaves to remember; None when it did not come to rest."""
+        if not isinstance(outcome, Done):
+            return None
+        return cls(facts, None if outcome.after is None else facts.now + outcome.after)
+
+    def outcome_for(self, facts: Facts) -> Outcome | None:
+        """What a pass over `facts` would come to; None when only the pass can tell."""
+        if self.until is not None and facts.now >= self.until:
+            return None
+        if replace(facts, now=self.facts.now) != self.facts:
+            return None
+        return Done(None if self.until is None else self.until - facts.now)
+
+
+WRITES_AT_ONCE: Final = 16
+"""
+Of one pass. The calls of all passes share one line to the API server: an object with a thousand children, which writes
+them as fast as it can, must not stand before everybody else's.
+"""
+
+
+def _write_slots() -> asyncio.Semaphore:
+    return asyncio.Semaphore(WRITES_AT_ONCE)
+
+
+@dataclass(slots=True)
+class Progress:
+    """Memory of one EgressGateway. Times are seconds of the event loop's clock."""
+
+    gateway_written_at: float
+    clients_written_at: float
+    first_ready_at: float | None = None
+    write_slots: asyncio.Semaphore = field(default_factory=_write_slots)
+    written: dict[ObjectRef, Written] = field(default_factory=dict)
+    compared: dict[ObjectRef, tuple[str, str]] = field(default_factory=dict)
+    """Digest wanted and version found of children that were in sync: `diff.changeset.Compared`."""
+    settled: Settled | None = None
+    fights: Fights = field(default_factory=Fights)
+    warned: set[tuple[str, datetime]] = field(default_factory=set)
+    """Expiries that were announced, by destination: once for each process."""
+    finalizer_due: float = float("-inf")
+    """Not before this is the finalizer put back once more on an object that lost it."""
+    gone_at: float | None = None
+    """When the object was first seen to be gone, with something of it left."""
+    forced: str = ""
+    """The last request for a pass that was obeyed; see `requests`."""
+
+    def compare_anew(self) -> None:
+        """Forget what would save comparisons and writes: the next pass takes nothing for granted."""
+        self.settled = None
+        self.compared.clear()
+        self.written.clear()
+
+
+class Memory:
+    """Progress by key. `now` is read when a key is first seen: for all we know, everything was written just then."""
+
+    def __init__(self) -> None:
+        self._progress: dict[Key, Progress] = {}
+
+    def of(self, key: Key, now: float) -> Progress:
+        progress = self._progress.get(key)
+        if progress is None:
+            progress = self._progress[key] = Progress(now, now)
+        return progress
+
+    def forget(self, key: Key) -> None:
+        self._progress.pop(key, None)

@@ -1,0 +1,1 @@
+"""Live objects: which of them are ours, and what they say. Pure."""

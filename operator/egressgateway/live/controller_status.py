@@ -1,0 +1,119 @@
+"""
+What another controller says of a child in its status: that it took the object, that it refuses it, or nothing yet.
+
+APISIX gets its routes from its ingress controller, which answers in `status.conditions[Accepted]`. Until it has taken a
+route, requests for it are answered with 404, so clients wait for its word. It says nothing at all of objects whose
+ingress class it does not serve (apisix-ingress-controller, issues 2471 and 2756): only time tells that from being slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from egressgateway.api.conditions import ConditionType
+from egressgateway.api.scalars import parse_instant
+from egressgateway.facts import Facts
+from egressgateway.live.children import part_of
+from egressgateway.refs import Manifest, ObjectRef
+
+PATIENCE: Final = timedelta(seconds=30)
+"""Silence after which a cause is named: a guess, many times what a controller that runs needs."""
+
+_ANSWERED: Final = frozenset({"ApisixRoute", "ApisixUpstream"})
+"""Kinds that a controller gives its word on."""
+
+_SILENT_AT_TIMES: Final = frozenset({"ApisixUpstream"})
+"""Of these, kinds that some versions say nothing of: their word counts when it is there, and is not waited for."""
+
+
+class Word(StrEnum):
+    """What a controller says of the newest generation of an object."""
+
+    TAKEN = "taken"
+    REFUSED = "refused"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A controller's word on one child, with its own words; `overdue`: there has been none for too long."""
+
+    ref: ObjectRef
+    word: Word
+    message: str = ""
+    overdue: bool = False
+
+
+def verdicts(facts: Facts, refs: Iterable[ObjectRef]) -> Iterator[Verdict]:
+    """The word on each of `refs` that lives and that a controller answers for, refusals first."""
+    found = (_verdict(facts, ref, facts.live[ref]) for ref in refs if ref.kind in _ANSWERED and ref in facts.live)
+    yield from sorted(found, key=lambda verdict: (verdict.word is not Word.REFUSED, verdict.ref))
+
+
+def next_verdict_due(facts: Facts) -> datetime | None:
+    """When the first silence becomes too long, if one is not too long already."""
+    due = [
+        _silent_since(facts, found) + PATIENCE
+        for ref, found in facts.live.items()
+        if ref.kind in _ANSWERED and _word(found)[0] is Word.NONE
+    ]
+    return min((moment for moment in due if moment > facts.now), default=None)
+
+
+def answers(manifest: Manifest) -> list[tuple[Any, ...]]:
+    """What of a child's status changes its verdict; nothing for kinds that nobody answers for."""
+    if manifest.get("kind") not in _ANSWERED:
+        return []
+    return [
+        tuple(each.get(name) for name in ("status", "reason", "message", "observedGeneration"))
+        for each in _accepted(manifest)
+    ]
+
+
+def _verdict(facts: Facts, ref: ObjectRef, manifest: Manifest) -> Verdict:
+    word, message = _word(manifest)
+    # A controller that has spoken of it before is there, and only slow.
+    silent = word is Word.NONE and not _accepted(manifest)
+    overdue = silent and facts.now >= _silent_since(facts, manifest) + PATIENCE
+    return Verdict(ref, word, message, overdue)
+
+
+def _word(manifest: Manifest) -> tuple[Word, str]:
+    generation = manifest["metadata"].get("generation")
+    for condition in _accepted(manifest):
+        if condition.get("observedGeneration") in (None, generation):
+            said = ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))
+            word = {"True": Word.TAKEN, "False": Word.REFUSED}.get(str(condition.get("status")), Word.NONE)
+            return word, said
+    # A word on what it was before is no word on what it is, unless it needs none.
+    return (Word.TAKEN if manifest.get("kind") in _SILENT_AT_TIMES else Word.NONE), ""
+
+
+def _accepted(manifest: Manifest) -> list[Mapping[str, Any]]:
+    conditions = (manifest.get("status") or {}).get("conditions") or ()
+    return [each for each in conditions if each.get("type") == ConditionType.ACCEPTED]
+
+
+def _silent_since(facts: Facts, manifest: Manifest) -> datetime:
+    """
+    Since when an object waits for a word: it was made then, or its part has not been programmed since.
+
+    The status says the latter, so that a restart of the operator does not begin to count anew.
+    """
+    created = manifest["metadata"].get("creationTimestamp")
+    made = parse_instant(created) if created else facts.now
+    return max(made, _unprogrammed_since(facts, part_of(manifest)))
+
+
+def _unprogrammed_since(facts: Facts, part: str) -> datetime:
+    list_, _, name = part.rpartition(".")
+    for entry in facts.gateway.status.get(list_ or "destinations") or ():
+        for condition in entry.get("conditions") or () if entry.get("name") == name else ():
+            if condition.get("type") == ConditionType.PROGRAMMED and condition.get("status") == "False":
+                since = condition.get("lastTransitionTime")
+                return parse_instant(since) if since else facts.now
+    return facts.now

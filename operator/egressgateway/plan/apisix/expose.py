@@ -1,0 +1,44 @@
+"""Hosts published to clients outside of the mesh, on the class's APISIX: an ApisixRoute for each entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from egressgateway.api.expose import ExposedHost
+from egressgateway.facts import Facts
+from egressgateway.plan.apisix.routes import EVERY_PATH, request_headers, upstream_name
+from egressgateway.plan.findings import exposed_part
+from egressgateway.plan.ir import Child
+from egressgateway.plan.istio.children import part_child
+from egressgateway.plan.istio.upstream import Upstream
+from egressgateway.stages import Stage
+
+
+def plan_exposed(facts: Facts, exposed: Sequence[ExposedHost], upstreams: Sequence[Upstream]) -> Iterator[Child]:
+    """Routes of hosts to Services, and of chains to the upstream of a destination."""
+    for entry in exposed:
+        values = {
+            "ingress_class": facts.class_.spec.ingress_class if facts.class_.spec else "",
+            "hosts": sorted(entry.hosts),
+            "paths": sorted(entry.paths) or [EVERY_PATH],
+            **_backend(facts, entry, upstreams),
+        }
+        part = exposed_part(entry.name)
+        yield part_child(facts, "ApisixRoute", Stage.GATEWAY, part, ("expose",), values, "apisix/apisixroute-expose")
+
+
+def _backend(facts: Facts, entry: ExposedHost, upstreams: Sequence[Upstream]) -> dict[str, Any]:
+    behind, service = entry.backend.destination, entry.backend.service
+    if service is not None:
+        values = {"service_name": service.name, "service_port": service.port}
+        return {**values, "upstream": None, "headers": {"set": {}, "remove": []}}
+    assert behind is not None  # noqa: S101  (the schema has exactly one of the two)
+    wanted = (behind.name, behind.port)
+    found = next(each for each in upstreams if (each.hop.destination, each.hop.port) == wanted)
+    return {
+        "service_name": None,
+        "service_port": None,
+        "upstream": upstream_name(facts, found.hop),
+        "headers": request_headers(facts, found),
+    }

@@ -1,0 +1,1 @@
+"""Checks: what stands against an object or a section of it. Pure."""

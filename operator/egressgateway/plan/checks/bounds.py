@@ -1,0 +1,109 @@
+"""
+Bounds on what a spec multiplies, looked at before anything dear is done with it.
+
+The schema bounds each list, and what lists of one object make together: ways (names times ports) and requirements of
+selectors. What comes of a selection, only the cluster's namespaces tell; that is bounded here, always with the number
+that was found and the one that is allowed. Nobody needs so much for one gateway; one object that asked for it would
+keep the operator busy, and out of memory, for all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from egressgateway.api.access import MAX_CONSUMER_NAMESPACES
+from egressgateway.api.destination import Destination
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode
+from egressgateway.api.spec import EgressGatewaySpec
+from egressgateway.contention.consumers import Consumers, all_entries, consumers_of, namespaces_of
+from egressgateway.facts import Facts
+from egressgateway.namespaces import EVERY_NAMESPACE
+
+MAX_EXPORTS: Final = 16_384
+"""Most pairs of a way and a namespace that hears of it: each stands in three objects."""
+
+MAX_IDENTITIES: Final = 8_192
+"""Most entries of the gateway's AuthorizationPolicy, about a hundred bytes each: it has to stay below `MAX_BYTES`."""
+
+MAX_REFERENCES: Final = 256
+"""Most objects (Secrets, Services, Gateways, sets of pods) that are watched for one namespace's EgressGateways."""
+
+MAX_BYTES: Final = 1 << 20
+"""
+Bytes of one object as JSON. etcd refuses requests above 1.5 MiB (`--max-request-bytes`), and the API server adds
+defaults, status and managed fields to what it is sent.
+"""
+
+
+def over_bounds(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> Iterator[str]:
+    """What of the object is more than it may be, in words."""
+    consumers = consumers_of(facts.key, spec, class_spec, facts.namespaces)
+    if message := too_many_consumers(len(consumers.all)):
+        yield message
+        return
+    exports = _exports(spec, consumers)
+    if exports > MAX_EXPORTS:
+        yield (
+            f"spec.access.from: {exports} pairs of a way (name and port) and a consumer namespace, at most "
+            f"{MAX_EXPORTS} can be; grant destinations to fewer namespaces, to every one with namespaceSelector: {{}}, "
+            "or make several objects"
+        )
+    if class_spec.mtls is MtlsMode.DISABLED:
+        return
+    identities = _identities(facts, spec, class_spec)
+    if identities > MAX_IDENTITIES:
+        yield (
+            f"spec.access.from: {identities} identities and server names would stand in the gateway's "
+            f"AuthorizationPolicy, at most {MAX_IDENTITIES} can; list fewer namespaces or serviceAccounts, or make "
+            "several objects"
+        )
+
+
+def too_many_consumers(count: int) -> str:
+    """What to say of more consumer namespaces than an object may have; empty when it has few enough."""
+    if count <= MAX_CONSUMER_NAMESPACES:
+        return ""
+    return (
+        f"spec.access.from: {count} namespaces are selected, at most {MAX_CONSUMER_NAMESPACES} can be; "
+        "select fewer, or every one with namespaceSelector: {}"
+    )
+
+
+def too_large(what: object, size: int) -> str:
+    """What to say of an object of `size` bytes that is not sent for it; empty when it is small enough."""
+    if size <= MAX_BYTES:
+        return ""
+    return (
+        f"{what} would be {size} bytes, at most {MAX_BYTES} can be stored; have less in spec.access.from or in "
+        "spec.destinations, or make several objects"
+    )
+
+
+def ways_of(destination: Destination) -> int:
+    """How many ways a destination has: pairs of a name and a port."""
+    return len(destination.names) * len(destination.ports)
+
+
+def _exports(spec: EgressGatewaySpec, consumers: Consumers) -> int:
+    return sum(ways_of(destination) * len(consumers.served[destination.name]) for destination in spec.destinations)
+
+
+def _identities(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> int:
+    """
+    Entries of the policy: with a gateway of the object's own each grant lists identities, and the names it is for; on a
+    shared one each way lists who is not denied, and once more for each condition.
+    """
+    found = 0
+    for entry in all_entries(spec):
+        served = namespaces_of(facts.key, entry, class_spec, facts.namespaces)
+        places = len(facts.namespaces) if EVERY_NAMESPACE in served and entry.service_accounts else len(served)
+        identities = places * max(1, len(entry.service_accounts))
+        ways = sum(
+            ways_of(each) for each in spec.destinations if not entry.destinations or each.name in entry.destinations
+        )
+        if class_spec.shared is None:
+            found += identities + (ways if entry.destinations else 0)
+        else:
+            found += identities * ways * (1 + bool(entry.methods) + bool(entry.paths))
+    return found

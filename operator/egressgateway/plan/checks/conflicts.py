@@ -1,0 +1,396 @@
+"""Where two want the same: a name, a TCP port, a route."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.api.destination import Destination, DestinationPort, Protocol
+from egressgateway.api.expose import ExposedHost
+from egressgateway.api.scalars import parse_instant
+from egressgateway.api.spec import EgressGatewaySpec
+from egressgateway.contention.claims import Claims
+from egressgateway.contention.consumers import allowed_consumers
+from egressgateway.contention.hostnames import covers, is_wildcard
+from egressgateway.contention.rights import as_ports, read_claims
+from egressgateway.facts import Claimed, Facts, ForeignRoute, Ports, Rights, Rival
+from egressgateway.live.children import hosts_of, live_clients, mesh_routes, part_of, ports_of
+from egressgateway.live.ports import meet_on_a_port, ports_for
+from egressgateway.namespaces import EVERY_NAMESPACE, overlap, union
+from egressgateway.plan.findings import Finding, exposed_part
+from egressgateway.plan.gateway.target import LISTENER_PORT, PLAIN_PORT, listen_port, site_of
+from egressgateway.refs import Key, Manifest
+
+_ACCEPTED: Final = ConditionType.ACCEPTED
+_SHOWN: Final = 5
+_LATE: Final = "9999"
+
+
+def host_conflicts(claims: Claims, destination: Destination, field: str, served: frozenset[str]) -> Iterator[Finding]:
+    """Names that another object has the older right to; `served` are the consumers that are left."""
+    for name in destination.names:
+        by_winner: dict[Key, list[str]] = {}
+        for namespace, winner in claims.lost.get(name, {}).items():
+            by_winner.setdefault(winner, []).append(namespace)
+        for winner, namespaces in sorted(by_winner.items()):
+            yield Finding(
+                _ACCEPTED,
+                Reason.HOST_CONFLICT,
+                f"{field}.hosts: {name} belongs to EgressGateway {winner} in "
+                f"{_in_words(sorted(namespaces), others=bool(claims.won.get(name)))}, "
+                "by the older claim; remove it from one of the two",
+                destination.name,
+                partial=bool(served),
+            )
+
+
+def exposed_conflicts(claims: Claims, exposed: ExposedHost, gateway: str, field: str) -> Iterator[Finding]:
+    """Names that another object has exposed on the same gateway before."""
+    for host in exposed.hosts:
+        winner = claims.lost_exposed.get(Claimed(host, gateway))
+        if winner is not None:
+            yield Finding(
+                _ACCEPTED,
+                Reason.HOST_CONFLICT,
+                f"{field}.hosts: {host} on gateway {gateway} belongs to EgressGateway {winner}, by the older claim; "
+                "remove it from one of the two",
+                exposed_part(exposed.name),
+            )
+
+
+def port_conflicts(
+    facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]], kept: frozenset[str], held: Rights
+) -> Iterator[Finding]:
+    """
+    TCP ports that would take what is meant for another host.
+
+    TCP names no host, so a sidecar listens for it on every address (notes "istio-recipes" §12): a second host on that
+    port would end at the first one's server. Unless the sidecars answer DNS: then each host has an address of its own.
+
+    Args:
+        kept: destinations that are refused already, whose clients stay on the ports that they have.
+        held: what the object has claimed so far.
+    """
+    if not facts.mesh_config.dns_capture:
+        found = [*_within_the_object(facts, spec, consumers), *_with_other_objects(facts, spec, consumers, held)]
+        yield from found
+        yield from _with_kept(facts, spec, consumers, kept | {finding.part for finding in found})
+    if not site_of(facts).strict and site_of(facts).dedicated:
+        yield from _on_the_gateway(spec)
+
+
+def exposed_port_conflicts(spec: EgressGatewaySpec) -> Iterator[Finding]:
+    """Entries on the own gateway that cannot share a port, or a host on it; the first one listed has it."""
+    protocols: dict[int, tuple[str, str]] = {}
+    listeners: dict[int, int] = {}
+    hosts: dict[tuple[int, str], str] = {}
+    for index, exposed in enumerate(spec.expose):
+        if exposed.gateway_ref is not None:
+            continue
+        part, field = exposed_part(exposed.name), f"spec.expose[{index}]"
+        for port, protocol in _ports_of(exposed):
+            known, owner = protocols.setdefault(port, (protocol, exposed.name))
+            if known != protocol:
+                message = f"{field}.port: {port} serves {known} for {owner} already, not also {protocol}; use another"
+                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, part, needs_edit=True)
+            inside = listen_port(port)
+            taken = listeners.setdefault(inside, port)
+            if taken != port or inside in (LISTENER_PORT, PLAIN_PORT):
+                message = f"{field}.port: {port} is taken inside the gateway's pods; use another"
+                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, part, needs_edit=True)
+        for port, host in ((port, host) for port, _ in _ports_of(exposed) for host in exposed.hosts):
+            owner = hosts.setdefault((port, host), exposed.name)
+            if owner != exposed.name:
+                message = f"{field}.hosts: {host} is exposed on port {port} by {owner} already; remove it"
+                yield Finding(_ACCEPTED, Reason.HOST_CONFLICT, message, part)
+
+
+def route_conflicts(facts: Facts, destination: Destination, field: str, served: frozenset[str]) -> Iterator[Finding]:
+    """Somebody else's route for one of the names, that a consumer sees: clients may go by that one."""
+    # An orphan among them is ours from now on.
+    for route in sorted(
+        (each for each in facts.foreign_routes if each.ref not in facts.live), key=lambda each: each.ref
+    ):
+        common = overlap(served, route.visible_in)
+        names = [name for name in destination.names if any(_takes(host, name) for host in route.hosts)]
+        if names and common and _prevails(facts, route, common, names):
+            yield Finding(
+                ConditionType.STEERED,
+                Reason.ROUTE_CONFLICT,
+                f"{field}.hosts: {route.ref} also routes {names[0]} for {_in_words(sorted(common))}; "
+                "delete it, or hide it from them by its exportTo",
+                destination.name,
+                partial=True,
+            )
+
+
+def _takes(host: str, name: str) -> bool:
+    """Whether a route for `host` takes calls that are meant for `name`: the same, or a more specific one."""
+    return host == name or (is_wildcard(name) and covers(name, host))
+
+
+def _steering_since(facts: Facts, names: Iterable[str]) -> datetime:
+    """When our own route for the names was made; Istio goes by the age of routes, not of what they were made for."""
+    made = [
+        parse_instant(route["metadata"]["creationTimestamp"])
+        for route in mesh_routes(facts.live)
+        if hosts_of(route) & set(names) and "creationTimestamp" in route["metadata"]
+    ]
+    return max(made, default=facts.now)
+
+
+def _prevails(facts: Facts, route: ForeignRoute, common: frozenset[str], names: Iterable[str]) -> bool:
+    """
+    A consumer's own VirtualService goes before ours, of others the older one (notes "istio-recipes" §7).
+
+    A ServiceEntry is in the way whatever its age: the ports that it registers beside ours are not steered.
+    """
+    own_of_consumer = route.ref.namespace in common or EVERY_NAMESPACE in common
+    return route.ref.kind == "ServiceEntry" or own_of_consumer or route.created < _steering_since(facts, names)
+
+
+def _within_the_object(
+    facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]
+) -> Iterator[Finding]:
+    taken: dict[int, list[Destination]] = {}
+    for destination in sorted(spec.destinations, key=lambda found: _seniority(facts, found)):
+        index = spec.destinations.index(destination)
+        mine = consumers.get(destination.name, frozenset())
+        for number, port in enumerate(destination.ports):
+            for other in taken.get(port.port, ()):
+                with_tcp = port.protocol is Protocol.TCP or _speaks_tcp(other, port.port)
+                if with_tcp and overlap(mine, consumers.get(other.name, frozenset())):
+                    yield Finding(
+                        _ACCEPTED,
+                        Reason.PORT_CONFLICT,
+                        f"spec.destinations[{index}].ports[{number}]: port {port.port} is destination "
+                        f"{other.name}'s, and TCP cannot tell two hosts apart; use another port, or let the mesh "
+                        "give hosts addresses (ISTIO_META_DNS_CAPTURE)",
+                        destination.name,
+                        needs_edit=True,
+                    )
+        for port in destination.ports:
+            taken.setdefault(port.port, []).append(destination)
+
+
+def _with_kept(
+    facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]], kept: frozenset[str]
+) -> list[Finding]:
+    """Ports that clients of a refused destination have, whatever it asks for now; who waits for one keeps its own."""
+    found = [
+        Finding(
+            _ACCEPTED,
+            Reason.PORT_CONFLICT,
+            f"spec.destinations[{index}].ports[{number}]: clients of destination {other}, which is refused, have port "
+            f"{port.port} until it is accepted or removed, and TCP tells no two hosts apart; use another",
+            destination.name,
+        )
+        for index, destination in enumerate(spec.destinations)
+        for number, port in enumerate(destination.ports)
+        for other in sorted(kept - {destination.name})
+        if overlap(consumers.get(destination.name, frozenset()), _kept_on(facts, other, destination, port))
+    ]
+    more = kept | {finding.part for finding in found}
+    return found if more == kept else _with_kept(facts, spec, consumers, more)
+
+
+def _kept_on(facts: Facts, part: str, destination: Destination, port: DestinationPort) -> frozenset[str]:
+    """Where `part` keeps clients on a port of `destination`, under names that this one does not take over from it."""
+    entries = [found for found in _live_entries(facts, part) if not hosts_of(found) <= frozenset(destination.names)]
+    kinds = (True, False) if port.protocol is Protocol.TCP else (True,)
+    return union(ports_of(entries).speaking(tcp=tcp).get(port.port, frozenset()) for tcp in kinds)
+
+
+def _with_other_objects(
+    facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]], held: Rights
+) -> Iterator[Finding]:
+    """
+    Ports that another object has the better right to, in each namespace by itself.
+
+    The object that has claimed the port there keeps it until none of its ServiceEntries registers it, whatever its spec
+    says. Of two that want it, the one that claimed its first host earlier gets it. Of two that have it, as when the
+    mesh stops to answer DNS, one is withdrawn at once. Only claims in a status count: anybody can write a ServiceEntry.
+    """
+    if not facts.rivals:
+        return
+    own = _as_rivals_see(facts, spec, consumers, held)
+    for index, destination in enumerate(spec.destinations):
+        served = consumers.get(destination.name, frozenset())
+        for number, port in enumerate(destination.ports):
+            for rival, lost in _winners(facts, own, port, served):
+                yield Finding(
+                    _ACCEPTED,
+                    Reason.PORT_CONFLICT,
+                    f"spec.destinations[{index}].ports[{number}]: port {port.port} is EgressGateway "
+                    f"{rival.key}'s in {_in_words(sorted(lost))}, and TCP tells no two hosts apart; use another",
+                    destination.name,
+                    # Clients who are told of both reach the server of either.
+                    withdraws=meet_on_a_port(ports_of(_live_entries(facts, destination.name)), rival.held_ports),
+                )
+
+
+def _winners(
+    facts: Facts, own: Rival, port: DestinationPort, served: frozenset[str]
+) -> Iterator[tuple[Rival, list[str]]]:
+    """
+    Rivals with a better right to a port, and where: those that have it; where none has it, the first in line.
+
+    The others that want it are refused themselves, and are no reason.
+    """
+    better: dict[str, list[tuple[_Right, Rival]]] = {}
+    for rival in facts.rivals:
+        for place, right in _lost_to(rival, own, port, served):
+            better.setdefault(place, []).append((right, rival))
+    for rival in facts.rivals:
+        places = [place for place, found in better.items() if rival.key in _first_in_line(found)]
+        if places:
+            yield rival, places
+
+
+def _first_in_line(better: list[tuple[_Right, Rival]]) -> frozenset[Key]:
+    holders = [rival.key for right, rival in better if right.holds]
+    return frozenset(holders or [min(better, key=lambda found: found[0])[1].key])
+
+
+def _live_entries(facts: Facts, part: str) -> list[Manifest]:
+    return [found for found in live_clients(facts.live, "ServiceEntry") if part_of(found) == part]
+
+
+def _as_rivals_see(
+    facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]], held: Rights
+) -> Rival:
+    """The object itself, as far as its right to a port goes."""
+    asked = (
+        (port.port, str(port.protocol), consumers.get(destination.name, frozenset()))
+        for destination in spec.destinations
+        for port in destination.ports
+    )
+    return Rival(
+        facts.key, facts.gateway.created, ports=ports_for(asked), held_ports=held_ports(facts, held), rights=held
+    )
+
+
+def held_ports(facts: Facts, held: Rights) -> Ports:
+    """
+    Ports that the object has claimed.
+
+    An object whose status was lost has those that its clients are told of, where its class allows it to serve.
+    """
+    if not held.is_blank:
+        return as_ports(held.ports)
+    live = ports_of(live_clients(facts.live, "ServiceEntry"))
+    return Ports(*(_consented(facts, found) for found in (live.tcp, live.named)))
+
+
+def _consented(facts: Facts, ports: Mapping[int, frozenset[str]]) -> dict[int, frozenset[str]]:
+    return {
+        number: allowed_consumers(facts.key, facts.class_.spec, facts.namespaces, served)
+        for number, served in ports.items()
+    }
+
+
+class _Right(NamedTuple):
+    """
+    How good a right to a port in a namespace is; the smaller wins.
+
+    An object that has the number there for the other kind of protocol stands behind one that has it for this kind. Then
+    comes one that has it in another contested namespace: its rival is refused for that one, and so everywhere.
+    """
+
+    has_not_this_kind: bool
+    has_not: bool
+    has_not_elsewhere: bool
+    first_claim: datetime
+    created: datetime
+    key: Key
+
+    @property
+    def holds(self) -> bool:
+        """Whether the object has claimed the number there, for any protocol."""
+        return not self.has_not
+
+
+def _lost_to(rival: Rival, own: Rival, port: DestinationPort, served: frozenset[str]) -> Iterator[tuple[str, _Right]]:
+    """Where the rival has the better right, if one of the two speaks TCP: that takes the port for every host."""
+    number, tcp = port.port, port.protocol is Protocol.TCP
+    contested = overlap(*(_anyhow(each.ports, number) | _anyhow(each.held_ports, number) for each in (rival, own)))
+    for theirs in (True, False) if tcp else (True,):
+        wanted = rival.ports.speaking(tcp=theirs).get(number, frozenset())
+        there = rival.held_ports.speaking(tcp=theirs).get(number, frozenset())
+        common = overlap(served, union((wanted, there)))
+        if EVERY_NAMESPACE in common:
+            # Both serve everybody; who has the port has it in single namespaces for now.
+            common |= _anyhow(rival.held_ports, number) | _anyhow(own.held_ports, number)
+        for place in common:
+            mine, other = (
+                _right_to(number, place, holder, contested, tcp=kind) for holder, kind in ((own, tcp), (rival, theirs))
+            )
+            if other < mine:
+                yield place, other
+
+
+def _right_to(number: int, place: str, holder: Rival, contested: frozenset[str], *, tcp: bool) -> _Right:
+    here, live = {place, EVERY_NAMESPACE}, _anyhow(holder.held_ports, number)
+    has = here & holder.held_ports.speaking(tcp=tcp).get(number, frozenset())
+    return _Right(
+        not has, not here & live, not overlap(live, contested), holder.rights.first, holder.created, holder.key
+    )
+
+
+def _anyhow(ports: Ports, number: int) -> frozenset[str]:
+    return ports.tcp.get(number, frozenset()) | ports.named.get(number, frozenset())
+
+
+def _on_the_gateway(spec: EgressGatewaySpec) -> Iterator[Finding]:
+    """Without mutual TLS the gateway listens on the clients' own port numbers, one protocol each."""
+    taken: dict[int, tuple[str, str]] = {}
+    listeners: dict[int, int] = {}
+    for index, destination in enumerate(spec.destinations):
+        for number, port in enumerate(destination.ports):
+            if port.protocol.is_http:
+                continue
+            inside = listen_port(port.port)
+            if listeners.setdefault(inside, port.port) != port.port or inside in (LISTENER_PORT, PLAIN_PORT):
+                where = f"spec.destinations[{index}].ports[{number}]"
+                message = f"{where}: without mtls port {port.port} is taken inside the gateway's pods; use another"
+                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, destination.name, needs_edit=True)
+            protocol, owner = taken.setdefault(port.port, (str(port.protocol), destination.name))
+            if protocol != port.protocol:
+                yield Finding(
+                    _ACCEPTED,
+                    Reason.PORT_CONFLICT,
+                    f"spec.destinations[{index}].ports[{number}]: without mtls port {port.port} is {protocol} for "
+                    f"destination {owner}, not also {port.protocol}; use another",
+                    destination.name,
+                    needs_edit=True,
+                )
+
+
+def _seniority(facts: Facts, destination: Destination) -> str:
+    """Who claimed its hosts first has the port; in one spec `sorted` keeps the order of the list."""
+    claims = read_claims(facts.gateway.status)
+    times = [claims[Claimed(host)].isoformat() for host in destination.hosts if Claimed(host) in claims]
+    return min(times, default=_LATE)
+
+
+def _speaks_tcp(destination: Destination, number: int) -> bool:
+    return any(port.port == number and port.protocol is Protocol.TCP for port in destination.ports)
+
+
+def _ports_of(exposed: ExposedHost) -> Iterator[tuple[int, str]]:
+    if exposed.tls is None:
+        yield exposed.listens_on, "HTTP"
+        return
+    yield exposed.listens_on, "HTTPS"
+    if exposed.tls.https_redirect:
+        yield 80, "HTTP"
+
+
+def _in_words(namespaces: list[str], *, others: bool = False) -> str:
+    """`others`: what is said of every namespace is said of those that are left."""
+    if EVERY_NAMESPACE in namespaces:
+        return "every other namespace" if others else "every namespace"
+    more = f" and {len(namespaces) - _SHOWN} more" if len(namespaces) > _SHOWN else ""
+    return f"namespace {', '.join(namespaces[:_SHOWN])}{more}"

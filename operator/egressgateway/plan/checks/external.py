@@ -1,0 +1,196 @@
+"""
+Whether what an object names lies outside of the cluster, as far as the schema cannot know it.
+
+What is never an external host is in `egressgateway.api.reserved`. Here is what depends on the cluster (its domain, its
+namespaces) or on a list that no rule of a CRD can hold (public suffixes). An admin who lists a doubtful name itself in
+the class's `allowedHosts`, not by a pattern over it, says that it is external.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.api.destination import Destination
+from egressgateway.api.expose import ExposedHost
+from egressgateway.api.gateway_class import EgressGatewayClassSpec
+from egressgateway.api.reserved import parsed_address, reserved_name
+from egressgateway.api.spec import EgressGatewaySpec
+from egressgateway.contention.rights import read_claims
+from egressgateway.facts import Facts
+from egressgateway.plan.checks.suffixes import is_public_suffix
+from egressgateway.plan.findings import Finding, Notice, exposed_part
+
+_ACCEPTED: Final = ConditionType.ACCEPTED
+# What StatefulSets call their pods, and what Kubernetes' DNS calls pods of a headless Service without a hostname.
+_NUMBERED: Final = re.compile(r".+-\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedHost:
+    """
+    A name in a destination. `field` is where it stands.
+
+    `steered`: clients are sent to the gateway by it. Others are looked up by the gateway, but for those that are only
+    `shown` in a TLS handshake.
+    """
+
+    field: str
+    name: str
+    steered: bool = False
+    shown: bool = False
+
+
+def named_hosts(destination: Destination, field: str) -> Iterator[NamedHost]:
+    """Names by which clients are steered, and the server of a wildcard."""
+    for host in destination.hosts:
+        yield NamedHost(f"{field}.hosts", host, steered=True)
+    for alias in destination.aliases:
+        yield NamedHost(f"{field}.aliases", alias, steered=True)
+    if destination.wildcard is not None and destination.wildcard.server is not None:
+        yield NamedHost(f"{field}.wildcard.server", destination.wildcard.server)
+
+
+def endpoint_names(destination: Destination, field: str) -> Iterator[NamedHost]:
+    """Endpoints that are names."""
+    for index, endpoint in enumerate(destination.endpoints):
+        if parsed_address(endpoint.address) is None:
+            yield NamedHost(f"{field}.endpoints[{index}].address", endpoint.address)
+
+
+def shown_names(destination: Destination, field: str) -> Iterator[NamedHost]:
+    """
+    Names in TLS handshakes, in lower case as hosts are: what the gateway asks a server for, and what it believes.
+
+    Identities (URIs such as `spiffe://...`) are no names of hosts; they are compared as they are.
+    """
+    for number, port in enumerate(destination.ports):
+        if port.tls is not None:
+            where = f"{field}.ports[{number}].tls"
+            if port.tls.sni is not None:
+                yield NamedHost(f"{where}.sni", port.tls.sni, shown=True)
+            for name in port.tls.subject_alt_names:
+                if "://" not in name:
+                    yield NamedHost(f"{where}.subjectAltNames", name.lower().rstrip("."), shown=True)
+
+
+def external_findings(
+    facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str
+) -> Iterator[Finding]:
+    """What in a destination is not outside of the cluster, or is nobody's alone."""
+    for named in _all_names(destination, field):
+        why = _never_external(facts, named.name)
+        if why:
+            # What it steers, or asks for, is not the author's; a name that is only believed takes nothing from anybody.
+            harmful = not named.field.endswith("subjectAltNames")
+            message = f"{named.field}: {named.name} {why}; remove it"
+            yield Finding(_ACCEPTED, Reason.INVALID, message, destination.name, withdraws=harmful)
+        elif not named.shown and named.name not in (class_spec.allowed_hosts or ()):
+            yield from _doubtful(facts, named, destination.name)
+
+
+def external_exposed(class_spec: EgressGatewayClassSpec, exposed: ExposedHost, field: str) -> Iterator[Finding]:
+    """Exposed hosts that are nobody's alone: on a gateway that others use, they would take the names under them."""
+    for host in exposed.hosts:
+        if _is_public(host) and host not in (class_spec.allowed_exposed_hosts or ()):
+            message = f"{field}.hosts: {_public_message(host, 'allowedExposedHosts')}"
+            yield Finding(_ACCEPTED, Reason.INVALID, message, exposed_part(exposed.name))
+
+
+def external_notices(facts: Facts, spec: EgressGatewaySpec) -> Iterator[Notice]:
+    """Hosts that a namespace was given the name of later: what runs is nobody's to take by making a namespace."""
+    for index, destination in enumerate(spec.destinations):
+        for named in named_hosts(destination, f"spec.destinations[{index}]"):
+            meant = service_meant(facts, named.name)
+            if meant and named.steered and _is_older(facts, named.name, meant):
+                yield Notice(
+                    f"{named.field}: {named.name} means {meant} to pods, too, since that namespace was made after this "
+                    "host was claimed; rename one of the two",
+                    destination.name,
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceMeant:
+    """What a short name means inside of the cluster."""
+
+    service: str
+    namespace: str
+
+    def __str__(self) -> str:
+        return f"Service {self.service} of namespace {self.namespace}"
+
+
+def service_meant(facts: Facts, host: str) -> ServiceMeant | None:
+    """
+    The Service that pods mean by `host`, should there be one of that name; None when no namespace fits.
+
+    A resolver in a pod completes a name with fewer than five dots by `svc.<cluster domain>` before it asks for the name
+    itself (Kubernetes, "DNS for Services and Pods"), and istiod gives every Service the domain `service.namespace`,
+    a headless one all names under it, too (istio pilot/pkg/networking/core/httproute.go, `GenerateAltVirtualHosts`).
+    So that is `service.namespace`, `pod.service.namespace` and `*.service.namespace` of a namespace that exists;
+    longer names are nothing's. Under a top-level domain of the Internet (`dev`, `app`), names of pods alone count
+    as such: `api.partner.dev` is somebody's host, although there is a namespace `dev`.
+    """
+    wildcard, labels = host.startswith("*."), host.removeprefix("*.").split(".")
+    namespace = labels[-1]
+    if namespace not in facts.namespaces or len(labels) > (2 if wildcard else 3):
+        return None
+    if len(labels) == 3 and is_public_suffix(namespace) and not _NUMBERED.fullmatch(labels[0]):
+        return None
+    return ServiceMeant(labels[-2], namespace)
+
+
+def _all_names(destination: Destination, field: str) -> Iterator[NamedHost]:
+    yield from named_hosts(destination, field)
+    yield from endpoint_names(destination, field)
+    yield from shown_names(destination, field)
+
+
+def _never_external(facts: Facts, name: str) -> str:
+    domain = facts.mesh.cluster_domain
+    if name == domain or name.endswith(f".{domain}"):
+        return f"is inside of the cluster, whose domain is {domain}"
+    return reserved_name(name)
+
+
+def _doubtful(facts: Facts, named: NamedHost, part: str) -> Iterator[Finding]:
+    meant = service_meant(facts, named.name)
+    if meant and not (named.steered and _is_older(facts, named.name, meant)):
+        message = (
+            f"{named.field}: {named.name} is no external host: pods and Istio take it for {meant}; name another, or "
+            "ask the platform's admin to list this very name in a class's allowedHosts"
+        )
+        # What takes a Service's name from its clients goes. An endpoint takes no name, and stays as it is: whoever
+        # makes a namespace must not cut what reached another server before.
+        yield Finding(_ACCEPTED, Reason.INVALID, message, part, withdraws=named.steered)
+    if _is_public(named.name):
+        yield Finding(_ACCEPTED, Reason.INVALID, f"{named.field}: {_public_message(named.name, 'allowedHosts')}", part)
+
+
+def _is_older(facts: Facts, host: str, meant: ServiceMeant) -> bool:
+    """Whether the object claimed `host` before the namespace was there: then a running exit is not taken away by it."""
+    made = facts.namespaces_created.get(meant.namespace)
+    claimed = _claimed_at(facts, host)
+    return made is not None and claimed is not None and claimed < made
+
+
+def _claimed_at(facts: Facts, host: str) -> datetime | None:
+    claims = read_claims(facts.gateway.status)
+    return min((at for claim, at in claims.items() if claim.host == host and not claim.gateway), default=None)
+
+
+def _is_public(host: str) -> bool:
+    return is_public_suffix(host.removeprefix("*."))
+
+
+def _public_message(host: str, where: str) -> str:
+    suffix = host.removeprefix("*.")
+    return (
+        f"{host} must not be a public suffix: everybody may register names under {suffix}; name hosts, or wildcards "
+        f"such as *.example.{suffix}, or ask the platform's admin to list this very name in a class's {where}"
+    )

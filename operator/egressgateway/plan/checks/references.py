@@ -1,0 +1,265 @@
+"""Whether what a spec or its class refers to is there and can be used: Secrets, Services, Gateways, an authorizer."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from cryptography import x509
+
+from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.api.destination import Destination
+from egressgateway.api.expose import ExposedHost, ServiceBackend
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, SharedGateway
+from egressgateway.api.scalars import format_instant
+from egressgateway.api.tls import TlsMode
+from egressgateway.facts import Facts
+from egressgateway.plan.checks.bounds import MAX_REFERENCES
+from egressgateway.plan.findings import Finding, Notice, exposed_part
+from egressgateway.plan.gateway.references import (
+    CA_SUFFIX,
+    gateway_ref,
+    ingress_pods,
+    reads_own_secrets,
+    shared_service,
+    wanted_pods,
+    wanted_references,
+)
+from egressgateway.plan.gateway.target import site_of
+from egressgateway.refs import Manifest, ObjectRef
+
+_RESOLVED: Final = ConditionType.RESOLVED_REFS
+# The keys of a Secret that Istio reads, in its two spellings (istio.io, "Secure Gateways", key formats).
+_PAIRS: Final = (("tls.crt", "tls.key"), ("cert", "key"))
+_CA_KEYS: Final = ("ca.crt", "cacert")
+
+
+@dataclass(frozen=True, slots=True)
+class _Flaw:
+    """What is wrong with a Secret."""
+
+    reason: Reason
+    message: str
+
+
+def unread(facts: Facts) -> bool:
+    """Whether something must be read before the object can be judged at all."""
+    known = facts.references.objects.keys() | facts.references.unreadable
+    return not wanted_references(facts) <= known or not wanted_pods(facts) <= facts.references.pods.keys()
+
+
+def resolve_class(facts: Facts, class_spec: EgressGatewayClassSpec) -> Iterator[Finding]:
+    """A shared gateway's Service, and the class's authorizer."""
+    if class_spec.shared is not None:
+        yield from _shared_gateway(facts, class_spec.shared)
+    authorizer = class_spec.external_authorization
+    known = facts.mesh_config.authorizers
+    if authorizer is not None and known is not None and authorizer.provider not in known:
+        names = ", ".join(sorted(known)) or "none"
+        yield Finding(
+            _RESOLVED,
+            Reason.AUTHORIZER_NOT_FOUND,
+            f"{facts.class_}: spec.externalAuthorization.provider: the mesh has no extensionProvider "
+            f"{authorizer.provider!r} that authorizes (it has {names}); add it to the mesh's configuration",
+        )
+
+
+def resolve_destination(facts: Facts, destination: Destination, field: str) -> Iterator[Finding]:
+    """Secrets of the ports that the gateway opens TLS on."""
+    if not reads_own_secrets(facts.class_.spec):
+        return
+    # What APISIX cannot verify needs no CA; that it is not verified is told elsewhere.
+    verifies = site_of(facts).dedicated
+    for index, port in enumerate(destination.ports):
+        if port.tls is None or port.tls.credential_name is None:
+            continue
+        where = f"{field}.ports[{index}].tls.credentialName"
+        name, mutual = port.tls.credential_name, port.tls.mode is TlsMode.MUTUAL
+        flaw = _client_secret_flaw(facts, name, mutual=mutual) if verifies else _pair_flaw(facts, name)
+        if flaw is not None:
+            yield Finding(_RESOLVED, flaw.reason, f"{where}: {flaw.message}", destination.name)
+
+
+def resolve_exposed(facts: Facts, exposed: ExposedHost, field: str) -> Iterator[Finding]:
+    """The Gateway that a host is attached to, the Service behind it, and its certificate."""
+    part = exposed_part(exposed.name)
+    reference = gateway_ref(facts, exposed)
+    if reference is not None:
+        yield from _attached(facts, reference, f"{field}.gatewayRef", part)
+    if exposed.tls is not None:
+        flaw = _pair_flaw(facts, exposed.tls.credential_name)
+        if flaw is not None:
+            yield Finding(_RESOLVED, flaw.reason, f"{field}.tls.credentialName: {flaw.message}", part)
+    if exposed.backend.service is not None:
+        yield from _service(facts, exposed.backend.service, f"{field}.backend.service", part)
+
+
+def unchecked_references(facts: Facts) -> Iterator[Notice]:
+    """What the operator may not read, so that nothing is known of it."""
+    authorizer = facts.class_.spec.external_authorization if facts.class_.spec else None
+    if authorizer is not None and facts.mesh_config.authorizers is None:
+        yield Notice(
+            f"authorizer {authorizer.provider} of {facts.class_} is not checked: the mesh's configuration cannot be "
+            "read; one that speaks HTTP is not asked about TLS and TCP"
+        )
+    for ref in sorted(facts.references.unreadable & wanted_references(facts)):
+        if not ref.name.endswith(CA_SUFFIX):
+            why = "the operator may not read it"
+            if ref in facts.references.too_many:
+                why = (
+                    f"the EgressGateways of namespace {facts.key.namespace} refer to more than "
+                    f"{MAX_REFERENCES} objects; refer to fewer"
+                )
+            yield Notice(f"{ref} is not checked: {why}")
+
+
+def next_certificate_end(facts: Facts) -> datetime | None:
+    """When the first certificate that is referred to ends: then the object must be looked at again."""
+    ends = [
+        certificate.not_valid_after_utc
+        for ref, found in facts.references.objects.items()
+        if ref.kind == "Secret" and found is not None
+        for certificate in _certificates_of(found)
+    ]
+    return min((end for end in ends if end > facts.now), default=None)
+
+
+def _attached(facts: Facts, reference: ObjectRef, where: str, part: str) -> Iterator[Finding]:
+    gateway = facts.references.objects.get(reference)
+    if gateway is None:
+        if reference not in facts.references.unreadable:
+            message = f"{where}: there is no Istio Gateway {reference.namespace}/{reference.name}; create or correct it"
+            yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message, part)
+        return
+    pods = ingress_pods(facts, reference, gateway)
+    if pods is None or not facts.references.pods.get(pods):
+        message = (
+            f"{where}: Gateway {reference.namespace}/{reference.name} selects no pod, so that nobody serves it; "
+            "install its pods, or name another Gateway"
+        )
+        yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message, part)
+
+
+def _service(facts: Facts, backend: ServiceBackend, where: str, part: str) -> Iterator[Finding]:
+    ref = ObjectRef("Service", facts.key.namespace, backend.name)
+    if ref in facts.references.unreadable:
+        return
+    found = facts.references.objects.get(ref)
+    ports = {port["port"] for port in ((found or {}).get("spec") or {}).get("ports") or ()}
+    if found is None:
+        message = f"{where}.name: there is no Service {backend.name} in namespace {facts.key.namespace}; create it"
+    elif found["spec"].get("type") == "ExternalName":
+        # It would be published past every guard on hosts.
+        message = (
+            f"{where}.name: Service {backend.name} is an ExternalName, which leads out of the cluster; make that host "
+            "a destination, and name it in backend.destination"
+        )
+    elif backend.port not in ports:
+        listed = ", ".join(map(str, sorted(ports))) or "none"
+        message = f"{where}.port: Service {backend.name} has no port {backend.port} (it has {listed}); name one of them"
+    else:
+        return
+    yield Finding(_RESOLVED, Reason.SERVICE_NOT_FOUND, message, part)
+
+
+def _shared_gateway(facts: Facts, shared: SharedGateway) -> Iterator[Finding]:
+    ref, site = shared_service(facts), site_of(facts)
+    if ref is None or ref in facts.references.unreadable:
+        return
+    found = facts.references.objects.get(ref)
+    where = f"{facts.class_}: spec.shared"
+    if found is None:
+        message = f"{where}.service: there is no Service {ref.namespace}/{ref.name}; install that gateway"
+        yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message)
+        return
+    ports = {port["port"] for port in (found.get("spec") or {}).get("ports") or ()}
+    needed = {site.hop_port} if site.strict else {site.hop_port, site.plain_port}
+    for port in sorted(needed - ports):
+        message = f"{where}.ports: Service {ref.namespace}/{ref.name} has no port {port}; name one that it has"
+        yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message)
+
+
+def _client_secret_flaw(facts: Facts, name: str, *, mutual: bool) -> _Flaw | None:
+    """For Mutual a pair and a CA, for Simple a CA; the CA may be in a Secret of its own (`-cacert`)."""
+    ref = ObjectRef("Secret", facts.key.namespace, name)
+    beside = ObjectRef("Secret", facts.key.namespace, name + CA_SUFFIX)
+    if ref in facts.references.unreadable:
+        return None
+    secret, extra = facts.references.objects.get(ref), facts.references.objects.get(beside)
+    if secret is None and (mutual or extra is None):
+        return _missing(facts, name)
+    if mutual and (flaw := _pair_flaw(facts, name)) is not None:
+        return flaw
+    return _ca_flaw(facts, name, [found for found in (secret, extra) if found is not None])
+
+
+def _ca_flaw(facts: Facts, name: str, holders: Sequence[Manifest]) -> _Flaw | None:
+    """What is wrong with the CA that one of the Secrets `holders` has to have."""
+    authorities = [_value(found, key) for found in holders for key in _CA_KEYS if key in _data(found)]
+    beside = ObjectRef("Secret", facts.key.namespace, name + CA_SUFFIX)
+    if not authorities and beside not in facts.references.unreadable:
+        # System roots are no fallback here: Envoy would wait for a CA that never comes (notes "istio-recipes" §2).
+        message = f"Secret {name} has no CA: give it the key ca.crt, or make a Secret {name}{CA_SUFFIX} with it"
+        return _Flaw(Reason.SECRET_INVALID, message)
+    parsed = [_parsed(authority) for authority in authorities]
+    if parsed and all(found and found[0].not_valid_after_utc <= facts.now for found in parsed):
+        return _Flaw(Reason.SECRET_INVALID, f"the CA of Secret {name} has expired; replace it")
+    if any(found is None for found in parsed):
+        return _Flaw(Reason.SECRET_INVALID, f"the CA of Secret {name} is not a PEM certificate; replace it")
+    return None
+
+
+def _pair_flaw(facts: Facts, name: str) -> _Flaw | None:
+    """What is wrong with a Secret's certificate and key."""
+    ref = ObjectRef("Secret", facts.key.namespace, name)
+    if ref in facts.references.unreadable:
+        return None
+    secret = facts.references.objects.get(ref)
+    if secret is None:
+        return _missing(facts, name)
+    data = _data(secret)
+    pair = next((pair for pair in _PAIRS if all(key in data for key in pair)), None)
+    if pair is None:
+        missing = [key for key in _PAIRS[0] if key not in data]
+        return _Flaw(Reason.SECRET_INVALID, f"Secret {name} lacks {' and '.join(missing)}; add them")
+    certificates = _parsed(_value(secret, pair[0]))
+    if certificates is None:
+        return _Flaw(Reason.SECRET_INVALID, f"{pair[0]} of Secret {name} is not a PEM certificate; replace it")
+    end = certificates[0].not_valid_after_utc
+    if end <= facts.now:
+        message = f"the certificate of Secret {name} expired at {format_instant(end)}; renew it"
+        return _Flaw(Reason.SECRET_INVALID, message)
+    return None
+
+
+def _missing(facts: Facts, name: str) -> _Flaw:
+    message = f"there is no Secret {name} in namespace {facts.key.namespace}; create it, this heals by itself"
+    return _Flaw(Reason.SECRET_NOT_FOUND, message)
+
+
+def _certificates_of(secret: Manifest) -> Iterator[x509.Certificate]:
+    for key in ("tls.crt", "cert", *_CA_KEYS):
+        yield from (_parsed(_value(secret, key)) or [])[:1] if key in _data(secret) else ()
+
+
+def _data(secret: Manifest) -> Mapping[str, Any]:
+    return secret.get("data") or {}
+
+
+def _value(secret: Manifest, key: str) -> bytes:
+    try:
+        return base64.b64decode(_data(secret)[key] or "")
+    except (binascii.Error, TypeError, ValueError):
+        return b""
+
+
+def _parsed(pem: bytes) -> list[x509.Certificate] | None:
+    """Certificates in `pem`; None when there are none that can be read."""
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except (ValueError, x509.InvalidVersion):
+        return None

@@ -1,0 +1,125 @@
+"""
+What a provider cannot do, or cannot do with a given class: refused with the field's name, never ignored.
+
+A value by itself is looked up in the table of `capabilities`. What depends on several fields is in the provider's
+`limits`, or here, where it is the same for all of them. Each rule says what would happen if it were not one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from egressgateway.api.destination import Destination
+from egressgateway.api.expose import ExposedHost
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, Provider
+from egressgateway.api.spec import EgressGatewaySpec
+from egressgateway.facts import Facts
+from egressgateway.plan.apisix import limits as apisix
+from egressgateway.plan.checks.capabilities import (
+    CAPABILITIES,
+    CLASS_CAPABILITIES,
+    Capability,
+    Circumstance,
+    SetField,
+    refusals,
+    set_fields,
+)
+from egressgateway.plan.istio import limits as istio
+
+_LISTS: Final = ("destinations", "expose")
+"""Lists whose entries are parts, judged each by itself."""
+
+_SHOWN: Final = (str, int)
+
+
+def unsupported_in_class(facts: Facts, spec: EgressGatewayClassSpec) -> Iterator[str]:
+    """Fields of the class that every object of it would need."""
+    for message in _refused(facts, spec, CLASS_CAPABILITIES, set_fields(spec)):
+        yield f"{facts.class_}: {message}"
+    if spec.data_plane is Provider.ISTIO:
+        yield from istio.limits_of_class(facts, spec)
+
+
+def unsupported_in_spec(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> Iterator[str]:
+    """Fields that concern the whole object."""
+    own = (found for found in set_fields(spec) if found.row.partition(".")[0] not in _LISTS)
+    yield from _refused(facts, class_spec, CAPABILITIES, own)
+    if class_spec.data_plane is Provider.APISIX:
+        yield from apisix.limits_of_spec(facts, spec)
+    else:
+        yield from istio.limits_of_spec(facts, spec, class_spec)
+
+
+def unsupported_in_destination(
+    facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str
+) -> Iterator[str]:
+    """Fields of one destination; `field` is its path."""
+    yield from _refused(facts, class_spec, CAPABILITIES, set_fields(destination, field, "destinations"))
+    if not destination.is_http:
+        yield from _requests_without_http(destination, field)
+    if destination.request_headers is not None:
+        yield from _ambiguous_headers(destination, field)
+    if class_spec.data_plane is Provider.APISIX:
+        yield from apisix.limits_of_destination(facts, class_spec, field)
+    else:
+        yield from istio.limits_of_destination(facts, class_spec, destination, field)
+
+
+def unsupported_in_exposed(
+    facts: Facts, class_spec: EgressGatewayClassSpec, exposed: ExposedHost, field: str
+) -> Iterator[str]:
+    """Fields of one exposed host."""
+    yield from _refused(facts, class_spec, CAPABILITIES, set_fields(exposed, field, "expose"))
+    if class_spec.data_plane is Provider.ISTIO:
+        yield from istio.limits_of_exposed(facts, class_spec, exposed, field)
+
+
+def _refused(
+    facts: Facts, class_spec: EgressGatewayClassSpec, table: Mapping[str, Capability], fields: Iterable[SetField]
+) -> Iterator[str]:
+    """What the table has against values; a field within one that is refused as a whole is not told, too."""
+    holds = {Circumstance.ALWAYS}
+    holds |= {Circumstance.SHARED} if class_spec.shared is not None else set()
+    holds |= {Circumstance.PLAIN} if class_spec.mtls is MtlsMode.DISABLED else set()
+    gone: tuple[str, ...] = ()
+    for found in fields:
+        if found.path.startswith(gone):
+            continue
+        for each in refusals(table, class_spec.data_plane, found):
+            if each.only in holds:
+                shown = f"{found.value} is " if isinstance(found.value, _SHOWN) else ""
+                who = " ".join(filter(None, (f"provider {class_spec.data_plane}", each.only)))
+                yield f"{found.path}: {shown}not possible on {facts.class_} ({who}): {each.why}; {each.remedy}"
+                gone = (*gone, f"{found.path}.", f"{found.path}[")
+
+
+def _requests_without_http(destination: Destination, field: str) -> Iterator[str]:
+    """The gateway sees connections there, no requests."""
+    traffic = destination.traffic
+    if traffic is None:
+        return
+    pool = traffic.connection_pool
+    for name, value in (
+        ("timeout", traffic.timeout),
+        ("retries", traffic.retries),
+        ("connectionPool.maxPendingRequests", pool.max_pending_requests if pool else None),
+        ("connectionPool.maxRequestsPerConnection", pool.max_requests_per_connection if pool else None),
+    ):
+        if value is not None:
+            yield (
+                f"{field}.traffic.{name}: needs ports with protocol HTTP, HTTP2 or GRPC only; remove it, or make a "
+                "destination of its own for the other ports"
+            )
+
+
+def _ambiguous_headers(destination: Destination, field: str) -> Iterator[str]:
+    headers = destination.request_headers
+    if headers is None:
+        return
+    counted = Counter(header.name.lower() for header in headers.set_)
+    for name in sorted(name for name, count in counted.items() if count > 1):
+        yield f"{field}.requestHeaders.set: {name} is set more than once (case does not tell headers apart); keep one"
+    for name in sorted(counted.keys() & {name.lower() for name in headers.remove}):
+        yield f"{field}.requestHeaders.remove: {name} is also set; keep one of the two"

@@ -1,0 +1,162 @@
+"""
+Hops: the ways of (host, port) pairs through one gateway, and everything that is named after them.
+
+All of them share one hop port under ISTIO_MUTUAL; a private server name tells them apart (notes "istio-recipes" §1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from egressgateway.api.destination import Destination, DestinationPort
+from egressgateway.api.server import WildcardStrategy
+from egressgateway.names import hop_name, sni_name
+from egressgateway.plan.gateway.target import Site
+from egressgateway.refs import Key
+
+HTTP_FAMILY: Final = frozenset({"HTTP", "HTTP2", "GRPC"})
+_DEFAULT_PORT: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """
+    One (host, port) on its way through the gateway.
+
+    Attributes:
+        names: the host and its aliases, as clients ask for them.
+        port: that clients dial; `target_port` at the destination.
+        name: of the hop's subset and of the server in the Gateway.
+        sni: private server name on the hop, host of the gateway's own entry for the destination.
+        hop_port: of the gateway's Service.
+        server: where the destination is when DNS is asked for something else than the host.
+        originates: the gateway opens TLS to the destination.
+        dynamic: the gateway looks up whatever name under the wildcard a client asks for.
+    """
+
+    destination: str
+    host: str
+    names: tuple[str, ...]
+    port: int
+    target_port: int
+    protocol: str
+    name: str
+    sni: str
+    hop_port: int
+    server: str
+    strict: bool = True
+    originates: bool = False
+    dynamic: bool = False
+
+    @property
+    def http(self) -> bool:
+        """Routed by authority; everything else is passed on by server name, unopened."""
+        return self.protocol in HTTP_FAMILY
+
+    @property
+    def tls(self) -> bool:
+        """The client's own TLS, passed on unopened."""
+        return self.protocol == "TLS"
+
+    @property
+    def wildcard(self) -> bool:
+        return self.host.startswith("*.")
+
+    @property
+    def server_hosts(self) -> list[str]:
+        """
+        The server's hosts in the Gateway: `./` keeps VirtualServices of other namespaces from attaching.
+
+        Requests for a wildcard arrive with the name that was asked for, so it stands beside the private one; without
+        mutual TLS there is no private server name, and a client's own TLS shows the real one.
+        """
+        if self.http:
+            return [f"./{self.sni}", f"./{self.host}"] if self.wildcard else [f"./{self.sni}"]
+        return [f"./{self.sni}"] if self.strict else [f"./{self.host if self.tls else '*'}"]
+
+    @property
+    def server_protocol(self) -> str:
+        """Protocol of the server in the Gateway."""
+        if self.strict:
+            return "HTTPS" if self.http else "TLS"
+        return "HTTP" if self.http else self.protocol
+
+    @property
+    def upstream(self) -> str:
+        """Host of the gateway's own entry for the destination."""
+        return f"*.{self.sni}" if self.dynamic else self.sni
+
+    @property
+    def port_name(self) -> str:
+        return f"{self.protocol.lower()}-{self.port}"
+
+    @property
+    def upstream_protocol(self) -> str:
+        """What the gateway speaks to the destination, inside TLS where it opens that."""
+        return self.protocol
+
+    @property
+    def authority(self) -> str:
+        """What the external host is asked for: as the client wrote it, with the port where it is not the default."""
+        return self.host if self.port == _DEFAULT_PORT else f"{self.host}:{self.port}"
+
+    @property
+    def authority_pattern(self) -> str:
+        """Authorities that a dynamic way may be asked for: its port chooses where the gateway connects to."""
+        if self.port != _DEFAULT_PORT:
+            return f"[^:]+:{self.port}"
+        return "[^:]+" if self.originates else f"[^:]+(:{self.port})?"
+
+
+def build_hops(key: Key, destinations: Iterable[Destination], site: Site) -> tuple[Hop, ...]:
+    """Every way through the gateway, in a stable order: a rule that changes place is a rule rewritten."""
+    hops = [
+        _hop(key, destination, host, port, site)
+        for destination in destinations
+        for host in destination.hosts
+        for port in destination.ports
+    ]
+    return tuple(sorted(hops, key=lambda hop: (hop.destination, hop.host, hop.port)))
+
+
+def family_of(port: DestinationPort) -> str:
+    """
+    How a hop tells its traffic: by authority, by the client's server name, by port alone; and what the gateway opens.
+
+    A port that changes from one to another is another way, so that it changes without a moment of plain text.
+    """
+    protocol = str(port.protocol)
+    family = "http" if protocol in HTTP_FAMILY else protocol.lower()
+    return f"{family}s" if port.tls is not None else family
+
+
+def _hop(key: Key, destination: Destination, host: str, port: DestinationPort, site: Site) -> Hop:
+    protocol = str(port.protocol)
+    family = family_of(port)
+    wildcard = destination.wildcard
+    return Hop(
+        destination=destination.name,
+        host=host,
+        names=(host, *destination.aliases),
+        port=port.port,
+        target_port=port.dialed,
+        protocol=protocol,
+        name=hop_name(host, family, port.port, site.id),
+        sni=sni_name(key, host, family, port.port, site.id),
+        hop_port=_hop_port(site, protocol, port.port),
+        server=(wildcard.server if wildcard else None) or host,
+        strict=site.strict,
+        originates=port.tls is not None,
+        dynamic=wildcard is not None and wildcard.strategy is WildcardStrategy.DYNAMIC_RESOLUTION,
+    )
+
+
+def _hop_port(site: Site, protocol: str, port: int) -> int:
+    """Under mutual TLS one port serves all; without it only requests name their host, the rest needs ports."""
+    if site.strict:
+        return site.hop_port
+    if protocol in HTTP_FAMILY:
+        return site.plain_port
+    return port if site.dedicated else site.hop_port

@@ -1,0 +1,169 @@
+"""
+Where the gateway of an object is: its own pods, or a shared gateway that the platform runs.
+
+Everything that differs between the two, and between a hop with and without mutual TLS, is decided here once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, SharedGateway
+from egressgateway.facts import Facts, PodFacts, WorkloadFacts
+from egressgateway.names import selector_labels, short_hash, workload_name
+from egressgateway.plan.gateway.references import shared_pods
+from egressgateway.refs import ObjectRef
+
+LISTENER_PORT: Final = 15443
+"""
+Port of the hop's Service and of the gateway's Envoy, for everything under mutual TLS. It never changes when
+destinations do, and leaves 80 and 443 to exposed hosts.
+"""
+
+PLAIN_PORT: Final = 15080
+"""The same for requests without mutual TLS."""
+
+_WITH_MTLS, _PLAIN = "", "plain"
+_FIRST_UNPRIVILEGED: Final = 1024
+_PRIVILEGED_OFFSET: Final = 18000
+_DEFAULT_HTTP: Final = 80
+_DEFAULT_TLS: Final = 443
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """
+    The gateway as clients and routes see it.
+
+    Attributes:
+        id: tells ways through different gateways of one object apart, while its class changes; empty for the own one.
+        object_name: of the Gateway, the hop's DestinationRule and whatever there is one of.
+        identities: SPIFFE identities that the gateway's pods may have.
+        strict: the hop is under mutual TLS.
+        hop_port: of the Service, for everything under mutual TLS.
+        plain_port: of the Service, for requests without.
+        upgrade_policy: whether sidecars speak HTTP/2 on the hop whatever their clients do, in Istio's words.
+    """
+
+    id: str
+    namespace: str
+    service: str
+    service_host: str
+    object_name: str
+    selector: Mapping[str, str]
+    identities: list[str]
+    dedicated: bool
+    strict: bool
+    hop_port: int = LISTENER_PORT
+    plain_port: int = PLAIN_PORT
+    upgrade_policy: str = "UPGRADE"
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids that ways under `object_name` may have: those of the own gateway with mutual TLS, and without."""
+        return (_WITH_MTLS, _PLAIN) if self.dedicated else (self.id,)
+
+    @property
+    def export_to(self) -> list[str]:
+        """`exportTo` of what only the gateway needs."""
+        return ["."] if self.dedicated else [self.namespace]
+
+
+def site_of(facts: Facts) -> Site:
+    """The gateway that the object's class gives it."""
+    class_spec = facts.class_.spec or EgressGatewayClassSpec()
+    strict = class_spec.mtls is not MtlsMode.DISABLED
+    if class_spec.shared is not None:
+        return _shared(facts, class_spec.shared, strict=strict)
+    service = workload_name(facts.key)
+    return Site(
+        id=_WITH_MTLS if strict else _PLAIN,
+        namespace=facts.key.namespace,
+        service=service,
+        service_host=_service_host(facts, facts.key.namespace, service),
+        object_name=service,
+        selector=selector_labels(facts.key),
+        identities=[_identity(facts, facts.key.namespace, service)],
+        dedicated=True,
+        strict=strict,
+    )
+
+
+def workload_of(facts: Facts) -> WorkloadFacts:
+    """Pods of the gateway that the object's class gives it."""
+    selection = shared_pods(facts)
+    if selection is None:
+        return facts.workload
+    pods = facts.references.pods.get(selection, ())
+    ready = sum(pod.ready for pod in pods)
+    return WorkloadFacts(len(pods), ready, complete=ready > 0)
+
+
+def listen_port(service_port: int) -> int:
+    """Port in the pod for a port of a Service: processes of the gateway may not bind those below 1024."""
+    return service_port if service_port >= _FIRST_UNPRIVILEGED else service_port + _PRIVILEGED_OFFSET
+
+
+def identities_of(facts: Facts, pods: Iterable[PodFacts]) -> list[str]:
+    """SPIFFE identities of `pods`, in a stable order."""
+    return sorted({_identity(facts, pod.namespace, pod.service_account) for pod in pods})
+
+
+def _shared(facts: Facts, shared: SharedGateway, *, strict: bool) -> Site:
+    selection = shared_pods(facts)
+    pods = facts.references.pods.get(selection, ()) if selection else ()
+    # The owner is part of it: Istio joins the rules of several objects for one Service, and the older subset wins.
+    mode = "strict" if strict else "plain"
+    id_ = short_hash(*facts.key, shared.namespace, shared.service, mode)
+    ports = shared.ports
+    http_port = (ports.http if ports else None) or _DEFAULT_HTTP
+    tls_port = (ports.tls if ports else None) or _DEFAULT_TLS
+    ingress_class = facts.class_.spec.ingress_class if facts.class_.spec else ""
+    if ingress_class:
+        # A sidecar in front of APISIX ends the mutual TLS, so requests are plain where APISIX listens. Two more things
+        # make another way: the object's uid, of which the mark of requests is made, and the ingress class, because one
+        # controller drops a route at once that another has yet to take.
+        id_ = short_hash(*facts.key, facts.gateway.uid, shared.namespace, shared.service, mode, ingress_class)
+        tls_port = http_port
+    object_name = f"{facts.key.name}-shared-{id_}"
+    return Site(
+        id=id_,
+        namespace=shared.namespace,
+        service=shared.service,
+        service_host=_service_host(facts, shared.namespace, shared.service),
+        object_name=object_name,
+        selector=shared.selector,
+        identities=identities_of(facts, pods) or _pinned(facts, object_name),
+        dedicated=False,
+        strict=strict,
+        hop_port=tls_port,
+        plain_port=http_port,
+        # Whether APISIX takes HTTP/2 on its plain port is its installation's, and cannot be seen.
+        upgrade_policy="DO_NOT_UPGRADE" if ingress_class else "UPGRADE",
+    )
+
+
+def _pinned(facts: Facts, object_name: str) -> list[str]:
+    """
+    Identities that clients insist on already.
+
+    While a shared gateway has no pods nobody's are known, and clients that insist on none would trust anybody.
+    """
+    rule = facts.live.get(ObjectRef("DestinationRule", facts.key.namespace, object_name), {})
+    pinned = {
+        name
+        for subset in (rule.get("spec") or {}).get("subsets") or ()
+        for level in (subset.get("trafficPolicy") or {}).get("portLevelSettings") or ()
+        for name in (level.get("tls") or {}).get("subjectAltNames") or ()
+    }
+    return sorted(pinned)
+
+
+def _service_host(facts: Facts, namespace: str, service: str) -> str:
+    return f"{service}.{namespace}.svc.{facts.mesh.cluster_domain}"
+
+
+def _identity(facts: Facts, namespace: str, service_account: str) -> str:
+    return f"spiffe://{facts.mesh.trust_domain}/ns/{namespace}/sa/{service_account}"

@@ -1,0 +1,413 @@
+"""
+The gateway's own pods and what surrounds them: the same for every destination.
+
+Settings of the object replace those of its class, field by field (api.md `gateway`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from egressgateway.api.gateway import Autoscaling, DedicatedGateway, ExposedService, GatewaySettings, ServiceType
+from egressgateway.api.model import ApiModel
+from egressgateway.api.probe import ProbeGate
+from egressgateway.api.reserved import unreachable_networks
+from egressgateway.api.spec import MeshHeadersMode
+from egressgateway.facts import Facts
+from egressgateway.names import LABEL_STAGE, child_labels, selector_labels, workload_name
+from egressgateway.namespaces import EVERY_NAMESPACE
+from egressgateway.plan.gateway import scheduling
+from egressgateway.plan.gateway.hops import Hop
+from egressgateway.plan.gateway.target import LISTENER_PORT, Site, listen_port
+from egressgateway.plan.ir import Child
+from egressgateway.refs import GROUP, VERSION, Key, Manifest, ObjectRef
+from egressgateway.stages import Stage
+
+_DEFAULT_REPLICAS: Final = 2
+_DEFAULT_CPU_TARGET: Final = 80
+_DEFAULT_TERMINATION_GRACE_SECONDS: Final = 30
+_DEFAULT_RESOURCES: Final[Mapping[str, Any]] = {
+    # The figures of Istio's own gateway chart.
+    "requests": {"cpu": "100m", "memory": "128Mi"},
+    "limits": {"cpu": "2", "memory": "1Gi"},
+}
+GATE_PORT: Final = 15022
+"""Where pods that follow destinations answer the kubelet: 200 while they reach them."""
+
+GATE_PATH: Final = "/ready"
+
+_STATS_OF_PROBES: Final = (
+    r"cluster\.outbound\|.*\.egress\.internal;?\.(membership_(healthy|total)|update_(success|failure|empty)"
+    r"|health_check\.(attempt|success|failure|network_failure)|ssl\.(connection_error|fail_verify_.*))"
+)
+"""Counters of Envoy by which the operator learns what came of probes; by default Istio keeps none of them."""
+
+_PATIENCE_AT_START: Final = 1_000_000
+"""
+Failures that a startup probe allows a pod to reach its destinations for the first time: for ever. Until then nothing
+restarts it, so that a pod is restarted once for each loss of a destination, however long it lasts.
+"""
+
+_SHORTEST_DRAIN_SECONDS: Final = 5
+_LAST_SECONDS: Final = 5
+"""Of the grace period, left to Envoy to end after its connections were drained."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadNeeds:
+    """
+    What the pods must serve and may reach.
+
+    Attributes:
+        exposed_ports: with the protocol as Istio's port names begin with it.
+        consumers: namespaces that call the hop, those of ingress gateways of a chain among them.
+        reads_secrets: istiod gives the pods certificates of Secrets, for which their account must have the right.
+        backends: exposed hosts are served by Services of the own namespace.
+        retained_ports: ports at destinations that stay open although no hop asks for them; `retained_service_ports`
+            likewise of the hop's Service.
+    """
+
+    site: Site
+    hops: tuple[Hop, ...] = ()
+    exposed_ports: tuple[tuple[int, str], ...] = ()
+    consumers: frozenset[str] = frozenset()
+    reads_secrets: bool = False
+    backends: bool = False
+    retained_ports: frozenset[int] = frozenset()
+    retained_service_ports: tuple[Manifest, ...] = ()
+
+    @property
+    def hop_ports(self) -> list[dict[str, Any]]:
+        """Ports of the hop's Service."""
+        ports = {hop.hop_port: hop for hop in self.hops}
+        planned = [_hop_port(number, ports[number]) for number in sorted(ports)]
+        if self.site.strict and not planned:
+            planned = [{"name": "tls", "port": self.site.hop_port, "target_port": LISTENER_PORT}]
+        known = {port["port"] for port in planned}
+        return planned + [
+            {"name": port["name"], "port": port["port"], "target_port": port["targetPort"]}
+            for port in self.retained_service_ports
+            if port["port"] not in known
+        ]
+
+
+def _hop_port(number: int, hop: Hop) -> dict[str, Any]:
+    if hop.strict:
+        return {"name": "tls", "port": number, "target_port": LISTENER_PORT}
+    name = "http" if hop.http else hop.port_name
+    return {"name": name, "port": number, "target_port": listen_port(number)}
+
+
+def effective_settings(facts: Facts) -> DedicatedGateway:
+    """Settings of the object over those of its class; `replicas` and `autoscaling` are one choice."""
+    spec, class_spec = facts.gateway.spec, facts.class_.spec
+    own = (spec.gateway if spec else None) or GatewaySettings()
+    defaults = (class_spec.dedicated if class_spec else None) or DedicatedGateway()
+    merged = {name: getattr(defaults, name) for name in type(defaults).model_fields}
+    if own.replicas is not None or own.autoscaling is not None:
+        merged["replicas"] = merged["autoscaling"] = None
+    merged |= {name: value for name in type(own).model_fields if (value := getattr(own, name)) is not None}
+    merged["service"] = _merged_service(own.service, defaults.service)
+    return DedicatedGateway.model_construct(**merged)
+
+
+def _merged_service(own: ExposedService | None, default: ExposedService | None) -> ExposedService:
+    """Each field of the object's over the class's."""
+    fields: dict[str, Any] = {}
+    for settings in (default, own):
+        for name in type(settings).model_fields if settings is not None else ():
+            value = getattr(settings, name)
+            if value is not None:
+                fields[name] = value
+    return ExposedService.model_construct(**{**dict.fromkeys(ExposedService.model_fields), **fields})
+
+
+def desired_replicas(settings: DedicatedGateway) -> int:
+    """Pods that the gateway begins with."""
+    if settings.autoscaling is not None:
+        return settings.autoscaling.min_replicas or _DEFAULT_REPLICAS
+    return _DEFAULT_REPLICAS if settings.replicas is None else settings.replicas
+
+
+def common_values(key: Key, uid: str) -> dict[str, Any]:
+    """What every template knows: where the child stands and whose it is."""
+    return {
+        "namespace": key.namespace,
+        "selector": selector_labels(key),
+        "owner_references": [
+            {
+                "apiVersion": f"{GROUP}/{VERSION}",
+                "kind": "EgressGateway",
+                "name": key.name,
+                "uid": uid,
+                "controller": True,
+                "blockOwnerDeletion": True,
+            }
+        ],
+    }
+
+
+def stage_labels(key: Key, stage: Stage) -> dict[str, str]:
+    return {**child_labels(key), LABEL_STAGE: stage.label}
+
+
+def plan_workload(facts: Facts, needs: WorkloadNeeds) -> Iterator[Child]:
+    """
+    ServiceAccount, Services, Deployment, and as wanted RoleBinding, HorizontalPodAutoscaler, PodDisruptionBudget and
+    NetworkPolicy.
+    """
+    settings = effective_settings(facts)
+    yield _child(facts, "ServiceAccount", Stage.FOUNDATION, {})
+    if needs.reads_secrets:
+        yield from _right_to_secrets(facts)
+    service = {"traffic_distribution": settings.traffic_distribution, "ports": needs.hop_ports}
+    yield _child(facts, "Service", Stage.FOUNDATION, service)
+    if needs.exposed_ports:
+        yield _exposed_service(facts, settings, needs)
+    overlay = settings.pod_template.as_json() if settings.pod_template else {}
+    deployment = _child(facts, "Deployment", Stage.GATEWAY, _deployment_values(facts, settings, needs))
+    yield replace(deployment, overlay={"spec": {"template": overlay}} if overlay else {})
+    if settings.autoscaling is not None:
+        yield _child(
+            facts, "HorizontalPodAutoscaler", Stage.GATEWAY, _autoscaler_values(settings, settings.autoscaling)
+        )
+    if desired_replicas(settings) > 1:
+        yield _child(facts, "PodDisruptionBudget", Stage.GATEWAY, {})
+    if settings.network_policy is None or settings.network_policy.mode == "Enabled":
+        yield _child(facts, "NetworkPolicy", Stage.FOUNDATION, _network_policy_values(facts, needs))
+
+
+def _right_to_secrets(facts: Facts) -> Iterator[Child]:
+    """The right that istiod asks for: by the operator's ClusterRole for gateways, else by a Role of the gateway's."""
+    own, shared = workload_name(facts.key), facts.mesh.gateway_cluster_role
+    if not shared:
+        yield _child(facts, "Role", Stage.FOUNDATION, {})
+        binding = {"role_kind": "Role", "role": own, "account": own}
+        yield _child(facts, "RoleBinding", Stage.FOUNDATION, binding)
+        return
+    # A name of its own: what a RoleBinding refers to can never be changed.
+    name = f"{own}-secrets"
+    binding = {"role_kind": "ClusterRole", "role": shared, "account": own, "name": name}
+    child = _child(facts, "RoleBinding", Stage.FOUNDATION, binding)
+    yield replace(child, ref=ObjectRef("RoleBinding", facts.key.namespace, name))
+
+
+def exposed_service_name(key: Key) -> str:
+    """Name of the Service of the exposed ports (api.md)."""
+    return f"{key.name}-expose"
+
+
+def _exposed_service(facts: Facts, settings: DedicatedGateway, needs: WorkloadNeeds) -> Child:
+    service = settings.service or ExposedService.model_construct()
+    type_ = service.type or ServiceType.CLUSTER_IP
+    balanced = type_ is ServiceType.LOAD_BALANCER
+    values = {
+        "type": str(type_),
+        "annotations": service.annotations or {},
+        # A class may say these for objects that ask for another type: Kubernetes would refuse them there.
+        "load_balancer_class": service.load_balancer_class if balanced else None,
+        "source_ranges": list(service.load_balancer_source_ranges or ()) if balanced else [],
+        "external_traffic_policy": None if type_ is ServiceType.CLUSTER_IP else service.external_traffic_policy,
+        "ports": [
+            {"name": f"{protocol}-{port}", "port": port, "target_port": listen_port(port)}
+            for port, protocol in needs.exposed_ports
+        ],
+    }
+    name = exposed_service_name(facts.key)
+    child = _child(facts, "Service", Stage.FOUNDATION, {**values, "name": name})
+    return replace(
+        child,
+        ref=ObjectRef("Service", facts.key.namespace, name),
+        template="workload/service-expose.yaml.j2",
+    )
+
+
+def _child(facts: Facts, kind: str, stage: Stage, values: Mapping[str, Any]) -> Child:
+    name = workload_name(facts.key)
+    return Child(
+        ref=ObjectRef(kind, facts.key.namespace, name),
+        stage=stage,
+        template=f"workload/{kind.lower()}.yaml.j2",
+        values={
+            **common_values(facts.key, facts.gateway.uid),
+            "name": name,
+            "labels": stage_labels(facts.key, stage),
+            **values,
+        },
+    )
+
+
+def _deployment_values(facts: Facts, settings: DedicatedGateway, needs: WorkloadNeeds) -> dict[str, Any]:
+    grace = settings.termination_grace_period_seconds
+    grace = _DEFAULT_TERMINATION_GRACE_SECONDS if grace is None else grace
+    selector = selector_labels(facts.key)
+    return {
+        # With an autoscaler the count is its business: sent by us too, every scaling would be drift.
+        "replicas": None if settings.autoscaling is not None else desired_replicas(settings),
+        "pod_labels": _pod_labels(facts, settings),
+        "pod_annotations": _pod_annotations(facts, settings, grace),
+        "ports": _container_ports(needs),
+        "termination_grace_period_seconds": grace,
+        "priority_class_name": settings.priority_class_name,
+        "node_selector": plain(settings.node_selector),
+        "tolerations": scheduling.tolerations(settings),
+        "affinity": scheduling.affinity(settings, selector),
+        "topology_spread_constraints": scheduling.topology_spread(settings, selector),
+        "resources": plain(settings.resources) or _DEFAULT_RESOURCES,
+        **_probes(facts),
+    }
+
+
+def _probes(facts: Facts) -> dict[str, Any]:
+    """
+    What the kubelet asks pods that follow destinations.
+
+    The page is Envoy's own, so it stands for Istio's readiness too: a proxy without configuration does not have it.
+    """
+    gates = _gates(facts)
+    page = {"httpGet": {"path": GATE_PATH, "port": GATE_PORT}, "periodSeconds": 5, "timeoutSeconds": 3}
+    restarts = ProbeGate.LIVENESS in gates
+    return {
+        "readiness_probe": {**page, "failureThreshold": 3} if gates else None,
+        "liveness_probe": {**page, "periodSeconds": 10, "failureThreshold": 6} if restarts else None,
+        "startup_probe": {**page, "failureThreshold": _PATIENCE_AT_START} if restarts else None,
+    }
+
+
+def has_gate(facts: Facts) -> bool:
+    """
+    Whether pods answer the kubelet for destinations: where some follow one, and until no pod is asked any more.
+
+    A page that goes before the probes do would take every pod out of service.
+    """
+    live = facts.live.get(ObjectRef("Deployment", facts.key.namespace, workload_name(facts.key)))
+    page = ObjectRef("EnvoyFilter", facts.key.namespace, probes_name(facts.key)) in facts.live
+    asked = page and live is not None and (_template_asks(live) or not _is_rolled_out(live))
+    return bool(_gates(facts)) or asked
+
+
+def probes_name(key: Key) -> str:
+    """Name of the EnvoyFilter that makes pods probe, and answer for it."""
+    return f"{workload_name(key)}-probes"
+
+
+def _template_asks(deployment: Manifest) -> bool:
+    if "spec" not in deployment:
+        # There was no memory for its body: it may ask, so what answers stays.
+        return True
+    containers: list[Manifest] = deployment["spec"]["template"]["spec"]["containers"]
+    return any(
+        (container.get("readinessProbe") or {}).get("httpGet", {}).get("port") == GATE_PORT for container in containers
+    )
+
+
+def _is_rolled_out(deployment: Manifest) -> bool:
+    status = deployment.get("status") or {}
+    return bool(
+        status.get("observedGeneration") == deployment["metadata"].get("generation")
+        and status.get("updatedReplicas", 0) == status.get("replicas", 0)
+    )
+
+
+def _gates(facts: Facts) -> frozenset[ProbeGate]:
+    """What of the pods follows some destination."""
+    spec = facts.gateway.spec
+    probes = [destination.probe for destination in (spec.destinations if spec else ())]
+    return frozenset(probe.gates for probe in probes if probe is not None and probe.gates is not None)
+
+
+def _pod_labels(facts: Facts, settings: DedicatedGateway) -> dict[str, str]:
+    # Where the namespace says nothing, a pod that only asks for injection gets the default revision's, or none at all.
+    revision = settings.revision if settings.revision is not None else facts.mesh.revision or None
+    injection = {"istio.io/rev": revision} if revision is not None else {"sidecar.istio.io/inject": "true"}
+    # `dataplane-mode: none` keeps an ambient namespace from capturing the gateway's traffic.
+    return {**(settings.pod_labels or {}), **child_labels(facts.key), **injection, "istio.io/dataplane-mode": "none"}
+
+
+def _pod_annotations(facts: Facts, settings: DedicatedGateway, grace_seconds: int) -> dict[str, str]:
+    return {
+        **(settings.pod_annotations or {}),
+        "inject.istio.io/templates": "gateway",
+        "proxy.istio.io/config": json.dumps(_proxy_config(facts, grace_seconds), sort_keys=True),
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": "15020",
+        "prometheus.io/path": "/stats/prometheus",
+    }
+
+
+def _proxy_config(facts: Facts, grace_seconds: int) -> dict[str, Any]:
+    """
+    Istio's ProxyConfig of the pods.
+
+    Together with the headers that the routes remove, nothing of the mesh reaches the external host (notes "istio-
+    recipes" §8): the client's certificate and Envoy's debug headers can only be switched off here. A pod that ends
+    finishes its open requests, and no longer than they take (istio.io, ProxyConfig; pilot-agent's environment).
+    """
+    drain = max(grace_seconds - _LAST_SECONDS, 1)
+    config: dict[str, Any] = {
+        "gatewayTopology": {"forwardClientCertDetails": "SANITIZE"},
+        "terminationDrainDuration": f"{drain}s",
+        "proxyMetadata": {
+            "EXIT_ON_ZERO_ACTIVE_CONNECTIONS": "true",
+            "MINIMUM_DRAIN_DURATION": f"{min(drain, _SHORTEST_DRAIN_SECONDS)}s",
+        },
+    }
+    spec = facts.gateway.spec
+    if spec is not None and any(destination.probe is not None for destination in spec.destinations):
+        config["proxyStatsMatcher"] = {"inclusionRegexps": [_STATS_OF_PROBES]}
+    telemetry = spec.telemetry if spec else None
+    if telemetry is None or telemetry.mesh_headers is not MeshHeadersMode.KEEP:
+        config["proxyHeaders"] = {
+            # Set again for each try, after the routes have removed it.
+            "attemptCount": {"disabled": True},
+            "envoyDebugHeaders": {"disabled": True},
+            "requestId": {"disabled": True},
+        }
+    return config
+
+
+def _container_ports(needs: WorkloadNeeds) -> list[dict[str, Any]]:
+    """Ports that the pod says it has; they are for people, Envoy listens where the Gateways say."""
+    hop = {port["target_port"]: port["name"] for port in needs.hop_ports}
+    exposed = {listen_port(port): f"expose-{port}" for port, _ in needs.exposed_ports}
+    return [{"name": name, "number": number} for number, name in sorted({**hop, **exposed}.items())]
+
+
+def _autoscaler_values(settings: DedicatedGateway, autoscaling: Autoscaling) -> dict[str, Any]:
+    return {
+        "min_replicas": desired_replicas(settings),
+        "max_replicas": autoscaling.max_replicas,
+        "target_cpu": autoscaling.target_cpu_utilization_percentage or _DEFAULT_CPU_TARGET,
+    }
+
+
+def _network_policy_values(facts: Facts, needs: WorkloadNeeds) -> dict[str, Any]:
+    authorizer = facts.class_.spec.external_authorization if facts.class_.spec else None
+    return {
+        "consumers": sorted(needs.consumers or {facts.key.namespace}),
+        "everyone": EVERY_NAMESPACE in needs.consumers,
+        "hop_ports": sorted({port["target_port"] for port in needs.hop_ports}),
+        "exposed_ports": [listen_port(port) for port, _ in needs.exposed_ports],
+        "control_plane_namespace": facts.mesh.root_namespace,
+        "destination_ports": sorted({hop.target_port for hop in needs.hops} | needs.retained_ports),
+        "except_four": unreachable_networks(4),
+        "except_six": unreachable_networks(6),
+        "backends": needs.backends,
+        # It may be anywhere in the cluster, on any port.
+        "authorizer": authorizer is not None,
+        "gate_port": GATE_PORT if has_gate(facts) else None,
+    }
+
+
+def plain(value: Any) -> Any:
+    """A model, or a collection of models, as the JSON data that it was read from."""
+    if isinstance(value, ApiModel):
+        return value.as_json()
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return value

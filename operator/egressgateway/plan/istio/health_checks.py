@@ -1,0 +1,167 @@
+"""
+Probes of destinations: by the Envoy of each gateway pod, in the very cluster that requests take.
+
+So a probe looks the name up, connects, verifies and shows certificates exactly as a request would, nobody is let in
+for it, and nothing else has to run. Its result never decides where requests go: with all of a destination's addresses
+failing, all are tried. Only outlier detection, where somebody asked for that, leaves failing addresses out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from egressgateway.api.probe import Probe
+from egressgateway.facts import Facts, PodSelection
+from egressgateway.plan.gateway.hops import Hop, build_hops
+from egressgateway.plan.gateway.references import own_pods
+from egressgateway.plan.gateway.target import Site, site_of
+from egressgateway.plan.gateway.workload import GATE_PATH, GATE_PORT, has_gate, probes_name
+from egressgateway.plan.ir import Child
+from egressgateway.plan.istio.children import shared_child
+from egressgateway.plan.istio.upstream import Upstream, outlier_detection_of, upstreams_of
+from egressgateway.stages import Stage
+
+USER_AGENT: Final = "egressgateway-probe"
+_HTTP_PORTS: Final = frozenset({"HTTP", "HTTP2"})
+_DEFAULT_STATUSES: Final = ({"start": 200, "end": 400},)
+_EVERY_STATUS: Final = ({"start": 100, "end": 600},)
+"""All others count towards the threshold; Envoy would take one of them for the end at once."""
+
+_OBSERVE_ONLY: Final = 100
+"""Panic threshold, in percent of healthy addresses: below all of them, Envoy asks none about its health."""
+
+_NEVER_NONE: Final = 1
+"""With outlier detection: failing addresses are left out, unless nothing would be left."""
+
+
+_SOME: Final = {"value": 1}
+"""
+Share of healthy addresses, in percent, with which a destination counts as reached: one is enough. Less than one percent
+Envoy takes for none at all, and is always content (measured).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedWay:
+    """One (host, port) that is probed, by the name of the gateway's Envoy cluster for it."""
+
+    cluster: str
+    host: str
+    port: int
+    asks: bool
+    """A request is made, so that there is a status to be wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probing:
+    """What there is to be read of an object's probes: from which pods, by destination the ways."""
+
+    pods: PodSelection
+    ways: Mapping[str, tuple[ProbedWay, ...]]
+    period_seconds: int
+
+
+def probing_of(facts: Facts) -> Probing | None:
+    """The object's probes; None without any."""
+    spec, pods = facts.gateway.spec, own_pods(facts)
+    if spec is None or pods is None:
+        return None
+    probed = [destination for destination in spec.destinations if destination.probe is not None]
+    upstreams = _probed(upstreams_of(build_hops(facts.key, probed, site_of(facts)), probed))
+    ways: dict[str, tuple[ProbedWay, ...]] = {}
+    for upstream in upstreams:
+        hop = upstream.hop
+        way = ProbedWay(cluster_of(upstream), hop.host, hop.port, asks=_asks(hop, _probe(upstream)))
+        ways[hop.destination] = (*ways.get(hop.destination, ()), way)
+    period = min((_probe(upstream).period for upstream in upstreams), default=0)
+    return Probing(pods, ways, period) if ways else None
+
+
+def plan_probes(facts: Facts, site: Site, upstreams: Sequence[Upstream]) -> Iterator[Child]:
+    """
+    One EnvoyFilter for all probes, and for the page by which the kubelet learns of those that gate the pods.
+
+    The page stays until no pod is asked for it any more: pods whose probe has nobody to answer it stop being ready.
+    """
+    probed = _probed(upstreams)
+    gating = [upstream for upstream in probed if _probe(upstream).gates is not None]
+    gated = has_gate(facts)
+    if not site.dedicated or not (probed or gated):
+        return
+    values = {
+        "checks": [_check(upstream) for upstream in probed],
+        "gate": {"port": GATE_PORT, "path": GATE_PATH, "clusters": dict.fromkeys(map(cluster_of, gating), _SOME)}
+        if gated
+        else None,
+    }
+    yield shared_child(facts, probes_name(facts.key), "EnvoyFilter", Stage.FOUNDATION, values, "envoyfilter-probes")
+
+
+def cluster_of(upstream: Upstream) -> str:
+    """Name that istiod gives the Envoy cluster of a way out."""
+    return f"outbound|{upstream.hop.port}|{upstream.subset}|{upstream.hop.upstream}"
+
+
+def _probed(upstreams: Sequence[Upstream]) -> list[Upstream]:
+    return [each for each in upstreams if each.destination.probe is not None and not each.hop.dynamic]
+
+
+def _probe(upstream: Upstream) -> Probe:
+    return upstream.destination.probe or Probe()
+
+
+def _asks(hop: Hop, probe: Probe) -> bool:
+    return probe.path is not None and hop.protocol in _HTTP_PORTS
+
+
+def _check(upstream: Upstream) -> dict[str, Any]:
+    probe = _probe(upstream)
+    kind = {"http_health_check": _request(upstream, probe)} if _asks(upstream.hop, probe) else {"tcp_health_check": {}}
+    interval = f"{probe.period}s"
+    check = {
+        "timeout": f"{probe.timeout}s",
+        "interval": interval,
+        # Else once a minute, while nobody uses the destination.
+        "no_traffic_interval": interval,
+        "unhealthy_threshold": probe.threshold,
+        "healthy_threshold": 1,
+        # Each time anew: name, connection and certificate are what is checked.
+        "reuse_connection": False,
+        **kind,
+    }
+    panic = _NEVER_NONE if outlier_detection_of(upstream) else _OBSERVE_ONLY
+    return {
+        "cluster": cluster_of(upstream),
+        "patch": {
+            "health_checks": [check],
+            # An address that DNS does not list any more goes at once, as without a probe, though it may still answer.
+            "ignore_health_on_host_removal": True,
+            "common_lb_config": {"healthy_panic_threshold": {"value": panic}},
+        },
+    }
+
+
+def _request(upstream: Upstream, probe: Probe) -> dict[str, Any]:
+    """What is asked for: as the gateway asks for it on behalf of clients, with the headers that it sets for them."""
+    hop, headers = upstream.hop, upstream.destination.request_headers
+    set_ = {header.name: header.value for header in headers.set_} if headers else {}
+    if not any(name.lower() == "user-agent" for name in set_):
+        set_["user-agent"] = USER_AGENT
+    statuses = [{"start": status, "end": status + 1} for status in sorted(probe.statuses)]
+    return {
+        "host": hop.server if hop.wildcard else hop.authority,
+        "path": probe.path,
+        "codec_client_type": "HTTP2" if hop.protocol == "HTTP2" else "HTTP1",
+        "expected_statuses": statuses or list(_DEFAULT_STATUSES),
+        "retriable_statuses": list(_EVERY_STATUS),
+        "request_headers_to_add": [
+            {
+                # Envoy reads `%` as the start of a variable of its own.
+                "header": {"key": name, "value": value.replace("%", "%%")},
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            }
+            for name, value in set_.items()
+        ],
+    }
