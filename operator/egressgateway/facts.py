@@ -159,7 +159,7 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
+class Contender:
     """
     Another EgressGateway that has a name or a port in common, or a name that a wildcard covers.
 
@@ -183,7 +183,7 @@ class Rival:
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignRoute:
+class UnmanagedRoute:
     """
     A VirtualService for sidecars, or a ServiceEntry, that is no child of the operator's.
 
@@ -288,7 +288,7 @@ class Facts:
     """
     All that one reconcile may know.
 
-    `gateway_settled`: istiod has had the time to push what the gateway side holds. `clients_settled`: likewise for
+    `gateway_pushed`: istiod has had the time to push what the gateway side holds. `clients_pushed`: likewise for
     what clients were last told; until then a way that was withdrawn must go on working.
     """
 
@@ -313,10 +313,10 @@ class Facts:
 
     mesh_config: MeshConfig = field(default_factory=MeshConfig)
     references: References = field(default_factory=References)
-    foreign_routes: tuple[ForeignRoute, ...] = ()
+    unmanaged_routes: tuple[UnmanagedRoute, ...] = ()
     """Those for a host of the object, or for one that a wildcard of the object covers."""
 
-    rivals: tuple[Rival, ...] = ()
+    contenders: tuple[Contender, ...] = ()
     live: Mapping[ObjectRef, Manifest] = field(default_factory=dict)
     others: Mapping[ObjectRef, Manifest] = field(default_factory=dict)
     """
@@ -333,8 +333,8 @@ class Facts:
     unserved: frozenset[str] = field(default_factory=frozenset)
     """Kinds of children that the API server does not serve: their CRD is missing."""
 
-    gateway_settled: bool = True
-    clients_settled: bool = True
+    gateway_pushed: bool = True
+    clients_pushed: bool = True
 
     @property
     def key(self) -> Key:

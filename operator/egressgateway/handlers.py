@@ -57,7 +57,7 @@ class _NoProgress(kopf.ProgressStorage):
         return essence
 
 
-class _ForEver(Collection[float]):
+class _EndlessBackoff(Collection[float]):
     """kopf's waits between retries: without an end. A server that is away for an hour must not end the operator."""
 
     _WAITS = (1.0, 1.0, 2.0, 3.0, 5.0, 8.0)
@@ -83,7 +83,7 @@ def build_settings() -> kopf.OperatorSettings:
     settings.persistence.progress_storage = _NoProgress()
     # kopf removes a finalizer of this name from every object it sees; ours has another.
     settings.persistence.finalizer = f"unused.{GROUP}/kopf"
-    settings.networking.error_backoffs = _ForEver()
+    settings.networking.error_backoffs = _EndlessBackoff()
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
     settings.watching.server_timeout = 290

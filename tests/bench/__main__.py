@@ -17,7 +17,7 @@ from bench.samples import PLAIN, TITLES
 from bench.story import Figures, Story
 from harness import tools
 from harness.controlplane import ControlPlane, Options
-from harness.go import Progress
+from harness.go import GatewayState
 from harness.helm import obtain_helm
 from harness.session import definition_files
 
@@ -32,7 +32,7 @@ def main() -> int:
     say = Console(stderr=True)
     with TemporaryDirectory(prefix="egressgateway-bench-") as temporary:
         obtain_helm()
-        plane = ControlPlane(Path(temporary) / "cluster", tools.obtain(Progress()))
+        plane = ControlPlane(Path(temporary) / "cluster", tools.obtain(GatewayState()))
         try:
             with say.status("starting a control plane") as status:
                 plane.start(Options(audit=True, definitions=definition_files(download=True), owner=os.getpid()))

@@ -17,7 +17,7 @@ from controlplane.gateway_world import GatewayWorld, conditions, open_world, par
 from egressgateway.live.controller_status import PATIENCE
 from egressgateway.refs import CHILD_BY_KIND
 from harness import apisix
-from harness.apisix import ACCEPTED, StandInController, Word
+from harness.apisix import ACCEPTED, RouteAcceptance, StandInController
 from harness.controlplane import ControlPlane
 from harness.gateways import ChildName, Gateways, destination
 from harness.istioctl import Istioctl
@@ -471,5 +471,5 @@ def _said(condition: Object, words: str) -> Object:
     return condition
 
 
-def _refuse_routes(found: Object) -> Word:
+def _refuse_routes(found: Object) -> RouteAcceptance:
     return ("False", "SyncFailed", "host is not valid") if found["kind"] == "ApisixRoute" else ACCEPTED

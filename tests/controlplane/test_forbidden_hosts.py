@@ -105,9 +105,9 @@ def test_what_the_cluster_has_is_invalid_and_nothing_is_written(
     services = [f"api.{own}", f"odd0-egress.{own}", f"web.{other}", f"web-0.web.{other}", f"*.web.{other}"]
     hosts = ["kubernetes.default", "api.kube-system", *services, "co.uk", "*.co.uk", *MORE_RESERVED]
     wanted = [asked(host) for host in hosts]
-    verdicts = judged(tenant, gateways, [*wanted, asked("fine.example.com")])
-    *refused, fine = verdicts.values()
-    assert set(refused) == {("False", "Invalid")}, verdicts
+    route_statuses = judged(tenant, gateways, [*wanted, asked("fine.example.com")])
+    *refused, fine = route_statuses.values()
+    assert set(refused) == {("False", "Invalid")}, route_statuses
     assert fine == ("True", "Accepted")
     gateways.wait("odd0", "Steered", "True", "Steered", part=f"d{len(hosts)}")
     written = children_of(gateways)
@@ -134,8 +134,8 @@ def test_no_class_opens_an_address_that_leads_inside(tenant: Rest, gateways: Gat
     addresses = [*(address for address, _ in ADDRESSES), *ALLOWED_ADDRESSES]
     listed = [(address, endpoint(number, address)) for number, address in enumerate(addresses)]
     stored = [(address, each) for address, each in listed if not is_refused(tenant, gateways, each)]
-    verdicts = judged(tenant, gateways, [each for _, each in stored], className=open_class)
-    by_address = dict(zip((address for address, _ in stored), verdicts.values(), strict=True))
+    route_statuses = judged(tenant, gateways, [each for _, each in stored], className=open_class)
+    by_address = dict(zip((address for address, _ in stored), route_statuses.values(), strict=True))
     assert {address: by_address[address] for address in ALLOWED_ADDRESSES} == dict.fromkeys(
         ALLOWED_ADDRESSES, ("True", "Accepted")
     )
@@ -156,10 +156,10 @@ def test_names_in_handshakes_are_judged_as_hosts_are(tenant: Rest, gateways: Gat
     bad = [shown(number, sni=name) for number, name in enumerate(names)]
     bad += [shown(number + 20, subjectAltNames=[name]) for number, name in enumerate(names)]
     good = [shown(40, sni="cdn.example.net", subjectAltNames=["cdn.example.net", "spiffe://evil.com/ns/a/sa/b"])]
-    verdicts = list(judged(tenant, gateways, [*bad, *good], className=open_class).values())
-    assert verdicts[-1] == ("True", "Accepted")
-    assert {status for status, _ in verdicts[:-1]} == {"False"}
-    assert {reason for _, reason in verdicts[:-1]} <= REFUSED, verdicts
+    route_statuses = list(judged(tenant, gateways, [*bad, *good], className=open_class).values())
+    assert route_statuses[-1] == ("True", "Accepted")
+    assert {status for status, _ in route_statuses[:-1]} == {"False"}
+    assert {reason for _, reason in route_statuses[:-1]} <= REFUSED, route_statuses
 
 
 def test_making_a_namespace_takes_no_running_exit_away(

@@ -111,7 +111,7 @@ class TestWithoutSchema:
             gateways.apply("good")
             gateways.wait_ready("good", timeout=120)
             names = [each["metadata"]["name"] for each in stored]
-            eventually(lambda: not unanswered(loose), timeout=120, what="an answer to every object")
+            eventually(lambda: not transient_errors(loose), timeout=120, what="an answer to every object")
             answers = {name: conditions(loose.rest.get(gateways.path(name))["status"])["Accepted"] for name in names}
             assert {name: answer for name, answer in answers.items() if answer != ("False", "Invalid")} == {}
             messages = [gateways.condition(name, "Accepted")["message"] for name in names]
@@ -138,7 +138,7 @@ def numbered(documents: list[Document]) -> Iterator[tuple[int, Document]]:
     return iter(enumerate(documents))
 
 
-def unanswered(plane: ControlPlane) -> list[str]:
+def transient_errors(plane: ControlPlane) -> list[str]:
     return [
         each["metadata"]["name"]
         for each in plane.rest.items(EGRESS_GATEWAY.path(None))
@@ -172,7 +172,7 @@ class TestWithoutFieldValidation:
         passed = [manifest["metadata"]["name"] for each in documents if (manifest := self.created(gateways, each))]
         # Unknown fields are all that the server then lets pass.
         assert 0 < len(passed) < len(documents) / 10
-        eventually(lambda: not unanswered(world.plane), what="an answer to every object")
+        eventually(lambda: not transient_errors(world.plane), what="an answer to every object")
         reasons = {gateways.condition(name, "Accepted")["reason"] for name in passed}
         assert reasons <= {"Accepted", "ConsumerNotAllowed"}
         for name in passed:

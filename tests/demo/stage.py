@@ -12,7 +12,7 @@ from pathlib import Path
 from harness import tools
 from harness.cluster import Cluster
 from harness.controlplane import ControlPlane, Options
-from harness.go import Progress
+from harness.go import GatewayState
 from harness.helm import obtain_helm
 from harness.metrics import Request
 from harness.operator import OperatorProcess
@@ -57,7 +57,7 @@ class Stage:
         stop_everything()
         shutil.rmtree(DIRECTORY, ignore_errors=True)
         obtain_helm()
-        self.plane = ControlPlane(DIRECTORY, tools.obtain(Progress()))
+        self.plane = ControlPlane(DIRECTORY, tools.obtain(GatewayState()))
         owner = None if self.keep else os.getpid()
         self.plane.start(Options(definitions=definition_files(download=True), owner=owner))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness import chartfiles, tools
 from harness.controlplane import ControlPlane, Options
-from harness.go import Progress
+from harness.go import GatewayState
 from harness.helm import CHART, Helm, obtain_helm
 from harness.processes import wait_for_exit
 from harness.session import ROOT, definition_files
@@ -37,8 +37,8 @@ def main() -> int:
 
 def build_tools(_: argparse.Namespace) -> None:
     """Build what is missing and print where everything lies."""
-    found = tools.obtain(Progress())
-    scheduler, crds = tools.obtain_scheduler(Progress()), tools.istio_crds()
+    found = tools.obtain(GatewayState())
+    scheduler, crds = tools.obtain_scheduler(GatewayState()), tools.istio_crds()
     programs = (found.etcd, found.apiserver, found.controller_manager, found.kubectl, scheduler)
     for path in (*programs, crds, *obtain_helm()):
         print(path)
@@ -53,7 +53,7 @@ def start_cluster(arguments: argparse.Namespace) -> None:
     else:
         if plane:
             plane.stop()
-        plane = ControlPlane(directory, tools.obtain(Progress()))
+        plane = ControlPlane(directory, tools.obtain(GatewayState()))
         plane.start(Options(audit=arguments.audit, definitions=definition_files(download=True)), _say)
     print(plane.kubeconfig)
 

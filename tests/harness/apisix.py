@@ -26,10 +26,10 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 KINDS: Final = ("ApisixUpstream", "ApisixRoute")
 ACCEPTED: Final = ("True", "Accepted", "The APISIX resource has been accepted")
 
-Word = tuple[str, str, str]
+RouteAcceptance = tuple[str, str, str]
 """Status, reason and message of the condition Accepted."""
 
-Judge = Callable[[Object], Word | None]
+Judge = Callable[[Object], RouteAcceptance | None]
 """What a controller says of an object; None: it keeps silent for now."""
 
 

@@ -47,7 +47,7 @@ class Go:
         return done.stdout
 
     def build(
-        self, module: Path, packages: Sequence[str], ldflags: str, into: Path, progress: Progress, *, tags: str = ""
+        self, module: Path, packages: Sequence[str], ldflags: str, into: Path, progress: GatewayState, *, tags: str = ""
     ) -> None:
         """
         Build commands into a directory, each under the last element of its package (version suffixes aside).
@@ -81,7 +81,7 @@ class Go:
             raise GoError(f"go {arguments[0]} failed in {module}:\n{''.join(tail)}")
 
 
-class Progress:
+class GatewayState:
     """
     Live lines about a build: one line that is rewritten on a terminal, else a line every 15 seconds.
 

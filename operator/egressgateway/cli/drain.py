@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from egressgateway.cli.leases import Found, Place, find_leases, wait_until_nobody_leads
 from egressgateway.cluster.backoff import Backoff
-from egressgateway.cluster.client import ApiClient, Sender
+from egressgateway.cluster.client import ApiCaller, ApiClient
 from egressgateway.cluster.request import delete_object, list_objects, merge_patch
 from egressgateway.engine.cache.requested import key_of
 from egressgateway.engine.reconcile.apply import FIELD_MANAGER
@@ -77,7 +77,7 @@ async def run_drain(drain: Drain, *, say: Say, ask: Ask) -> None:
         await client.close()
 
 
-async def drain_objects(client: Sender, drain: Drain, *, say: Say, ask: Ask) -> None:
+async def drain_objects(client: ApiCaller, drain: Drain, *, say: Say, ask: Ask) -> None:
     """
     `run_drain` with a client that is there.
 
@@ -88,7 +88,7 @@ async def drain_objects(client: Sender, drain: Drain, *, say: Say, ask: Ask) -> 
     found, leases = await _listed(client, drain), await find_leases(client, drain.lease)
     for line in outlook(found, delete=drain.delete):
         say(line)
-    say(leases.in_words())
+    say(leases.describe())
     if drain.dry_run:
         say("a dry run: nothing was changed")
         return
@@ -120,7 +120,7 @@ def outlook(gateways: Sequence[Manifest], *, delete: bool) -> Iterator[str]:
         yield _counted(stuck, "are being deleted and have children in other namespaces: they stay as they are")
 
 
-async def delete_all(client: Sender, drain: Drain, say: Say) -> None:
+async def delete_all(client: ApiCaller, drain: Drain, say: Say) -> None:
     """
     Delete every EgressGateway and wait until the operator has let them go.
 
@@ -145,7 +145,7 @@ async def delete_all(client: Sender, drain: Drain, say: Say) -> None:
     say("all of them are gone")
 
 
-async def release_all(client: Sender, drain: Drain, leases: Found, say: Say) -> None:
+async def release_all(client: ApiCaller, drain: Drain, leases: Found, say: Say) -> None:
     """
     Take our finalizer off every EgressGateway, once no operator is left that would put it on again.
 
@@ -199,7 +199,7 @@ def _report(refused: dict[Key, str], others: str) -> None:
         )
 
 
-async def _listed(client: Sender, drain: Drain) -> list[Manifest]:
+async def _listed(client: ApiCaller, drain: Drain) -> list[Manifest]:
     found: list[Manifest] = []
     for namespace in drain.namespaces or (None,):
         try:
@@ -211,7 +211,7 @@ async def _listed(client: Sender, drain: Drain) -> list[Manifest]:
     return found
 
 
-async def _release(client: Sender, gateway: Manifest) -> int:
+async def _release(client: ApiCaller, gateway: Manifest) -> int:
     key, metadata = key_of(gateway), gateway["metadata"]
     body = {
         "metadata": {

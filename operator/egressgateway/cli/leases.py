@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from egressgateway.cluster.client import Sender
+from egressgateway.cluster.client import ApiCaller
 from egressgateway.cluster.leader_election import LEASE_LABELS
 from egressgateway.cluster.request import delete_object, get_object, list_objects
 from egressgateway.errors import ClusterError, Conflict, Forbidden, NotFound
@@ -39,7 +39,7 @@ class Found:
     leases: tuple[Manifest, ...] = ()
     why_not: str = ""
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """What is known of operators."""
         if self.why_not:
             return f"whether an operator runs could not be looked up: {self.why_not}"
@@ -52,7 +52,7 @@ class Found:
         return _shown([name_of(each) for each in self.leases if holder_of(each)], " or ")
 
 
-async def find_leases(client: Sender, place: Place) -> Found:
+async def find_leases(client: ApiCaller, place: Place) -> Found:
     """The operators' Leases at that place; a refusal is an answer, too."""
     try:
         if place.name is not None:
@@ -77,7 +77,7 @@ def holder_of(lease: Manifest) -> str:
     return str(_spec(lease).get("holderIdentity") or "")
 
 
-async def wait_until_nobody_leads(client: Sender, found: Found, say: Say) -> None:
+async def wait_until_nobody_leads(client: ApiCaller, found: Found, say: Say) -> None:
     """
     Return when each Lease is free, or was not renewed for as long as its holder has for that.
 
@@ -88,13 +88,13 @@ async def wait_until_nobody_leads(client: Sender, found: Found, say: Say) -> Non
     await asyncio.gather(*(_end(client, lease, say) for lease in found.leases))
 
 
-async def _end(client: Sender, lease: Manifest, say: Say) -> None:
+async def _end(client: ApiCaller, lease: Manifest, say: Say) -> None:
     left = await _outlasted(client, lease, say)
     if left is not None:
         await _delete(client, left, say)
 
 
-async def _outlasted(client: Sender, lease: Manifest, say: Say) -> Manifest | None:
+async def _outlasted(client: ApiCaller, lease: Manifest, say: Say) -> Manifest | None:
     """The Lease once nobody leads by it; None when it is gone."""
     namespace, name = lease["metadata"]["namespace"], lease["metadata"]["name"]
     loop = asyncio.get_running_loop()
@@ -115,7 +115,7 @@ async def _outlasted(client: Sender, lease: Manifest, say: Say) -> Manifest | No
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def _delete(client: Sender, lease: Manifest, say: Say) -> None:
+async def _delete(client: ApiCaller, lease: Manifest, say: Say) -> None:
     metadata = lease["metadata"]
     call = delete_object(
         LEASE,

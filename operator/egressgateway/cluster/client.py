@@ -54,7 +54,7 @@ HEADERS = {
 }
 
 
-class Sender(Protocol):
+class ApiCaller(Protocol):
     """Whoever sends single calls: all that the Lease and the events need of a client."""
 
     async def send(self, request: Request, *, urgent: bool = False) -> Manifest | None:

@@ -21,7 +21,7 @@ from typing import Literal
 
 from egressgateway.cluster import request
 from egressgateway.cluster.background import background
-from egressgateway.cluster.client import Sender
+from egressgateway.cluster.client import ApiCaller
 from egressgateway.errors import ClusterError, Throttled, Unavailable
 from egressgateway.refs import EVENT, Manifest
 
@@ -48,7 +48,7 @@ class EventRecorder:
 
     def __init__(
         self,
-        client: Sender,
+        client: ApiCaller,
         *,
         instance: str,
         repeat_after: timedelta = REPEAT_AFTER,

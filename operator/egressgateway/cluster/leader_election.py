@@ -25,7 +25,7 @@ from typing import Final, Protocol, Self
 
 from egressgateway.cluster import request
 from egressgateway.cluster.background import background
-from egressgateway.cluster.client import Sender
+from egressgateway.cluster.client import ApiCaller
 from egressgateway.errors import ClusterError, Conflict, NotFound
 from egressgateway.refs import LEASE, Manifest
 from egressgateway.settings import LeaseSettings
@@ -125,7 +125,7 @@ class LeaderElector:
 
     def __init__(
         self,
-        client: Sender,
+        client: ApiCaller,
         settings: LeaseSettings,
         identity: str,
         *,

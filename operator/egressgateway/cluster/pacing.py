@@ -81,7 +81,7 @@ class RefusalPatience:
             await self._sleep(backoff.next(LONGEST_REFUSED_WAIT_SECONDS))
 
 
-class Turnstile:
+class StartLimiter:
     """
     Lets many that do the same thing through one at a time, and slowly while what they try fails.
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Final
 
-from egressgateway.cluster.client import Sender
+from egressgateway.cluster.client import ApiCaller
 from egressgateway.cluster.request import list_objects
 from egressgateway.errors import Expired, TooLarge
 from egressgateway.refs import Manifest, Resource
@@ -32,7 +32,7 @@ _GROW: Final = 2
 
 
 async def list_all(  # noqa: PLR0913  (the options of a list)
-    client: Sender,
+    client: ApiCaller,
     resource: Resource,
     namespace: str | None,
     keep: Callable[[], Callable[[Manifest], Manifest]],
@@ -71,7 +71,7 @@ async def list_all(  # noqa: PLR0913  (the options of a list)
 
 
 async def _pages(
-    client: Sender, resource: Resource, namespace: str | None, largest: int, **options: str | None
+    client: ApiCaller, resource: Resource, namespace: str | None, largest: int, **options: str | None
 ) -> AsyncIterator[tuple[list[Manifest], str]]:
     limit, token = min(FIRST_PAGE, largest), ""
     while True:

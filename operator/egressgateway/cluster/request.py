@@ -142,7 +142,7 @@ def create_object(
         method="POST",
         path=resource.path(_quoted(namespace) if namespace else None, None),
         resource=resource.plural,
-        call=_in_words("create", resource, namespace, body["metadata"]["name"]),
+        call=_describe("create", resource, namespace, body["metadata"]["name"]),
         query=_query(fieldManager=field_manager),
         body=orjson.dumps(body),
         content_type=JSON,
@@ -190,14 +190,14 @@ def _call(  # noqa: PLR0913  (what a call is made of)
     content_type: str | None = None,
 ) -> Request:
     path = resource.path(_quoted(namespace) if namespace else None, _quoted(name) if name else None)
-    words, counted = _in_words(verb, resource, namespace, name), resource.plural
+    words, counted = _describe(verb, resource, namespace, name), resource.plural
     if subresource:
         # The API server's own metrics name the resource so: `egressgateways/status`.
         path, words, counted = f"{path}/{_quoted(subresource)}", f"{words} ({subresource})", f"{counted}/{subresource}"
     return Request(verb, method, path, counted, words, query, body, content_type)
 
 
-def _in_words(verb: str, resource: Resource, namespace: str | None, name: str | None) -> str:
+def _describe(verb: str, resource: Resource, namespace: str | None, name: str | None) -> str:
     if name:
         return f"{verb} {ObjectRef(resource.kind, namespace or '', name)}"
     return f"{verb} {resource.plural} in {namespace}" if namespace else f"{verb} {resource.plural}"

@@ -16,16 +16,16 @@ from typing import Any
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.destination import Protocol
-from egressgateway.contention.hostname_index import NameIndex
+from egressgateway.contention.hostname_index import HostnameIndex
 from egressgateway.contention.hostnames import overlaps
 from egressgateway.contention.rights import read_rights
 from egressgateway.facts import (
     NEVER,
     Claimed,
     ClaimedPort,
+    Contender,
     Facts,
     Rights,
-    Rival,
     Since,
     places_of,
     since_in,
@@ -179,9 +179,9 @@ def resolve_claims(facts: Facts, stakes: Stakes, before: Rights) -> Claims:
     Args:
         before: what it has claimed so far.
     """
-    rivals = _ByName(facts)
+    contenders = _ByName(facts)
     contests = {
-        name: _contest(facts, stakes, name, served, before.names.get(name, {}), rivals)
+        name: _contest(facts, stakes, name, served, before.names.get(name, {}), contenders)
         for name, served in sorted(stakes.serves.items())
     }
     names: dict[str, Since] = {
@@ -262,23 +262,23 @@ class _ByName:
 
     def __init__(self, facts: Facts) -> None:
         self._own_namespace = facts.key.namespace
-        self._index: NameIndex[tuple[int, str]] = NameIndex()
-        self._rivals = facts.rivals
-        for number, rival in enumerate(facts.rivals):
-            for name in rival.serves.keys() | rival.steers.keys() | rival.rights.names.keys():
+        self._index: HostnameIndex[tuple[int, str]] = HostnameIndex()
+        self._contenders = facts.contenders
+        for number, contender in enumerate(facts.contenders):
+            for name in contender.serves.keys() | contender.steers.keys() | contender.rights.names.keys():
                 self._index.add((name,), (number, name))
 
-    def contending(self, name: str) -> Iterator[tuple[Rival, str]]:
+    def contending(self, name: str) -> Iterator[tuple[Contender, str]]:
         """
         Rivals for `name`, and the name by which they contend.
 
         Of two objects of one namespace the more specific name wins, which is no conflict.
         """
         for number, other in self._index.at(name):
-            yield self._rivals[number], other
+            yield self._contenders[number], other
         for number, other in (*self._index.above(name), *self._index.below(name)):
-            if self._rivals[number].key.namespace != self._own_namespace:
-                yield self._rivals[number], other
+            if self._contenders[number].key.namespace != self._own_namespace:
+                yield self._contenders[number], other
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,9 +290,9 @@ class _Result:
 
 
 def _contest(  # noqa: PLR0913, PLR0917  (one contest: for what, where, by which rights, against which rivals)
-    facts: Facts, stakes: Stakes, name: str, served: frozenset[str], before: Since, rivals: _ByName
+    facts: Facts, stakes: Stakes, name: str, served: frozenset[str], before: Since, by_name: _ByName
 ) -> _Result:
-    contenders = [(rival, other, _places(rival, other)) for rival, other in rivals.contending(name)]
+    contenders = [(contender, other, _places(contender, other)) for contender, other in by_name.contending(name)]
     if not contenders:
         return _Result(served)
     steered = stakes.steers.get(name, frozenset())
@@ -302,12 +302,12 @@ def _contest(  # noqa: PLR0913, PLR0917  (one contest: for what, where, by which
         own = _Standing(since_in(before, place), not _is_in(place, steered), facts.gateway.created, facts.key)
         rights = (
             _Standing(
-                since_in(rival.rights.names.get(other, {}), place),
-                not _is_in(place, rival.steers.get(other, frozenset())),
-                rival.created,
-                rival.key,
+                since_in(contender.rights.names.get(other, {}), place),
+                not _is_in(place, contender.steers.get(other, frozenset())),
+                contender.created,
+                contender.key,
             )
-            for rival, other, places in contenders
+            for contender, other, places in contenders
             if _is_in(place, places)
         )
         best = min(rights, default=own)
@@ -328,10 +328,14 @@ def _result(served: frozenset[str], contested: frozenset[str], winners: Mapping[
     return _Result(won, winners if won else {EVERY_NAMESPACE: winners[EVERY_NAMESPACE]})
 
 
-def _places(rival: Rival, name: str) -> frozenset[str]:
+def _places(contender: Contender, name: str) -> frozenset[str]:
     """Namespaces where a rival wants a name, has claimed it, or steers it."""
     none = frozenset[str]()
-    return rival.serves.get(name, none) | places_of(rival.rights.names.get(name, {})) | rival.steers.get(name, none)
+    return (
+        contender.serves.get(name, none)
+        | places_of(contender.rights.names.get(name, {}))
+        | contender.steers.get(name, none)
+    )
 
 
 def _contested(served: frozenset[str], before: Since, others: Iterable[frozenset[str]]) -> frozenset[str]:
@@ -372,9 +376,9 @@ def _exposed_by(facts: Facts, wanted: Claimed, claimed: Mapping[Claimed, datetim
     """Which object exposes a name on the same gateway by an older right."""
     own = (claimed.get(wanted, NEVER), facts.gateway.created, facts.key)
     rights = (
-        (rival.rights.exposed.get(other, NEVER), rival.created, rival.key)
-        for rival in facts.rivals
-        for other in rival.exposes | rival.rights.exposed.keys()
+        (contender.rights.exposed.get(other, NEVER), contender.created, contender.key)
+        for contender in facts.contenders
+        for other in contender.exposes | contender.rights.exposed.keys()
         if other.gateway == wanted.gateway and overlaps(other.host, wanted.host)
     )
     best = min(rights, default=None)

@@ -36,11 +36,11 @@ class Consumers:
         """Every namespace that some destination serves."""
         return union(self.served.values())
 
-    def less(self, barred: frozenset[str], namespaces: Namespaces) -> Consumers:
+    def less(self, excluded: frozenset[str], namespaces: Namespaces) -> Consumers:
         """The same without some namespaces that cannot be served at all."""
-        if not barred:
+        if not excluded:
             return self
-        return replace(self, served={name: without(found, barred, namespaces) for name, found in self.served.items()})
+        return replace(self, served={name: without(found, excluded, namespaces) for name, found in self.served.items()})
 
 
 def consumers_of(

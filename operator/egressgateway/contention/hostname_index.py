@@ -17,7 +17,7 @@ _WIDEST = 4
 """Labels of a wildcard, its star aside, under which names are filed."""
 
 
-class NameIndex(Generic[T]):
+class HostnameIndex(Generic[T]):
     """Filed under each name: any number of items."""
 
     def __init__(self) -> None:

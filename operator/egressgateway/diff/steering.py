@@ -15,17 +15,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from egressgateway.diff.changeset import BESIDE_THE_WAY, ChangeSet, Delete, Write
+from egressgateway.diff.changeset import OFF_DATA_PATH, ChangeSet, Delete, Write
 from egressgateway.facts import Facts
 from egressgateway.live.children import hosts_of, live_clients, mesh_routes, part_of, ports_of, ways_in_use, ways_of
-from egressgateway.live.controller_status import Word, verdicts
+from egressgateway.live.controller_status import RouteAcceptance, route_statuses
 from egressgateway.live.ports import meet_on_a_port
 from egressgateway.plan.gateway.target import workload_of
 from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.stages import Stage
 
 
-class Hold(StrEnum):
+class DeferReason(StrEnum):
     """Why a change waits."""
 
     GATEWAY_NOT_READY = "no gateway pod is ready yet"
@@ -45,16 +45,16 @@ class Steps:
     """
     A change set in the order in which it may be carried out.
 
-    `guards`, `foundation` and `gateway` are written first, `bursts` of what clients see after them, each whole or not
+    `guards`, `foundation` and `gateway` are written first, `batches` of what clients see after them, each whole or not
     at all, `removals` last. `held` says what must wait, by ref.
     """
 
     guards: tuple[Write, ...] = ()
     foundation: tuple[Write, ...] = ()
     gateway: tuple[Write, ...] = ()
-    bursts: tuple[Burst, ...] = ()
+    batches: tuple[Burst, ...] = ()
     removals: tuple[Delete, ...] = ()
-    held: Mapping[ObjectRef, Hold] = field(default_factory=dict)
+    held: Mapping[ObjectRef, DeferReason] = field(default_factory=dict)
 
 
 def plan_steps(changes: ChangeSet, facts: Facts) -> Steps:
@@ -62,9 +62,9 @@ def plan_steps(changes: ChangeSet, facts: Facts) -> Steps:
     guards = tuple(write for write in changes.writes if is_guard(write))
     foundation = tuple(write for write in changes.writes if write.stage is Stage.FOUNDATION and not is_guard(write))
     gateway = tuple(write for write in changes.writes if write.stage is Stage.GATEWAY)
-    bursts, held = _clients_now(changes, facts, written=parts_on_the_way((*guards, *foundation, *gateway)))
-    removals, kept = _removals_now(changes, facts, bursts, held)
-    return Steps(guards, foundation, gateway, bursts, removals, {**held, **kept})
+    batches, held = _clients_now(changes, facts, written=parts_on_the_way((*guards, *foundation, *gateway)))
+    removals, kept = _removals_now(changes, facts, batches, held)
+    return Steps(guards, foundation, gateway, batches, removals, {**held, **kept})
 
 
 def is_guard(action: Write | Delete) -> bool:
@@ -79,81 +79,81 @@ def is_new_entry(write: Write) -> bool:
 
 def parts_on_the_way(writes: Iterable[Write]) -> frozenset[str]:
     """Parts whose way through the gateway `writes` touch; the empty one stands for all."""
-    return frozenset(write.desired.part for write in writes if write.ref.kind not in BESIDE_THE_WAY)
+    return frozenset(write.desired.part for write in writes if write.ref.kind not in OFF_DATA_PATH)
 
 
-def relies_on(burst: Burst, parts: frozenset[str]) -> bool:
+def relies_on(batch: Burst, parts: frozenset[str]) -> bool:
     """Whether the way of one of the burst's parts is among `parts`."""
-    return bool(parts & {"", *parts_of(burst)})
+    return bool(parts & {"", *parts_of(batch)})
 
 
-def is_withdrawal(burst: Burst) -> bool:
+def is_withdrawal(batch: Burst) -> bool:
     """Whether clients are only taken back, which needs nothing of the gateway."""
-    return all(isinstance(action, Delete) for action in burst)
+    return all(isinstance(action, Delete) for action in batch)
 
 
-def parts_of(burst: Burst) -> frozenset[str]:
+def parts_of(batch: Burst) -> frozenset[str]:
     """Destinations that have a share in the burst."""
-    return frozenset(action.desired.part if isinstance(action, Write) else part_of(action.live) for action in burst)
+    return frozenset(action.desired.part if isinstance(action, Write) else part_of(action.live) for action in batch)
 
 
 def _clients_now(
     changes: ChangeSet, facts: Facts, *, written: frozenset[str]
-) -> tuple[tuple[Burst, ...], dict[ObjectRef, Hold]]:
+) -> tuple[tuple[Burst, ...], dict[ObjectRef, DeferReason]]:
     now: list[Burst] = []
-    held: dict[ObjectRef, Hold] = {}
-    bursts = _bursts(changes, facts.live)
-    waiting = frozenset[ObjectRef]() if facts.mesh_config.dns_capture else waiting_for_a_port(bursts, facts.live)
-    for burst in bursts:
-        hold = _hold_of(burst, changes, facts, written=written)
-        if hold is None and any(action.ref in waiting for action in burst):
-            hold = Hold.PORT_IN_USE
+    held: dict[ObjectRef, DeferReason] = {}
+    batches = _bursts(changes, facts.live)
+    waiting = frozenset[ObjectRef]() if facts.mesh_config.dns_capture else waiting_for_a_port(batches, facts.live)
+    for batch in batches:
+        hold = _hold_of(batch, changes, facts, written=written)
+        if hold is None and any(action.ref in waiting for action in batch):
+            hold = DeferReason.PORT_IN_USE
         if hold is None:
-            now.append(burst)
+            now.append(batch)
         else:
-            held |= {action.ref: hold for action in burst}
+            held |= {action.ref: hold for action in batch}
     return tuple(now), held
 
 
-def _hold_of(burst: Burst, changes: ChangeSet, facts: Facts, *, written: frozenset[str]) -> Hold | None:
-    if not is_withdrawal(burst) and relies_on(burst, changes.blocked):
-        return Hold.NAME_TAKEN
-    if not _opens_a_way(burst, facts.live) or _is_leaking(burst, facts.live):
+def _hold_of(batch: Burst, changes: ChangeSet, facts: Facts, *, written: frozenset[str]) -> DeferReason | None:
+    if not is_withdrawal(batch) and relies_on(batch, changes.blocked):
+        return DeferReason.NAME_TAKEN
+    if not _opens_a_way(batch, facts.live) or _is_leaking(batch, facts.live):
         return None
     workload = workload_of(facts)
     if workload.ready == 0 or not workload.complete:
-        return Hold.GATEWAY_NOT_READY
-    if relies_on(burst, written) or not facts.gateway_settled:
-        return Hold.PUSH
-    return None if _is_taken(burst, changes, facts) else Hold.NOT_TAKEN
+        return DeferReason.GATEWAY_NOT_READY
+    if relies_on(batch, written) or not facts.gateway_pushed:
+        return DeferReason.PUSH
+    return None if _is_taken(batch, changes, facts) else DeferReason.NOT_TAKEN
 
 
-def waiting_for_a_port(bursts: Sequence[Burst], live: Mapping[ObjectRef, Manifest]) -> frozenset[ObjectRef]:
+def waiting_for_a_port(batches: Sequence[Burst], live: Mapping[ObjectRef, Manifest]) -> frozenset[ObjectRef]:
     """
     Changes of bursts that give clients a port which, without an address to tell hosts apart, another burst frees first.
 
     TCP names no host: if the change that frees the port is refused, both destinations have it, and the clients of one
     reach the server of the other. Bursts that wait for each other go at once, for one of them must be the first.
     """
-    waits = {number: _frees_for(number, bursts, live) for number in range(len(bursts))}
+    waits = {number: _frees_for(number, batches, live) for number in range(len(batches))}
     return frozenset(
         action.ref
         for number, others in waits.items()
         if any(number not in _reached(other, waits) for other in others)
-        for action in bursts[number]
+        for action in batches[number]
     )
 
 
-def _frees_for(number: int, bursts: Sequence[Burst], live: Mapping[ObjectRef, Manifest]) -> frozenset[int]:
+def _frees_for(number: int, batches: Sequence[Burst], live: Mapping[ObjectRef, Manifest]) -> frozenset[int]:
     """Other bursts with a live ServiceEntry on a port that the burst `number` registers, where one speaks TCP."""
-    own = {action.ref for action in bursts[number]}
-    wanted = ports_of(_entries(action.desired.manifest for action in bursts[number] if isinstance(action, Write)))
+    own = {action.ref for action in batches[number]}
+    wanted = ports_of(_entries(action.desired.manifest for action in batches[number] if isinstance(action, Write)))
     return frozenset(
         other
-        for other, burst in enumerate(bursts)
+        for other, batch in enumerate(batches)
         if other != number
         and meet_on_a_port(
-            wanted, ports_of(_entries(live[action.ref] for action in burst if action.ref in live.keys() - own))
+            wanted, ports_of(_entries(live[action.ref] for action in batch if action.ref in live.keys() - own))
         )
     )
 
@@ -172,21 +172,21 @@ def _entries(manifests: Iterable[Manifest]) -> list[Manifest]:
     return [found for found in manifests if found["kind"] == "ServiceEntry"]
 
 
-def _is_taken(burst: Burst, changes: ChangeSet, facts: Facts) -> bool:
+def _is_taken(batch: Burst, changes: ChangeSet, facts: Facts) -> bool:
     """Whether nothing of the gateway's side of the burst's parts waits for a controller, or was refused by one."""
-    parts = parts_of(burst)
+    parts = parts_of(batch)
     relied = [ref for ref in changes.in_sync if ref in facts.live and part_of(facts.live[ref]) in parts]
-    return all(verdict.word is Word.TAKEN for verdict in verdicts(facts, relied))
+    return all(verdict.word is RouteAcceptance.ACCEPTED for verdict in route_statuses(facts, relied))
 
 
-def _opens_a_way(burst: Iterable[Write | Delete], live: Mapping[ObjectRef, Manifest]) -> bool:
+def _opens_a_way(batch: Iterable[Write | Delete], live: Mapping[ObjectRef, Manifest]) -> bool:
     """Whether clients would be sent to a hop that none of them is sent to yet."""
     in_use = ways_in_use(live)
-    desired = [action.desired.manifest for action in burst if isinstance(action, Write)]
+    desired = [action.desired.manifest for action in batch if isinstance(action, Write)]
     return any(way not in in_use for manifest in desired for way in ways_of(manifest))
 
 
-def _is_leaking(burst: Iterable[Write | Delete], live: Mapping[ObjectRef, Manifest]) -> bool:
+def _is_leaking(batch: Iterable[Write | Delete], live: Mapping[ObjectRef, Manifest]) -> bool:
     """
     Whether one of the burst's hosts is registered with clients while nothing steers it.
 
@@ -195,7 +195,7 @@ def _is_leaking(burst: Iterable[Write | Delete], live: Mapping[ObjectRef, Manife
     routes = (found for found in mesh_routes(live) if any(ways_of(found)))
     steered = {host for found in routes for host in hosts_of(found)}
     registered = {host for found in live_clients(live, "ServiceEntry") for host in hosts_of(found)}
-    return any(hosts_of(manifest) & (registered - steered) for manifest in map(_manifest_of, burst))
+    return any(hosts_of(manifest) & (registered - steered) for manifest in map(_manifest_of, batch))
 
 
 def _bursts(changes: ChangeSet, live: Mapping[ObjectRef, Manifest]) -> list[Burst]:
@@ -217,12 +217,12 @@ def _bursts(changes: ChangeSet, live: Mapping[ObjectRef, Manifest]) -> list[Burs
 
 
 def _removals_now(
-    changes: ChangeSet, facts: Facts, bursts: tuple[Burst, ...], held: Mapping[ObjectRef, Hold]
-) -> tuple[tuple[Delete, ...], dict[ObjectRef, Hold]]:
+    changes: ChangeSet, facts: Facts, batches: tuple[Burst, ...], held: Mapping[ObjectRef, DeferReason]
+) -> tuple[tuple[Delete, ...], dict[ObjectRef, DeferReason]]:
     """While clients are on their way, or wait to be sent on it, they may need all that the gateway's side still has."""
     removals = tuple(delete for delete in changes.deletes if delete.stage is not Stage.CLIENTS)
-    if bursts or held or not facts.clients_settled:
-        hold = next(iter(held.values()), Hold.DRAIN)
+    if batches or held or not facts.clients_pushed:
+        hold = next(iter(held.values()), DeferReason.DRAIN)
         return (), {delete.ref: hold for delete in removals}
     return tuple(sorted(removals, key=removal_rank)), {}
 

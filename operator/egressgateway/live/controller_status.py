@@ -30,36 +30,36 @@ _SILENT_AT_TIMES: Final = frozenset({"ApisixUpstream"})
 """Of these, kinds that some versions say nothing of: their word counts when it is there, and is not waited for."""
 
 
-class Word(StrEnum):
+class RouteAcceptance(StrEnum):
     """What a controller says of the newest generation of an object."""
 
-    TAKEN = "taken"
-    REFUSED = "refused"
-    NONE = "none"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RouteStatus:
     """A controller's word on one child, with its own words; `overdue`: there has been none for too long."""
 
     ref: ObjectRef
-    word: Word
+    word: RouteAcceptance
     message: str = ""
     overdue: bool = False
 
 
-def verdicts(facts: Facts, refs: Iterable[ObjectRef]) -> Iterator[Verdict]:
+def route_statuses(facts: Facts, refs: Iterable[ObjectRef]) -> Iterator[RouteStatus]:
     """The word on each of `refs` that lives and that a controller answers for, refusals first."""
     found = (_verdict(facts, ref, facts.live[ref]) for ref in refs if ref.kind in _ANSWERED and ref in facts.live)
-    yield from sorted(found, key=lambda verdict: (verdict.word is not Word.REFUSED, verdict.ref))
+    yield from sorted(found, key=lambda verdict: (verdict.word is not RouteAcceptance.REJECTED, verdict.ref))
 
 
-def next_verdict_due(facts: Facts) -> datetime | None:
+def next_answer_due(facts: Facts) -> datetime | None:
     """When the first silence becomes too long, if one is not too long already."""
     due = [
         _silent_since(facts, found) + PATIENCE
         for ref, found in facts.live.items()
-        if ref.kind in _ANSWERED and _word(found)[0] is Word.NONE
+        if ref.kind in _ANSWERED and _word(found)[0] is RouteAcceptance.UNKNOWN
     ]
     return min((moment for moment in due if moment > facts.now), default=None)
 
@@ -74,23 +74,25 @@ def answers(manifest: Manifest) -> list[tuple[Any, ...]]:
     ]
 
 
-def _verdict(facts: Facts, ref: ObjectRef, manifest: Manifest) -> Verdict:
+def _verdict(facts: Facts, ref: ObjectRef, manifest: Manifest) -> RouteStatus:
     word, message = _word(manifest)
     # A controller that has spoken of it before is there, and only slow.
-    silent = word is Word.NONE and not _accepted(manifest)
+    silent = word is RouteAcceptance.UNKNOWN and not _accepted(manifest)
     overdue = silent and facts.now >= _silent_since(facts, manifest) + PATIENCE
-    return Verdict(ref, word, message, overdue)
+    return RouteStatus(ref, word, message, overdue)
 
 
-def _word(manifest: Manifest) -> tuple[Word, str]:
+def _word(manifest: Manifest) -> tuple[RouteAcceptance, str]:
     generation = manifest["metadata"].get("generation")
     for condition in _accepted(manifest):
         if condition.get("observedGeneration") in (None, generation):
             said = ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))
-            word = {"True": Word.TAKEN, "False": Word.REFUSED}.get(str(condition.get("status")), Word.NONE)
+            word = {"True": RouteAcceptance.ACCEPTED, "False": RouteAcceptance.REJECTED}.get(
+                str(condition.get("status")), RouteAcceptance.UNKNOWN
+            )
             return word, said
     # A word on what it was before is no word on what it is, unless it needs none.
-    return (Word.TAKEN if manifest.get("kind") in _SILENT_AT_TIMES else Word.NONE), ""
+    return (RouteAcceptance.ACCEPTED if manifest.get("kind") in _SILENT_AT_TIMES else RouteAcceptance.UNKNOWN), ""
 
 
 def _accepted(manifest: Manifest) -> list[Mapping[str, Any]]:

@@ -28,11 +28,11 @@ from egressgateway.contention.consumers import (
 )
 from egressgateway.facts import NEVER, Claimed, ClaimedPort, Facts, Rights, Since, places_of, since_in
 from egressgateway.live.children import hosts_of, live_clients, mesh_routes, namespaces_of_export, part_of, ports_of
-from egressgateway.live.controller_status import next_verdict_due
+from egressgateway.live.controller_status import next_answer_due
 from egressgateway.names import is_private
 from egressgateway.namespaces import overlap, union
-from egressgateway.plan.apisix.limits import barred_message, barred_namespaces
-from egressgateway.plan.apisix.limits import notices as provider_notices
+from egressgateway.plan.apisix.limits import advisories as provider_notices
+from egressgateway.plan.apisix.limits import excluded_message, excluded_namespaces
 from egressgateway.plan.checks.bounds import over_bounds
 from egressgateway.plan.checks.class_policy import guard_consumers, guard_destination, guard_exposed, guard_object
 from egressgateway.plan.checks.conflicts import (
@@ -56,7 +56,7 @@ from egressgateway.plan.checks.unsupported import (
     unsupported_in_exposed,
     unsupported_in_spec,
 )
-from egressgateway.plan.findings import Consequence, Finding, Notice, exposed_part
+from egressgateway.plan.findings import Advisory, Consequence, Finding, exposed_part
 from egressgateway.plan.gateway.references import exposed_on
 from egressgateway.plan.revoked import NOTHING, Revoked, may_be_told, revoked_from, revoked_of
 from egressgateway.refs import APISIX_KINDS, Manifest
@@ -91,7 +91,7 @@ class Acceptance:
     kept: frozenset[str] = frozenset()
     keep_all: bool = False
     contested: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    notices: tuple[Notice, ...] = ()
+    advisories: tuple[Advisory, ...] = ()
     revoked: Revoked = NOTHING
     next_look: datetime | None = None
 
@@ -358,8 +358,8 @@ class _Judge:
 
     def accept(self) -> Acceptance:
         asked = consumers_of(self.facts.key, self.spec, self.class_spec, self.facts.namespaces)
-        consumers = asked.less(barred_namespaces(self.facts), self.facts.namespaces)
-        findings = [*self._own_findings(consumers), *self._barred(asked, consumers)]
+        consumers = asked.less(excluded_namespaces(self.facts), self.facts.namespaces)
+        findings = [*self._own_findings(consumers), *self._excluded_consumers(asked, consumers)]
         before = own_rights(self.facts)
         findings += port_conflicts(self.facts, self.spec, consumers.served, _kept(findings), before)
         kept = _kept(findings)
@@ -383,18 +383,18 @@ class _Judge:
             claims=claims,
             exposed=tuple(exposed for exposed in self.spec.expose if exposed_part(exposed.name) not in out),
             consumers=served,
-            kept=_kept(findings) - self._outlived(consumers),
+            kept=_kept(findings) - self._orphaned(consumers),
             contested={
                 destination.name: frozenset(destination.names)
                 for destination in self.spec.destinations
                 if _is_contested(findings, destination.name)
             },
             revoked=replace(revoked, exports={**revoked.exports, **late.exports}),
-            notices=(*self._notices(), *provider_notices(self.facts, self.spec, asked)),
+            advisories=(*self._notices(), *provider_notices(self.facts, self.spec, asked)),
             next_look=self._next_look(),
         )
 
-    def _outlived(self, consumers: Consumers) -> frozenset[str]:
+    def _orphaned(self, consumers: Consumers) -> frozenset[str]:
         """
         Destinations that still steer somebody, and nobody whom they are for: their consumers left `access`.
 
@@ -416,12 +416,12 @@ class _Judge:
             yield from self._exposed(exposed, f"spec.expose[{index}]")
         yield from exposed_port_conflicts(self.spec)
 
-    def _barred(self, asked: Consumers, consumers: Consumers) -> Iterator[Finding]:
+    def _excluded_consumers(self, asked: Consumers, consumers: Consumers) -> Iterator[Finding]:
         """Namespaces that somebody named and that this gateway cannot serve; the others are served."""
-        barred = barred_namespaces(self.facts)
+        excluded = excluded_namespaces(self.facts)
         for destination in self.spec.destinations:
-            if barred & asked.served[destination.name]:
-                message = f"spec.access.from: {barred_message(self.facts)}"
+            if excluded & asked.served[destination.name]:
+                message = f"spec.access.from: {excluded_message(self.facts)}"
                 partial = bool(consumers.served[destination.name])
                 yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message, destination.name, partial)
 
@@ -528,7 +528,7 @@ class _Judge:
                 found.append(Finding(_RESOLVED, Reason.PENDING, message, exposed_part(exposed.name)))
         return found
 
-    def _notices(self) -> Iterator[Notice]:
+    def _notices(self) -> Iterator[Advisory]:
         for index, destination in enumerate(self.spec.destinations):
             for number, port in enumerate(destination.ports):
                 if port.tls is not None and port.tls.insecure_skip_verify:
@@ -536,9 +536,9 @@ class _Judge:
                         f"spec.destinations[{index}].ports[{number}].tls.insecureSkipVerify: the certificate of "
                         f"{destination.hosts[0]} is not verified, anybody on the way can read and answer"
                     )
-                    yield Notice(message, destination.name, Reason.INSECURE_SKIP_VERIFY)
+                    yield Advisory(message, destination.name, Reason.INSECURE_SKIP_VERIFY)
         if self.facts.left_out:
-            yield Notice(
+            yield Advisory(
                 f"namespace {self.facts.key.namespace}: {self.facts.left_out} objects with the operator's labels, "
                 "VirtualServices or ServiceEntries there are too large or too many to be read, and count as empty; "
                 "delete those that nobody needs, or let an admin raise --namespace-memory-mib"
@@ -546,17 +546,19 @@ class _Judge:
         yield from external_notices(self.facts, self.spec)
         yield from unchecked_references(self.facts)
         if self.facts.mesh_config.outbound_policy == "ALLOW_ANY":
-            yield Notice("the mesh's outboundTrafficPolicy is ALLOW_ANY: ports that are not listed here leave directly")
+            yield Advisory(
+                "the mesh's outboundTrafficPolicy is ALLOW_ANY: ports that are not listed here leave directly"
+            )
         limited = self.spec.access is not None and any(entry.paths for entry in self.spec.access.from_)
         if limited and not self.facts.mesh_config.normalizes_slashes:
-            yield Notice(
+            yield Advisory(
                 "access.from.paths: an encoded slash (%2F) in a path is compared as it stands; set the mesh's "
                 "pathNormalization to DECODE_AND_MERGE_SLASHES"
             )
 
     def _next_look(self) -> datetime | None:
         end, certificate = _next_end(self.facts, self.spec), next_certificate_end(self.facts)
-        silence = next_verdict_due(self.facts)
+        silence = next_answer_due(self.facts)
         later = [moment for moment in (end, certificate, silence) if moment is not None and moment > self.facts.now]
         return min(later, default=None)
 

@@ -56,7 +56,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Advisory:
     """
     Something that its author should know and that takes nothing out; `part` as in `Finding`.
 

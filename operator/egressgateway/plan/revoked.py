@@ -43,7 +43,7 @@ from egressgateway.plan.checks.class_policy import (
 )
 from egressgateway.plan.checks.suffixes import is_public_suffix
 from egressgateway.plan.findings import Consequence, Finding, exposed_part
-from egressgateway.plan.gateway.draining import Retained
+from egressgateway.plan.gateway.draining import Draining
 from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.stages import Stage
 
@@ -102,7 +102,7 @@ def revoked_of(facts: Facts, class_spec: EgressGatewayClassSpec, kept: Collectio
     return _revoked(facts, class_spec, [], kept) if kept else NOTHING
 
 
-def less_revoked(retained: Retained, facts: Facts, revoked: Revoked) -> Retained:
+def less_revoked(retained: Draining, facts: Facts, revoked: Revoked) -> Draining:
     """`retained` without clients that are not allowed any more."""
     narrowed = {ObjectRef(found["kind"], *_name_of(found)): found for found in retained.narrowed}
     for ref, exported in revoked.exports.items():

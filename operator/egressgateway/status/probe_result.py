@@ -62,7 +62,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Observation:
     """One way as one pod sees it: the reading, and why it is not reached; None while it is, or nothing is known."""
 
     reading: Reading
@@ -114,19 +114,19 @@ def readings_of(text: str, clusters: Iterable[str]) -> dict[str, Reading]:
     return reader.readings()
 
 
-def look(before: Sight | None, reading: Reading, way: ProbedWay) -> Sight:
+def look(before: Observation | None, reading: Reading, way: ProbedWay) -> Observation:
     """What a new reading means, after what was seen before."""
     if _passed(reading):
-        return Sight(reading)
+        return Observation(reading)
     last = before.reading if before is not None else Reading()
     if last.checks > reading.checks:
         # Another Envoy, which counts from the start.
         last = Reading()
     if not reading.known:
-        return Sight(reading, Reason.DNS_FAILED if reading.lookups else None)
+        return Observation(reading, Reason.DNS_FAILED if reading.lookups else None)
     if reading.failures == last.failures:
-        return Sight(reading, before.trouble if before is not None else None)
-    return Sight(reading, _grown(last, reading, way))
+        return Observation(reading, before.trouble if before is not None else None)
+    return Observation(reading, _grown(last, reading, way))
 
 
 def _passed(reading: Reading) -> bool:
@@ -134,7 +134,7 @@ def _passed(reading: Reading) -> bool:
     return reading.healthy > 0 and reading.checks > 0
 
 
-def reached(ways: Sequence[ProbedWay], pods: Sequence[Mapping[str, Sight] | None]) -> Reached:
+def reached(ways: Sequence[ProbedWay], pods: Sequence[Mapping[str, Observation] | None]) -> Reached:
     """
     The condition of a destination.
 

@@ -14,15 +14,15 @@ from typing import Any, Final
 from egressgateway.api.conditions import ConditionType, Reason, stalls
 from egressgateway.api.expose import ExposedHost
 from egressgateway.contention.rights import rights_fields
-from egressgateway.diff.steering import Hold
+from egressgateway.diff.steering import DeferReason
 from egressgateway.facts import Facts, Reached
 from egressgateway.live.children import hosts_of, live_clients, mesh_routes, part_of, targets_of, ways_of
-from egressgateway.live.controller_status import PATIENCE, Word, verdicts
+from egressgateway.live.controller_status import PATIENCE, RouteAcceptance, route_statuses
 from egressgateway.plan.accept import Acceptance
 from egressgateway.plan.apisix.limits import is_shut_in, lacks_sidecars
 from egressgateway.plan.findings import Consequence, Finding, exposed_part
 from egressgateway.plan.gateway.references import shared_service
-from egressgateway.plan.gateway.target import site_of, workload_of
+from egressgateway.plan.gateway.target import target_of, workload_of
 from egressgateway.plan.gateway.workload import desired_replicas, effective_settings, exposed_service_name
 from egressgateway.plan.ir import Plan
 from egressgateway.refs import CHILD_BY_KIND, Manifest, ObjectRef
@@ -57,14 +57,14 @@ class Observed:
     """
     What became of a plan: refs that are not in place, and why as far as that is known.
 
-    `failures` are the server's refusals, `unanswered` what it could not do just now; both in its words.
+    `failures` are the server's refusals, `transient_errors` what it could not do just now; both in its words.
     """
 
     missing: frozenset[ObjectRef] = frozenset()
     failures: Mapping[ObjectRef, str] = field(default_factory=dict)
-    unanswered: Mapping[ObjectRef, str] = field(default_factory=dict)
+    transient_errors: Mapping[ObjectRef, str] = field(default_factory=dict)
     foreign: frozenset[ObjectRef] = frozenset()
-    held: Mapping[ObjectRef, Hold] = field(default_factory=dict)
+    held: Mapping[ObjectRef, DeferReason] = field(default_factory=dict)
 
 
 Part = tuple[str, tuple[Condition, ...]]
@@ -111,7 +111,7 @@ class _View:
         children = [child for child in self.plan.children if child.part in ("", part)]
         clients = {child.ref for child in children if child.part == part and child.stage is Stage.CLIENTS}
         return (
-            *self._judged(part),
+            *self._specs(part),
             _programmed(self.facts, [child.ref for child in children], self.observed),
             self._conflicting(part) or self._moving(part, clients) or self._steered(clients),
             *self._reached(part),
@@ -128,18 +128,18 @@ class _View:
         stands, hold = self._stands(own), self._hold(own)
         needs_pods = entry.gateway_ref is None or entry.backend.destination is not None
         return (
-            *self._judged(part),
+            *self._specs(part),
             _programmed(self.facts, own | (shared if needs_pods else set()), self.observed),
             _steered(self.facts, stands, hold) if needs_pods or not stands else _succeeded(ConditionType.STEERED),
         )
 
-    def _judged(self, part: str) -> tuple[Condition, Condition]:
+    def _specs(self, part: str) -> tuple[Condition, Condition]:
         findings = (*self.acceptance.of_object, *self.acceptance.of_part(part))
-        notices = [notice.message for notice in self.acceptance.notices if notice.part == part]
-        accepted = _judged(ConditionType.ACCEPTED, findings)
-        if accepted.status == "True" and notices:
-            accepted = replace(accepted, message=joined((accepted.message, *notices)))
-        return accepted, _judged(ConditionType.RESOLVED_REFS, findings)
+        advisories = [notice.message for notice in self.acceptance.advisories if notice.part == part]
+        accepted = _specs(ConditionType.ACCEPTED, findings)
+        if accepted.status == "True" and advisories:
+            accepted = replace(accepted, message=joined((accepted.message, *advisories)))
+        return accepted, _specs(ConditionType.RESOLVED_REFS, findings)
 
     def _taken_out(self, part: str, running: bool, *, leads_out: bool) -> tuple[Condition, ...]:
         """`leads_out`: by what runs, requests leave the mesh through the class's gateway as it is now."""
@@ -149,7 +149,7 @@ class _View:
             steered = Condition(ConditionType.STEERED, "False", Reason.UNSUPPORTED_VALUE, unserved)
         else:
             steered = _steered(self.facts, running, None)
-        return (*self._judged(part), _kept_programmed(running), steered)
+        return (*self._specs(part), _kept_programmed(running), steered)
 
     def _unserved(self, part: str, *, leads_out: bool) -> str:
         """Why what runs serves nobody for all that; empty where nothing is known against it."""
@@ -182,16 +182,16 @@ class _View:
     def _conflicting(self, part: str) -> Condition | None:
         """Somebody else's route in the way: whatever stands of ours, clients may go by that one."""
         found = [item for item in self.acceptance.of_part(part) if item.condition is ConditionType.STEERED]
-        return _judged(ConditionType.STEERED, found) if found else None
+        return _specs(ConditionType.STEERED, found) if found else None
 
     def _stands(self, refs: Set[ObjectRef]) -> bool:
         return bool(refs) and not refs & (self.observed.missing | self.observed.foreign)
 
-    def _hold(self, refs: Set[ObjectRef]) -> Hold | None:
+    def _hold(self, refs: Set[ObjectRef]) -> DeferReason | None:
         return next((self.observed.held[ref] for ref in sorted(refs) if ref in self.observed.held), None)
 
 
-def _judged(type_: ConditionType, findings: Sequence[Finding]) -> Condition:
+def _specs(type_: ConditionType, findings: Sequence[Finding]) -> Condition:
     # What takes out the part comes first, above all what ends it: it is what others, and people, have to know.
     own = sorted((finding for finding in findings if finding.condition is type_), key=_weight)
     if not own:
@@ -220,19 +220,19 @@ def _programmed(facts: Facts, refs: Iterable[ObjectRef], observed: Observed) -> 
     if failed:
         return Condition(ConditionType.PROGRAMMED, "False", Reason.APPLY_FAILED, observed.failures[failed[0]])
     # What waits for a controller's word alone is told with that.
-    if any(ref in observed.missing and observed.held.get(ref) is not Hold.NOT_TAKEN for ref in wanted):
-        why = next((f": {observed.unanswered[ref]}" for ref in wanted if ref in observed.unanswered), "")
+    if any(ref in observed.missing and observed.held.get(ref) is not DeferReason.NOT_TAKEN for ref in wanted):
+        why = next((f": {observed.transient_errors[ref]}" for ref in wanted if ref in observed.transient_errors), "")
         return Condition(ConditionType.PROGRAMMED, "False", Reason.PENDING, f"not every object is in place yet{why}")
     return _by_verdict(facts, wanted) or _succeeded(ConditionType.PROGRAMMED)
 
 
 def _by_verdict(facts: Facts, refs: Iterable[ObjectRef]) -> Condition | None:
     """What stands against objects that are in place: their own controller refuses one, or has not taken it."""
-    open_ = [verdict for verdict in verdicts(facts, refs) if verdict.word is not Word.TAKEN]
+    open_ = [verdict for verdict in route_statuses(facts, refs) if verdict.word is not RouteAcceptance.ACCEPTED]
     if not open_:
         return None
     first = open_[0]
-    if first.word is Word.REFUSED:
+    if first.word is RouteAcceptance.REJECTED:
         reason, message = Reason.ROUTE_REJECTED, f"APISIX's ingress controller refuses {first.ref}: {first.message}"
     elif any(verdict.overdue for verdict in open_):
         class_name = facts.class_.spec.ingress_class if facts.class_.spec is not None else ""
@@ -260,9 +260,9 @@ def _kept_programmed(running: bool) -> Condition:
     return _NOT_PROGRAMMED
 
 
-def _steered(facts: Facts, in_place: bool, hold: Hold | None) -> Condition:
+def _steered(facts: Facts, in_place: bool, hold: DeferReason | None) -> Condition:
     if workload_of(facts).ready == 0:
-        message = "no gateway pod is ready" if in_place else Hold.GATEWAY_NOT_READY.value
+        message = "no gateway pod is ready" if in_place else DeferReason.GATEWAY_NOT_READY.value
         return Condition(ConditionType.STEERED, "False", Reason.GATEWAY_NOT_READY, message)
     if in_place:
         return _succeeded(ConditionType.STEERED)
@@ -355,8 +355,8 @@ def _ready_message(facts: Facts, acceptance: Acceptance) -> str:
         _counted(len(acceptance.served), "destination", "routed"),
         _counted(len(acceptance.exposed), "host entry", "exposed"),
     ]
-    notices = (notice.message for notice in acceptance.notices if not notice.part)
-    return joined((", ".join(filter(None, counts)), *notices))
+    advisories = (notice.message for notice in acceptance.advisories if not notice.part)
+    return joined((", ".join(filter(None, counts)), *advisories))
 
 
 def _counted(number: int, noun: str, verb: str) -> str:
@@ -432,7 +432,7 @@ def remote_refs(facts: Facts, plan: Plan) -> frozenset[ObjectRef]:
 def _gateway(facts: Facts, acceptance: Acceptance) -> dict[str, Any] | None:
     if not _has_gateway(acceptance) and not facts.live:
         return None
-    site, workload = site_of(facts), workload_of(facts)
+    site, workload = target_of(facts), workload_of(facts)
     return {
         "namespace": site.namespace,
         "service": site.service,
@@ -469,7 +469,7 @@ def _address(entry: Mapping[str, Any]) -> dict[str, str]:
 
 def _replicas(facts: Facts) -> int:
     workload = workload_of(facts)
-    return workload.replicas or (desired_replicas(effective_settings(facts)) if site_of(facts).dedicated else 0)
+    return workload.replicas or (desired_replicas(effective_settings(facts)) if target_of(facts).dedicated else 0)
 
 
 def _runs(facts: Facts, part: str) -> bool:
@@ -482,7 +482,7 @@ def _runs(facts: Facts, part: str) -> bool:
 
 def _goes_elsewhere(facts: Facts, part: str) -> bool:
     """Whether clients of the part are sent to another gateway than the one that the class gives it now."""
-    service = site_of(facts).service_host
+    service = target_of(facts).service_host
     routes = [found for found in mesh_routes(facts.live) if part_of(found) == part]
     return any(target != service for found in routes for target in targets_of(found))
 

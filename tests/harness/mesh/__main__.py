@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from harness import tools
-from harness.go import Progress
+from harness.go import GatewayState
 from harness.mesh.mesh import Mesh
 from harness.mesh.netns import NetworkError
 from harness.mesh.place import DIRECTORY, missing, sweep
@@ -40,8 +40,8 @@ def build_tools(arguments: argparse.Namespace) -> None:
     if arguments.where_possible and (lacking := missing()):
         _say(f"without the mesh tier: {lacking}")
         return
-    tools.obtain(Progress())
-    found = tools.obtain_mesh(Progress())
+    tools.obtain(GatewayState())
+    found = tools.obtain_mesh(GatewayState())
     for path in (found.istioctl, found.discovery, found.agent, found.bootstrap, found.envoy):
         print(path)
 
@@ -59,7 +59,7 @@ def up(arguments: argparse.Namespace) -> None:
             mesh.stop()
         sweep()
         shutil.rmtree(directory, ignore_errors=True)
-        mesh = Mesh(directory, tools.obtain(Progress()), tools.obtain_mesh(Progress()))
+        mesh = Mesh(directory, tools.obtain(GatewayState()), tools.obtain_mesh(GatewayState()))
         mesh.start(definitions=definition_files(download=True), owner=None, say=_say)
         if not mesh.route_pods():
             _say("another mesh has the way to pods: an operator outside of this one cannot read probes")

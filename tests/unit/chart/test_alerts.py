@@ -326,7 +326,7 @@ def test_every_cause_is_told_by_one_alert() -> None:
 def _selects(selector: str, reason: str, acts: str) -> bool:
     """Prometheus' matchers, by the labels `reason` and `acts`."""
     given = {"reason": reason, "acts": acts}
-    verdicts = {
+    route_statuses = {
         "=": lambda value, wanted: value == wanted,
         "!=": lambda value, wanted: value != wanted,
         "=~": lambda value, wanted: re.fullmatch(wanted, value) is not None,
@@ -334,7 +334,7 @@ def _selects(selector: str, reason: str, acts: str) -> bool:
     }
     matchers = re.findall(r'(\w+)(=~|!~|!=|=)"(.*?)"', selector)
     assert matchers
-    return all(verdicts[how](given[label], wanted) for label, how, wanted in matchers)
+    return all(route_statuses[how](given[label], wanted) for label, how, wanted in matchers)
 
 
 def test_severities_say_who_is_woken() -> None:

@@ -14,7 +14,7 @@ from egressgateway.cluster.pacing import (
     LONGEST_WAIT_SECONDS,
     STEADY_AFTER_SECONDS,
     RefusalPatience,
-    Turnstile,
+    StartLimiter,
     WatchPace,
 )
 
@@ -96,7 +96,7 @@ async def test_lists_pass(pace: WatchPace, clock: Clock) -> None:
 
 async def test_turnstile_gives_turns_in_order(clock: Clock) -> None:
     """One after the other, at an even pace."""
-    gate, passed = Turnstile(sleep=clock.sleep), list[int]()
+    gate, passed = StartLimiter(sleep=clock.sleep), list[int]()
 
     async def come(number: int) -> None:
         await gate.admit()
@@ -109,7 +109,7 @@ async def test_turnstile_gives_turns_in_order(clock: Clock) -> None:
 
 async def test_turnstile_slows_down_while_everything_fails(clock: Clock) -> None:
     """Hundreds of reflectors without a server make about one call a second together."""
-    gate = Turnstile(sleep=clock.sleep)
+    gate = StartLimiter(sleep=clock.sleep)
     for _ in range(100):
         await gate.admit()
         gate.failed()
@@ -120,7 +120,7 @@ async def test_turnstile_slows_down_while_everything_fails(clock: Clock) -> None
 
 async def test_turnstile_is_at_full_pace_soon_after_an_outage(clock: Clock) -> None:
     """Who is let through and does not fail is proof enough."""
-    gate = Turnstile(sleep=clock.sleep)
+    gate = StartLimiter(sleep=clock.sleep)
     for _ in range(100):
         gate.failed()
     for _ in range(10):

@@ -13,8 +13,8 @@ from egressgateway.diff.steering import Steps
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.process.metrics import Metrics
 from egressgateway.engine.reconcile.apply import Applier
-from egressgateway.engine.reconcile.requeue import is_final
-from egressgateway.engine.reconcile.state import Progress
+from egressgateway.engine.reconcile.requeue import is_permanent
+from egressgateway.engine.reconcile.state import GatewayState
 from egressgateway.errors import Invalid
 from egressgateway.plan.checks.bounds import MAX_BYTES
 from egressgateway.refs import Key, Manifest, ObjectRef
@@ -52,11 +52,11 @@ async def test_object_that_cannot_be_stored_is_not_sent() -> None:
     server = Recorder()
     applier = Applier(cast("ApiClient", server), Caches(), Metrics())
     large, small = policy("large", MAX_BYTES), policy("small", 10)
-    applied = await applier.apply(KEY, Steps(foundation=(large, small)), Progress(0.0, 0.0))
+    applied = await applier.apply(KEY, Steps(foundation=(large, small)), GatewayState(0.0, 0.0))
     assert [request.call for request in server.sent] == ["apply AuthorizationPolicy shop/small"]
     assert applied.failures.keys() == {large.ref}
     error = applied.failures[large.ref]
     assert isinstance(error, Invalid)
-    assert is_final(error)
+    assert is_permanent(error)
     assert str(MAX_BYTES) in error.message
     assert "spec.access.from" in error.message

@@ -10,8 +10,18 @@ import pytest
 from egressgateway.cluster.store import Change
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.reconcile.observe import PATIENCE, Observer
-from egressgateway.engine.reconcile.state import Memory, Progress
-from egressgateway.facts import Claimed, ClaimedPort, Facts, PodFacts, PodSelection, Ports, References, Rights, Rival
+from egressgateway.engine.reconcile.state import GatewayState, StateStore
+from egressgateway.facts import (
+    Claimed,
+    ClaimedPort,
+    Contender,
+    Facts,
+    PodFacts,
+    PodSelection,
+    Ports,
+    References,
+    Rights,
+)
 from egressgateway.names import child_labels
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
@@ -57,10 +67,10 @@ def facts(
     *,
     key: Key = ME,
     clock: float = 1000.0,
-    progress: Progress | None = None,
+    state: GatewayState | None = None,
     settings: Settings | None = None,
 ) -> Facts:
-    found = Observer(caches, settings or Settings()).observe(key, progress or Progress(0.0, 0.0), NOW, clock)
+    found = Observer(caches, settings or Settings()).observe(key, state or GatewayState(0.0, 0.0), NOW, clock)
     assert found is not None
     return found
 
@@ -76,13 +86,13 @@ def caches_of(*gateways: Manifest, classes: tuple[Manifest, ...] = ()) -> Caches
 
 def test_observe_is_none_without_the_object() -> None:
     """It was deleted, or never was."""
-    assert Observer(Caches(), Settings()).observe(ME, Progress(0.0, 0.0), NOW, 0.0) is None
+    assert Observer(Caches(), Settings()).observe(ME, GatewayState(0.0, 0.0), NOW, 0.0) is None
 
 
 def test_a_name_that_no_child_can_have_is_an_error() -> None:
     """The CRD refuses it; the operator, which may be younger than a stored object, does too."""
     key = Key("shop", "n" * 51)
-    found = Observer(caches_of(gateway(key)), Settings()).observe(key, Progress(0.0, 0.0), NOW, 0.0)
+    found = Observer(caches_of(gateway(key)), Settings()).observe(key, GatewayState(0.0, 0.0), NOW, 0.0)
     assert found is not None
     assert found.gateway.spec is None
     assert [error.field for error in found.gateway.errors] == ["metadata.name"]
@@ -115,27 +125,27 @@ def test_class_absent_is_the_built_in_one_unless_it_is_switched_off_or_there_was
 
 def test_settled_is_a_matter_of_the_grace() -> None:
     """After a restart everything counts as written just then."""
-    progress = Progress(gateway_written_at=999.0, clients_written_at=990.0)
-    found = facts(caches_of(gateway()), progress=progress)
-    assert (found.gateway_settled, found.clients_settled) == (False, True)
-    fresh = Memory().of(ME, 1000.0)
-    found = facts(caches_of(gateway()), progress=fresh)
-    assert (found.gateway_settled, found.clients_settled) == (False, False)
+    state = GatewayState(gateway_written_at=999.0, clients_written_at=990.0)
+    found = facts(caches_of(gateway()), state=state)
+    assert (found.gateway_pushed, found.clients_pushed) == (False, True)
+    fresh = StateStore().of(ME, 1000.0)
+    found = facts(caches_of(gateway()), state=fresh)
+    assert (found.gateway_pushed, found.clients_pushed) == (False, False)
 
 
 def test_one_pod_of_two_is_waited_for_but_not_for_ever() -> None:
     """Alone it may be too few for all the traffic; after a while it is better than none."""
-    caches, progress = caches_of(gateway()), Progress(0.0, 0.0)
+    caches, state = caches_of(gateway()), GatewayState(0.0, 0.0)
     caches.put_child("Deployment", deployment(0))
-    assert (facts(caches, progress=progress).workload.ready, facts(caches, progress=progress).workload.complete) == (
+    assert (facts(caches, state=state).workload.ready, facts(caches, state=state).workload.complete) == (
         0,
         False,
     )
     caches.put_child("Deployment", deployment(1, version=2))
-    assert not facts(caches, progress=progress, clock=1000).workload.complete
-    assert facts(caches, progress=progress, clock=1000 + PATIENCE.total_seconds()).workload.complete
+    assert not facts(caches, state=state, clock=1000).workload.complete
+    assert facts(caches, state=state, clock=1000 + PATIENCE.total_seconds()).workload.complete
     caches.put_child("Deployment", deployment(2, version=3))
-    assert facts(caches, progress=Progress(0.0, 0.0)).workload.complete
+    assert facts(caches, state=GatewayState(0.0, 0.0)).workload.complete
 
 
 CLAIMED = {
@@ -162,18 +172,22 @@ def open_class() -> Manifest:
     return egress_class("open") | {"spec": OPEN}
 
 
-def rivals(*others: Manifest, own: Manifest | None = None, routes: tuple[Manifest, ...] = ()) -> tuple[Rival, ...]:
+def contenders(
+    *others: Manifest, own: Manifest | None = None, routes: tuple[Manifest, ...] = ()
+) -> tuple[Contender, ...]:
     caches = caches_of(own or gateway(), *others, classes=(open_class(),))
     for route in routes:
         caches.put_child("VirtualService", route)
-    return facts(caches).rivals
+    return facts(caches).contenders
 
 
 def test_rivals_are_those_with_a_name_in_common_in_any_namespace() -> None:
     """With what they want and for whom, what they claim since when, and whom they steer."""
     other = gateway(FAR, status=CLAIMED, className="open", access=SERVES_SHOP)
-    [rival] = rivals(other, gateway(OTHER, host="b.example.com"), routes=(steering(FAR, exported=[".", "shop"]),))
-    assert rival == Rival(
+    [contender] = contenders(
+        other, gateway(OTHER, host="b.example.com"), routes=(steering(FAR, exported=[".", "shop"]),)
+    )
+    assert contender == Contender(
         key=FAR,
         created=datetime(2026, 1, 1, tzinfo=UTC),
         serves={HOST: frozenset({"shop", "lab"})},
@@ -190,42 +204,42 @@ def test_rivals_are_those_with_a_name_in_common_in_any_namespace() -> None:
 def test_routes_count_for_a_rival_that_lost_its_status_where_its_class_allows_it_to_serve() -> None:
     """A tenant can write any route in its own namespace: it is no right to serve others, and none beside a claim."""
     routes = (steering(FAR, exported=[".", "shop"]),)
-    [rival] = rivals(gateway(FAR, className="open"), routes=routes)
-    assert rival.steers == {HOST: frozenset({"lab", "shop"})}
-    [rival] = rivals(gateway(FAR), routes=routes)
-    assert rival.steers == {HOST: frozenset({"lab"})}
-    [rival] = rivals(gateway(FAR, status=CLAIMED, className="open"), routes=routes)
-    assert rival.steers == {}
+    [contender] = contenders(gateway(FAR, className="open"), routes=routes)
+    assert contender.steers == {HOST: frozenset({"lab", "shop"})}
+    [contender] = contenders(gateway(FAR), routes=routes)
+    assert contender.steers == {HOST: frozenset({"lab"})}
+    [contender] = contenders(gateway(FAR, status=CLAIMED, className="open"), routes=routes)
+    assert contender.steers == {}
 
 
 def test_rival_whose_class_is_missing_serves_what_its_status_says() -> None:
     """Nobody knows what its class would allow; what it has, it keeps."""
-    [rival] = rivals(gateway(FAR, status=CLAIMED, className="gone", access=SERVES_SHOP))
-    assert (rival.serves, rival.rights.names.keys()) == ({}, {HOST})
+    [contender] = contenders(gateway(FAR, status=CLAIMED, className="gone", access=SERVES_SHOP))
+    assert (contender.serves, contender.rights.names.keys()) == ({}, {HOST})
 
 
 def test_rival_that_is_refused_wants_nothing_and_keeps_its_claims() -> None:
     """Until it has let go of them."""
     condition = {"type": "Accepted", "status": "False", "reason": "HostNotAllowed"}
     refused = {"observedGeneration": 1, "destinations": [{"name": "d", "conditions": [condition]}]}
-    [rival] = rivals(gateway(FAR, status=CLAIMED | refused))
-    assert (rival.serves, rival.rights.names.keys()) == ({}, {HOST})
+    [contender] = contenders(gateway(FAR, status=CLAIMED | refused))
+    assert (contender.serves, contender.rights.names.keys()) == ({}, {HOST})
 
 
 def test_rival_that_has_let_go_is_none() -> None:
     """It is being deleted, its clients are withdrawn, and somebody else's finalizer keeps it."""
     going = gateway(FAR)
     going["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["egressgateway.dev/withdraw"]}
-    assert len(rivals(going)) == 1
+    assert len(contenders(going)) == 1
     going["metadata"]["finalizers"] = ["others.example/x"]
-    assert rivals(going) == ()
+    assert contenders(going) == ()
 
 
 def test_rivals_of_a_wildcard_are_names_below_it_elsewhere() -> None:
     """In the own namespace the more specific name wins, which is no conflict."""
     wildcard = {"strategy": "DynamicResolution"}
     own = gateway(destinations=[{"name": "d", "hosts": ["*.example.com"], "ports": HTTP, "wildcard": wildcard}])
-    assert [rival.key for rival in rivals(gateway(OTHER), gateway(FAR), own=own)] == [FAR]
+    assert [contender.key for contender in contenders(gateway(OTHER), gateway(FAR), own=own)] == [FAR]
 
 
 def test_rivals_for_a_tcp_port_share_a_consumer() -> None:
@@ -236,11 +250,11 @@ def test_rivals_for_a_tcp_port_share_a_consumer() -> None:
         return gateway(key, destinations=[{"name": "d", "hosts": [host], "ports": POSTGRES}], **spec)
 
     own = database(ME)
-    assert rivals(database(FAR), own=own) == ()
-    [rival] = rivals(database(OTHER), own=own)
-    assert rival.ports == Ports({5432: frozenset({"shop"})})
-    [rival] = rivals(database(FAR, className="open", access=SERVES_SHOP), own=own)
-    assert rival.ports == Ports({5432: frozenset({"shop", "lab"})})
+    assert contenders(database(FAR), own=own) == ()
+    [contender] = contenders(database(OTHER), own=own)
+    assert contender.ports == Ports({5432: frozenset({"shop"})})
+    [contender] = contenders(database(FAR, className="open", access=SERVES_SHOP), own=own)
+    assert contender.ports == Ports({5432: frozenset({"shop", "lab"})})
 
 
 def telling(key: Key, *exported: str, version: int = 1, port: int = 5432) -> Manifest:
@@ -266,12 +280,12 @@ def test_who_has_a_tcp_port_is_a_rival_whatever_its_spec(spec: Manifest) -> None
         "consumers": [{"namespace": "lab", "since": at}, {"namespace": "shop", "since": at}],
     }
     caches = caches_of(own, gateway(FAR, status=claims, **spec))
-    [rival] = facts(caches).rivals
-    assert (rival.key, rival.held_ports) == (FAR, Ports({5432: frozenset({"lab", "shop"})}))
-    assert 5432 not in rival.ports.tcp
+    [contender] = facts(caches).contenders
+    assert (contender.key, contender.held_ports) == (FAR, Ports({5432: frozenset({"lab", "shop"})}))
+    assert 5432 not in contender.ports.tcp
     only_there = {**claims, "consumers": claims["consumers"][:1]}
     caches.put_gateway(gateway(FAR, status=only_there, version=2, **spec))
-    assert facts(caches).rivals == ()
+    assert facts(caches).contenders == ()
 
 
 def test_a_service_entry_is_no_claim_on_a_port() -> None:
@@ -287,7 +301,7 @@ def test_a_service_entry_is_no_claim_on_a_port() -> None:
     elsewhere["metadata"] |= {"namespace": "evil", "name": "x"}
     del elsewhere["metadata"]["ownerReferences"]
     caches.put_child("ServiceEntry", elsewhere)
-    assert facts(caches).rivals == ()
+    assert facts(caches).contenders == ()
 
 
 def test_entries_of_a_rival_that_lost_its_status_count_where_its_class_allows_it_to_serve() -> None:
@@ -295,8 +309,8 @@ def test_entries_of_a_rival_that_lost_its_status_count_where_its_class_allows_it
     own = gateway(destinations=[{"name": "d", "hosts": ["db.example.com"], "ports": POSTGRES}])
     caches = caches_of(own, gateway(FAR, className="open"), classes=(open_class(),))
     caches.put_child("ServiceEntry", telling(FAR, ".", "shop"))
-    [rival] = facts(caches).rivals
-    assert (rival.key, rival.held_ports) == (FAR, Ports({5432: frozenset({"lab", "shop"})}))
+    [contender] = facts(caches).contenders
+    assert (contender.key, contender.held_ports) == (FAR, Ports({5432: frozenset({"lab", "shop"})}))
 
 
 def test_rivals_for_an_exposed_name_share_the_gateway() -> None:
@@ -308,8 +322,8 @@ def test_rivals_for_an_exposed_name_share_the_gateway() -> None:
         return gateway(key, destinations=[], expose=[entry])
 
     public = {"name": "public", "namespace": "ingress"}
-    [rival] = rivals(exposing(FAR, public), exposing(OTHER, None), own=exposing(ME, public))
-    assert (rival.key, rival.exposes) == (FAR, {Claimed(HOST, "ingress/public")})
+    [contender] = contenders(exposing(FAR, public), exposing(OTHER, None), own=exposing(ME, public))
+    assert (contender.key, contender.exposes) == (FAR, {Claimed(HOST, "ingress/public")})
 
 
 def test_reach_of_a_rival_follows_class_and_namespaces() -> None:
@@ -319,9 +333,9 @@ def test_reach_of_a_rival_follows_class_and_namespaces() -> None:
     observer = Observer(caches, Settings())
 
     def served() -> frozenset[str]:
-        found = observer.observe(ME, Progress(0.0, 0.0), NOW, 1000.0)
+        found = observer.observe(ME, GatewayState(0.0, 0.0), NOW, 1000.0)
         assert found is not None
-        return found.rivals[0].serves[HOST]
+        return found.contenders[0].serves[HOST]
 
     assert served() == frozenset()
     caches.namespaces.put(namespace("shop", egress="yes"))
@@ -386,7 +400,7 @@ def test_foreign_routes_are_those_for_the_objects_names() -> None:
     caches = caches_of(gateway())
     for manifest in (theirs(), steering(ME)):
         caches.put_child("VirtualService", manifest)
-    assert [route.ref.name for route in facts(caches).foreign_routes] == ["theirs"]
+    assert [route.ref.name for route in facts(caches).unmanaged_routes] == ["theirs"]
 
 
 SHARED = {
@@ -411,7 +425,7 @@ def test_references_are_wanted_and_then_read() -> None:
     assert found.objects == {SERVICE: None}
     assert found.pods == {PODS: (PodFacts("istio-egress", "p", "egress", ready=False),)}
     caches.remove_gateway(gateway(version=2))
-    assert Observer(caches, Settings()).observe(ME, Progress(0.0, 0.0), NOW, 0.0) is None
+    assert Observer(caches, Settings()).observe(ME, GatewayState(0.0, 0.0), NOW, 0.0) is None
     assert caches.references.wanted_by(SERVICE) == frozenset()
 
 
@@ -483,7 +497,7 @@ def test_a_deletion_wakes_the_rivals() -> None:
     change = caches.remove_gateway(gateway(version=2))
     assert change is not None
     assert set(caches.affected_by_gateway(change)) == {ME, OTHER}
-    assert facts(caches, key=OTHER).rivals == ()
+    assert facts(caches, key=OTHER).contenders == ()
 
 
 def test_consumers_wake_rivals_in_other_namespaces() -> None:

@@ -54,7 +54,7 @@ def test_first_who_wants_and_last_who_does_not_are_told() -> None:
     assert it.cache.wanted_by(SECRET) == {OTHER}
     it.cache.want(OTHER, frozenset())
     assert it.told_now() == {("unwanted", SECRET)}
-    it.cache.want_nothing()
+    it.cache.release_all()
     assert it.told_now() == {("unwanted", SERVICE)}
     assert it.cache.wanted_by(SERVICE) == frozenset()
 
@@ -168,5 +168,5 @@ def test_references_of_one_namespace_are_bounded() -> None:
     cache.want(ME, {SECRET})
     cache.want(OTHER, {SERVICE, PODS})
     assert cache.too_many(ME) == cache.too_many(OTHER) == frozenset()
-    cache.want_nothing()
+    cache.release_all()
     assert cache._wanted_in == {}

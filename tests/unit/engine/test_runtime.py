@@ -179,7 +179,7 @@ async def test_what_an_answer_brings_in_the_moment_of_the_loss_is_not_kept() -> 
         return Done()
 
     def end() -> None:
-        references.want_nothing()
+        references.release_all()
         metrics.forget_all()
         ended.set()
 

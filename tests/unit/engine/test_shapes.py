@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from egressgateway.diff.changeset import diff
 from egressgateway.engine.cache.caches import Caches
-from egressgateway.engine.cache.requested import stakes_of, wants_of
+from egressgateway.engine.cache.requested import contention_key_of, requested_of
 from egressgateway.engine.reconcile.observe import Observer
-from egressgateway.engine.reconcile.state import Memory
+from egressgateway.engine.reconcile.state import StateStore
 from egressgateway.plan.accept import accept
 from egressgateway.plan.build import build_plan
 from egressgateway.refs import Key, Manifest
@@ -94,7 +94,7 @@ def world() -> Caches:
 
 def passes(caches: Caches, key: Key) -> tuple[str, ...]:
     """All of a pass but its writes; the names of the destinations that it would serve."""
-    observer, memory = Observer(caches, Settings()), Memory()
+    observer, memory = Observer(caches, Settings()), StateStore()
     facts = observer.observe(key, memory.of(key, 0.0), NOW, 0.0)
     assert facts is not None
     acceptance = accept(facts)
@@ -115,8 +115,8 @@ def test_object_of_any_shape_is_filed_and_judged(spec: Any, status: Any) -> None
     change = caches.put_gateway(gateway(ODD, spec, status))
     assert change is not None
     assert change.new is not None
-    wants_of(change.new)
-    stakes_of(change.new)
+    requested_of(change.new)
+    contention_key_of(change.new)
     assert ODD in set(caches.affected_by_gateway(change))
     list(caches.affected_by_namespace(next(iter(caches.namespaces.replace([])))))
     passes(caches, ODD)
@@ -141,8 +141,11 @@ NO_PORTS = {
 }
 
 
+ODD_PORTS = [{}, {"number": None}, {"number": 80, "protocol": []}, {"number": 80, "targetPort": {}}]
+
+
 @SETTINGS
-@example("ServiceEntry", NO_PORTS, None, None)
+@example("ServiceEntry", {"hosts": [], "ports": ODD_PORTS}, None, None)
 @given(
     st.sampled_from(["VirtualService", "ServiceEntry", "Gateway", "Deployment", "AuthorizationPolicy"]), ROUTE, ANY, ANY
 )

@@ -22,8 +22,8 @@ from egressgateway.diff.steering import Steps, plan_steps
 from egressgateway.facts import (
     Claimed,
     ClassFacts,
+    Contender,
     Facts,
-    ForeignRoute,
     GatewayFacts,
     MeshConfig,
     PodFacts,
@@ -32,7 +32,7 @@ from egressgateway.facts import (
     Reached,
     References,
     Rights,
-    Rival,
+    UnmanagedRoute,
     WorkloadFacts,
 )
 from egressgateway.plan.accept import Acceptance, accept
@@ -55,7 +55,7 @@ SERVING = WorkloadFacts(replicas=2, ready=2, complete=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class SteadyState:
     """Whether the mesh has been told; see `Facts`."""
 
     gateway: bool = True
@@ -80,12 +80,12 @@ class Case:
     namespaces: dict[str, dict[str, str]] = field(default_factory=dict)
     """Labels of namespaces; the object's own is always there."""
     references: References = field(default_factory=References)
-    foreign_routes: tuple[ForeignRoute, ...] = ()
+    unmanaged_routes: tuple[UnmanagedRoute, ...] = ()
     mesh: MeshConfig = field(default_factory=MeshConfig)
-    rivals: tuple[Rival, ...] = ()
+    contenders: tuple[Contender, ...] = ()
     live: Live | None = None
     workload: WorkloadFacts = SERVING
-    settled: Settled = Settled()
+    settled: SteadyState = SteadyState()
     reached: dict[str, Reached] = field(default_factory=dict)
     unserved: frozenset[str] = frozenset()
     """Kinds whose CRD is missing."""
@@ -133,12 +133,12 @@ def parse_case(text: str) -> Case:
         class_=raw.get("class"),
         namespaces=raw.get("namespaces", {}),
         references=_references(raw.get("references", {})),
-        foreign_routes=tuple(_foreign(entry) for entry in raw.get("foreign", ())),
+        unmanaged_routes=tuple(_foreign(entry) for entry in raw.get("foreign", ())),
         mesh=MeshConfig(**raw.get("mesh", {})),
-        rivals=tuple(_rival(entry) for entry in raw.get("rivals", ())),
+        contenders=tuple(_contender(entry) for entry in raw.get("contenders", ())),
         live=_live(raw["live"]) if "live" in raw else None,
         workload=WorkloadFacts(**raw["workload"]) if "workload" in raw else SERVING,
-        settled=Settled(**raw.get("settled", {})),
+        settled=SteadyState(**raw.get("settled", {})),
         reached={name: _reached(entry) for name, entry in raw.get("reached", {}).items()},
         unserved=frozenset(raw.get("unserved", ())),
         now=parse_instant(raw.get("now", "2026-01-01T00:00:00Z")),
@@ -154,7 +154,7 @@ _KEYS = {
     "references",
     "foreign",
     "mesh",
-    "rivals",
+    "contenders",
     "live",
     "workload",
     "settled",
@@ -230,15 +230,15 @@ def _facts(case: Case) -> Facts:
         namespace_labels=namespaces[metadata["namespace"]],
         namespaces=namespaces,
         references=case.references,
-        foreign_routes=case.foreign_routes,
+        unmanaged_routes=case.unmanaged_routes,
         mesh_config=case.mesh,
-        rivals=case.rivals,
+        contenders=case.contenders,
         live=_live_objects(case.live) if case.live else {},
         workload=case.workload,
         reached=case.reached,
         unserved=case.unserved,
-        gateway_settled=case.settled.gateway,
-        clients_settled=case.settled.clients,
+        gateway_pushed=case.settled.gateway,
+        clients_pushed=case.settled.clients,
     )
 
 
@@ -251,7 +251,7 @@ def _class(case: Case) -> ClassFacts:
     return ClassFacts(case.class_["metadata"]["name"], spec)
 
 
-def _rival(raw: Manifest) -> Rival:
+def _contender(raw: Manifest) -> Contender:
     """`wants` and `steers` are names in the namespaces of `consumers`, by default the rival's own."""
     _no_others(
         raw,
@@ -262,7 +262,7 @@ def _rival(raw: Manifest) -> Rival:
     since = {name: parse_instant(at) for name, at in raw.get("since", {}).items()}
     since = since or (dict.fromkeys(consumers, min(claimed.values())) if claimed else {})
     names = {host: {name: max(at, begun) for name, begun in since.items()} for host, at in claimed.items()}
-    return Rival(
+    return Contender(
         key=Key(raw["namespace"], raw["name"]),
         created=CREATED,
         serves=dict.fromkeys(raw.get("wants", ()), consumers),
@@ -296,9 +296,9 @@ def _ref(text: str) -> ObjectRef:
     return ObjectRef(kind, *name.split("/"))
 
 
-def _foreign(raw: Manifest) -> ForeignRoute:
+def _foreign(raw: Manifest) -> UnmanagedRoute:
     _no_others(raw, {"ref", "hosts", "visibleIn", "created"})
-    return ForeignRoute(
+    return UnmanagedRoute(
         _ref(raw["ref"]), frozenset(raw["hosts"]), frozenset(raw["visibleIn"]), parse_instant(raw["created"])
     )
 
@@ -342,7 +342,7 @@ def _steps(steps: Steps) -> dict[str, Any]:
     return {
         "foundation": [_action(action) for action in (*steps.guards, *steps.foundation)],
         "gateway": [_action(action) for action in steps.gateway],
-        "bursts": [[_action(action) for action in burst] for burst in steps.bursts],
+        "batches": [[_action(action) for action in burst] for burst in steps.batches],
         "removals": [_action(action) for action in steps.removals],
         "held": {shown(ref): hold.value for ref, hold in sorted(steps.held.items())},
     }

@@ -17,7 +17,7 @@ from egressgateway.facts import Facts, PodFacts, PodSelection, References
 from egressgateway.plan.accept import accept
 from egressgateway.plan.build import build_plan
 from egressgateway.plan.gateway.hops import build_hops
-from egressgateway.plan.gateway.target import site_of
+from egressgateway.plan.gateway.target import target_of
 from egressgateway.refs import ObjectRef
 from egressgateway.render.environment import Renderer
 from egressgateway.render.manifests import render_child
@@ -60,13 +60,15 @@ def allowed(spec: EgressGatewaySpec, *, shared: bool) -> set[Asked]:
     return {
         (principal, name, method, path)
         for principal, name, method, path in product(PRINCIPALS, names, METHODS, PATHS)
-        if passes(policies, Request(principal, names[name], method, path, site_of(facts).hop_port))
+        if passes(policies, Request(principal, names[name], method, path, target_of(facts).hop_port))
     }
 
 
 def sni_names(facts: Facts) -> dict[str, str]:
     assert facts.gateway.spec is not None
-    return {hop.destination: hop.sni for hop in build_hops(facts.key, facts.gateway.spec.destinations, site_of(facts))}
+    return {
+        hop.destination: hop.sni for hop in build_hops(facts.key, facts.gateway.spec.destinations, target_of(facts))
+    }
 
 
 CONDITIONS = st.fixed_dictionaries(

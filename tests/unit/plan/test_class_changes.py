@@ -66,29 +66,29 @@ class World:
 
     def settle(self, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> None:
         """Passes of the operator until there is nothing left to do; the mesh is told between them."""
-        gateway_settled = clients_settled = True
+        gateway_pushed = clients_pushed = True
         for _ in range(MOST_PASSES):
             facts = facts_of(spec, class_spec, namespaces={"lab": {}}, live=dict(self.live), references=PODS)
-            facts = replace(facts, gateway_settled=gateway_settled, clients_settled=clients_settled)
+            facts = replace(facts, gateway_pushed=gateway_pushed, clients_pushed=clients_pushed)
             steps, draining = planned(facts)
-            if clients_settled:
+            if clients_pushed:
                 self.recent.clear()
             # Before the writes: what is made now, APISIX's controller takes later.
             self._take_routes()
             self._write(steps)
             written = (*steps.guards, *steps.foundation, *steps.gateway)
-            idle = not any((written, steps.bursts, steps.removals, steps.held))
-            if idle and not draining and gateway_settled and clients_settled:
+            idle = not any((written, steps.batches, steps.removals, steps.held))
+            if idle and not draining and gateway_pushed and clients_pushed:
                 return
-            gateway_settled, clients_settled = not written, not steps.bursts
+            gateway_pushed, clients_pushed = not written, not steps.batches
         raise AssertionError(f"still busy after {MOST_PASSES} passes")
 
     def _write(self, steps: Steps) -> None:
         for action in (*steps.guards, *steps.foundation, *steps.gateway):
             self.live[action.ref] = action.desired.manifest
             self._look(f"after {action.ref}")
-        for burst in steps.bursts:
-            self._carry_out(burst)
+        for batch in steps.batches:
+            self._carry_out(batch)
             self._look("after a burst")
         for removal in steps.removals:
             del self.live[removal.ref]
@@ -100,9 +100,9 @@ class World:
             if ref.kind == "ApisixRoute":
                 self.live[ref] = {**found, "status": taken}
 
-    def _carry_out(self, burst: Burst) -> None:
+    def _carry_out(self, batch: Burst) -> None:
         self.recent |= in_use(self.live)
-        for action in burst:
+        for action in batch:
             if isinstance(action, Write):
                 self.live[action.ref] = action.desired.manifest
             else:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from egressgateway.api.conditions import ConditionType, Reason
-from egressgateway.facts import Facts, ForeignRoute, MeshConfig, Ports, References, Rights, Rival
+from egressgateway.facts import Contender, Facts, MeshConfig, Ports, References, Rights, UnmanagedRoute
 from egressgateway.names import LABEL_PART, LABEL_STAGE
 from egressgateway.plan.accept import accept
 from egressgateway.refs import Key, ObjectRef
@@ -63,7 +63,7 @@ def test_tcp_ports_of_different_consumers_do_not_meet() -> None:
 
 def test_sidecars_that_answer_dns_tell_hosts_apart() -> None:
     """Each host has an address of its own then."""
-    facts = facts_of(spec_of(tcp("a"), tcp("b")), mesh_config=MeshConfig(dns_capture=True), rivals=(rival(),))
+    facts = facts_of(spec_of(tcp("a"), tcp("b")), mesh_config=MeshConfig(dns_capture=True), contenders=(contender(),))
     assert conflicts(facts) == []
 
 
@@ -72,7 +72,7 @@ WANTED: By = {5432: SHOP}
 NONE: By = {}
 
 
-def rival(
+def contender(
     created: Any = NOW - DAY,
     *,
     claimed: bool = True,
@@ -80,10 +80,10 @@ def rival(
     named: By = NONE,
     held_tcp: By = NONE,
     held_named: By = NONE,
-) -> Rival:
+) -> Contender:
     """Another object, which wants 5432 for the same clients as TCP and has claimed something."""
     rights = Rights({"x.example.com": {"lab": NOW - DAY}}) if claimed else Rights()
-    return Rival(
+    return Contender(
         Key("lab", "db"), created, ports=Ports(tcp, named), held_ports=Ports(held_tcp, held_named), rights=rights
     )
 
@@ -91,42 +91,42 @@ def rival(
 @pytest.mark.parametrize(
     ("other", "losers"),
     [
-        (rival(), ["a"]),
-        (rival(NOW + DAY), ["a"]),
-        (rival(claimed=False), ["a"]),
-        (rival(NOW + DAY, claimed=False), []),
-        (rival(NOW + DAY, claimed=False, held_tcp={5432: SHOP}), ["a"]),
-        (rival(NOW + DAY, claimed=False, held_tcp={5432: frozenset("*")}), ["a"]),
-        (rival(NOW + DAY, claimed=False, held_tcp={5433: SHOP}), []),
-        (rival(NOW + DAY, claimed=False, held_tcp={5432: LAB}), []),
-        (rival(NOW + DAY, claimed=False, tcp={}, held_tcp={5432: SHOP}), ["a"]),
-        (rival(NOW + DAY, claimed=False, tcp={}, held_named={5432: SHOP}), ["a"]),
-        (rival(tcp={}, held_tcp={5432: LAB}), []),
-        (rival(tcp={5432: LAB}), []),
-        (rival(tcp={5432: frozenset("*")}), ["a"]),
-        (rival(tcp={5433: SHOP}), []),
+        (contender(), ["a"]),
+        (contender(NOW + DAY), ["a"]),
+        (contender(claimed=False), ["a"]),
+        (contender(NOW + DAY, claimed=False), []),
+        (contender(NOW + DAY, claimed=False, held_tcp={5432: SHOP}), ["a"]),
+        (contender(NOW + DAY, claimed=False, held_tcp={5432: frozenset("*")}), ["a"]),
+        (contender(NOW + DAY, claimed=False, held_tcp={5433: SHOP}), []),
+        (contender(NOW + DAY, claimed=False, held_tcp={5432: LAB}), []),
+        (contender(NOW + DAY, claimed=False, tcp={}, held_tcp={5432: SHOP}), ["a"]),
+        (contender(NOW + DAY, claimed=False, tcp={}, held_named={5432: SHOP}), ["a"]),
+        (contender(tcp={}, held_tcp={5432: LAB}), []),
+        (contender(tcp={5432: LAB}), []),
+        (contender(tcp={5432: frozenset("*")}), ["a"]),
+        (contender(tcp={5433: SHOP}), []),
     ],
 )
-def test_a_tcp_port_of_another_object_is_taken(other: Rival, losers: list[str]) -> None:
+def test_a_tcp_port_of_another_object_is_taken(other: Contender, losers: list[str]) -> None:
     """Where both serve a namespace, or it steers clients there still; without claims the older object has it."""
-    assert conflicts(facts_of(spec_of(tcp("a")), rivals=(other,))) == losers
+    assert conflicts(facts_of(spec_of(tcp("a")), contenders=(other,))) == losers
 
 
 @pytest.mark.parametrize(
     ("protocol", "other", "losers"),
     [
-        ("TLS", rival(), ["a"]),
-        ("TLS", rival(tcp={}, named={5432: SHOP}), []),
-        ("TCP", rival(tcp={}, named={5432: SHOP}), ["a"]),
-        ("TCP", rival(tcp={}, named={5432: LAB}), []),
-        ("TCP", rival(NOW + DAY, claimed=False, tcp={}, named={5432: SHOP}), []),
-        ("TLS", rival(NOW + DAY, claimed=False, tcp={}, held_tcp={5432: SHOP}), ["a"]),
-        ("TLS", rival(tcp={}, held_named={5432: SHOP}), []),
+        ("TLS", contender(), ["a"]),
+        ("TLS", contender(tcp={}, named={5432: SHOP}), []),
+        ("TCP", contender(tcp={}, named={5432: SHOP}), ["a"]),
+        ("TCP", contender(tcp={}, named={5432: LAB}), []),
+        ("TCP", contender(NOW + DAY, claimed=False, tcp={}, named={5432: SHOP}), []),
+        ("TLS", contender(NOW + DAY, claimed=False, tcp={}, held_tcp={5432: SHOP}), ["a"]),
+        ("TLS", contender(tcp={}, held_named={5432: SHOP}), []),
     ],
 )
-def test_tcp_takes_its_port_from_other_protocols_too(protocol: str, other: Rival, losers: list[str]) -> None:
+def test_tcp_takes_its_port_from_other_protocols_too(protocol: str, other: Contender, losers: list[str]) -> None:
     """A sidecar sends whatever comes to that port to the one host that spoke TCP there, or the other way round."""
-    assert conflicts(facts_of(spec_of(tcp("a", protocol=protocol)), rivals=(other,))) == losers
+    assert conflicts(facts_of(spec_of(tcp("a", protocol=protocol)), contenders=(other,))) == losers
 
 
 def registered(*exported: str, part: str = "a", port: int = 5432) -> dict[ObjectRef, dict[str, Any]]:
@@ -146,8 +146,8 @@ def registered(*exported: str, part: str = "a", port: int = 5432) -> dict[Object
 def test_a_tcp_port_that_clients_are_sent_to_already_is_kept() -> None:
     """Who has it keeps it, whatever another object's status says; of two that have it the earlier claim decides."""
     live, spec = registered("."), spec_of(tcp("a"))
-    assert conflicts(facts_of(spec, rivals=(rival(),), live=live)) == []
-    assert conflicts(facts_of(spec, rivals=(rival(held_tcp={5432: SHOP}),), live=live)) == ["a"]
+    assert conflicts(facts_of(spec, contenders=(contender(),), live=live)) == []
+    assert conflicts(facts_of(spec, contenders=(contender(held_tcp={5432: SHOP}),), live=live)) == ["a"]
 
 
 TLS = {"mode": "Simple", "credentialName": "gone"}
@@ -180,39 +180,39 @@ def test_a_refused_destination_keeps_its_port_from_the_others(
 @pytest.mark.parametrize(
     ("protocol", "live", "other", "losers"),
     [
-        ("TCP", ["lab"], rival(), ["a"]),
-        ("TCP", ["lab"], rival(held_tcp={5432: SHOP}), ["a"]),
-        ("TCP", ["."], rival(held_tcp={5432: LAB}), []),
-        ("TCP", ["*"], rival(held_tcp={5432: LAB}), []),
-        ("TCP", ["."], rival(held_named={5432: SHOP}), ["a"]),
-        ("TLS", ["."], rival(), []),
-        ("TLS", ["."], rival(NOW + DAY, claimed=False, tcp={}, held_tcp={5432: SHOP}), ["a"]),
+        ("TCP", ["lab"], contender(), ["a"]),
+        ("TCP", ["lab"], contender(held_tcp={5432: SHOP}), ["a"]),
+        ("TCP", ["."], contender(held_tcp={5432: LAB}), []),
+        ("TCP", ["*"], contender(held_tcp={5432: LAB}), []),
+        ("TCP", ["."], contender(held_named={5432: SHOP}), ["a"]),
+        ("TLS", ["."], contender(), []),
+        ("TLS", ["."], contender(NOW + DAY, claimed=False, tcp={}, held_tcp={5432: SHOP}), ["a"]),
     ],
 )
 def test_a_port_is_kept_in_a_namespace_and_for_a_protocol(
-    protocol: str, live: list[str], other: Rival, losers: list[str]
+    protocol: str, live: list[str], other: Contender, losers: list[str]
 ) -> None:
     """Having it in another namespace is no right to it; under another protocol it is the next best one."""
-    facts = facts_of(spec_of(tcp("a", protocol=protocol)), rivals=(other,), live=registered(*live))
+    facts = facts_of(spec_of(tcp("a", protocol=protocol)), contenders=(other,), live=registered(*live))
     assert conflicts(facts) == losers
 
 
 @pytest.mark.parametrize(
     ("live", "other", "kept"),
     [
-        ({}, rival(held_tcp={5432: SHOP}), True),
-        (registered("."), rival(held_tcp={5432: SHOP}), False),
-        (registered("."), rival(held_named={5432: SHOP}), False),
-        (registered(".", port=5440), rival(held_tcp={5432: SHOP}), True),
-        (registered("lab"), rival(held_tcp={5432: SHOP}), True),
-        (registered(".", part="b"), rival(held_tcp={5432: SHOP}), True),
+        ({}, contender(held_tcp={5432: SHOP}), True),
+        (registered("."), contender(held_tcp={5432: SHOP}), False),
+        (registered("."), contender(held_named={5432: SHOP}), False),
+        (registered(".", port=5440), contender(held_tcp={5432: SHOP}), True),
+        (registered("lab"), contender(held_tcp={5432: SHOP}), True),
+        (registered(".", part="b"), contender(held_tcp={5432: SHOP}), True),
     ],
 )
 def test_of_two_that_have_a_port_one_is_withdrawn(
-    live: dict[ObjectRef, dict[str, Any]], other: Rival, *, kept: bool
+    live: dict[ObjectRef, dict[str, Any]], other: Contender, *, kept: bool
 ) -> None:
     """Kept, it would be told to be fine while its clients reach the other's server; else what runs goes on."""
-    acceptance = accept(facts_of(spec_of(tcp("a"), tcp("b", 5433)), rivals=(other,), live=live))
+    acceptance = accept(facts_of(spec_of(tcp("a"), tcp("b", 5433)), contenders=(other,), live=live))
     assert [finding.part for finding in acceptance.findings] == ["a"]
     assert ("a" in acceptance.kept) == kept
 
@@ -220,8 +220,8 @@ def test_of_two_that_have_a_port_one_is_withdrawn(
 def test_who_serves_everybody_has_the_port_where_its_clients_are_told() -> None:
     """Both serve every namespace: who has the port in one of them has it in all, even if it claimed later."""
     everybody, allowed = {"from": [{"namespaceSelector": {}}]}, class_of(allowedConsumers={"from": "All"})
-    other = rival(tcp={5432: frozenset("*")}, held_tcp={5432: LAB}, claimed=False, created=NOW + DAY)
-    [finding] = accept(facts_of(spec_of(tcp("a"), access=everybody), allowed, rivals=(other,))).findings
+    other = contender(tcp={5432: frozenset("*")}, held_tcp={5432: LAB}, claimed=False, created=NOW + DAY)
+    [finding] = accept(facts_of(spec_of(tcp("a"), access=everybody), allowed, contenders=(other,))).findings
     assert (finding.reason, "in every namespace," in finding.message) == (Reason.PORT_CONFLICT, True)
 
 
@@ -287,9 +287,9 @@ def test_a_redirect_needs_its_host_on_port_80_for_itself() -> None:
 OURS = destination(host="api.example.com")
 
 
-def route(kind: str = "VirtualService", namespace: str = "tools", **more: Any) -> ForeignRoute:
+def route(kind: str = "VirtualService", namespace: str = "tools", **more: Any) -> UnmanagedRoute:
     fields = {"hosts": frozenset({"api.example.com"}), "visible_in": SHOP, "created": NOW - DAY, **more}
-    return ForeignRoute(ObjectRef(kind, namespace, "theirs"), **fields)
+    return UnmanagedRoute(ObjectRef(kind, namespace, "theirs"), **fields)
 
 
 @pytest.mark.parametrize(
@@ -307,9 +307,9 @@ def route(kind: str = "VirtualService", namespace: str = "tools", **more: Any) -
         (route(hosts=frozenset({"*.example.com"})), False),
     ],
 )
-def test_a_route_of_others_in_the_way_is_reported(found: ForeignRoute, *, conflict: bool) -> None:
+def test_a_route_of_others_in_the_way_is_reported(found: UnmanagedRoute, *, conflict: bool) -> None:
     """A consumer's own goes first, then the older one; a ServiceEntry is in the way whatever its age."""
-    findings = accept(facts_of(spec_of(OURS), foreign_routes=(found,))).findings
+    findings = accept(facts_of(spec_of(OURS), unmanaged_routes=(found,))).findings
     assert [finding.reason for finding in findings] == [Reason.ROUTE_CONFLICT] * conflict
     assert {finding.condition for finding in findings} <= {ConditionType.STEERED}
     assert not conflict or (str(found.ref) in findings[0].message and findings[0].partial)
@@ -318,7 +318,7 @@ def test_a_route_of_others_in_the_way_is_reported(found: ForeignRoute, *, confli
 def test_a_route_for_a_name_under_our_wildcard_is_in_the_way() -> None:
     """The more specific one takes the calls for that name."""
     wild = destination(host="*.example.com", wildcard={"strategy": "DynamicResolution"})
-    [finding] = accept(facts_of(spec_of(wild), foreign_routes=(route(),))).findings
+    [finding] = accept(facts_of(spec_of(wild), unmanaged_routes=(route(),))).findings
     assert finding.reason is Reason.ROUTE_CONFLICT
 
 
@@ -326,15 +326,15 @@ def test_a_route_that_everybody_sees_is_in_the_way_of_everybody() -> None:
     """Among all namespaces is its own, where it goes first."""
     everybody = spec_of(OURS, access={"from": [{"namespaceSelector": {}}]})
     found = route(created=NOW + DAY, visible_in=frozenset("*"))
-    facts = facts_of(everybody, class_of(allowedConsumers={"from": "All"}), foreign_routes=(found,))
+    facts = facts_of(everybody, class_of(allowedConsumers={"from": "All"}), unmanaged_routes=(found,))
     assert [finding.reason for finding in accept(facts).findings] == [Reason.ROUTE_CONFLICT]
 
 
 def test_of_several_rivals_the_one_that_has_the_port_is_named() -> None:
     """Another one that waits for it is refused itself: to remove the port there would free nothing."""
-    waiting = rival()
-    holder = replace(rival(NOW + DAY, claimed=False, held_tcp={5432: SHOP}), key=Key("lab", "holder"))
-    [finding] = accept(facts_of(spec_of(tcp("a")), rivals=(waiting, holder))).findings
+    waiting = contender()
+    holder = replace(contender(NOW + DAY, claimed=False, held_tcp={5432: SHOP}), key=Key("lab", "holder"))
+    [finding] = accept(facts_of(spec_of(tcp("a")), contenders=(waiting, holder))).findings
     assert "EgressGateway lab/holder's in namespace shop" in finding.message
-    [finding] = accept(facts_of(spec_of(tcp("a")), rivals=(waiting,))).findings
+    [finding] = accept(facts_of(spec_of(tcp("a")), contenders=(waiting,))).findings
     assert "EgressGateway lab/db's in namespace shop" in finding.message

@@ -123,7 +123,7 @@ def test_a_running_exit_is_not_taken_away_by_making_a_namespace() -> None:
     """Who claimed the name before the namespace was there keeps it, and is told."""
     found = accepted(asked_for("db.corp"), claimed={"db.corp": NOW}, namespaces_created={"corp": AFTER})
     assert found.findings == ()
-    (notice,) = [notice for notice in found.notices if notice.part == "api"]
+    (notice,) = [notice for notice in found.advisories if notice.part == "api"]
     assert "db.corp means Service db of namespace corp to pods, too" in notice.message
 
 

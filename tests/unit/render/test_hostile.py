@@ -105,7 +105,7 @@ def subjects() -> tuple[Subject, ...]:
         facts = run_named(name).facts
         if facts.gateway.spec is not None:
             gateway = replace(facts.gateway, status={})
-            fresh = replace(facts, gateway=gateway, live={}, rivals=(), foreign_routes=())
+            fresh = replace(facts, gateway=gateway, live={}, contenders=(), unmanaged_routes=())
             documents, findings = judged(fresh, facts.gateway.spec)
             known = frozenset(text for _, document in documents.values() for text in texts_of(document))
             found.append(Subject(raw, fresh, tuple(places(raw)), documents, findings, known))

@@ -16,7 +16,7 @@ from egressgateway.cluster.store import Asked, Change, Store
 from egressgateway.contention.claims import mappings_in, texts_of
 from egressgateway.contention.rights import is_covered
 from egressgateway.engine.cache.budget import DEFAULT_BYTES, NamespaceBudget
-from egressgateway.engine.cache.claim_index import HostIndex
+from egressgateway.engine.cache.claim_index import ClaimIndex
 from egressgateway.engine.cache.keeping import (
     WITH_STATUS,
     keep_of_child,
@@ -25,10 +25,10 @@ from egressgateway.engine.cache.keeping import (
     keep_of_namespace,
 )
 from egressgateway.engine.cache.meshconfig import MeshCache
-from egressgateway.engine.cache.port_index import LivePorts
+from egressgateway.engine.cache.port_index import PortIndex
 from egressgateway.engine.cache.references import ReferenceCache
-from egressgateway.engine.cache.requested import NOTHING, claimed_by, key_of, rights_in, stakes_of, wants_of
-from egressgateway.engine.cache.route_index import ROUTE_KINDS, Routes, keep_needed
+from egressgateway.engine.cache.requested import NOTHING, claimed_by, contention_key_of, key_of, requested_of, rights_in
+from egressgateway.engine.cache.route_index import ROUTE_KINDS, RouteIndex, keep_needed
 from egressgateway.engine.reconcile.remote_records import recorded_key
 from egressgateway.facts import Rights
 from egressgateway.live.controller_status import answers
@@ -70,9 +70,9 @@ class Caches:
         }
         self.records = Store(index=recorded_key)
         """Which objects have children in other namespaces: see `remote_records`."""
-        self.hosts = HostIndex()
-        self.routes = Routes()
-        self.ports = LivePorts()
+        self.hosts = ClaimIndex()
+        self.routes = RouteIndex()
+        self.ports = PortIndex()
         self.references = ReferenceCache()
         self.mesh = MeshCache(mesh.root_namespace, mesh.revision)
         self.on_own_write: Callable[[Change], None] = _ignore
@@ -121,7 +121,7 @@ class Caches:
         reserved = self._reserved.pop(key, None)
         if reserved is None or is_covered(reserved, self._rights.get(key, _NO_RIGHTS)):
             return
-        waiting = self.hosts.rivals_of(key, claimed_by(reserved))
+        waiting = self.hosts.contenders_of(key, claimed_by(reserved))
         if waiting:
             self.on_freed(waiting)
 
@@ -194,7 +194,7 @@ class Caches:
         if change is not None:
             key = key_of(change.object)
             rights = rights_in(change.new) if change.new is not None else _NO_RIGHTS
-            self.hosts.file(key, NOTHING if change.new is None else wants_of(change.new) | claimed_by(rights))
+            self.hosts.file(key, NOTHING if change.new is None else requested_of(change.new) | claimed_by(rights))
             if rights != _NO_RIGHTS:
                 self._rights[key] = rights
             else:
@@ -209,10 +209,10 @@ class Caches:
         """The object itself, and those with which it had or has something in common, when that changed."""
         key = key_of(change.object)
         yield key
-        before, after = stakes_of(change.old), stakes_of(change.new)
+        before, after = contention_key_of(change.old), contention_key_of(change.new)
         if before != after:
-            common = before.contended | claimed_by(before.claimed) | after.contended | claimed_by(after.claimed)
-            yield from self.hosts.rivals_of(key, common)
+            common = before.unrejected | claimed_by(before.claimed) | after.unrejected | claimed_by(after.claimed)
+            yield from self.hosts.contenders_of(key, common)
 
     def affected_by_record(self, change: Change) -> Iterator[Key]:
         """Whose children a record names, when that object is not there any more: nobody else will remove them."""

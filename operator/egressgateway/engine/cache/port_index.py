@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from egressgateway.cluster.store import Change
-from egressgateway.engine.cache.requested import Wants
+from egressgateway.engine.cache.requested import Requested
 from egressgateway.facts import Ports
 from egressgateway.live.children import ports_of, stage_of
 from egressgateway.live.evidence import is_child, named_owner
@@ -26,7 +26,7 @@ class LiveEntry:
     ports: Ports
 
 
-class LivePorts:
+class PortIndex:
     """All ServiceEntries of clients, by the ports that they register."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class LivePorts:
         self._tcp: dict[int, set[ObjectRef]] = {}
         self._named: dict[int, set[ObjectRef]] = {}
 
-    def take(self, change: Change) -> Wants:
+    def take(self, change: Change) -> Requested:
         """Follow a change of a ServiceEntry; returns the ports that it has no more in some namespace."""
         metadata = change.object["metadata"]
         ref = ObjectRef(change.object["kind"], metadata["namespace"], metadata["name"])
@@ -44,13 +44,13 @@ class LivePorts:
         before, after = old.ports if old else Ports(), new.ports if new else Ports()
         _refile(self._tcp, ref, before.tcp, after.tcp)
         _refile(self._named, ref, before.named, after.named)
-        return Wants(tcp_ports=_lost(before.tcp, after.tcp), named_ports=_lost(before.named, after.named))
+        return Requested(tcp_ports=_lost(before.tcp, after.tcp), named_ports=_lost(before.named, after.named))
 
-    def sharing(self, wants: Wants) -> Iterator[LiveEntry]:
-        """Entries with one of the ports of `wants`, where one of the two speaks TCP."""
-        for port in wants.tcp_ports | wants.named_ports:
+    def sharing(self, requested: Requested) -> Iterator[LiveEntry]:
+        """Entries with one of the ports of `requested`, where one of the two speaks TCP."""
+        for port in requested.tcp_ports | requested.named_ports:
             yield from map(self._entries.__getitem__, self._tcp.get(port, ()))
-        for port in wants.tcp_ports:
+        for port in requested.tcp_ports:
             yield from map(self._entries.__getitem__, self._named.get(port, ()))
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final
 
 from egressgateway.cluster.client import ApiClient
-from egressgateway.cluster.pacing import Turnstile
+from egressgateway.cluster.pacing import StartLimiter
 from egressgateway.cluster.reflector import Reflector, Restart, Scope, Timing
 from egressgateway.cluster.store import Store, Trim
 from egressgateway.engine.cache.budget import NamespaceBudget
@@ -73,7 +73,7 @@ class ReferenceWatch:
         self._on_restart = on_restart
         self._timing = timing or Timing()
         self._linger_seconds = linger_seconds
-        self._turnstile = Turnstile()
+        self._turnstile = StartLimiter()
         self._budget = NamespaceBudget(_NAMESPACE_BYTES)
         self._watched: dict[Wanted, _Subscription] = {}
         # In the order in which they ceased to be wanted.

@@ -95,7 +95,7 @@ class ReferenceCache:
         """What `key` wants and is not watched."""
         return self._too_many.get(key, frozenset())
 
-    def want_nothing(self) -> None:
+    def release_all(self) -> None:
         """Nobody wants anything: this replica reconciles no more."""
         for key in [*self._wants, *self._too_many]:
             self.want(key, frozenset())

@@ -30,7 +30,7 @@ BY_CLASS: Final = "by class"
 
 
 @dataclass(frozen=True, slots=True)
-class Wants:
+class Requested:
     """
     What two objects can have in common.
 
@@ -45,8 +45,8 @@ class Wants:
     tcp_ports: frozenset[int] = frozenset()
     named_ports: frozenset[int] = frozenset()
 
-    def __or__(self, other: Wants) -> Wants:
-        return Wants(
+    def __or__(self, other: Requested) -> Requested:
+        return Requested(
             self.names | other.names,
             self.exposed | other.exposed,
             self.tcp_ports | other.tcp_ports,
@@ -54,14 +54,14 @@ class Wants:
         )
 
 
-NOTHING: Final = Wants()
+NOTHING: Final = Requested()
 _NO_RIGHTS: Final = Rights()
 
 
-def wants_of(gateway: Manifest) -> Wants:
+def requested_of(gateway: Manifest) -> Requested:
     """Everything that the spec asks for."""
     destinations = entries_of(gateway, "destinations")
-    return Wants(
+    return Requested(
         frozenset(name for each in destinations for name in (*texts_of(each, "hosts"), *texts_of(each, "aliases"))),
         _exposed(gateway, entries_of(gateway, "expose")),
         _ports(destinations, tcp=True),
@@ -69,7 +69,7 @@ def wants_of(gateway: Manifest) -> Wants:
     )
 
 
-def contended(gateway: Manifest) -> Wants:
+def unrejected(gateway: Manifest) -> Requested:
     """
     What the spec asks for and may still get.
 
@@ -79,7 +79,7 @@ def contended(gateway: Manifest) -> Wants:
     if spec.get("suspend"):
         return NOTHING
     destinations = list(_not_refused(gateway, "destinations"))
-    return Wants(
+    return Requested(
         contended_names(gateway),
         _exposed(gateway, _not_refused(gateway, "expose")),
         _ports(destinations, tcp=True),
@@ -87,9 +87,9 @@ def contended(gateway: Manifest) -> Wants:
     )
 
 
-def claimed_by(rights: Rights) -> Wants:
+def claimed_by(rights: Rights) -> Requested:
     """Claims as what others may want, too."""
-    return Wants(
+    return Requested(
         frozenset(rights.names),
         frozenset(rights.exposed),
         frozenset(port.number for port in rights.ports if port.tcp),
@@ -110,25 +110,25 @@ def rights_in(gateway: Manifest) -> Rights:
 
 
 @dataclass(frozen=True, slots=True)
-class Stakes:
+class ContentionKey:
     """What makes a difference to others: when it changes, they are looked at again."""
 
     uid: str = ""
-    contended: Wants = NOTHING
+    unrejected: Requested = NOTHING
     claimed: Rights = _NO_RIGHTS
     access: Any = None
     class_name: str | None = None
     let_go: bool = False
 
 
-def stakes_of(gateway: Manifest | None) -> Stakes:
+def contention_key_of(gateway: Manifest | None) -> ContentionKey:
     """The stakes of an object, or of none."""
     if gateway is None:
-        return Stakes()
+        return ContentionKey()
     spec = gateway.get("spec") or {}
-    return Stakes(
+    return ContentionKey(
         uid=gateway["metadata"]["uid"],
-        contended=contended(gateway),
+        unrejected=unrejected(gateway),
         claimed=rights_in(gateway),
         access=spec.get("access"),
         class_name=spec.get("className"),

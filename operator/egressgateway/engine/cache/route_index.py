@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from egressgateway.api.scalars import parse_instant
 from egressgateway.cluster.store import Change
-from egressgateway.contention.hostname_index import NameIndex
+from egressgateway.contention.hostname_index import HostnameIndex
 from egressgateway.engine.cache.keeping import is_left_out, keep_of_child
 from egressgateway.engine.cache.shapes import straight_child_spec
-from egressgateway.facts import NEVER, ForeignRoute, Rights, since_in
+from egressgateway.facts import NEVER, Rights, UnmanagedRoute, since_in
 from egressgateway.live.children import stage_of
 from egressgateway.live.evidence import is_child, is_owned_by, named_owner
 from egressgateway.namespaces import EVERY_NAMESPACE
@@ -66,7 +66,7 @@ class Route:
     there is an object to take it over is not known here.
     """
 
-    found: ForeignRoute
+    found: UnmanagedRoute
     owner: Key | None
 
 
@@ -77,7 +77,7 @@ def route_of(manifest: Manifest) -> Route | None:
     if not hosts or (manifest["kind"] == "VirtualService" and not is_for_sidecars(spec)):
         return None
     owner = named_owner(manifest)
-    found = ForeignRoute(
+    found = UnmanagedRoute(
         ObjectRef(manifest["kind"], metadata["namespace"], metadata["name"]),
         hosts,
         visible_in(manifest),
@@ -136,14 +136,14 @@ def own_route(manifest: Manifest) -> OwnRoute | None:
     return OwnRoute(owner, steers) if steers else None
 
 
-class Routes:
+class RouteIndex:
     """All that take requests for a host, ours and others', by host."""
 
     def __init__(self) -> None:
         self._routes: dict[ObjectRef, Route] = {}
-        self._by_host: NameIndex[ObjectRef] = NameIndex()
+        self._by_host: HostnameIndex[ObjectRef] = HostnameIndex()
         self._own: dict[ObjectRef, OwnRoute] = {}
-        self._own_by_host: NameIndex[ObjectRef] = NameIndex()
+        self._own_by_host: HostnameIndex[ObjectRef] = HostnameIndex()
 
     def take(self, change: Change, rights_of: RightsOf) -> frozenset[str]:
         """Follow a change of a VirtualService or ServiceEntry; returns the hosts whose standing it changes."""
@@ -185,7 +185,7 @@ class Routes:
         finders = (index.at, index.above, index.below)
         return frozenset(self._own[ref].owner for name in names for find in finders for ref in find(name))
 
-    def for_names(self, names: Iterable[str], key: Key, rights_of: RightsOf) -> tuple[ForeignRoute, ...]:
+    def for_names(self, names: Iterable[str], key: Key, rights_of: RightsOf) -> tuple[UnmanagedRoute, ...]:
         """
         Routes for one of `names`, or for a host that a wildcard among them covers, in a stable order.
 

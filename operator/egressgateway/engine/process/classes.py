@@ -18,7 +18,7 @@ from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.objects import EgressGatewayClass, parse_class
 from egressgateway.cluster.background import background
 from egressgateway.cluster.backoff import Backoff
-from egressgateway.cluster.client import Sender
+from egressgateway.cluster.client import ApiCaller
 from egressgateway.cluster.request import merge_patch
 from egressgateway.cluster.store import Change, Store
 from egressgateway.engine.reconcile.apply import FIELD_MANAGER
@@ -38,7 +38,7 @@ class ClassStatusWriter:
 
     def __init__(  # noqa: PLR0913  (one place builds it)
         self,
-        client: Sender,
+        client: ApiCaller,
         classes: Store,
         gateways: Iterable[Manifest],
         *,

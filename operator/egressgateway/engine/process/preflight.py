@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 
 from egressgateway.cluster.backoff import Backoff
-from egressgateway.cluster.client import Sender
+from egressgateway.cluster.client import ApiCaller
 from egressgateway.cluster.request import list_objects
 from egressgateway.errors import ClusterError, Forbidden, NotFound
 from egressgateway.refs import EGRESS_GATEWAY, EGRESS_GATEWAY_CLASS, Resource
@@ -30,7 +30,7 @@ class Preflight:
 
     def __init__(
         self,
-        client: Sender,
+        client: ApiCaller,
         namespaces: tuple[str, ...] = (),
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -64,13 +64,13 @@ class Preflight:
             try:
                 await self._client.send(list_objects(resource, namespace, limit=1))
             except ClusterError as error:
-                obstacle = obstacle or _in_words(error, resource)
+                obstacle = obstacle or _describe(error, resource)
             else:
                 return ""
         return obstacle
 
 
-def _in_words(error: ClusterError, resource: Resource) -> str:
+def _describe(error: ClusterError, resource: Resource) -> str:
     if isinstance(error, NotFound):
         return "EgressGateway CRDs are not installed: kubectl apply -f crds/"
     if isinstance(error, Forbidden):

@@ -22,7 +22,7 @@ from egressgateway.cluster.turns import Turns
 from egressgateway.facts import PodFacts, Reached
 from egressgateway.plan.istio.health_checks import ProbedWay, Probing
 from egressgateway.refs import Key
-from egressgateway.status.probe_result import PageReader, Reading, Sight, look, reached
+from egressgateway.status.probe_result import Observation, PageReader, Reading, look, reached
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ Pods of one object that are asked, those that are ready first. Whoever can make 
 gateway's, and more of them than any gateway has.
 """
 
-Sights = Mapping[str, Sight]
+Sights = Mapping[str, Observation]
 Ways = Mapping[str, ProbedWay]
 """By the name of their Envoy cluster."""
 
@@ -108,7 +108,7 @@ class ProbeReader:
                 self._turns.forget(pod.address)
             known.pods, known.due = asked, 0.0
 
-    def want_nothing(self) -> None:
+    def release_all(self) -> None:
         """This replica reconciles no more."""
         self._watched.clear()
 

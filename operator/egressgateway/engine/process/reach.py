@@ -28,7 +28,7 @@ class Reach:
     def refused(self) -> Mapping[str, str]:
         """Namespaces that cannot be served, and why in words."""
         return {
-            name: _in_words(name, self._refused[name])
+            name: _describe(name, self._refused[name])
             for name in dict.fromkeys((*self._namespaces, *sorted(self._refused)))
             if self._refused.get(name)
         }
@@ -62,11 +62,11 @@ class Reach:
         if self.serves(namespace):
             log.info("Namespace is served", extra={"fields": fields})
         else:
-            because = _in_words(namespace, self._refused[namespace])
+            because = _describe(namespace, self._refused[namespace])
             log.warning("Namespace is not served", extra={"fields": fields | {"because": because}})
 
 
-def _in_words(namespace: str, refused: Mapping[str, str]) -> str:
+def _describe(namespace: str, refused: Mapping[str, str]) -> str:
     kind, error = next(iter(refused.items()))
     more = f" (and {len(refused) - 1} more kinds)" if len(refused) > 1 else ""
     return (

@@ -226,8 +226,8 @@ class Runtime:
         self._working = False
         self._queue.clear()
         self._reconciler.end_term()
-        self.caches.references.want_nothing()
-        self._probes.want_nothing()
+        self.caches.references.release_all()
+        self._probes.release_all()
         self._metrics.forget_all()
 
     def _add(self, key: Key, priority: Priority) -> None:

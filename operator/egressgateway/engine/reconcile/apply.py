@@ -29,7 +29,7 @@ from egressgateway.diff.subset import EXACT_KINDS
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.process.metrics import Metrics
 from egressgateway.engine.reconcile.drift_backoff import is_repair, last_foreign_manager
-from egressgateway.engine.reconcile.state import Progress
+from egressgateway.engine.reconcile.state import GatewayState
 from egressgateway.errors import ClusterError, Conflict, Invalid, NotFound
 from egressgateway.live.children import namespaces_of_export
 from egressgateway.live.evidence import is_child_of
@@ -60,7 +60,7 @@ class Applier:
         self._caches = caches
         self._metrics = metrics
 
-    async def apply(self, key: Key, steps: Steps, progress: Progress) -> Applied:
+    async def apply(self, key: Key, steps: Steps, state: GatewayState) -> Applied:
         """
         Carry out `steps` in their order.
 
@@ -73,16 +73,16 @@ class Applier:
         for planned in (steps.guards, steps.foundation, steps.gateway):
             # Without what keeps sidecars from it, no new entry of the gateway's comes to be.
             stage = planned if "" not in broken else tuple(each for each in planned if not is_new_entry(each))
-            await self._write_all(key, stage, progress, failures, foreign)
+            await self._write_all(key, stage, state, failures, foreign)
             lost = [write for write in stage if write.ref in failures or write.ref in foreign]
             broken |= parts_on_the_way(lost)
             if len(lost) < len(stage):
-                progress.gateway_written_at = _clock()
-        sound = [burst for burst in steps.bursts if is_withdrawal(burst) or not relies_on(burst, frozenset(broken))]
-        await asyncio.gather(*(self._write_burst(key, burst, progress, failures, foreign) for burst in sound))
+                state.gateway_written_at = _clock()
+        sound = [batch for batch in steps.batches if is_withdrawal(batch) or not relies_on(batch, frozenset(broken))]
+        await asyncio.gather(*(self._write_burst(key, batch, state, failures, foreign) for batch in sound))
         if sound:
-            progress.clients_written_at = _clock()
-        await self._remove(key, steps.removals, progress, failures, foreign)
+            state.clients_written_at = _clock()
+        await self._remove(key, steps.removals, state, failures, foreign)
         writes = (
             len(steps.guards) + len(steps.foundation) + len(steps.gateway) + sum(map(len, sound)) + len(steps.removals)
         )
@@ -92,22 +92,22 @@ class Applier:
         self,
         key: Key,
         removals: Sequence[Delete],
-        progress: Progress,
+        state: GatewayState,
         failures: dict[ObjectRef, ClusterError],
         foreign: set[ObjectRef],
     ) -> None:
         """Stage by stage, ways before what protects them; a failure ends it, and the next pass goes on."""
         for _, stage in groupby(removals, key=removal_rank):
             found = tuple(stage)
-            await self._write_all(key, found, progress, failures, foreign)
+            await self._write_all(key, found, state, failures, foreign)
             if any(removal.ref in failures for removal in found):
                 return
 
     async def _write_burst(
         self,
         key: Key,
-        burst: Burst,
-        progress: Progress,
+        batch: Burst,
+        state: GatewayState,
         failures: dict[ObjectRef, ClusterError],
         foreign: set[ObjectRef],
     ) -> None:
@@ -119,19 +119,19 @@ class Applier:
         The milliseconds between do not matter to the mesh, which waits for a quiet moment before it pushes. But a
         refusal in the middle must not leave a host that is known and not routed: it would be called directly.
         """
-        for step in in_safe_order(burst):
-            await self._write_all(key, step, progress, failures, foreign)
+        for step in in_safe_order(batch):
+            await self._write_all(key, step, state, failures, foreign)
             if any(action.ref in failures or action.ref in foreign for action in step):
                 return
 
-    async def _send(self, action: Write | Delete, progress: Progress) -> None:
-        await (self._write(action, progress) if isinstance(action, Write) else self._delete(action, progress))
+    async def _send(self, action: Write | Delete, state: GatewayState) -> None:
+        await (self._write(action, state) if isinstance(action, Write) else self._delete(action, state))
 
     async def _write_all(
         self,
         key: Key,
         actions: Iterable[Write | Delete],
-        progress: Progress,
+        state: GatewayState,
         failures: dict[ObjectRef, ClusterError],
         foreign: set[ObjectRef],
     ) -> None:
@@ -139,8 +139,8 @@ class Applier:
 
         async def one(action: Write | Delete) -> None:
             try:
-                async with progress.write_slots:
-                    await self._send(action, progress)
+                async with state.write_slots:
+                    await self._send(action, state)
             except Conflict as error:
                 if await self._is_foreign(key, action):
                     foreign.add(action.ref)
@@ -152,8 +152,8 @@ class Applier:
 
         await asyncio.gather(*(one(action) for action in actions))
 
-    async def _write(self, write: Write, progress: Progress) -> None:
-        repair = is_repair(write, progress.written)
+    async def _write(self, write: Write, state: GatewayState) -> None:
+        repair = is_repair(write, state.written)
         with self._caches.children[write.ref.kind].asking() as asked:
             live = await self._client.send(_sendable(write, _request_of(write)))
             if live is None:
@@ -161,13 +161,13 @@ class Applier:
             # The answer has the newest state of all, unless the object went meanwhile: the watch will only repeat it.
             self._caches.put_child(write.ref.kind, live, asked)
         version: str = live["metadata"]["resourceVersion"]
-        progress.written[write.ref] = Written(write.desired.digest, version, write.mode is Mode.RESET)
+        state.written[write.ref] = Written(write.desired.digest, version, write.mode is Mode.RESET)
         if write.ref.kind not in EXACT_KINDS:
             # Nobody needs to look for what others may have added to it.
-            progress.compared[write.ref] = (write.desired.digest, version)
+            state.compared[write.ref] = (write.desired.digest, version)
         if repair:
             self._metrics.drift_corrected(write.ref.kind)
-            progress.fights.count(write.ref, _clock())
+            state.drift_backoff.count(write.ref, _clock())
             log.info("Drift repaired", extra={"fields": {"child": str(write.ref)}})
         elif log.isEnabledFor(logging.DEBUG):
             log.debug("Child written", extra={"fields": {"child": str(write.ref), "mode": write.mode.value}})
@@ -180,7 +180,7 @@ class Applier:
             return ""
         return "" if found is None else last_foreign_manager(found, FIELD_MANAGER)
 
-    async def _delete(self, delete: Delete, progress: Progress) -> None:
+    async def _delete(self, delete: Delete, state: GatewayState) -> None:
         """
         Delete a child.
 
@@ -198,7 +198,7 @@ class Applier:
                 self._caches.put_child(delete.ref.kind, answer, asked)
             else:
                 self._caches.remove_child(delete.ref.kind, delete.live)
-        progress.written.pop(delete.ref, None)
+        state.written.pop(delete.ref, None)
         log.debug("Child deleted", extra={"fields": {"child": str(delete.ref)}})
 
     async def _is_foreign(self, key: Key, action: Write | Delete) -> bool:
@@ -244,14 +244,14 @@ def _sendable(write: Write, request: Request) -> Request:
     return request
 
 
-def in_safe_order(burst: Burst) -> tuple[Burst, Burst, Burst, Burst]:
+def in_safe_order(batch: Burst) -> tuple[Burst, Burst, Burst, Burst]:
     """
     ServiceEntries that lose something, routes to write, ServiceEntries that gain something, routes to delete.
 
     So at each moment, and after a refusal at any of them, what a namespace has registered is routed there.
     """
-    routes = tuple(action for action in burst if action.ref.kind == "VirtualService")
-    entries = tuple(action for action in burst if action.ref.kind != "VirtualService")
+    routes = tuple(action for action in batch if action.ref.kind == "VirtualService")
+    entries = tuple(action for action in batch if action.ref.kind != "VirtualService")
     both = tuple(_less(action) for action in entries if routes and isinstance(action, Write) and _is_mixed(action))
     return (
         (*(action for action in entries if _only_loses(action)), *both),

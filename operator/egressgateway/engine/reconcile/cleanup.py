@@ -22,7 +22,7 @@ from egressgateway.diff.steering import Steps
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.reconcile.apply import Applied, Applier
 from egressgateway.engine.reconcile.remote_records import Record, RemoteRecords
-from egressgateway.engine.reconcile.state import Progress
+from egressgateway.engine.reconcile.state import GatewayState
 from egressgateway.errors import ClusterError, NotFound
 from egressgateway.live.children import stage_of
 from egressgateway.live.evidence import is_child, is_owned_by
@@ -50,7 +50,7 @@ class Cleanup:
         self._applier = applier
         self._settings = settings
 
-    async def run(self, key: Key, progress: Progress) -> Outcome:
+    async def run(self, key: Key, state: GatewayState) -> Outcome:
         """
         One step of it, for a key without an object.
 
@@ -61,40 +61,40 @@ class Cleanup:
             return Done()
         found = self._caches.children_of(key)
         own = {ref: each for ref, each in found.items() if ref.namespace == key.namespace}
-        await self._end_clients(key, own, progress)
+        await self._end_clients(key, own, state)
         left = [ref for ref, each in own.items() if is_owned_by(each, key) and not is_deleting(each)]
         record = self._records.of(key)
         if record is None:
-            return await self._end_left_over(key, own, progress) if left else Done()
+            return await self._end_left_over(key, own, state) if left else Done()
         if record.left and any(is_child(each, key, frozenset()) for each in own.values()):
             # `--cascade=orphan`: what guards their way stays with them.
             return Done()
-        if self._is_open(key, own, progress):
+        if self._is_open(key, own, state):
             return Again(_LOOK_AGAIN)
-        await self._end_remote(key, record, found, progress)
+        await self._end_remote(key, record, found, state)
         await self._records.forget(key)
         return Done()
 
-    async def _end_clients(self, key: Key, own: Mapping[ObjectRef, Manifest], progress: Progress) -> None:
+    async def _end_clients(self, key: Key, own: Mapping[ObjectRef, Manifest], state: GatewayState) -> None:
         """By owner reference alone: the collector takes nothing else, and what was disowned was to stay."""
-        burst = tuple(
+        batch = tuple(
             Delete(ref, Stage.CLIENTS, found)
             for ref, found in own.items()
             if stage_of(found) is Stage.CLIENTS and is_owned_by(found, key) and not is_deleting(found)
         )
-        if burst:
-            _raise_first(await self._applier.apply(key, Steps(bursts=(burst,)), progress))
+        if batch:
+            _raise_first(await self._applier.apply(key, Steps(batches=(batch,)), state))
 
-    async def _end_left_over(self, key: Key, own: Mapping[ObjectRef, Manifest], progress: Progress) -> Outcome:
+    async def _end_left_over(self, key: Key, own: Mapping[ObjectRef, Manifest], state: GatewayState) -> Outcome:
         """
         What the garbage collector has not taken in time, in the order in which ways are taken down.
 
         It cannot tell that an owner is gone whose kind the API server does not serve any more: a child that was written
         while the CRD went would stay for ever.
         """
-        if progress.gone_at is None:
-            progress.gone_at = _clock()
-        if _clock() - progress.gone_at < _COLLECTOR_SECONDS:
+        if state.gone_at is None:
+            state.gone_at = _clock()
+        if _clock() - state.gone_at < _COLLECTOR_SECONDS:
             return Again(_COLLECTOR_LOOK)
         if await self._exists(key):
             # What is known here is not so: to remove a running gateway by it would be an outage.
@@ -106,7 +106,7 @@ class Cleanup:
             if is_owned_by(each, key) and not is_deleting(each)
         ]
         ordered = tuple(sorted(removals, key=lambda removal: -removal.stage))
-        _raise_first(await self._applier.apply(key, Steps(removals=ordered), progress))
+        _raise_first(await self._applier.apply(key, Steps(removals=ordered), state))
         return Done()
 
     async def _exists(self, key: Key) -> bool:
@@ -119,15 +119,15 @@ class Cleanup:
             return False
         return bool(found and found.get("items"))
 
-    def _is_open(self, key: Key, own: Mapping[ObjectRef, Manifest], progress: Progress) -> bool:
+    def _is_open(self, key: Key, own: Mapping[ObjectRef, Manifest], state: GatewayState) -> bool:
         """Whether the gateway still has ways of the object: what denies them to strangers goes after them."""
-        if progress.gone_at is None:
-            progress.gone_at = _clock()
+        if state.gone_at is None:
+            state.gone_at = _clock()
         ways = any(stage_of(found) is Stage.GATEWAY and is_owned_by(found, key) for found in own.values())
-        return ways and _clock() - progress.gone_at < _COLLECTOR_SECONDS
+        return ways and _clock() - state.gone_at < _COLLECTOR_SECONDS
 
     async def _end_remote(
-        self, key: Key, record: Record, found: Mapping[ObjectRef, Manifest], progress: Progress
+        self, key: Key, record: Record, found: Mapping[ObjectRef, Manifest], state: GatewayState
     ) -> None:
         """What the record names and whose labels name the object: neither is enough alone."""
         removals = [
@@ -136,7 +136,7 @@ class Cleanup:
             if is_child(each, key, record.children) and not is_deleting(each)
         ]
         ordered = tuple(sorted(removals, key=lambda removal: -removal.stage))
-        _raise_first(await self._applier.apply(key, Steps(removals=ordered), progress))
+        _raise_first(await self._applier.apply(key, Steps(removals=ordered), state))
 
 
 def _raise_first(applied: Applied) -> None:

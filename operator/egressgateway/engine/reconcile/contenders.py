@@ -13,10 +13,10 @@ from egressgateway.api.scalars import parse_instant
 from egressgateway.contention.consumers import allowed_consumers, served_names, served_ports
 from egressgateway.contention.rights import as_ports
 from egressgateway.engine.cache.caches import Caches
-from egressgateway.engine.cache.requested import Wants, contended, has_let_go, key_of, on_gateway_of, wants_of
+from egressgateway.engine.cache.requested import Requested, has_let_go, key_of, on_gateway_of, requested_of, unrejected
 from egressgateway.engine.cache.route_index import ROUTE_KINDS, steers_of
-from egressgateway.engine.reconcile.parsed import Judged
-from egressgateway.facts import Claimed, ClassFacts, Ports, Rival
+from egressgateway.engine.reconcile.parsed import ParsedSpecs
+from egressgateway.facts import Claimed, ClassFacts, Contender, Ports
 from egressgateway.live.children import ports_of, stage_of
 from egressgateway.live.evidence import is_child
 from egressgateway.live.ports import meet_on_a_port
@@ -38,27 +38,27 @@ _Basis = tuple[str, int, ClassFacts, Namespaces]
 """What a reach is computed from: uid and generation of the object, its class, labels of namespaces."""
 
 
-class Rivals:
+class Contenders:
     """Finds and describes rivals; remembers whom each of them serves."""
 
-    def __init__(self, caches: Caches, judged: Judged) -> None:
+    def __init__(self, caches: Caches, judged: ParsedSpecs) -> None:
         self._caches = caches
-        self._judged = judged
+        self._specs = judged
         self._reaches: dict[Key, tuple[_Basis, _Reach | None]] = {}
 
-    def of(self, gateway: Manifest) -> tuple[Rival, ...]:
+    def of(self, gateway: Manifest) -> tuple[Contender, ...]:
         """Rivals of an EgressGateway, in a stable order."""
-        key, wants, hosts = key_of(gateway), wants_of(gateway), self._caches.hosts
-        by_name = hosts.rivals_of(key, replace(wants, tcp_ports=frozenset(), named_ports=frozenset()))
+        key, requested, hosts = key_of(gateway), requested_of(gateway), self._caches.hosts
+        by_name = hosts.contenders_of(key, replace(requested, tcp_ports=frozenset(), named_ports=frozenset()))
         # After its status was lost, only its routes tell that an object has a name that it wants no more.
-        by_name |= self._caches.routes.steering(wants.names) - {key}
-        certain = by_name | self._on_live_ports(gateway, wants)
-        by_port = {other for other in hosts.sharing_ports(wants) if other not in certain and other != key}
+        by_name |= self._caches.routes.steering(requested.names) - {key}
+        certain = by_name | self._on_live_ports(gateway, requested)
+        by_port = {other for other in hosts.sharing_ports(requested) if other not in certain and other != key}
         found = [
             *self._standing(certain),
-            *(rival for rival in self._standing(by_port) if self._meet_on_a_port(gateway, rival)),
+            *(contender for contender in self._standing(by_port) if self._meet_on_a_port(gateway, contender)),
         ]
-        return tuple(self._rival(rival) for rival in sorted(found, key=key_of))
+        return tuple(self._rival(contender) for contender in sorted(found, key=key_of))
 
     def forget(self, key: Key) -> None:
         """The EgressGateway `key` is gone."""
@@ -78,18 +78,18 @@ class Rivals:
             for child in self._caches.children[kind].by_index(key)
         )
 
-    def _meet_on_a_port(self, gateway: Manifest, rival: Manifest) -> bool:
+    def _meet_on_a_port(self, gateway: Manifest, contender: Manifest) -> bool:
         """Many have a TCP port in common, and few of these a consumer: a plan need not look at the others."""
-        mine, theirs = self._reach(gateway), self._reach(rival)
-        held = as_ports(self._caches.rights_of(key_of(rival)).ports)
+        mine, theirs = self._reach(gateway), self._reach(contender)
+        held = as_ports(self._caches.rights_of(key_of(contender)).ports)
         return mine is not None and (
             (theirs is not None and meet_on_a_port(mine.ports, theirs.ports)) or meet_on_a_port(mine.ports, held)
         )
 
-    def _on_live_ports(self, gateway: Manifest, wants: Wants) -> frozenset[Key]:
+    def _on_live_ports(self, gateway: Manifest, requested: Requested) -> frozenset[Key]:
         """Objects that lost their status, and by whose ServiceEntries clients of this one have one of its ports."""
         own, mine = key_of(gateway), self._reach(gateway)
-        owners = {entry.owner for entry in self._caches.ports.sharing(wants)} - {own}
+        owners = {entry.owner for entry in self._caches.ports.sharing(requested)} - {own}
         found = (
             (owner, self._caches.gateways.get(*owner)) for owner in owners if self._caches.rights_of(owner).is_blank
         )
@@ -99,10 +99,10 @@ class Rivals:
             if mine is not None and manifest is not None and meet_on_a_port(mine.ports, self._live_ports(manifest))
         )
 
-    def _rival(self, manifest: Manifest) -> Rival:
+    def _rival(self, manifest: Manifest) -> Contender:
         key = key_of(manifest)
-        wanted, reach, rights = contended(manifest), self._reach(manifest), self._caches.rights_of(key)
-        return Rival(
+        wanted, reach, rights = unrejected(manifest), self._reach(manifest), self._caches.rights_of(key)
+        return Contender(
             key=key,
             created=parse_instant(manifest["metadata"]["creationTimestamp"]),
             serves={}
@@ -130,7 +130,7 @@ class Rivals:
 
     def _live_clients(self, manifest: Manifest, kind: str) -> list[Manifest]:
         """Those that its class lets it tell clients: its author may have written them himself."""
-        key, class_spec = key_of(manifest), self._judged.class_of(manifest).spec
+        key, class_spec = key_of(manifest), self._specs.class_of(manifest).spec
         return [
             child
             for child in self._caches.children[kind].by_index(key)
@@ -140,16 +140,16 @@ class Rivals:
         ]
 
     def _allowed(self, manifest: Manifest, served: frozenset[str]) -> frozenset[str]:
-        class_spec = self._judged.class_of(manifest).spec
+        class_spec = self._specs.class_of(manifest).spec
         return allowed_consumers(key_of(manifest), class_spec, self._caches.namespace_labels(), served)
 
     def _exposes(self, manifest: Manifest, wanted: frozenset[Claimed]) -> frozenset[Claimed]:
-        class_spec = self._judged.class_of(manifest).spec
+        class_spec = self._specs.class_of(manifest).spec
         return frozenset(found for claimed in wanted if (found := on_gateway_of(class_spec, claimed)) is not None)
 
     def _reach(self, manifest: Manifest) -> _Reach | None:
         """Whom an object serves by its spec; None when the spec or its class cannot be read."""
-        gateway, class_ = self._judged.gateway(manifest), self._judged.class_of(manifest)
+        gateway, class_ = self._specs.gateway(manifest), self._specs.class_of(manifest)
         namespaces = self._caches.namespace_labels()
         basis = gateway.uid, gateway.generation, class_, namespaces
         known = self._reaches.get(gateway.key)
@@ -162,7 +162,7 @@ class Rivals:
         return known[1]
 
 
-def _among(wanted: Wants, served: Ports) -> Ports:
+def _among(wanted: Requested, served: Ports) -> Ports:
     return Ports(
         {port: consumers for port, consumers in served.tcp.items() if port in wanted.tcp_ports},
         {port: consumers for port, consumers in served.named.items() if port in wanted.named_ports},

@@ -25,27 +25,27 @@ OVER_AFTER_SECONDS: Final = 2 * LONGEST_WAIT_SECONDS
 
 
 @dataclass(slots=True)
-class _Bout:
+class _History:
     """Repairs of one child. Times in seconds of the event loop's clock."""
 
     recent: list[float] = field(default_factory=list)
     waits: int = 0
     not_before: float = 0.0
-    opponent: str | None = None
+    other_manager: str | None = None
     """Who the other side is, empty when nobody could tell; None until it was asked for."""
 
 
-class Fights:
+class DriftBackoff:
     """Repairs of one EgressGateway's children, as far back as they matter."""
 
     def __init__(self) -> None:
-        self._bouts: dict[ObjectRef, _Bout] = {}
+        self._bouts: dict[ObjectRef, _History] = {}
 
     def count(self, ref: ObjectRef, now: float) -> bool:
         """`ref` was repaired. Whether that makes it a fight, or goes on with one: its next repair has to wait."""
-        bout = self._bouts.setdefault(ref, _Bout())
+        bout = self._bouts.setdefault(ref, _History())
         if bout.recent and now - bout.recent[-1] > OVER_AFTER_SECONDS:
-            bout = self._bouts[ref] = _Bout()
+            bout = self._bouts[ref] = _History()
         bout.recent = [*(at for at in bout.recent if now - at <= WINDOW_SECONDS), now]
         if not bout.waits and len(bout.recent) < FREE_REPAIRS:
             return False
@@ -58,19 +58,19 @@ class Fights:
         bout = self._bouts.get(ref)
         return 0.0 if bout is None else max(0.0, bout.not_before - now)
 
-    def is_told(self, ref: ObjectRef) -> bool:
+    def is_reported(self, ref: ObjectRef) -> bool:
         """Whether the fight over `ref` was told of."""
-        return self._bouts[ref].opponent is not None
+        return self._bouts[ref].other_manager is not None
 
-    def tell(self, ref: ObjectRef, opponent: str) -> str:
-        """`opponent` (a field manager; empty when it is not known) fights over `ref`: the words for it."""
-        self._bouts[ref].opponent = opponent
+    def tell(self, ref: ObjectRef, other_manager: str) -> str:
+        """`other_manager` (a field manager; empty when it is not known) fights over `ref`: the words for it."""
+        self._bouts[ref].other_manager = other_manager
         return self.words(ref)
 
     def words(self, ref: ObjectRef) -> str:
         """What goes on, for people; the same words for as long as it goes on."""
-        opponent = self._bouts[ref].opponent
-        who = f"field manager {opponent!r}" if opponent else "somebody else"
+        other_manager = self._bouts[ref].other_manager
+        who = f"field manager {other_manager!r}" if other_manager else "somebody else"
         return (
             f"{who} changes or deletes {ref} each time it is repaired; it is repaired ever more seldom, at last every "
             f"{LONGEST_WAIT_SECONDS / 60:.0f} minutes: let that controller leave it alone"
@@ -85,12 +85,12 @@ class Parted:
     waits: Mapping[ObjectRef, float] = field(default_factory=dict)
 
 
-def part_repairs(changes: ChangeSet, written: Memo, fights: Fights, now: float) -> Parted:
+def split_deferred(changes: ChangeSet, written: Memo, drift_backoff: DriftBackoff, now: float) -> Parted:
     """Take out of `changes` what would go on with a fight before its time."""
     waits = {
         write.ref: wait
         for write in changes.writes
-        if is_repair(write, written) and (wait := fights.wait_seconds(write.ref, now))
+        if is_repair(write, written) and (wait := drift_backoff.wait_seconds(write.ref, now))
     }
     if not waits:
         return Parted(changes)

@@ -9,12 +9,12 @@ from typing import Final
 
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.cache.references import Wanted
-from egressgateway.engine.cache.requested import wants_of
+from egressgateway.engine.cache.requested import requested_of
 from egressgateway.engine.process.probing import ProbeReader
-from egressgateway.engine.reconcile.contenders import Rivals
-from egressgateway.engine.reconcile.parsed import Judged
+from egressgateway.engine.reconcile.contenders import Contenders
+from egressgateway.engine.reconcile.parsed import ParsedSpecs
 from egressgateway.engine.reconcile.remote_records import recorded_in
-from egressgateway.engine.reconcile.state import Progress
+from egressgateway.engine.reconcile.state import GatewayState
 from egressgateway.facts import Facts, GatewayFacts, PodSelection, References, WorkloadFacts
 from egressgateway.live.evidence import is_child, is_owned_by, recorded_children
 from egressgateway.names import workload_name
@@ -59,24 +59,24 @@ class Observer:
 
     def forget_all(self) -> None:
         """Remember nothing that was parsed: while this replica does not lead, nobody tells of objects that are gone."""
-        self._judged = Judged(self._caches.classes, built_in_class=self._settings.built_in_class)
-        self._rivals = Rivals(self._caches, self._judged)
+        self._specs = ParsedSpecs(self._caches.classes, built_in_class=self._settings.built_in_class)
+        self._contenders = Contenders(self._caches, self._specs)
 
-    def observe(self, key: Key, progress: Progress, now: datetime, clock: float) -> Facts | None:
+    def observe(self, key: Key, state: GatewayState, now: datetime, clock: float) -> Facts | None:
         """
         The facts about `key`; None when there is no such EgressGateway.
 
         Args:
             now: wall clock, for times that are written down.
-            clock: the event loop's time, which `progress` is measured by.
+            clock: the event loop's time, which `state` is measured by.
         """
         manifest = self._caches.gateways.get(*key)
         if manifest is None:
             self._forget(key)
             return None
-        return self._with_probes(self._with_references(self._facts(key, manifest, progress, now, clock)))
+        return self._with_probes(self._with_references(self._facts(key, manifest, state, now, clock)))
 
-    def _facts(self, key: Key, manifest: Manifest, progress: Progress, now: datetime, clock: float) -> Facts:
+    def _facts(self, key: Key, manifest: Manifest, state: GatewayState, now: datetime, clock: float) -> Facts:
         labelled = self._caches.children_of(key)
         record = recorded_in(self._caches.records, key)
         # A status can be lost, with a restore for one; what the operator recorded for itself cannot.
@@ -87,27 +87,27 @@ class Observer:
         grace = self._settings.mesh.push_grace.total_seconds()
         namespace = self._caches.namespaces.get("", key.namespace)
         mesh = self._caches.mesh.reading()
-        class_ = self._judged.class_of(manifest)
-        names = wants_of(manifest).names
+        class_ = self._specs.class_of(manifest)
+        names = requested_of(manifest).names
         return Facts(
             now=now,
-            gateway=self._leaving(self._judged.gateway(manifest)),
+            gateway=self._leaving(self._specs.gateway(manifest)),
             class_=class_,
-            last_class=self._judged.last_class_of(manifest) if class_.spec is None else None,
+            last_class=self._specs.last_class_of(manifest) if class_.spec is None else None,
             mesh=mesh.refine(self._settings.mesh),
             namespace_labels=None if namespace is None else namespace["metadata"].get("labels") or {},
             left_out=self._caches.children_budget.left_out(key.namespace),
             namespaces=self._caches.namespace_labels(),
             namespaces_created=self._caches.created_of(name.rpartition(".")[2] for name in names),
             mesh_config=mesh.config,
-            foreign_routes=self._caches.routes.for_names(names, key, self._caches.rights_of),
-            rivals=self._rivals.of(manifest),
+            unmanaged_routes=self._caches.routes.for_names(names, key, self._caches.rights_of),
+            contenders=self._contenders.of(manifest),
             live=live,
             others={ref: found for ref, found in labelled.items() if ref not in live},
-            workload=self._workload(key, progress, clock),
+            workload=self._workload(key, state, clock),
             unserved=self.unserved,
-            gateway_settled=clock - progress.gateway_written_at >= grace,
-            clients_settled=clock - progress.clients_written_at >= grace,
+            gateway_pushed=clock - state.gateway_written_at >= grace,
+            clients_pushed=clock - state.clients_written_at >= grace,
         )
 
     def _leaving(self, gateway: GatewayFacts) -> GatewayFacts:
@@ -144,18 +144,18 @@ class Observer:
     def _forget(self, key: Key) -> None:
         if self._probes is not None:
             self._probes.want(key, None, ())
-        self._judged.forget(key)
-        self._rivals.forget(key)
+        self._specs.forget(key)
+        self._contenders.forget(key)
         self._caches.references.want(key, frozenset())
 
-    def _workload(self, key: Key, progress: Progress, clock: float) -> WorkloadFacts:
+    def _workload(self, key: Key, state: GatewayState, clock: float) -> WorkloadFacts:
         deployment = self._caches.children["Deployment"].get(key.namespace, workload_name(key)) or {}
         replicas = int((deployment.get("spec") or {}).get("replicas") or 0)
         ready = int((deployment.get("status") or {}).get("readyReplicas") or 0)
         if ready == 0:
-            progress.first_ready_at = None
+            state.first_ready_at = None
             return WorkloadFacts(replicas, ready, complete=False)
-        if progress.first_ready_at is None:
-            progress.first_ready_at = clock
-        patient = clock - progress.first_ready_at < PATIENCE.total_seconds()
+        if state.first_ready_at is None:
+            state.first_ready_at = clock
+        patient = clock - state.first_ready_at < PATIENCE.total_seconds()
         return WorkloadFacts(replicas, ready, complete=ready >= replicas or not patient)

@@ -19,7 +19,7 @@ from egressgateway.refs import Key, Manifest
 _BUILT_IN: Final = ClassFacts("", EgressGatewayClassSpec())
 
 
-class Judged:
+class ParsedSpecs:
     """What specs and classes say, by the models. Remembers what it parsed."""
 
     def __init__(self, classes: Store, *, built_in_class: bool) -> None:

@@ -25,13 +25,20 @@ from egressgateway.engine.process.metrics import Metrics
 from egressgateway.engine.reconcile import expiry
 from egressgateway.engine.reconcile.apply import Applied, Applier
 from egressgateway.engine.reconcile.cleanup import Cleanup
-from egressgateway.engine.reconcile.drift_backoff import part_repairs
+from egressgateway.engine.reconcile.drift_backoff import split_deferred
 from egressgateway.engine.reconcile.observe import Observer
 from egressgateway.engine.reconcile.owner import OwnerWriter
 from egressgateway.engine.reconcile.reconcile_request import is_answered, request_of
 from egressgateway.engine.reconcile.remote_records import RemoteRecords
-from egressgateway.engine.reconcile.requeue import Pass, comes_soon, is_final, is_told, observed_after, outcome_of
-from egressgateway.engine.reconcile.state import Memory, Progress, Settled
+from egressgateway.engine.reconcile.requeue import (
+    Pass,
+    comes_soon,
+    is_permanent,
+    is_reported,
+    observed_after,
+    outcome_of,
+)
+from egressgateway.engine.reconcile.state import GatewayState, StateStore, SteadyState
 from egressgateway.errors import ClusterError, Invalid
 from egressgateway.facts import Facts
 from egressgateway.live.children import stage_of
@@ -90,7 +97,7 @@ class Reconciler:
         self._observer = observer
         self._grace = settings.mesh.push_grace
         self._now = now
-        self._memory = Memory()
+        self._memory = StateStore()
         self._renderer = Renderer()
         self._rendered = RenderCache(self._renderer)
         self._applier = Applier(client, caches, metrics)
@@ -105,16 +112,16 @@ class Reconciler:
         Raises:
             ClusterError: a write failed in a way that time may heal; what could be written was written.
         """
-        progress = self._memory.of(key, _clock())
-        facts = self._observe(key, progress)
+        state = self._memory.of(key, _clock())
+        facts = self._observe(key, state)
         if facts is None:
-            outcome = await self._cleanup.run(key, progress)
+            outcome = await self._cleanup.run(key, state)
             if isinstance(outcome, Done):
                 self._forget(key)
             return outcome
-        progress.gone_at = None
+        state.gone_at = None
         try:
-            return await self._step(facts, progress)
+            return await self._step(facts, state)
         except Invalid as error:
             if not facts.gateway.deleting:
                 await self._tell_of_refusal(facts, error)
@@ -125,15 +132,15 @@ class Reconciler:
             await self._tell_of_bug(facts, error)
             raise
 
-    async def _step(self, facts: Facts, progress: Progress) -> Outcome:
+    async def _step(self, facts: Facts, state: GatewayState) -> Outcome:
         if facts.gateway.deleting:
-            return await self._withdraw(facts, progress)
-        wait = await self._keep_finalizer(facts, progress)
+            return await self._withdraw(facts, state)
+        wait = await self._keep_finalizer(facts, state)
         if facts.gateway.spec is not None and facts.gateway.spec.suspend:
-            return within(await self._freeze(facts, progress), wait)
-        return within(await self._converge(facts, progress), wait)
+            return within(await self._freeze(facts, state), wait)
+        return within(await self._converge(facts, state), wait)
 
-    async def _keep_finalizer(self, facts: Facts, progress: Progress) -> timedelta | None:
+    async def _keep_finalizer(self, facts: Facts, state: GatewayState) -> timedelta | None:
         """
         Put our finalizer back on an object that has children: a replace from a file took it off, or somebody did.
 
@@ -142,37 +149,37 @@ class Reconciler:
         """
         if not facts.live or self._owner.has_finalizer(facts.key):
             return None
-        rest = progress.finalizer_due - _clock()
+        rest = state.finalizer_due - _clock()
         if rest > 0:
             return timedelta(seconds=rest)
-        progress.finalizer_due = _clock() + _FINALIZER_SPACING.total_seconds()
+        state.finalizer_due = _clock() + _FINALIZER_SPACING.total_seconds()
         await self._owner.add_finalizer(facts.key)
         log.warning("Finalizer had been taken off an object with children; it is back")
         return None
 
-    async def _converge(self, facts: Facts, progress: Progress) -> Outcome:
-        request = self._obey(facts, progress)
-        if progress.settled is not None and (outcome := progress.settled.outcome_for(facts)) is not None:
+    async def _converge(self, facts: Facts, state: GatewayState) -> Outcome:
+        request = self._obey(facts, state)
+        if state.settled is not None and (outcome := state.settled.outcome_for(facts)) is not None:
             return outcome
         if unread(facts):
             # Just asked for, and on its way: to judge without it would take away what works.
-            _, applied = await self._end_revoked(facts, revoked_from(facts), progress)
+            _, applied = await self._end_revoked(facts, revoked_from(facts), state)
             _raise_transient(applied)
             return Waiting("Pending")
         acceptance = accept(facts)
         # Until it is stored, others must see the claim: they may be judged while this pass waits for the API server.
         self._caches.reserve(facts.key, acceptance.claims.rights)
         try:
-            return await self._write(facts, acceptance, progress, request)
+            return await self._write(facts, acceptance, state, request)
         finally:
             self._caches.release(facts.key)
 
-    async def _write(self, facts: Facts, acceptance: Acceptance, progress: Progress, request: str) -> Outcome:
+    async def _write(self, facts: Facts, acceptance: Acceptance, state: GatewayState, request: str) -> Outcome:
         plan = build_plan(facts, acceptance)
         desired = await self._render(facts.key, plan)
-        changes = _compare(plan, desired, facts, progress)
-        parted = part_repairs(changes, progress.written, progress.fights, _clock())
-        await self._tell_of_fights(facts.key, parted.waits, progress)
+        changes = _compare(plan, desired, facts, state)
+        parted = split_deferred(changes, state.written, state.drift_backoff, _clock())
+        await self._tell_of_fights(facts.key, parted.waits, state)
         try:
             # Before a write where no garbage collector finds it, and for what an older operator wrote there.
             await self._records.note(facts.key, facts.gateway.uid, remote_refs(facts, plan))
@@ -180,12 +187,12 @@ class Reconciler:
                 await self._announce(facts, acceptance, plan, changes)
         except ClusterError:
             # What is not allowed any more does not wait until that is recorded which is to come.
-            await self._end_revoked(facts, revoked_from(facts), progress)
+            await self._end_revoked(facts, revoked_from(facts), state)
             raise
         steps = plan_steps(parted.changes, facts)
-        applied = await self._applier.apply(facts.key, steps, progress)
+        applied = await self._applier.apply(facts.key, steps, state)
         done = Pass(facts, changes, acceptance, plan, desired, steps, applied, parted.waits)
-        outcome = await self._conclude(facts.key, done, progress, request)
+        outcome = await self._conclude(facts.key, done, state, request)
         _raise_transient(applied)
         return outcome
 
@@ -202,11 +209,11 @@ class Reconciler:
                 await asyncio.sleep(0)
         return tuple(desired)
 
-    async def _freeze(self, facts: Facts, progress: Progress) -> Outcome:
+    async def _freeze(self, facts: Facts, state: GatewayState) -> Outcome:
         """The object is suspended: all that is still allowed stays as it is, and nothing else."""
         revoked = revoked_from(facts, suspended=True)
-        changes, applied = await self._end_revoked(facts, revoked, progress)
-        seen = self._observe(facts.key, progress) or facts
+        changes, applied = await self._end_revoked(facts, revoked, state)
+        seen = self._observe(facts.key, state) or facts
         status = suspended_status(
             facts.gateway.status,
             facts.gateway.generation,
@@ -221,23 +228,23 @@ class Reconciler:
             return Stalled("ApplyFailed")
         return Done() if changes.empty else Again(self._grace)
 
-    async def _end_revoked(self, facts: Facts, revoked: Revoked, progress: Progress) -> tuple[ChangeSet, Applied]:
+    async def _end_revoked(self, facts: Facts, revoked: Revoked, state: GatewayState) -> tuple[ChangeSet, Applied]:
         """Take away what is not allowed any more, and leave everything else as it is."""
         plan = plan_frozen(facts, revoked)
         changes = diff(plan, await self._render(facts.key, plan), facts.live, facts.key)
         steps = plan_steps(changes, facts)
-        for finding in revoked.findings[:1] if steps.bursts else ():
+        for finding in revoked.findings[:1] if steps.batches else ():
             self._record(facts.key, finding.reason, finding.message)
-        return changes, await self._applier.apply(facts.key, steps, progress)
+        return changes, await self._applier.apply(facts.key, steps, state)
 
-    def _obey(self, facts: Facts, progress: Progress) -> str:
+    def _obey(self, facts: Facts, state: GatewayState) -> str:
         """The request for a pass that is to be answered, if any; for a new one this pass takes nothing for granted."""
         request = request_of(self._caches.gateways.get(*facts.key))
         if is_answered(request, facts.gateway.status):
             return ""
-        if request != progress.forced:
-            progress.forced = request
-            progress.compare_anew()
+        if request != state.forced:
+            state.forced = request
+            state.compare_anew()
         return request
 
     async def _announce(self, facts: Facts, acceptance: Acceptance, plan: Plan, changes: ChangeSet) -> None:
@@ -254,18 +261,18 @@ class Reconciler:
             await self._owner.write_status(facts.key, status)
         await self._owner.add_finalizer(facts.key)
 
-    async def _conclude(self, key: Key, done: Pass, progress: Progress, request: str) -> Outcome:
+    async def _conclude(self, key: Key, done: Pass, state: GatewayState, request: str) -> Outcome:
         """Look again at what the writes left, say so in the status, and decide when to go on."""
         facts, left = done.facts, done.changes
         if done.changes.writes or done.applied.writes:
-            seen = self._observe(key, progress)
+            seen = self._observe(key, state)
             if seen is None:
                 return Done()
             if not _is_same_object(seen, facts):
                 # Edited or deleted meanwhile: what was decided is no verdict on what stands there now.
                 return Again(timedelta(0))
-            facts, left = seen, _compare(done.plan, done.desired, seen, progress)
-        observed = observed_after(done, left, {ref: progress.fights.words(ref) for ref in done.waits})
+            facts, left = seen, _compare(done.plan, done.desired, seen, state)
+        observed = observed_after(done, left, {ref: state.drift_backoff.words(ref) for ref in done.waits})
         outcome = outcome_of(done, facts, left, observed.foreign, self._grace)
         summary = summarize(facts, done.acceptance, done.plan, observed)
         status = merge_status(facts.gateway.status, summary, facts.gateway.generation, facts.now, handled=request)
@@ -274,33 +281,33 @@ class Reconciler:
             self._tell_of_notices(facts, done.acceptance)
         if not remote_refs(facts, done.plan):
             await self._records.forget(key)
-        self._tell_of_expiries(facts, progress)
-        progress.settled = Settled.after(facts, outcome) if done.changes.empty else None
+        self._tell_of_expiries(facts, state)
+        state.settled = SteadyState.after(facts, outcome) if done.changes.empty else None
         self._metrics.destinations(key, str(status.get("provider", "")), len(summary.parts))
         self._metrics.reachable(key, {name: found.status for name, found in facts.reached.items()})
         self._metrics.host_conflicts(key, len(done.acceptance.claims.lost))
         return outcome
 
-    async def _tell_of_fights(self, key: Key, waits: Mapping[ObjectRef, float], progress: Progress) -> None:
+    async def _tell_of_fights(self, key: Key, waits: Mapping[ObjectRef, float], state: GatewayState) -> None:
         """Say once for each fight with whom it is: now, while the object shows what the other side did to it."""
         for ref in waits:
-            if progress.fights.is_told(ref):
+            if state.drift_backoff.is_reported(ref):
                 continue
             manager = await self._applier.last_changed_by(ref)
-            words = progress.fights.tell(ref, manager)
+            words = state.drift_backoff.tell(ref, manager)
             log.warning("Child is fought over", extra={"fields": {"child": str(ref), "field_manager": manager}})
             self._record(key, Reason.REPAIR_BACK_OFF, words)
 
     def _tell_of_notices(self, facts: Facts, acceptance: Acceptance) -> None:
         """Once, when the status first says them: what is dangerous and was asked for."""
-        for notice in acceptance.notices:
+        for notice in acceptance.advisories:
             if notice.reason is not None and not says(facts.gateway.status, notice.part, notice.message):
                 self._record(facts.key, notice.reason, notice.message)
 
-    def _tell_of_expiries(self, facts: Facts, progress: Progress) -> None:
+    def _tell_of_expiries(self, facts: Facts, state: GatewayState) -> None:
         for destination, end in expiry.expiring(facts.gateway.spec, facts.now) if facts.gateway.spec else ():
-            if (destination.name, end) not in progress.warned:
-                progress.warned.add((destination.name, end))
+            if (destination.name, end) not in state.warned:
+                state.warned.add((destination.name, end))
                 self._record(facts.key, Reason.EXPIRES_SOON, expiry.words(destination, end))
 
     def _record(self, key: Key, reason: Reason, words: str) -> None:
@@ -308,7 +315,7 @@ class Reconciler:
         if gateway is not None:
             self._events.record(gateway, "Warning", reason, "Reconcile", words)
 
-    async def _withdraw(self, facts: Facts, progress: Progress) -> Outcome:
+    async def _withdraw(self, facts: Facts, state: GatewayState) -> Outcome:
         """
         The object is going: take its clients back in one burst, let the mesh hear of it, then let go.
 
@@ -322,16 +329,16 @@ class Reconciler:
             return await self._let_go(facts.key)
         # Nothing is judged any more: a mistake in that must not keep the object, and with it its namespace.
         steps = plan_steps(diff(Plan(), (), facts.live, facts.key), facts)
-        if steps.bursts:
+        if steps.batches:
             await self._tell_of_leaving(facts)
-        applied = await self._applier.apply(facts.key, Steps(bursts=steps.bursts), progress)
+        applied = await self._applier.apply(facts.key, Steps(batches=steps.batches), state)
         await self._tell_of_failure(facts, applied)
         _raise_transient(applied)
         if applied.failures:
             raise next(iter(applied.failures.values()))
-        if facts.live and (steps.bursts or not facts.clients_settled):
+        if facts.live and (steps.batches or not facts.clients_pushed):
             return Again(self._grace)
-        await self._remove_remote(facts, progress)
+        await self._remove_remote(facts, state)
         await self._end_record(facts)
         if not self._owner.has_finalizer(facts.key):
             # Another finalizer keeps it, and its claims with it, for as long as its author likes.
@@ -357,7 +364,7 @@ class Reconciler:
         except ClusterError as error:
             log.info("Status of a leaving object is not written", extra={"fields": {"error": str(error)}})
 
-    async def _remove_remote(self, facts: Facts, progress: Progress) -> None:
+    async def _remove_remote(self, facts: Facts, state: GatewayState) -> None:
         """
         Children in other namespaces, where no garbage collector looks for their owner.
 
@@ -372,7 +379,7 @@ class Reconciler:
             if removal.ref.namespace != facts.key.namespace or removal.stage is Stage.GATEWAY
         ]
         ordered = tuple(sorted(first, key=lambda removal: -removal.stage))
-        applied = await self._applier.apply(facts.key, Steps(removals=ordered), progress)
+        applied = await self._applier.apply(facts.key, Steps(removals=ordered), state)
         await self._tell_of_failure(facts, applied)
         for error in applied.failures.values():
             raise error
@@ -409,7 +416,7 @@ class Reconciler:
 
     async def _tell_of_failure(self, facts: Facts, applied: Applied) -> None:
         """A server that does not let clients be withdrawn keeps the object: whoever deleted it must learn why."""
-        refusals = [str(error) for error in applied.failures.values() if is_final(error) or is_told(error)]
+        refusals = [str(error) for error in applied.failures.values() if is_permanent(error) or is_reported(error)]
         if refusals:
             status = stuck_status(facts.gateway.status, facts.gateway.generation, facts.now, refusals[0])
             await self._owner.write_status(facts.key, status)
@@ -420,12 +427,12 @@ class Reconciler:
 
         What it remembers says nothing of what others write from now on, and of objects that go nobody tells it.
         """
-        self._memory = Memory()
+        self._memory = StateStore()
         self._rendered = RenderCache(self._renderer)
         self._observer.forget_all()
 
-    def _observe(self, key: Key, progress: Progress) -> Facts | None:
-        return self._observer.observe(key, progress, self._now(), _clock())
+    def _observe(self, key: Key, state: GatewayState) -> Facts | None:
+        return self._observer.observe(key, state, self._now(), _clock())
 
     def _forget(self, key: Key) -> None:
         self._rendered.forget(key)
@@ -433,12 +440,12 @@ class Reconciler:
         self._metrics.forget(key)
 
 
-def _compare(plan: Plan, desired: tuple[Desired, ...], facts: Facts, progress: Progress) -> ChangeSet:
+def _compare(plan: Plan, desired: tuple[Desired, ...], facts: Facts, state: GatewayState) -> ChangeSet:
     # What others have is looked at where it stands in the way: it is never deleted, whatever its labels say.
     taken = {item.ref: facts.others[item.ref] for item in desired if item.ref in facts.others}
     found = {**facts.live, **taken}
-    changes = diff(plan, desired, found, facts.key, progress.written, compared=progress.compared)
-    progress.compared = dict(changes.in_sync)
+    changes = diff(plan, desired, found, facts.key, state.written, compared=state.compared)
+    state.compared = dict(changes.in_sync)
     return changes
 
 
@@ -459,7 +466,7 @@ def _is_same_object(one: Facts, other: Facts) -> bool:
 
 def _raise_transient(applied: Applied) -> None:
     for error in applied.failures.values():
-        if not is_final(error):
+        if not is_permanent(error):
             raise error
 
 

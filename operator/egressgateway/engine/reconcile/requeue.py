@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from egressgateway.cluster.result import Again, Done, Outcome, Stalled, Waiting
-from egressgateway.diff.changeset import BESIDE_THE_WAY, ChangeSet
-from egressgateway.diff.steering import Hold, Steps
+from egressgateway.diff.changeset import OFF_DATA_PATH, ChangeSet
+from egressgateway.diff.steering import DeferReason, Steps
 from egressgateway.engine.process.worker import STALLED_RETRY
 from egressgateway.engine.reconcile.apply import Applied
 from egressgateway.engine.reconcile.expiry import next_notice
@@ -54,8 +54,8 @@ def observed_after(done: Pass, left: ChangeSet, fought_over: Mapping[ObjectRef, 
     failures = done.applied.failures
     return Observed(
         missing=frozenset(write.ref for write in left.writes) | left.going,
-        failures={ref: str(error) for ref, error in failures.items() if is_final(error)},
-        unanswered={**fought_over, **{ref: str(error) for ref, error in failures.items() if is_told(error)}},
+        failures={ref: str(error) for ref, error in failures.items() if is_permanent(error)},
+        transient_errors={**fought_over, **{ref: str(error) for ref, error in failures.items() if is_reported(error)}},
         foreign=done.applied.foreign | left.foreign,
         held=done.steps.held,
     )
@@ -73,18 +73,18 @@ def outcome_of(done: Pass, facts: Facts, left: ChangeSet, foreign: Set[ObjectRef
     """
     failed = done.applied.failures.keys() | foreign
     unwritten = [write.ref for write in left.writes if write.ref not in done.steps.held and write.ref not in done.waits]
-    pushed = [ref for ref, hold in done.steps.held.items() if hold is Hold.PUSH]
-    if not failed and Hold.PORT_IN_USE in done.steps.held.values() and done.steps.bursts:
+    pushed = [ref for ref, hold in done.steps.held.items() if hold is DeferReason.PUSH]
+    if not failed and DeferReason.PORT_IN_USE in done.steps.held.values() and done.steps.batches:
         # What was just written may have freed the port.
         return Again(timedelta(0))
     due = [*pushed, *(unwritten if done.applied.writes else ())]
     # What withdrawn ways leave behind goes when the mesh knows; if something fails, with the next try of that.
-    drains = not failed and (done.plan.draining or Hold.DRAIN in done.steps.held.values())
+    drains = not failed and (done.plan.draining or DeferReason.DRAIN in done.steps.held.values())
     # A claim on what was steered until now ends with the next look; those who wait for it hear of it then.
-    lets_go = not failed and done.acceptance.claims.leaving and bool(done.steps.bursts)
+    lets_go = not failed and done.acceptance.claims.leaving and bool(done.steps.batches)
     if drains or lets_go or any(_time_helps(done, failed, ref) for ref in due):
         return Again(grace)
-    if Hold.GATEWAY_NOT_READY in done.steps.held.values() and workload_of(facts).ready:
+    if DeferReason.GATEWAY_NOT_READY in done.steps.held.values() and workload_of(facts).ready:
         return Again(PATIENCE / 5)
     return _at_rest(done, foreign, _until(_next_moment(done), facts.now))
 
@@ -98,9 +98,9 @@ def _at_rest(done: Pass, foreign: Set[ObjectRef], moment: timedelta | None) -> O
     if done.waits:
         wait = timedelta(seconds=min(done.waits.values()))
         return Waiting("RepairBackOff", min(moment or wait, wait))
-    if Hold.GATEWAY_NOT_READY in done.steps.held.values():
+    if DeferReason.GATEWAY_NOT_READY in done.steps.held.values():
         return Waiting("GatewayNotReady", moment)
-    if Hold.NOT_TAKEN in done.steps.held.values():
+    if DeferReason.NOT_TAKEN in done.steps.held.values():
         return Waiting("NotTaken", moment)
     return Done(moment)
 
@@ -114,7 +114,7 @@ def _next_moment(done: Pass) -> datetime | None:
 def _time_helps(done: Pass, failed: Set[ObjectRef], ref: ObjectRef) -> bool:
     """Whether `ref` is to be written, and waits for nothing of its part, or of all, that could not be written."""
     parts = {item.ref: item.part for item in done.desired}
-    broken = {parts.get(other, "") for other in failed if other.kind not in BESIDE_THE_WAY}
+    broken = {parts.get(other, "") for other in failed if other.kind not in OFF_DATA_PATH}
     return ref in parts and not broken & {"", parts[ref]}
 
 
@@ -123,12 +123,12 @@ def comes_soon(outcome: Outcome) -> bool:
     return isinstance(outcome, Again) and outcome.after <= _SOON
 
 
-def is_final(error: ClusterError) -> bool:
+def is_permanent(error: ClusterError) -> bool:
     """Whether the server refused the object itself: trying again at once is in vain."""
     return isinstance(error, Invalid | Forbidden)
 
 
-def is_told(error: ClusterError) -> bool:
+def is_reported(error: ClusterError) -> bool:
     """Whether the server itself said that it could not: a webhook that does not answer, for one."""
     return isinstance(error, Unavailable) and error.code is not None
 

@@ -14,13 +14,13 @@ from typing import Final
 
 from egressgateway.cluster.result import Done, Outcome
 from egressgateway.diff.changeset import Written
-from egressgateway.engine.reconcile.drift_backoff import Fights
+from egressgateway.engine.reconcile.drift_backoff import DriftBackoff
 from egressgateway.facts import Facts
 from egressgateway.refs import Key, ObjectRef
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class SteadyState:
     """
     A pass that found nothing to do: what it saw, and until when the same facts mean the same.
 
@@ -32,7 +32,7 @@ class Settled:
     until: datetime | None
 
     @classmethod
-    def after(cls, facts: Facts, outcome: Outcome) -> Settled | None:
+    def after(cls, facts: Facts, outcome: Outcome) -> SteadyState | None:
         """What a pass over `facts` that came to `outcome` leaves to remember; None when it did not come to rest."""
         if not isinstance(outcome, Done):
             return None
@@ -59,7 +59,7 @@ def _write_slots() -> asyncio.Semaphore:
 
 
 @dataclass(slots=True)
-class Progress:
+class GatewayState:
     """Memory of one EgressGateway. Times are seconds of the event loop's clock."""
 
     gateway_written_at: float
@@ -69,8 +69,8 @@ class Progress:
     written: dict[ObjectRef, Written] = field(default_factory=dict)
     compared: dict[ObjectRef, tuple[str, str]] = field(default_factory=dict)
     """Digest wanted and version found of children that were in sync: `diff.changeset.Compared`."""
-    settled: Settled | None = None
-    fights: Fights = field(default_factory=Fights)
+    settled: SteadyState | None = None
+    drift_backoff: DriftBackoff = field(default_factory=DriftBackoff)
     warned: set[tuple[str, datetime]] = field(default_factory=set)
     """Expiries that were announced, by destination: once for each process."""
     finalizer_due: float = float("-inf")
@@ -87,17 +87,17 @@ class Progress:
         self.written.clear()
 
 
-class Memory:
+class StateStore:
     """Progress by key. `now` is read when a key is first seen: for all we know, everything was written just then."""
 
     def __init__(self) -> None:
-        self._progress: dict[Key, Progress] = {}
+        self._states: dict[Key, GatewayState] = {}
 
-    def of(self, key: Key, now: float) -> Progress:
-        progress = self._progress.get(key)
-        if progress is None:
-            progress = self._progress[key] = Progress(now, now)
-        return progress
+    def of(self, key: Key, now: float) -> GatewayState:
+        state = self._states.get(key)
+        if state is None:
+            state = self._states[key] = GatewayState(now, now)
+        return state
 
     def forget(self, key: Key) -> None:
-        self._progress.pop(key, None)
+        self._states.pop(key, None)

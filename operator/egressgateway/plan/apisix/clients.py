@@ -14,13 +14,15 @@ from egressgateway.api.scalars import format_duration
 from egressgateway.facts import Facts
 from egressgateway.plan.apisix.routes import mark_of
 from egressgateway.plan.gateway.hops import Hop
-from egressgateway.plan.gateway.target import Site
+from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.children import part_child
 from egressgateway.stages import Stage
 
 
-def plan_route(facts: Facts, site: Site, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
+def plan_route(
+    facts: Facts, site: GatewayTarget, destination: Destination, hops: Sequence[Hop], exported: list[str]
+) -> Child:
     """What sends calls to one host to APISIX."""
     timeout = destination.traffic.timeout if destination.traffic else None
     values = {

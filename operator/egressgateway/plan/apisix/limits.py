@@ -17,9 +17,9 @@ from egressgateway.contention.consumers import Consumers, entries_of, namespaces
 from egressgateway.facts import Facts, PodFacts
 from egressgateway.live.children import mesh_routes, namespaces_of_export, part_of, ways_of
 from egressgateway.namespaces import EVERY_NAMESPACE
-from egressgateway.plan.findings import Notice
+from egressgateway.plan.findings import Advisory
 from egressgateway.plan.gateway.references import shared_pods
-from egressgateway.plan.gateway.target import site_of
+from egressgateway.plan.gateway.target import target_of
 from egressgateway.refs import ObjectRef
 
 ADDED_HEADERS: Final = ("x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto")
@@ -71,7 +71,7 @@ def limits_of_spec(facts: Facts, spec: EgressGatewaySpec) -> Iterator[str]:
 
 def limits_of_destination(facts: Facts, class_spec: EgressGatewayClassSpec, field: str) -> Iterator[str]:
     """What the pods of APISIX cannot do for any destination."""
-    pods, site = gateway_pods(facts), site_of(facts)
+    pods, site = gateway_pods(facts), target_of(facts)
     if class_spec.mtls is not MtlsMode.DISABLED and pods and not all(pod.sidecar for pod in pods):
         yield (
             f"{field}: {facts.class_} has mtls Strict, and the pods behind Service {site.namespace}/{site.service} of "
@@ -100,7 +100,7 @@ def lacks_sidecars(facts: Facts, part: str) -> bool:
     """Whether clients of a part ask for mutual TLS at the class's APISIX, and pods have no sidecar to answer it."""
     if facts.class_.spec is None or facts.class_.spec.data_plane is not Provider.APISIX:
         return False
-    site = site_of(facts)
+    site = target_of(facts)
     rule = facts.live.get(ObjectRef("DestinationRule", facts.key.namespace, site.object_name), {})
     subsets = {subset["name"] for subset in (rule.get("spec") or {}).get("subsets") or ()}
     ways = {way for route in mesh_routes(facts.live) if part_of(route) == part for way in ways_of(route)}
@@ -111,7 +111,7 @@ def _lets_nothing_out(facts: Facts) -> bool:
     return facts.mesh_config.outbound_policy == "REGISTRY_ONLY"
 
 
-def barred_namespaces(facts: Facts) -> frozenset[str]:
+def excluded_namespaces(facts: Facts) -> frozenset[str]:
     """
     Namespaces whose clients cannot be sent to the gateway: its own, where its pods' own calls pass a sidecar.
 
@@ -120,31 +120,31 @@ def barred_namespaces(facts: Facts) -> frozenset[str]:
     """
     if facts.class_.spec is None or facts.class_.spec.data_plane is not Provider.APISIX:
         return frozenset()
-    pods, own = gateway_pods(facts), site_of(facts).namespace
+    pods, own = gateway_pods(facts), target_of(facts).namespace
     if pods:
         return frozenset({own} if any(pod.intercepted for pod in pods) else ())
     seen_by = [namespaces_of_export(route, facts.key.namespace) for route in mesh_routes(facts.live)]
     return frozenset({own} if seen_by and not any({own, EVERY_NAMESPACE} & each for each in seen_by) else ())
 
 
-def barred_message(facts: Facts) -> str:
+def excluded_message(facts: Facts) -> str:
     """Why, and what helps."""
     return (
-        f"clients in namespace {site_of(facts).namespace} are not sent to APISIX, which runs there with sidecars: its "
-        "own requests would come back to it; give its pods the annotation "
+        f"clients in namespace {target_of(facts).namespace} are not sent to APISIX, which runs there with sidecars: "
+        "its own requests would come back to it; give its pods the annotation "
         'traffic.sidecar.istio.io/includeOutboundIPRanges: "", or no sidecar'
     )
 
 
-def notices(facts: Facts, spec: EgressGatewaySpec, consumers: Consumers) -> Iterator[Notice]:
+def advisories(facts: Facts, spec: EgressGatewaySpec, consumers: Consumers) -> Iterator[Advisory]:
     """What stays as it is although one might think otherwise."""
     class_spec = facts.class_.spec
     if class_spec is None or class_spec.data_plane is not Provider.APISIX or not spec.destinations:
         return
     if spec.telemetry is None or spec.telemetry.mesh_headers is not MeshHeadersMode.KEEP:
-        yield Notice(f"external hosts see the address of the caller's pod: APISIX sets {', '.join(ADDED_HEADERS)}")
-    if EVERY_NAMESPACE in consumers.all and barred_namespaces(facts):
-        yield Notice(barred_message(facts))
+        yield Advisory(f"external hosts see the address of the caller's pod: APISIX sets {', '.join(ADDED_HEADERS)}")
+    if EVERY_NAMESPACE in consumers.all and excluded_namespaces(facts):
+        yield Advisory(excluded_message(facts))
 
 
 def gateway_pods(facts: Facts) -> Sequence[PodFacts]:

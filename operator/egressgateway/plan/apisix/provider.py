@@ -16,9 +16,9 @@ from egressgateway.plan.apisix.clients import plan_route
 from egressgateway.plan.apisix.expose import plan_exposed
 from egressgateway.plan.apisix.routes import plan_routes
 from egressgateway.plan.apisix.upstreams import plan_upstreams
-from egressgateway.plan.gateway.draining import Retained, retain
+from egressgateway.plan.gateway.draining import Draining, plan_drain
 from egressgateway.plan.gateway.hops import Hop, build_hops
-from egressgateway.plan.gateway.target import Site, site_of
+from egressgateway.plan.gateway.target import GatewayTarget, target_of
 from egressgateway.plan.ir import Child, Plan
 from egressgateway.plan.istio.clients import all_consumers, plan_clients, plan_hop, plan_narrowed
 from egressgateway.plan.istio.upstream import upstreams_of
@@ -27,9 +27,9 @@ from egressgateway.plan.revoked import less_revoked
 
 def plan_apisix(facts: Facts, acceptance: Acceptance) -> Plan:
     """Every child for what is accepted; parts that are kept stay as they are."""
-    site = site_of(facts)
+    site = target_of(facts)
     hops = build_hops(facts.key, acceptance.served, site)
-    retained = retain(facts, hops, acceptance.kept, site, acceptance.contested)
+    retained = plan_drain(facts, hops, acceptance.kept, site, acceptance.contested)
     retained = less_revoked(retained, facts, acceptance.revoked)
     children = (
         *_plan_routing(facts, acceptance, site, hops, retained),
@@ -41,7 +41,7 @@ def plan_apisix(facts: Facts, acceptance: Acceptance) -> Plan:
 
 
 def _plan_routing(
-    facts: Facts, acceptance: Acceptance, site: Site, hops: tuple[Hop, ...], retained: Retained
+    facts: Facts, acceptance: Acceptance, site: GatewayTarget, hops: tuple[Hop, ...], retained: Draining
 ) -> Iterator[Child]:
     upstreams = upstreams_of(hops, acceptance.served)
     consumers = union((all_consumers(acceptance.consumers), retained.consumers, retained.leaving))

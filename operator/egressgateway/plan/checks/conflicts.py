@@ -15,12 +15,12 @@ from egressgateway.contention.claims import Claims
 from egressgateway.contention.consumers import allowed_consumers
 from egressgateway.contention.hostnames import covers, is_wildcard
 from egressgateway.contention.rights import as_ports, read_claims
-from egressgateway.facts import Claimed, Facts, ForeignRoute, Ports, Rights, Rival
+from egressgateway.facts import Claimed, Contender, Facts, Ports, Rights, UnmanagedRoute
 from egressgateway.live.children import hosts_of, live_clients, mesh_routes, part_of, ports_of
 from egressgateway.live.ports import meet_on_a_port, ports_for
 from egressgateway.namespaces import EVERY_NAMESPACE, overlap, union
 from egressgateway.plan.findings import Finding, exposed_part
-from egressgateway.plan.gateway.target import LISTENER_PORT, PLAIN_PORT, listen_port, site_of
+from egressgateway.plan.gateway.target import LISTENER_PORT, PLAIN_PORT, listen_port, target_of
 from egressgateway.refs import Key, Manifest
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
@@ -39,7 +39,7 @@ def host_conflicts(claims: Claims, destination: Destination, field: str, served:
                 _ACCEPTED,
                 Reason.HOST_CONFLICT,
                 f"{field}.hosts: {name} belongs to EgressGateway {winner} in "
-                f"{_in_words(sorted(namespaces), others=bool(claims.won.get(name)))}, "
+                f"{_describe(sorted(namespaces), others=bool(claims.won.get(name)))}, "
                 "by the older claim; remove it from one of the two",
                 destination.name,
                 partial=bool(served),
@@ -77,7 +77,7 @@ def port_conflicts(
         found = [*_within_the_object(facts, spec, consumers), *_with_other_objects(facts, spec, consumers, held)]
         yield from found
         yield from _with_kept(facts, spec, consumers, kept | {finding.part for finding in found})
-    if not site_of(facts).strict and site_of(facts).dedicated:
+    if not target_of(facts).strict and target_of(facts).dedicated:
         yield from _on_the_gateway(spec)
 
 
@@ -111,7 +111,7 @@ def route_conflicts(facts: Facts, destination: Destination, field: str, served: 
     """Somebody else's route for one of the names, that a consumer sees: clients may go by that one."""
     # An orphan among them is ours from now on.
     for route in sorted(
-        (each for each in facts.foreign_routes if each.ref not in facts.live), key=lambda each: each.ref
+        (each for each in facts.unmanaged_routes if each.ref not in facts.live), key=lambda each: each.ref
     ):
         common = overlap(served, route.visible_in)
         names = [name for name in destination.names if any(_takes(host, name) for host in route.hosts)]
@@ -119,7 +119,7 @@ def route_conflicts(facts: Facts, destination: Destination, field: str, served: 
             yield Finding(
                 ConditionType.STEERED,
                 Reason.ROUTE_CONFLICT,
-                f"{field}.hosts: {route.ref} also routes {names[0]} for {_in_words(sorted(common))}; "
+                f"{field}.hosts: {route.ref} also routes {names[0]} for {_describe(sorted(common))}; "
                 "delete it, or hide it from them by its exportTo",
                 destination.name,
                 partial=True,
@@ -141,7 +141,7 @@ def _steering_since(facts: Facts, names: Iterable[str]) -> datetime:
     return max(made, default=facts.now)
 
 
-def _prevails(facts: Facts, route: ForeignRoute, common: frozenset[str], names: Iterable[str]) -> bool:
+def _prevails(facts: Facts, route: UnmanagedRoute, common: frozenset[str], names: Iterable[str]) -> bool:
     """
     A consumer's own VirtualService goes before ours, of others the older one (notes "istio-recipes" §7).
 
@@ -213,44 +213,44 @@ def _with_other_objects(
     says. Of two that want it, the one that claimed its first host earlier gets it. Of two that have it, as when the
     mesh stops to answer DNS, one is withdrawn at once. Only claims in a status count: anybody can write a ServiceEntry.
     """
-    if not facts.rivals:
+    if not facts.contenders:
         return
-    own = _as_rivals_see(facts, spec, consumers, held)
+    own = _as_contender(facts, spec, consumers, held)
     for index, destination in enumerate(spec.destinations):
         served = consumers.get(destination.name, frozenset())
         for number, port in enumerate(destination.ports):
-            for rival, lost in _winners(facts, own, port, served):
+            for contender, lost in _winners(facts, own, port, served):
                 yield Finding(
                     _ACCEPTED,
                     Reason.PORT_CONFLICT,
                     f"spec.destinations[{index}].ports[{number}]: port {port.port} is EgressGateway "
-                    f"{rival.key}'s in {_in_words(sorted(lost))}, and TCP tells no two hosts apart; use another",
+                    f"{contender.key}'s in {_describe(sorted(lost))}, and TCP tells no two hosts apart; use another",
                     destination.name,
                     # Clients who are told of both reach the server of either.
-                    withdraws=meet_on_a_port(ports_of(_live_entries(facts, destination.name)), rival.held_ports),
+                    withdraws=meet_on_a_port(ports_of(_live_entries(facts, destination.name)), contender.held_ports),
                 )
 
 
 def _winners(
-    facts: Facts, own: Rival, port: DestinationPort, served: frozenset[str]
-) -> Iterator[tuple[Rival, list[str]]]:
+    facts: Facts, own: Contender, port: DestinationPort, served: frozenset[str]
+) -> Iterator[tuple[Contender, list[str]]]:
     """
     Rivals with a better right to a port, and where: those that have it; where none has it, the first in line.
 
     The others that want it are refused themselves, and are no reason.
     """
-    better: dict[str, list[tuple[_Right, Rival]]] = {}
-    for rival in facts.rivals:
-        for place, right in _lost_to(rival, own, port, served):
-            better.setdefault(place, []).append((right, rival))
-    for rival in facts.rivals:
-        places = [place for place, found in better.items() if rival.key in _first_in_line(found)]
+    better: dict[str, list[tuple[_Right, Contender]]] = {}
+    for contender in facts.contenders:
+        for place, right in _lost_to(contender, own, port, served):
+            better.setdefault(place, []).append((right, contender))
+    for contender in facts.contenders:
+        places = [place for place, found in better.items() if contender.key in _first_in_line(found)]
         if places:
-            yield rival, places
+            yield contender, places
 
 
-def _first_in_line(better: list[tuple[_Right, Rival]]) -> frozenset[Key]:
-    holders = [rival.key for right, rival in better if right.holds]
+def _first_in_line(better: list[tuple[_Right, Contender]]) -> frozenset[Key]:
+    holders = [contender.key for right, contender in better if right.holds]
     return frozenset(holders or [min(better, key=lambda found: found[0])[1].key])
 
 
@@ -258,16 +258,16 @@ def _live_entries(facts: Facts, part: str) -> list[Manifest]:
     return [found for found in live_clients(facts.live, "ServiceEntry") if part_of(found) == part]
 
 
-def _as_rivals_see(
+def _as_contender(
     facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]], held: Rights
-) -> Rival:
+) -> Contender:
     """The object itself, as far as its right to a port goes."""
     asked = (
         (port.port, str(port.protocol), consumers.get(destination.name, frozenset()))
         for destination in spec.destinations
         for port in destination.ports
     )
-    return Rival(
+    return Contender(
         facts.key, facts.gateway.created, ports=ports_for(asked), held_ports=held_ports(facts, held), rights=held
     )
 
@@ -312,26 +312,29 @@ class _Right(NamedTuple):
         return not self.has_not
 
 
-def _lost_to(rival: Rival, own: Rival, port: DestinationPort, served: frozenset[str]) -> Iterator[tuple[str, _Right]]:
+def _lost_to(
+    contender: Contender, own: Contender, port: DestinationPort, served: frozenset[str]
+) -> Iterator[tuple[str, _Right]]:
     """Where the rival has the better right, if one of the two speaks TCP: that takes the port for every host."""
     number, tcp = port.port, port.protocol is Protocol.TCP
-    contested = overlap(*(_anyhow(each.ports, number) | _anyhow(each.held_ports, number) for each in (rival, own)))
+    contested = overlap(*(_anyhow(each.ports, number) | _anyhow(each.held_ports, number) for each in (contender, own)))
     for theirs in (True, False) if tcp else (True,):
-        wanted = rival.ports.speaking(tcp=theirs).get(number, frozenset())
-        there = rival.held_ports.speaking(tcp=theirs).get(number, frozenset())
+        wanted = contender.ports.speaking(tcp=theirs).get(number, frozenset())
+        there = contender.held_ports.speaking(tcp=theirs).get(number, frozenset())
         common = overlap(served, union((wanted, there)))
         if EVERY_NAMESPACE in common:
             # Both serve everybody; who has the port has it in single namespaces for now.
-            common |= _anyhow(rival.held_ports, number) | _anyhow(own.held_ports, number)
+            common |= _anyhow(contender.held_ports, number) | _anyhow(own.held_ports, number)
         for place in common:
             mine, other = (
-                _right_to(number, place, holder, contested, tcp=kind) for holder, kind in ((own, tcp), (rival, theirs))
+                _right_to(number, place, holder, contested, tcp=kind)
+                for holder, kind in ((own, tcp), (contender, theirs))
             )
             if other < mine:
                 yield place, other
 
 
-def _right_to(number: int, place: str, holder: Rival, contested: frozenset[str], *, tcp: bool) -> _Right:
+def _right_to(number: int, place: str, holder: Contender, contested: frozenset[str], *, tcp: bool) -> _Right:
     here, live = {place, EVERY_NAMESPACE}, _anyhow(holder.held_ports, number)
     has = here & holder.held_ports.speaking(tcp=tcp).get(number, frozenset())
     return _Right(
@@ -388,7 +391,7 @@ def _ports_of(exposed: ExposedHost) -> Iterator[tuple[int, str]]:
         yield 80, "HTTP"
 
 
-def _in_words(namespaces: list[str], *, others: bool = False) -> str:
+def _describe(namespaces: list[str], *, others: bool = False) -> str:
     """`others`: what is said of every namespace is said of those that are left."""
     if EVERY_NAMESPACE in namespaces:
         return "every other namespace" if others else "every namespace"

@@ -23,7 +23,7 @@ from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.contention.rights import read_claims
 from egressgateway.facts import Facts
 from egressgateway.plan.checks.suffixes import is_public_suffix
-from egressgateway.plan.findings import Finding, Notice, exposed_part
+from egressgateway.plan.findings import Advisory, Finding, exposed_part
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 # What StatefulSets call their pods, and what Kubernetes' DNS calls pods of a headless Service without a hostname.
@@ -101,13 +101,13 @@ def external_exposed(class_spec: EgressGatewayClassSpec, exposed: ExposedHost, f
             yield Finding(_ACCEPTED, Reason.INVALID, message, exposed_part(exposed.name))
 
 
-def external_notices(facts: Facts, spec: EgressGatewaySpec) -> Iterator[Notice]:
+def external_notices(facts: Facts, spec: EgressGatewaySpec) -> Iterator[Advisory]:
     """Hosts that a namespace was given the name of later: what runs is nobody's to take by making a namespace."""
     for index, destination in enumerate(spec.destinations):
         for named in named_hosts(destination, f"spec.destinations[{index}]"):
             meant = service_meant(facts, named.name)
             if meant and named.steered and _is_older(facts, named.name, meant):
-                yield Notice(
+                yield Advisory(
                     f"{named.field}: {named.name} means {meant} to pods, too, since that namespace was made after this "
                     "host was claimed; rename one of the two",
                     destination.name,

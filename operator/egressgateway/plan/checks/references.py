@@ -19,7 +19,7 @@ from egressgateway.api.scalars import format_instant
 from egressgateway.api.tls import TlsMode
 from egressgateway.facts import Facts
 from egressgateway.plan.checks.bounds import MAX_REFERENCES
-from egressgateway.plan.findings import Finding, Notice, exposed_part
+from egressgateway.plan.findings import Advisory, Finding, exposed_part
 from egressgateway.plan.gateway.references import (
     CA_SUFFIX,
     gateway_ref,
@@ -29,7 +29,7 @@ from egressgateway.plan.gateway.references import (
     wanted_pods,
     wanted_references,
 )
-from egressgateway.plan.gateway.target import site_of
+from egressgateway.plan.gateway.target import target_of
 from egressgateway.refs import Manifest, ObjectRef
 
 _RESOLVED: Final = ConditionType.RESOLVED_REFS
@@ -73,7 +73,7 @@ def resolve_destination(facts: Facts, destination: Destination, field: str) -> I
     if not reads_own_secrets(facts.class_.spec):
         return
     # What APISIX cannot verify needs no CA; that it is not verified is told elsewhere.
-    verifies = site_of(facts).dedicated
+    verifies = target_of(facts).dedicated
     for index, port in enumerate(destination.ports):
         if port.tls is None or port.tls.credential_name is None:
             continue
@@ -98,11 +98,11 @@ def resolve_exposed(facts: Facts, exposed: ExposedHost, field: str) -> Iterator[
         yield from _service(facts, exposed.backend.service, f"{field}.backend.service", part)
 
 
-def unchecked_references(facts: Facts) -> Iterator[Notice]:
+def unchecked_references(facts: Facts) -> Iterator[Advisory]:
     """What the operator may not read, so that nothing is known of it."""
     authorizer = facts.class_.spec.external_authorization if facts.class_.spec else None
     if authorizer is not None and facts.mesh_config.authorizers is None:
-        yield Notice(
+        yield Advisory(
             f"authorizer {authorizer.provider} of {facts.class_} is not checked: the mesh's configuration cannot be "
             "read; one that speaks HTTP is not asked about TLS and TCP"
         )
@@ -114,7 +114,7 @@ def unchecked_references(facts: Facts) -> Iterator[Notice]:
                     f"the EgressGateways of namespace {facts.key.namespace} refer to more than "
                     f"{MAX_REFERENCES} objects; refer to fewer"
                 )
-            yield Notice(f"{ref} is not checked: {why}")
+            yield Advisory(f"{ref} is not checked: {why}")
 
 
 def next_certificate_end(facts: Facts) -> datetime | None:
@@ -167,7 +167,7 @@ def _service(facts: Facts, backend: ServiceBackend, where: str, part: str) -> It
 
 
 def _shared_gateway(facts: Facts, shared: SharedGateway) -> Iterator[Finding]:
-    ref, site = shared_service(facts), site_of(facts)
+    ref, site = shared_service(facts), target_of(facts)
     if ref is None or ref in facts.references.unreadable:
         return
     found = facts.references.objects.get(ref)

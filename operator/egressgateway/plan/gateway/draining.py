@@ -31,13 +31,13 @@ from egressgateway.names import (
 )
 from egressgateway.namespaces import union
 from egressgateway.plan.gateway.hops import Hop
-from egressgateway.plan.gateway.target import Site
+from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.stages import Stage
 
 
 @dataclass(frozen=True, slots=True)
-class Retained:
+class Draining:
     """
     What is left of the live children beside the plan's own.
 
@@ -72,13 +72,13 @@ class Retained:
     draining: bool = False
 
 
-def retain(
+def plan_drain(
     facts: Facts,
     hops: Iterable[Hop],
     kept: frozenset[str],
-    site: Site,
+    site: GatewayTarget,
     contested: Mapping[str, frozenset[str]] = MappingProxyType({}),
-) -> Retained:
+) -> Draining:
     """
     What to keep beside the children for `hops`.
 
@@ -102,7 +102,7 @@ def retain(
     leaving = [item for item in live_servers if not site.dedicated and _port_name(item) not in planned]
     guarded_names = carried_names | _server_names(leaving)
     of_this_site = planned | {_port_name(item) for item in live_servers}
-    return Retained(
+    return Draining(
         children=_untouched(facts, kept, names_for_good) | _other_sites(facts, site, ways_for_good - of_this_site),
         narrowed=tuple(_narrowed(facts, kept, staying, names_for_good)),
         servers=tuple(servers.values()),
@@ -127,16 +127,16 @@ def _left_over(facts: Facts, planned: frozenset[str], named: Mapping[str, Manife
     return {
         name: item
         for name, item in sorted(named.items())
-        if name not in planned and (name in in_use or not facts.clients_settled)
+        if name not in planned and (name in in_use or not facts.clients_pushed)
     }
 
 
-def _leaving(facts: Facts, site: Site) -> frozenset[str]:
+def _leaving(facts: Facts, site: GatewayTarget) -> frozenset[str]:
     """A DestinationRule that is narrower than a route answers 503 where it is missing (notes "istio-recipes" §7)."""
     own = facts.key.namespace
     users = mesh_routes(facts.live)
     rule = facts.live.get(ObjectRef("DestinationRule", own, site.object_name))
-    if rule is not None and site.dedicated and not facts.clients_settled:
+    if rule is not None and site.dedicated and not facts.clients_pushed:
         users.append(rule)
     return union(namespaces_of_export(found, own) for found in users if any(ways_of(found)) or found is rule)
 
@@ -168,7 +168,7 @@ def _untouched(facts: Facts, kept: frozenset[str], staying: frozenset[str]) -> f
     return frozenset(ref for ref, found in facts.live.items() if part_of(found) in kept and hosts_of(found) <= staying)
 
 
-def _other_sites(facts: Facts, site: Site, ways: frozenset[str]) -> frozenset[ObjectRef]:
+def _other_sites(facts: Facts, site: GatewayTarget, ways: frozenset[str]) -> frozenset[ObjectRef]:
     """
     What serves every part at another gateway of the object, while clients of a part that is kept go by it.
 
@@ -191,7 +191,7 @@ def _narrowed(
 
 def _ports_in_use(facts: Facts) -> frozenset[int]:
     """Ports at the destinations whose private name clients are sent to, or were until just now."""
-    if not facts.clients_settled:
+    if not facts.clients_pushed:
         return frozenset(_ports_of(_upstream_entries(facts)))
     return frozenset(_ports_to(facts, _private_names(facts, live_clients(facts.live, "VirtualService"))))
 
@@ -235,7 +235,7 @@ def _server_names(servers: Iterable[Manifest]) -> frozenset[str]:
     return frozenset(host.removeprefix("./") for server in servers for host in server.get("hosts") or ())
 
 
-def _rules_for(facts: Facts, site: Site, names: frozenset[str]) -> tuple[Manifest, ...]:
+def _rules_for(facts: Facts, site: GatewayTarget, names: frozenset[str]) -> tuple[Manifest, ...]:
     """Rules of the live policy that speak of a way that is carried over, and of no other way."""
     return tuple(
         {**rule, "when": [{**condition, "values": sorted(names & set(condition["values"]))}]}
@@ -245,7 +245,7 @@ def _rules_for(facts: Facts, site: Site, names: frozenset[str]) -> tuple[Manifes
     )
 
 
-def _live_rules(facts: Facts, site: Site) -> list[Manifest]:
+def _live_rules(facts: Facts, site: GatewayTarget) -> list[Manifest]:
     """Of the own gateway's policy, which allows; of the one beside a shared gateway, which denies."""
     if site.dedicated:
         return _live_list(facts, ObjectRef("AuthorizationPolicy", facts.key.namespace, site.object_name), "rules")
@@ -253,7 +253,7 @@ def _live_rules(facts: Facts, site: Site) -> list[Manifest]:
     return [rule for spec in found if spec.get("action") == "DENY" for rule in spec.get("rules") or ()]
 
 
-def _clean_names(facts: Facts, site: Site) -> Iterator[str]:
+def _clean_names(facts: Facts, site: GatewayTarget) -> Iterator[str]:
     """Server names that the live EnvoyFilter on a shared gateway is about."""
     for spec in _remote_specs(facts, site, "EnvoyFilter", headers_part(site.id)):
         for patch in spec.get("configPatches") or ():
@@ -261,7 +261,7 @@ def _clean_names(facts: Facts, site: Site) -> Iterator[str]:
             yield found.get("sni", "")
 
 
-def _remote_specs(facts: Facts, site: Site, kind: str, what: str) -> list[Manifest]:
+def _remote_specs(facts: Facts, site: GatewayTarget, kind: str, what: str) -> list[Manifest]:
     """
     Specs of the live children in a shared gateway's namespace, the object's own included.
 
@@ -276,13 +276,13 @@ def _remote_specs(facts: Facts, site: Site, kind: str, what: str) -> list[Manife
     return [item.get("spec") or {} for item in found]
 
 
-def _identity_rules(facts: Facts, site: Site) -> tuple[Manifest, ...]:
+def _identity_rules(facts: Facts, site: GatewayTarget) -> tuple[Manifest, ...]:
     """Rules of the live AuthorizationPolicy that grant somebody something, those for ports left out."""
     live = _live_list(facts, ObjectRef("AuthorizationPolicy", facts.key.namespace, site.object_name), "rules")
     return tuple(rule for rule in live if "from" in rule)
 
 
-def _service_ports(facts: Facts, site: Site) -> tuple[Manifest, ...]:
+def _service_ports(facts: Facts, site: GatewayTarget) -> tuple[Manifest, ...]:
     return tuple(_live_list(facts, ObjectRef("Service", facts.key.namespace, site.service), "ports"))
 
 

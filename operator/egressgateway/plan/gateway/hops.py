@@ -13,7 +13,7 @@ from typing import Final
 from egressgateway.api.destination import Destination, DestinationPort
 from egressgateway.api.server import WildcardStrategy
 from egressgateway.names import hop_name, sni_name
-from egressgateway.plan.gateway.target import Site
+from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.refs import Key
 
 HTTP_FAMILY: Final = frozenset({"HTTP", "HTTP2", "GRPC"})
@@ -110,7 +110,7 @@ class Hop:
         return "[^:]+" if self.originates else f"[^:]+(:{self.port})?"
 
 
-def build_hops(key: Key, destinations: Iterable[Destination], site: Site) -> tuple[Hop, ...]:
+def build_hops(key: Key, destinations: Iterable[Destination], site: GatewayTarget) -> tuple[Hop, ...]:
     """Every way through the gateway, in a stable order: a rule that changes place is a rule rewritten."""
     hops = [
         _hop(key, destination, host, port, site)
@@ -132,7 +132,7 @@ def family_of(port: DestinationPort) -> str:
     return f"{family}s" if port.tls is not None else family
 
 
-def _hop(key: Key, destination: Destination, host: str, port: DestinationPort, site: Site) -> Hop:
+def _hop(key: Key, destination: Destination, host: str, port: DestinationPort, site: GatewayTarget) -> Hop:
     protocol = str(port.protocol)
     family = family_of(port)
     wildcard = destination.wildcard
@@ -153,7 +153,7 @@ def _hop(key: Key, destination: Destination, host: str, port: DestinationPort, s
     )
 
 
-def _hop_port(site: Site, protocol: str, port: int) -> int:
+def _hop_port(site: GatewayTarget, protocol: str, port: int) -> int:
     """Under mutual TLS one port serves all; without it only requests name their host, the rest needs ports."""
     if site.strict:
         return site.hop_port

@@ -33,7 +33,7 @@ _DEFAULT_TLS: Final = 443
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class GatewayTarget:
     """
     The gateway as clients and routes see it.
 
@@ -71,14 +71,14 @@ class Site:
         return ["."] if self.dedicated else [self.namespace]
 
 
-def site_of(facts: Facts) -> Site:
+def target_of(facts: Facts) -> GatewayTarget:
     """The gateway that the object's class gives it."""
     class_spec = facts.class_.spec or EgressGatewayClassSpec()
     strict = class_spec.mtls is not MtlsMode.DISABLED
     if class_spec.shared is not None:
         return _shared(facts, class_spec.shared, strict=strict)
     service = workload_name(facts.key)
-    return Site(
+    return GatewayTarget(
         id=_WITH_MTLS if strict else _PLAIN,
         namespace=facts.key.namespace,
         service=service,
@@ -111,7 +111,7 @@ def identities_of(facts: Facts, pods: Iterable[PodFacts]) -> list[str]:
     return sorted({_identity(facts, pod.namespace, pod.service_account) for pod in pods})
 
 
-def _shared(facts: Facts, shared: SharedGateway, *, strict: bool) -> Site:
+def _shared(facts: Facts, shared: SharedGateway, *, strict: bool) -> GatewayTarget:
     selection = shared_pods(facts)
     pods = facts.references.pods.get(selection, ()) if selection else ()
     # The owner is part of it: Istio joins the rules of several objects for one Service, and the older subset wins.
@@ -128,7 +128,7 @@ def _shared(facts: Facts, shared: SharedGateway, *, strict: bool) -> Site:
         id_ = short_hash(*facts.key, facts.gateway.uid, shared.namespace, shared.service, mode, ingress_class)
         tls_port = http_port
     object_name = f"{facts.key.name}-shared-{id_}"
-    return Site(
+    return GatewayTarget(
         id=id_,
         namespace=shared.namespace,
         service=shared.service,

@@ -21,7 +21,7 @@ from egressgateway.names import LABEL_STAGE, child_labels, selector_labels, work
 from egressgateway.namespaces import EVERY_NAMESPACE
 from egressgateway.plan.gateway import scheduling
 from egressgateway.plan.gateway.hops import Hop
-from egressgateway.plan.gateway.target import LISTENER_PORT, Site, listen_port
+from egressgateway.plan.gateway.target import LISTENER_PORT, GatewayTarget, listen_port
 from egressgateway.plan.ir import Child
 from egressgateway.refs import GROUP, VERSION, Key, Manifest, ObjectRef
 from egressgateway.stages import Stage
@@ -70,7 +70,7 @@ class WorkloadNeeds:
             likewise of the hop's Service.
     """
 
-    site: Site
+    site: GatewayTarget
     hops: tuple[Hop, ...] = ()
     exposed_ports: tuple[tuple[int, str], ...] = ()
     consumers: frozenset[str] = frozenset()

@@ -18,9 +18,9 @@ from egressgateway.contention.consumers import namespaces_of
 from egressgateway.facts import Facts
 from egressgateway.names import access_part
 from egressgateway.namespaces import EVERY_NAMESPACE, union
-from egressgateway.plan.gateway.draining import Retained
+from egressgateway.plan.gateway.draining import Draining
 from egressgateway.plan.gateway.hops import Hop
-from egressgateway.plan.gateway.target import Site, listen_port
+from egressgateway.plan.gateway.target import GatewayTarget, listen_port
 from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.children import remote_child, shared_child
 from egressgateway.stages import Stage
@@ -52,11 +52,11 @@ class _Grant:
 
 def plan_access(  # noqa: PLR0913, PLR0917  (what the policies speak of)
     facts: Facts,
-    site: Site,
+    site: GatewayTarget,
     hops: Sequence[Hop],
     visitors: Sequence[Visitor],
     exposed_ports: Sequence[int],
-    retained: Retained,
+    retained: Draining,
 ) -> Iterator[Child]:
     """The policies of the gateway's pods."""
     if site.strict and site.dedicated:
@@ -111,7 +111,7 @@ def _allow_rules(
         yield _rule(ports=[str(listen_port(port)) for port in exposed_ports])
 
 
-def _plain_rules(retained: Retained, site: Site) -> Iterator[dict[str, Any]]:
+def _plain_rules(retained: Draining, site: GatewayTarget) -> Iterator[dict[str, Any]]:
     """Ways without mutual TLS that clients are leaving: nobody can be told apart there."""
     ports: set[int] = {server["port"]["number"] for server in retained.servers} - {site.hop_port}
     if ports:
@@ -186,7 +186,7 @@ def _principals(facts: Facts, namespace: str, service_accounts: Sequence[str]) -
         yield f"{domain}/ns/{namespace}/sa/{account}"
 
 
-def _authorizer(facts: Facts, site: Site, hops: Sequence[Hop], retained: Retained) -> Iterator[Child]:
+def _authorizer(facts: Facts, site: GatewayTarget, hops: Sequence[Hop], retained: Draining) -> Iterator[Child]:
     """The class's external authorizer, asked about every request of the object."""
     authorizer = facts.class_.spec.external_authorization if facts.class_.spec else None
     if authorizer is None:

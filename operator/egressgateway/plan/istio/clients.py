@@ -13,9 +13,9 @@ from egressgateway.api.destination import Destination
 from egressgateway.facts import Facts
 from egressgateway.namespaces import EVERY_NAMESPACE, export_to, union
 from egressgateway.plan.accept import Acceptance
-from egressgateway.plan.gateway.draining import Retained
+from egressgateway.plan.gateway.draining import Draining
 from egressgateway.plan.gateway.hops import Hop
-from egressgateway.plan.gateway.target import Site
+from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.children import live_child, part_child, remote_child, shared_child
 from egressgateway.refs import Manifest
@@ -24,12 +24,12 @@ from egressgateway.stages import Stage
 Served = Mapping[str, frozenset[str]]
 """Consumer namespaces by destination."""
 
-PlanRoute = Callable[[Facts, Site, Destination, Sequence[Hop], list[str]], Child]
+PlanRoute = Callable[[Facts, GatewayTarget, Destination, Sequence[Hop], list[str]], Child]
 """What routes one host of a destination, by its hops, for the namespaces of an `exportTo`."""
 
 
 def plan_hop(
-    facts: Facts, site: Site, hops: Sequence[Hop], consumers: frozenset[str], retained: Retained
+    facts: Facts, site: GatewayTarget, hops: Sequence[Hop], consumers: frozenset[str], retained: Draining
 ) -> Iterator[Child]:
     """
     The DestinationRule by which clients find and trust the gateway, wherever their proxies look for it.
@@ -66,7 +66,7 @@ def plan_hop(
 
 
 def plan_clients(
-    facts: Facts, site: Site, acceptance: Acceptance, hops: Sequence[Hop], plan_route: PlanRoute
+    facts: Facts, site: GatewayTarget, acceptance: Acceptance, hops: Sequence[Hop], plan_route: PlanRoute
 ) -> Iterator[Child]:
     """For each destination what registers its names, and for each host what routes it."""
     for destination in acceptance.served:
@@ -80,7 +80,9 @@ def plan_clients(
             yield plan_route(facts, site, destination, [hop for hop in own if hop.host == host], exported)
 
 
-def plan_route(facts: Facts, site: Site, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
+def plan_route(
+    facts: Facts, site: GatewayTarget, destination: Destination, hops: Sequence[Hop], exported: list[str]
+) -> Child:
     """What sends calls to one host to a gateway of Istio's."""
     values = {
         "hosts": list(hops[0].names),
@@ -106,7 +108,9 @@ def all_consumers(served: Served) -> frozenset[str]:
     return union(served.values())
 
 
-def _entry(facts: Facts, site: Site, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
+def _entry(
+    facts: Facts, site: GatewayTarget, destination: Destination, hops: Sequence[Hop], exported: list[str]
+) -> Child:
     """What registers a destination's names, with the gateway's Service behind them: no way leads past it."""
     ports = {hop.port: hop for hop in hops}
     values = {

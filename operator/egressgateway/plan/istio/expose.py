@@ -16,7 +16,7 @@ from egressgateway.facts import Facts, PodFacts
 from egressgateway.plan.findings import exposed_part
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.gateway.references import gateway_ref, ingress_pods
-from egressgateway.plan.gateway.target import Site, identities_of
+from egressgateway.plan.gateway.target import GatewayTarget, identities_of
 from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.access import Visitor
 from egressgateway.plan.istio.children import part_child, shared_child
@@ -81,7 +81,7 @@ def visiting_namespaces(facts: Facts, exposed: Sequence[ExposedHost]) -> frozens
 
 
 def plan_exposed(
-    facts: Facts, site: Site, exposed: Sequence[ExposedHost], upstreams: Sequence[Upstream]
+    facts: Facts, site: GatewayTarget, exposed: Sequence[ExposedHost], upstreams: Sequence[Upstream]
 ) -> Iterator[Child]:
     """Gateway and routes of the own ports, and routes on other people's Gateways."""
     own = [entry for entry in exposed if entry.gateway_ref is None]
@@ -139,7 +139,9 @@ def _own_route(facts: Facts, entry: ExposedHost, upstreams: Sequence[Upstream]) 
     return _child(facts, entry, values, Stage.GATEWAY)
 
 
-def _attached_route(facts: Facts, site: Site, entry: ExposedHost, attachment: Attachment, hops: Sequence[Hop]) -> Child:
+def _attached_route(
+    facts: Facts, site: GatewayTarget, entry: ExposedHost, attachment: Attachment, hops: Sequence[Hop]
+) -> Child:
     hop = _hop_behind(entry, hops)
     values = {
         "hosts": sorted(entry.hosts),

@@ -16,7 +16,7 @@ from egressgateway.api.probe import Probe
 from egressgateway.facts import Facts, PodSelection
 from egressgateway.plan.gateway.hops import Hop, build_hops
 from egressgateway.plan.gateway.references import own_pods
-from egressgateway.plan.gateway.target import Site, site_of
+from egressgateway.plan.gateway.target import GatewayTarget, target_of
 from egressgateway.plan.gateway.workload import GATE_PATH, GATE_PORT, has_gate, probes_name
 from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.children import shared_child
@@ -69,7 +69,7 @@ def probing_of(facts: Facts) -> Probing | None:
     if spec is None or pods is None:
         return None
     probed = [destination for destination in spec.destinations if destination.probe is not None]
-    upstreams = _probed(upstreams_of(build_hops(facts.key, probed, site_of(facts)), probed))
+    upstreams = _probed(upstreams_of(build_hops(facts.key, probed, target_of(facts)), probed))
     ways: dict[str, tuple[ProbedWay, ...]] = {}
     for upstream in upstreams:
         hop = upstream.hop
@@ -79,7 +79,7 @@ def probing_of(facts: Facts) -> Probing | None:
     return Probing(pods, ways, period) if ways else None
 
 
-def plan_probes(facts: Facts, site: Site, upstreams: Sequence[Upstream]) -> Iterator[Child]:
+def plan_probes(facts: Facts, site: GatewayTarget, upstreams: Sequence[Upstream]) -> Iterator[Child]:
     """
     One EnvoyFilter for all probes, and for the page by which the kubelet learns of those that gate the pods.
 

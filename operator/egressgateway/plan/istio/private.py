@@ -14,9 +14,9 @@ from typing import Final
 
 from egressgateway.facts import Facts
 from egressgateway.names import private_names
-from egressgateway.plan.gateway.draining import Retained
+from egressgateway.plan.gateway.draining import Draining
 from egressgateway.plan.gateway.hops import Hop
-from egressgateway.plan.gateway.target import Site
+from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.children import shared_child
 from egressgateway.stages import Stage
@@ -24,7 +24,7 @@ from egressgateway.stages import Stage
 _REFUSAL: Final = "private names of an egress gateway are for its own pods: ask for the host itself"
 
 
-def plan_private_names(facts: Facts, site: Site, hops: Sequence[Hop], retained: Retained) -> Iterator[Child]:
+def plan_private_names(facts: Facts, site: GatewayTarget, hops: Sequence[Hop], retained: Draining) -> Iterator[Child]:
     """What keeps sidecars beside the gateway from its way out, for as long as the gateway has one."""
     if not hops and not retained.servers:
         return
@@ -38,7 +38,7 @@ def plan_private_names(facts: Facts, site: Site, hops: Sequence[Hop], retained: 
     yield shared_child(facts, site.object_name, "VirtualService", Stage.FOUNDATION, values, "virtualservice-private")
 
 
-def _port(hops: Sequence[Hop], retained: Retained) -> int:
+def _port(hops: Sequence[Hop], retained: Draining) -> int:
     """
     Where TLS and TCP are sent: Istio has no refusal for them, and the port must exist.
 

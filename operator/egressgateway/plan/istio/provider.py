@@ -13,9 +13,9 @@ from egressgateway.facts import Facts
 from egressgateway.live.children import part_of, stage_of
 from egressgateway.namespaces import union
 from egressgateway.plan.accept import Acceptance
-from egressgateway.plan.gateway.draining import Retained, retain
+from egressgateway.plan.gateway.draining import Draining, plan_drain
 from egressgateway.plan.gateway.hops import Hop, build_hops
-from egressgateway.plan.gateway.target import Site, site_of
+from egressgateway.plan.gateway.target import GatewayTarget, target_of
 from egressgateway.plan.gateway.workload import WorkloadNeeds, plan_workload
 from egressgateway.plan.ir import Child, Plan
 from egressgateway.plan.istio.access import plan_access
@@ -32,9 +32,9 @@ from egressgateway.stages import Stage
 
 def plan_istio(facts: Facts, acceptance: Acceptance) -> Plan:
     """Every child for what is accepted; parts that are kept stay as they are."""
-    site = site_of(facts)
+    site = target_of(facts)
     hops = build_hops(facts.key, acceptance.served, site)
-    retained = retain(facts, hops, acceptance.kept, site, acceptance.contested)
+    retained = plan_drain(facts, hops, acceptance.kept, site, acceptance.contested)
     retained = less_revoked(retained, facts, acceptance.revoked)
     children = (
         *_plan_pods(facts, acceptance, site, hops, retained),
@@ -52,7 +52,7 @@ def plan_kept(facts: Facts, revoked: Revoked) -> Plan:
     And for hosts that are registered with clients and not routed any more.
     """
     parts = frozenset(part_of(found) for found in facts.live.values()) - revoked.parts
-    retained = less_revoked(retain(facts, (), parts, site_of(facts)), facts, revoked)
+    retained = less_revoked(plan_drain(facts, (), parts, target_of(facts)), facts, revoked)
     stays = frozenset(
         ref
         for ref, found in facts.live.items()
@@ -70,12 +70,12 @@ def plan_frozen(facts: Facts, revoked: Revoked) -> Plan:
     stays = frozenset(
         ref for ref, found in facts.live.items() if part_of(found) not in revoked.parts and ref not in revoked.refs
     )
-    retained = less_revoked(Retained(children=stays), facts, revoked)
+    retained = less_revoked(Draining(children=stays), facts, revoked)
     return Plan(tuple(plan_narrowed(facts, retained.narrowed)), retained.children)
 
 
 def _plan_pods(
-    facts: Facts, acceptance: Acceptance, site: Site, hops: tuple[Hop, ...], retained: Retained
+    facts: Facts, acceptance: Acceptance, site: GatewayTarget, hops: tuple[Hop, ...], retained: Draining
 ) -> Iterator[Child]:
     ports = exposed_ports(acceptance.exposed)
     if not site.dedicated or not (acceptance.served or acceptance.kept or ports):
@@ -94,7 +94,7 @@ def _plan_pods(
 
 
 def _plan_routing(
-    facts: Facts, acceptance: Acceptance, site: Site, hops: tuple[Hop, ...], retained: Retained
+    facts: Facts, acceptance: Acceptance, site: GatewayTarget, hops: tuple[Hop, ...], retained: Draining
 ) -> Iterator[Child]:
     upstreams = upstreams_of(hops, acceptance.served)
     visitors = tuple(visitors_of(facts, acceptance.exposed, hops))
@@ -112,18 +112,18 @@ def _plan_routing(
     yield from plan_clients(facts, site, acceptance, hops, plan_route)
 
 
-def _reached_from(facts: Facts, acceptance: Acceptance, retained: Retained) -> frozenset[str]:
+def _reached_from(facts: Facts, acceptance: Acceptance, retained: Draining) -> frozenset[str]:
     """Namespaces from which the hop is used; Istio refuses an `exportTo` of every one and some besides."""
     return union((_to_be_reached_from(facts, acceptance, retained), retained.leaving))
 
 
-def _to_be_reached_from(facts: Facts, acceptance: Acceptance, retained: Retained) -> frozenset[str]:
+def _to_be_reached_from(facts: Facts, acceptance: Acceptance, retained: Draining) -> frozenset[str]:
     """The same once those have been told whose clients are to leave."""
     visiting = visiting_namespaces(facts, acceptance.exposed)
     return union((all_consumers(acceptance.consumers), visiting, retained.consumers))
 
 
-def _is_left(facts: Facts, acceptance: Acceptance, retained: Retained) -> bool:
+def _is_left(facts: Facts, acceptance: Acceptance, retained: Draining) -> bool:
     """Whether clients of some namespace are on their way out."""
     return _reached_from(facts, acceptance, retained) != _to_be_reached_from(facts, acceptance, retained)
 

@@ -9,8 +9,8 @@ from egressgateway.api.scalars import format_duration
 from egressgateway.api.spec import MeshHeadersMode, Telemetry, TracingMode
 from egressgateway.api.traffic import Retries, Traffic
 from egressgateway.facts import Facts
-from egressgateway.plan.gateway.draining import Retained
-from egressgateway.plan.gateway.target import Site
+from egressgateway.plan.gateway.draining import Draining
+from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.children import part_child, shared_child
 from egressgateway.plan.istio.upstream import Upstream
@@ -46,7 +46,9 @@ _TRACE_HEADERS: Final = (
 _DEFAULT_ATTEMPTS: Final = 2
 
 
-def plan_gateway(facts: Facts, site: Site, upstreams: Sequence[Upstream], retained: Retained) -> Iterator[Child]:
+def plan_gateway(
+    facts: Facts, site: GatewayTarget, upstreams: Sequence[Upstream], retained: Draining
+) -> Iterator[Child]:
     """
     The Gateway, and a VirtualService for each hop.
 
@@ -92,7 +94,7 @@ def http_options(upstream: Upstream | None) -> dict[str, Any]:
     }
 
 
-def _route(facts: Facts, site: Site, upstream: Upstream) -> Child:
+def _route(facts: Facts, site: GatewayTarget, upstream: Upstream) -> Child:
     hop = upstream.hop
     values = {
         "hop": hop,

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from egressgateway.api.spec import AccessLog
 from egressgateway.facts import Facts
 from egressgateway.names import headers_part
-from egressgateway.plan.gateway.draining import Retained
+from egressgateway.plan.gateway.draining import Draining
 from egressgateway.plan.gateway.hops import Hop
-from egressgateway.plan.gateway.target import Site
+from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.children import remote_child, shared_child
 from egressgateway.plan.istio.routes import strips_mesh_headers, strips_trace_context
 from egressgateway.stages import Stage
 
 
-def plan_telemetry(facts: Facts, site: Site) -> Iterator[Child]:
+def plan_telemetry(facts: Facts, site: GatewayTarget) -> Iterator[Child]:
     """
     Access log as asked for, and no trace context of the gateway's own.
 
@@ -36,7 +36,7 @@ def plan_telemetry(facts: Facts, site: Site) -> Iterator[Child]:
     yield shared_child(facts, site.object_name, "Telemetry", Stage.FOUNDATION, values)
 
 
-def plan_original_host(facts: Facts, site: Site, hops: Sequence[Hop], retained: Retained) -> Iterator[Child]:
+def plan_original_host(facts: Facts, site: GatewayTarget, hops: Sequence[Hop], retained: Draining) -> Iterator[Child]:
     """
     On a shared gateway: no `x-envoy-original-host`, which would tell external hosts the private server name.
 

@@ -13,7 +13,7 @@ from egressgateway.api.traffic import LoadBalancingAlgorithm, OutlierDetection, 
 from egressgateway.facts import Facts
 from egressgateway.names import WAY_OUT, private_address
 from egressgateway.plan.gateway.hops import Hop
-from egressgateway.plan.gateway.target import Site
+from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.children import part_child
 from egressgateway.stages import Stage
@@ -57,7 +57,7 @@ def upstreams_of(hops: Sequence[Hop], destinations: Sequence[Destination]) -> tu
     )
 
 
-def plan_upstreams(facts: Facts, site: Site, upstreams: Sequence[Upstream]) -> Iterator[Child]:
+def plan_upstreams(facts: Facts, site: GatewayTarget, upstreams: Sequence[Upstream]) -> Iterator[Child]:
     """ServiceEntry, and as needed DestinationRule and EnvoyFilter, of each way out."""
     addresses = _private_addresses(upstreams)
     for upstream in upstreams:
@@ -77,7 +77,7 @@ def _private_addresses(upstreams: Sequence[Upstream]) -> dict[str, str]:
     return taken
 
 
-def _entry(facts: Facts, site: Site, upstream: Upstream, address: str | None) -> Child:
+def _entry(facts: Facts, site: GatewayTarget, upstream: Upstream, address: str | None) -> Child:
     hop = upstream.hop
     values = {
         "hop": hop,
@@ -110,7 +110,7 @@ def _has_policy(upstream: Upstream) -> bool:
     return upstream.port.tls is not None or bool(_traffic_policy(upstream))
 
 
-def _policy(facts: Facts, site: Site, upstream: Upstream) -> Child:
+def _policy(facts: Facts, site: GatewayTarget, upstream: Upstream) -> Child:
     policy = _traffic_policy(upstream)
     if upstream.port.tls is not None:
         policy["tls"] = _tls(upstream, upstream.port.tls)

@@ -136,7 +136,7 @@ def test_what_may_not_be_read_is_not_judged_but_said() -> None:
     """Nothing is known of it: served, with a notice."""
     unread = originating("Mutual", unreadable=(CLIENT, CA))
     assert flaw(unread) is None
-    assert [notice.message for notice in accept(unread).notices] == [
+    assert [notice.message for notice in accept(unread).advisories] == [
         "Secret shop/client is not checked: the operator may not read it"
     ]
     assert flaw(originating("Simple", client=secret(), unreadable=(CA,))) is None
@@ -221,8 +221,8 @@ def test_an_authorizer_of_an_unknown_mesh_is_said_to_be_unchecked() -> None:
     """Whether it is asked about connections depends on what it speaks."""
     class_spec = class_of(externalAuthorization={"provider": "opa"})
     unknown, known = (facts_of(spec_of(), class_spec, mesh_config=MeshConfig(authorizers=each)) for each in (None, OPA))
-    assert [notice.message.split(" of ")[0] for notice in accept(unknown).notices] == ["authorizer opa"]
-    assert accept(known).notices == ()
+    assert [notice.message.split(" of ")[0] for notice in accept(unknown).advisories] == ["authorizer opa"]
+    assert accept(known).advisories == ()
 
 
 OPA = {"opa": "grpc"}

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from egressgateway.cluster.store import Change
-from egressgateway.engine.cache.route_index import Routes, keep_needed, route_of, steers_of
-from egressgateway.facts import ForeignRoute, Rights
+from egressgateway.engine.cache.route_index import RouteIndex, keep_needed, route_of, steers_of
+from egressgateway.facts import Rights, UnmanagedRoute
 from egressgateway.names import child_labels
 from egressgateway.refs import Key, Manifest, ObjectRef
 
@@ -48,7 +48,7 @@ def claimed(_: Key) -> Rights:
     return CLAIMED
 
 
-def foreign_route(manifest: Manifest) -> ForeignRoute | None:
+def foreign_route(manifest: Manifest) -> UnmanagedRoute | None:
     found = route_of(manifest)
     return None if found is None else found.found
 
@@ -73,7 +73,7 @@ def test_foreign_route_is_seen_where_it_is_exported_to(exported: list[str] | Non
     """As Istio reads `exportTo`: absent means everybody."""
     found = foreign_route(route(**({} if exported is None else {"exportTo": exported})))
     ref = ObjectRef("VirtualService", "shop", "theirs")
-    assert found == ForeignRoute(ref, frozenset({HOST}), frozenset(seen), datetime(2026, 1, 1, tzinfo=UTC))
+    assert found == UnmanagedRoute(ref, frozenset({HOST}), frozenset(seen), datetime(2026, 1, 1, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_delegate_without_hosts_counts_for_nothing() -> None:
 
 def test_a_route_that_its_owner_has_claimed_is_not_foreign() -> None:
     """Nor is one of the object's own; there the claims decide. Where nothing is claimed it takes the host."""
-    routes = Routes()
+    routes = RouteIndex()
     wide = route(metadata=owned(), exportTo=[".", "lab"])
     routes.take(added(wide), claimed)
     assert routes.for_names([HOST], ME, nothing) == ()
@@ -106,7 +106,7 @@ def test_a_route_that_its_owner_has_claimed_is_not_foreign() -> None:
 @pytest.mark.parametrize("namespace", ["shop", "lab"])
 def test_labels_do_not_hide_a_route(namespace: str) -> None:
     """Anybody can set them, in a namespace of his own too, and the route takes the host all the same."""
-    routes = Routes()
+    routes = RouteIndex()
     forged = route(namespace=namespace, metadata={"labels": child_labels(ME)})
     assert routes.take(added(forged), claimed) == {HOST}
     [found] = routes.for_names([HOST], ME, claimed)
@@ -115,7 +115,7 @@ def test_labels_do_not_hide_a_route(namespace: str) -> None:
 
 def test_an_owner_that_there_is_not_hides_no_route() -> None:
     """It has claimed nothing."""
-    routes = Routes()
+    routes = RouteIndex()
     assert routes.take(added(route(metadata=owned())), nothing) == {HOST}
     assert len(routes.for_names([HOST], Key("shop", "other"), nothing)) == 1
 
@@ -140,7 +140,7 @@ def test_little_is_kept_of_a_foreign_route() -> None:
 
 def test_routes_are_found_by_host_and_below_a_wildcard() -> None:
     """A wildcard of theirs takes nothing from a host of ours: the more specific name wins."""
-    routes = Routes()
+    routes = RouteIndex()
     assert routes.take(added(route()), nothing) == {HOST}
     assert [found.ref.name for found in routes.for_names([HOST], ME, nothing)] == ["theirs"]
     assert len(routes.for_names(["*.example.com"], ME, nothing)) == 1
@@ -151,7 +151,7 @@ def test_routes_are_found_by_host_and_below_a_wildcard() -> None:
 
 def test_route_follows_its_object() -> None:
     """Old and new hosts are concerned by a change; what changes nothing concerns nobody."""
-    routes = Routes()
+    routes = RouteIndex()
     routes.take(added(route()), nothing)
     assert routes.take(Change("MODIFIED", route(), route(http=[{}]), listed=False), nothing) == frozenset()
     moved = route(hosts=["b.example.com"])

@@ -11,7 +11,7 @@ from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.scalars import format_instant
 from egressgateway.contention.claims import Claims, Stakes, resolve_claims
 from egressgateway.contention.rights import read_rights
-from egressgateway.facts import Claimed, ClassFacts, Facts, GatewayFacts, Rival
+from egressgateway.facts import Claimed, ClassFacts, Contender, Facts, GatewayFacts
 from egressgateway.refs import Key
 from egressgateway.settings import MeshSettings
 
@@ -26,7 +26,7 @@ def days(count: int) -> datetime:
 
 
 @dataclass(frozen=True)
-class Contender:
+class Claimant:
     """One object: what it wants, and what its status says. `serves` and `steers` are namespaces by name."""
 
     name: str = "me"
@@ -44,9 +44,9 @@ class Contender:
     def key(self) -> Key:
         return Key(self.namespace, self.name)
 
-    def as_rival(self) -> Rival:
+    def as_contender(self) -> Contender:
         """The object as another one's facts hold it."""
-        return Rival(
+        return Contender(
             key=self.key,
             created=self.created,
             serves=self.serves,
@@ -55,7 +55,7 @@ class Contender:
             steers=self.steers,
         )
 
-    def contend(self, others: Iterable[Contender]) -> Claims:
+    def contend(self, others: Iterable[Claimant]) -> Claims:
         """What the object comes to, judging by itself."""
         facts = Facts(
             now=NOW,
@@ -63,12 +63,12 @@ class Contender:
             class_=ClassFacts("", EgressGatewayClassSpec()),
             mesh=MeshSettings(),
             namespaces=NAMESPACES,
-            rivals=tuple(other.as_rival() for other in others if other.key != self.key),
+            contenders=tuple(other.as_contender() for other in others if other.key != self.key),
         )
         stakes = Stakes(self.serves, frozenset(self.exposes), self.steers)
         return resolve_claims(facts, stakes, read_rights(facts.gateway.status))
 
-    def holds(self, others: Iterable[Contender]) -> set[tuple[str, str]]:
+    def holds(self, others: Iterable[Claimant]) -> set[tuple[str, str]]:
         """(Name, consumer namespace) that are the object's."""
         won = self.contend(others).won
         return {(name, place) for name in self.serves for place in _spelled(won[name])}

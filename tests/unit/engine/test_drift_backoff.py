@@ -13,7 +13,7 @@ from egressgateway.engine.reconcile.drift_backoff import (
     FREE_REPAIRS,
     LONGEST_WAIT_SECONDS,
     OVER_AFTER_SECONDS,
-    Fights,
+    DriftBackoff,
     last_foreign_manager,
 )
 from egressgateway.refs import Manifest, ObjectRef
@@ -137,10 +137,12 @@ def test_other_children_are_repaired_during_a_fight(world: World) -> None:
 
 def test_a_fight_that_ended_long_ago_is_forgotten() -> None:
     """After a rest the first repairs are free again."""
-    fights = Fights()
-    assert [fights.count(CHILD, float(at)) for at in range(FREE_REPAIRS)] == [False] * (FREE_REPAIRS - 1) + [True]
-    assert fights.wait_seconds(CHILD, FREE_REPAIRS) > 0
-    assert not fights.count(CHILD, OVER_AFTER_SECONDS + 100)
+    drift_backoff = DriftBackoff()
+    assert [drift_backoff.count(CHILD, float(at)) for at in range(FREE_REPAIRS)] == [False] * (FREE_REPAIRS - 1) + [
+        True
+    ]
+    assert drift_backoff.wait_seconds(CHILD, FREE_REPAIRS) > 0
+    assert not drift_backoff.count(CHILD, OVER_AFTER_SECONDS + 100)
 
 
 @pytest.mark.parametrize(

@@ -16,16 +16,16 @@ from egressgateway.contention.claims import contended_names
 from egressgateway.contention.hostnames import overlaps
 from egressgateway.contention.rights import is_recorded, read_rights, rights_fields
 from egressgateway.facts import NEVER, Claimed, Rights
-from unit.plan.contenders import HOST, NAMESPACES, NOW, Contender, days
+from unit.contention.claimants import HOST, NAMESPACES, NOW, Claimant, days
 
 SHOP = frozenset({"shop"})
-ME = Contender()
+ME = Claimant()
 
 
-def rival(at: datetime | None = None, **more: Any) -> Contender:
+def contender(at: datetime | None = None, **more: Any) -> Claimant:
     """Another object that wants the same in the same namespace, with a claim of `at`."""
     status = {"claimed": {HOST: at}, "since": {"shop": at}} if at is not None else {}
-    return Contender(**{"name": "rival", "namespace": "other", **status, **more})
+    return Claimant(**{"name": "rival", "namespace": "other", **status, **more})
 
 
 def test_a_name_that_nobody_else_wants_is_claimed_now() -> None:
@@ -37,17 +37,15 @@ def test_a_name_that_nobody_else_wants_is_claimed_now() -> None:
 
 def test_the_earliest_claim_wins_over_the_older_object() -> None:
     """An old object takes nothing over by adding a host."""
-    young = rival(days(1), created=days(1))
+    young = contender(days(1), created=days(1))
     assert replace(ME, created=days(100)).contend([young]).lost == {HOST: {"shop": young.key}}
     assert replace(ME, claimed={HOST: days(2)}, since={"shop": days(2)}).contend([young]).lost == {}
 
 
 def test_an_old_claim_takes_nothing_over_in_a_new_namespace() -> None:
     """What counts is the later of the claim and of the namespace becoming a consumer."""
-    old = Contender(claimed={HOST: days(9)}, since={"shop": days(9)}, serves={HOST: frozenset({"shop", "lab"})})
-    young = Contender(
-        "young", "lab", serves={HOST: frozenset({"lab"})}, claimed={HOST: days(1)}, since={"lab": days(1)}
-    )
+    old = Claimant(claimed={HOST: days(9)}, since={"shop": days(9)}, serves={HOST: frozenset({"shop", "lab"})})
+    young = Claimant("young", "lab", serves={HOST: frozenset({"lab"})}, claimed={HOST: days(1)}, since={"lab": days(1)})
     assert old.contend([young]).lost == {HOST: {"lab": young.key}}
     assert young.contend([old]).lost == {}
     assert old.contend([young]).rights == Rights({HOST: {"shop": days(9)}})
@@ -55,28 +53,28 @@ def test_an_old_claim_takes_nothing_over_in_a_new_namespace() -> None:
 
 def test_a_consumer_of_old_does_not_make_a_new_claim_older() -> None:
     """The other half: the namespace was there first, the name came later."""
-    wide = Contender(claimed={HOST: days(1)}, since={"shop": days(9)})
-    assert wide.contend([rival(days(2))]).lost == {HOST: {"shop": rival().key}}
-    assert rival(days(2)).contend([wide]).lost == {}
+    wide = Claimant(claimed={HOST: days(1)}, since={"shop": days(9)})
+    assert wide.contend([contender(days(2))]).lost == {HOST: {"shop": contender().key}}
+    assert contender(days(2)).contend([wide]).lost == {}
 
 
 def test_a_claim_counts_until_its_status_gives_it_up() -> None:
     """The name has left the spec of the rival, whose routes may still steer it: nobody takes it over meanwhile."""
-    leaving = rival(days(1), serves={"b.example.com": SHOP})
+    leaving = contender(days(1), serves={"b.example.com": SHOP})
     assert ME.contend([leaving]).lost == {HOST: {"shop": leaving.key}}
     assert ME.contend([replace(leaving, claimed={})]).lost == {}
 
 
 def test_objects_without_a_common_consumer_have_no_conflict() -> None:
     """Each serves its own clients; neither hears of the other."""
-    there = Contender("there", "lab", serves={HOST: frozenset({"lab"})})
+    there = Claimant("there", "lab", serves={HOST: frozenset({"lab"})})
     assert ME.contend([there]).lost == there.contend([ME]).lost == {}
 
 
 def test_who_serves_everybody_contends_in_every_namespace() -> None:
     """`*` meets each namespace by itself: where it is later it loses that one alone."""
-    everybody = Contender("all", "bank", serves={HOST: frozenset("*")}, claimed={HOST: days(2)}, since={"*": days(2)})
-    older, younger = rival(days(3)), rival(days(1))
+    everybody = Claimant("all", "bank", serves={HOST: frozenset("*")}, claimed={HOST: days(2)}, since={"*": days(2)})
+    older, younger = contender(days(3)), contender(days(1))
     assert everybody.contend([older]).lost == {HOST: {"shop": older.key}}
     assert older.contend([everybody]).lost == {}
     assert everybody.contend([younger]).lost == {}
@@ -86,7 +84,7 @@ def test_who_serves_everybody_contends_in_every_namespace() -> None:
 def test_of_two_that_serve_everybody_the_earlier_has_every_namespace() -> None:
     """There is nothing to divide."""
     one, other = (
-        Contender(name, "bank", serves={HOST: frozenset("*")}, claimed={HOST: at}, since={"*": at})
+        Claimant(name, "bank", serves={HOST: frozenset("*")}, claimed={HOST: at}, since={"*": at})
         for name, at in (("one", days(2)), ("other", days(1)))
     )
     assert other.contend([one]).lost == {HOST: {"*": one.key}}
@@ -100,8 +98,8 @@ WILD = "*.example.com"
 @pytest.mark.parametrize(("mine", "theirs"), [(HOST, WILD), (WILD, HOST), ("*.b.example.com", WILD)])
 def test_a_wildcard_and_a_name_under_it_conflict_across_namespaces_only(mine: str, theirs: str) -> None:
     """Within one namespace the more specific name wins, which is no conflict."""
-    me = Contender(serves={mine: SHOP})
-    other = Contender("other", "lab", serves={theirs: SHOP}, claimed={theirs: days(1)}, since={"shop": days(1)})
+    me = Claimant(serves={mine: SHOP})
+    other = Claimant("other", "lab", serves={theirs: SHOP}, claimed={theirs: days(1)}, since={"shop": days(1)})
     assert me.contend([other]).lost == {mine: {"shop": other.key}}
     assert other.contend([me]).lost == {}
     neighbour = replace(other, namespace="shop")
@@ -111,27 +109,27 @@ def test_a_wildcard_and_a_name_under_it_conflict_across_namespaces_only(mine: st
 def test_wildcards_beside_each_other_do_not_conflict() -> None:
     """Neither covers the other, nor does a wildcard cover its own apex."""
     for mine, theirs in (("*.a.example.com", "*.b.example.com"), ("example.com", WILD)):
-        other = Contender("other", "lab", serves={theirs: SHOP}, claimed={theirs: days(1)}, since={"shop": days(1)})
-        assert Contender(serves={mine: SHOP}).contend([other]).lost == {}
+        other = Claimant("other", "lab", serves={theirs: SHOP}, claimed={theirs: days(1)}, since={"shop": days(1)})
+        assert Claimant(serves={mine: SHOP}).contend([other]).lost == {}
 
 
 @pytest.mark.parametrize(
     ("other", "mine", "wins"),
     [
-        (rival(), {"steers": {HOST: SHOP}}, True),
-        (rival(), {"steers": {HOST: frozenset({"lab"})}, "created": days(-1)}, False),
-        (rival(steers={HOST: SHOP}), {"created": days(9)}, False),
-        (rival(created=days(1)), {"created": days(2)}, True),
-        (rival(created=days(2)), {"created": days(1)}, False),
-        (rival(name="a", namespace="shop"), {"name": "b"}, False),
-        (rival(name="b", namespace="shop"), {"name": "a"}, True),
-        (rival(namespace="a"), {}, False),
-        (rival(days(5)), {"steers": {HOST: SHOP}, "created": days(9)}, False),
-        (rival(days(5), steers={HOST: SHOP}), {"claimed": {HOST: days(5)}, "since": {"shop": days(5)}}, False),
+        (contender(), {"steers": {HOST: SHOP}}, True),
+        (contender(), {"steers": {HOST: frozenset({"lab"})}, "created": days(-1)}, False),
+        (contender(steers={HOST: SHOP}), {"created": days(9)}, False),
+        (contender(created=days(1)), {"created": days(2)}, True),
+        (contender(created=days(2)), {"created": days(1)}, False),
+        (contender(name="a", namespace="shop"), {"name": "b"}, False),
+        (contender(name="b", namespace="shop"), {"name": "a"}, True),
+        (contender(namespace="a"), {}, False),
+        (contender(days(5)), {"steers": {HOST: SHOP}, "created": days(9)}, False),
+        (contender(days(5), steers={HOST: SHOP}), {"claimed": {HOST: days(5)}, "since": {"shop": days(5)}}, False),
     ],
 )
 def test_without_claims_who_steers_wins_then_the_older_then_the_name(
-    other: Contender, mine: dict[str, Any], *, wins: bool
+    other: Claimant, mine: dict[str, Any], *, wins: bool
 ) -> None:
     """After a restore nobody has a claim: requests go on where they went."""
     assert (replace(ME, **mine).contend([other]).lost == {}) is wins
@@ -143,13 +141,13 @@ SERVED = st.just(frozenset("*")) | st.frozensets(st.sampled_from(sorted(NAMESPAC
 
 
 @st.composite
-def contenders(draw: st.DrawFn, names: st.SearchStrategy[str] = NAMES) -> list[Contender]:
+def contenders(draw: st.DrawFn, names: st.SearchStrategy[str] = NAMES) -> list[Claimant]:
     """Two to four objects whose statuses may have been lost, whole or in part; each has one set of consumers."""
     found = []
     for name in draw(st.lists(st.sampled_from("abcd"), min_size=2, max_size=4, unique=True)):
         served, wanted = draw(SERVED), draw(st.lists(names, min_size=1, max_size=2, unique=True))
         found.append(
-            Contender(
+            Claimant(
                 name,
                 draw(st.sampled_from(sorted(NAMESPACES))),
                 created=draw(TIMES),
@@ -164,20 +162,20 @@ def contenders(draw: st.DrawFn, names: st.SearchStrategy[str] = NAMES) -> list[C
 
 @given(contenders())
 @settings(max_examples=150, deadline=None)
-def test_of_all_that_want_a_name_in_a_namespace_exactly_one_has_it(objects: list[Contender]) -> None:
+def test_of_all_that_want_a_name_in_a_namespace_exactly_one_has_it(objects: list[Claimant]) -> None:
     """Each judges by itself, and all come to the same result, in whatever order they hear of each other."""
-    wanted = {place for contender in objects for place in contender.holds([])}
-    held = [contender.holds(objects) for contender in objects]
+    wanted = {place for claimant in objects for place in claimant.holds([])}
+    held = [claimant.holds(objects) for claimant in objects]
     assert sorted(place for places in held for place in places) == sorted(wanted)
-    assert [contender.holds(objects[::-1]) for contender in objects] == held
-    assert [contender.holds(objects[1:] + objects[:1]) for contender in objects] == held
+    assert [claimant.holds(objects[::-1]) for claimant in objects] == held
+    assert [claimant.holds(objects[1:] + objects[:1]) for claimant in objects] == held
 
 
 @given(contenders(st.sampled_from([HOST, WILD, "*.a.example.com"])))
 @settings(max_examples=150, deadline=None)
-def test_objects_of_two_namespaces_never_hold_names_that_meet(objects: list[Contender]) -> None:
+def test_objects_of_two_namespaces_never_hold_names_that_meet(objects: list[Claimant]) -> None:
     """With wildcards, too: whatever the statuses say, a call has one object that it may go through."""
-    held = [(contender, *place) for contender in objects for place in contender.holds(objects)]
+    held = [(claimant, *place) for claimant in objects for place in claimant.holds(objects)]
     for (one, name, namespace), (other, other_name, other_namespace) in combinations(held, 2):
         if one.namespace != other.namespace and namespace == other_namespace:
             assert not overlaps(name, other_name)
@@ -186,8 +184,8 @@ def test_objects_of_two_namespaces_never_hold_names_that_meet(objects: list[Cont
 def test_who_widens_to_everybody_keeps_the_namespaces_that_it_had() -> None:
     """Its own clients were there first; the claim on the rest is later than another's, and takes nothing from these."""
     early: dict[str, Any] = {"claimed": {HOST: days(9)}, "since": {"shop": days(9)}}
-    widened = Contender(serves={HOST: frozenset("*")}, **early)
-    other = Contender("other", "lab", serves={HOST: frozenset("*")}, claimed={HOST: days(5)}, since={"*": days(5)})
+    widened = Claimant(serves={HOST: frozenset("*")}, **early)
+    other = Claimant("other", "lab", serves={HOST: frozenset("*")}, claimed={HOST: days(5)}, since={"*": days(5)})
     assert (HOST, "shop") in widened.holds([other])
     assert (HOST, "shop") not in other.holds([widened])
     assert (HOST, "bank") in other.holds([widened])
@@ -198,12 +196,12 @@ PUBLIC = Claimed("web.example.com", "istio-system/front")
 
 def test_exposed_names_are_claimed_for_each_gateway() -> None:
     """The earlier claim on one gateway wins; on another gateway the name is free, and a destination is none."""
-    older = Contender("older", "lab", serves={}, exposes={PUBLIC: days(2)})
-    younger = Contender(serves={}, exposes={PUBLIC: days(1)})
+    older = Claimant("older", "lab", serves={}, exposes={PUBLIC: days(2)})
+    younger = Claimant(serves={}, exposes={PUBLIC: days(1)})
     assert younger.contend([older]).lost_exposed == {PUBLIC: older.key}
     assert older.contend([younger]).lost_exposed == {}
     assert older.contend([younger]).rights == Rights(exposed={PUBLIC: days(2)})
-    elsewhere = Contender(serves={PUBLIC.host: SHOP}, exposes={replace(PUBLIC, gateway="shop/own"): None})
+    elsewhere = Claimant(serves={PUBLIC.host: SHOP}, exposes={replace(PUBLIC, gateway="shop/own"): None})
     assert elsewhere.contend([older]).lost_exposed == {}
     assert elsewhere.contend([older]).lost == {}
 
@@ -211,8 +209,8 @@ def test_exposed_names_are_claimed_for_each_gateway() -> None:
 @pytest.mark.parametrize(("mine", "theirs"), [("web.example.com", WILD), (WILD, "web.example.com")])
 def test_exposed_wildcards_conflict_with_names_under_them(mine: str, theirs: str) -> None:
     """Without claims the older object has the name, whichever is the wildcard."""
-    older = Contender("older", "lab", days(1), serves={}, exposes={Claimed(theirs, "a/b"): None})
-    assert Contender(serves={}, exposes={Claimed(mine, "a/b"): None}).contend([older]).lost_exposed == {
+    older = Claimant("older", "lab", days(1), serves={}, exposes={Claimed(theirs, "a/b"): None})
+    assert Claimant(serves={}, exposes={Claimed(mine, "a/b"): None}).contend([older]).lost_exposed == {
         Claimed(mine, "a/b"): older.key
     }
 
@@ -223,11 +221,11 @@ def test_a_name_that_was_claimed_elsewhere_is_new_here() -> None:
 
     So a running host was taken over: the younger object had claimed it there, and lost it when `access` was widened.
     """
-    junk, intruder = "junk.example.com", Contender("intruder", "evil", days(9), serves={HOST: frozenset({"evil"})})
+    junk, intruder = "junk.example.com", Claimant("intruder", "evil", days(9), serves={HOST: frozenset({"evil"})})
     before = replace(intruder, serves={HOST: frozenset({"evil"}), junk: frozenset({"evil", "shop"})}).contend([]).rights
     status = rights_fields(before)
     assert is_recorded(before, status)
-    victim = Contender(claimed={HOST: days(1)}, since={"shop": days(1)})
+    victim = Claimant(claimed={HOST: days(1)}, since={"shop": days(1)})
     wide = {HOST: frozenset({"evil", "shop"}), junk: frozenset({"evil", "shop"})}
     claims = replace(intruder, serves=wide, status=status).contend([victim])
     assert claims.lost == {HOST: {"shop": victim.key}}
@@ -237,8 +235,8 @@ def test_a_name_that_was_claimed_elsewhere_is_new_here() -> None:
 
 def test_who_serves_everybody_but_one_has_no_claim_there() -> None:
     """Were the claim on everybody one on that namespace, its holder would lose it with its own status."""
-    mine = Contender("all", "bank", serves={HOST: frozenset("*")}, claimed={HOST: days(2)}, since={"*": days(2)})
-    claims = mine.contend([rival(days(3))])
+    mine = Claimant("all", "bank", serves={HOST: frozenset("*")}, claimed={HOST: days(2)}, since={"*": days(2)})
+    claims = mine.contend([contender(days(3))])
     assert claims.rights.names == {HOST: {"*": days(2), "shop": NEVER}}
     assert read_rights(rights_fields(claims.rights)) == claims.rights
 

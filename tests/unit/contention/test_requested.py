@@ -8,14 +8,14 @@ import pytest
 
 from egressgateway.engine.cache.requested import (
     BY_CLASS,
-    Stakes,
-    Wants,
+    ContentionKey,
+    Requested,
     claimed_by,
-    contended,
+    contention_key_of,
     on_gateway_of,
+    requested_of,
     rights_in,
-    stakes_of,
-    wants_of,
+    unrejected,
 )
 from egressgateway.facts import Claimed
 from egressgateway.refs import Manifest
@@ -44,7 +44,7 @@ def refused(reason: str, *, list_name: str = "destinations", part: str = "db", g
     return {"observedGeneration": generation, list_name: [{"name": part, "conditions": [condition]}]}
 
 
-ALL = Wants(
+ALL = Requested(
     frozenset({"a.example.com", "b.example.com", "db.example.com"}),
     frozenset(
         {
@@ -60,8 +60,8 @@ ALL = Wants(
 
 def test_wants_are_names_exposed_names_and_tcp_ports() -> None:
     """Of what names no gateway only the class tells whether others can want it, too."""
-    assert wants_of(gateway()) == ALL
-    assert contended(gateway()) == ALL
+    assert requested_of(gateway()) == ALL
+    assert unrejected(gateway()) == ALL
 
 
 def test_hosts_without_a_gateway_meet_on_the_ingress_class_of_their_class() -> None:
@@ -78,18 +78,18 @@ def test_hosts_without_a_gateway_meet_on_the_ingress_class_of_their_class() -> N
 def test_broken_object_has_its_place() -> None:
     """The index files what the API server would refuse today: a younger operator may have let it in."""
     broken = gateway(destinations=[{"name": "x"}, {"ports": [{"protocol": "TCP"}]}], expose=[{"gatewayRef": {}}])
-    assert wants_of(broken) == Wants()
+    assert requested_of(broken) == Requested()
 
 
 def test_suspended_object_contends_for_nothing() -> None:
     """It takes nothing new; what it has claimed counts."""
-    assert contended(gateway(suspend=True)) == Wants()
+    assert unrejected(gateway(suspend=True)) == Requested()
 
 
 @pytest.mark.parametrize("reason", ["HostNotAllowed", "Expired", "UnsupportedValue"])
 def test_refused_destination_contends_for_nothing(reason: str) -> None:
     """Whoever waited for it would wait for ever."""
-    found = contended(gateway(refused(reason)))
+    found = unrejected(gateway(refused(reason)))
     assert found.tcp_ports == frozenset()
     assert "db.example.com" not in found.names
     assert found.exposed == ALL.exposed
@@ -97,7 +97,7 @@ def test_refused_destination_contends_for_nothing(reason: str) -> None:
 
 def test_refused_entry_of_expose_contends_for_nothing() -> None:
     """Likewise on a shared gateway."""
-    found = contended(gateway(refused("GatewayNotAllowed", list_name="expose", part="far")))
+    found = unrejected(gateway(refused("GatewayNotAllowed", list_name="expose", part="far")))
     assert found.exposed == ALL.exposed - {Claimed("far.example.com", "ingress/public")}
     assert found.names == ALL.names
 
@@ -105,23 +105,23 @@ def test_refused_entry_of_expose_contends_for_nothing() -> None:
 @pytest.mark.parametrize("reason", ["HostConflict", "ConsumerNotAllowed"])
 def test_who_waits_in_line_still_contends(reason: str) -> None:
     """The loser may be the next; a consumer that is denied leaves the others."""
-    assert contended(gateway(refused(reason))) == ALL
+    assert unrejected(gateway(refused(reason))) == ALL
 
 
 def test_loser_of_a_port_still_contends_for_it() -> None:
     """Two who wait for a third must see each other when it goes."""
-    assert contended(gateway(refused("PortConflict"))).tcp_ports == {5432}
+    assert unrejected(gateway(refused("PortConflict"))).tcp_ports == {5432}
 
 
 def test_refusal_of_an_older_spec_is_no_refusal() -> None:
     """The author may have put it right."""
-    assert contended(gateway(refused("HostNotAllowed", generation=2))) == ALL
+    assert unrejected(gateway(refused("HostNotAllowed", generation=2))) == ALL
 
 
 def test_object_refused_as_a_whole_contends_for_nothing() -> None:
     """It has no parts that say so."""
     condition = {"type": "Accepted", "status": "False", "reason": "ClassNotFound"}
-    assert contended(gateway({"observedGeneration": 3, "conditions": [condition]})) == Wants()
+    assert unrejected(gateway({"observedGeneration": 3, "conditions": [condition]})) == Requested()
 
 
 def test_claims_are_read_from_the_status() -> None:
@@ -132,7 +132,7 @@ def test_claims_are_read_from_the_status() -> None:
         {"host": "never.example.com"},
     ]
     found = claimed_by(rights_in(gateway({"claims": claims, "portClaims": []})))
-    assert found == Wants(frozenset({"a.example.com"}), frozenset({Claimed("far.example.com", "ingress/public")}))
+    assert found == Requested(frozenset({"a.example.com"}), frozenset({Claimed("far.example.com", "ingress/public")}))
 
 
 CONSUMER = {
@@ -155,12 +155,12 @@ CONSUMER = {
 )
 def test_what_makes_a_difference_to_others(other: Manifest) -> None:
     """Whom it may serve, whom it serves, whether it still takes part."""
-    assert stakes_of(gateway()) != stakes_of(other)
+    assert contention_key_of(gateway()) != contention_key_of(other)
 
 
 def test_what_makes_no_difference_to_others() -> None:
     """Words in a status, a rewritten time, an annotation."""
     other = gateway({"summary": {"hosts": "x"}})
     other["metadata"]["annotations"] = {"a": "b"}
-    assert stakes_of(gateway()) == stakes_of(other)
-    assert stakes_of(None) == Stakes()
+    assert contention_key_of(gateway()) == contention_key_of(other)
+    assert contention_key_of(None) == ContentionKey()

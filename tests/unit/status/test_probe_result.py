@@ -6,13 +6,13 @@ import pytest
 
 from egressgateway.api.conditions import Reason
 from egressgateway.plan.istio.health_checks import ProbedWay
-from egressgateway.status.probe_result import Reading, Sight, look, reached, readings_of
+from egressgateway.status.probe_result import Observation, Reading, look, reached, readings_of
 
 HOST = "https-80.api.example.com.partners.shop.egress.internal"
 CLUSTER = f"outbound|80|tls|{HOST}"
 WAY = ProbedWay(CLUSTER, "api.example.com", 80, asks=True)
-SOUND = Sight(Reading(healthy=1, known=1, checks=3))
-UNREACHED = Sight(Reading(known=1, checks=3, failures=3, breaks=3), Reason.CONNECT_FAILED)
+SOUND = Observation(Reading(healthy=1, known=1, checks=3))
+UNREACHED = Observation(Reading(known=1, checks=3, failures=3, breaks=3), Reason.CONNECT_FAILED)
 
 PAGES = {
     "behind the cluster": (
@@ -80,7 +80,7 @@ def test_names_that_read_alike_are_kept_apart() -> None:
 )
 def test_reason_is_what_grew(reading: Reading, reason: Reason | None) -> None:
     """After three failures of another kind, which are no reason any more."""
-    before = Sight(Reading(known=1, checks=3, failures=3, breaks=3))
+    before = Observation(Reading(known=1, checks=3, failures=3, breaks=3))
     assert look(before, reading, WAY).trouble is reason
 
 
@@ -101,15 +101,15 @@ def test_reason_of_an_envoy_that_began_anew() -> None:
         ([], "Unknown", Reason.NOT_OBSERVED),
         ([None, None], "Unknown", Reason.NOT_OBSERVED),
         ([{}], "Unknown", Reason.PENDING),
-        ([{CLUSTER: Sight(Reading(known=1))}], "Unknown", Reason.PENDING),
-        ([{CLUSTER: Sight(Reading(healthy=1, known=1))}], "Unknown", Reason.PENDING),
+        ([{CLUSTER: Observation(Reading(known=1))}], "Unknown", Reason.PENDING),
+        ([{CLUSTER: Observation(Reading(healthy=1, known=1))}], "Unknown", Reason.PENDING),
         ([{CLUSTER: SOUND}, None], "True", Reason.REACHABLE),
         ([{CLUSTER: SOUND}, {}], "Unknown", Reason.PENDING),
         ([{CLUSTER: SOUND}, {CLUSTER: UNREACHED}], "False", Reason.CONNECT_FAILED),
     ],
 )
 def test_destination_is_reached_when_every_pod_that_tells_reaches_it(
-    pods: list[dict[str, Sight] | None], status: str, reason: Reason
+    pods: list[dict[str, Observation] | None], status: str, reason: Reason
 ) -> None:
     """A pod that does not reach it fails its share of the requests; one that does not tell is no proof of anything."""
     found = reached([WAY], pods)

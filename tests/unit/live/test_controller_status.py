@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from egressgateway.facts import Facts
-from egressgateway.live.controller_status import PATIENCE, Verdict, Word, answers, next_verdict_due, verdicts
+from egressgateway.live.controller_status import (
+    PATIENCE,
+    RouteAcceptance,
+    RouteStatus,
+    answers,
+    next_answer_due,
+    route_statuses,
+)
 from egressgateway.refs import Manifest, ObjectRef
 from unit.plan.world import NOW, facts_of, spec_of
 
@@ -41,26 +48,26 @@ def facts(*live: Manifest, unprogrammed: float | None = None) -> Facts:
     return facts_of(spec_of(), status=status, live=known)
 
 
-def word(found: Facts, ref: ObjectRef = ROUTE) -> Verdict:
-    [verdict] = verdicts(found, [ref])
+def word(found: Facts, ref: ObjectRef = ROUTE) -> RouteStatus:
+    [verdict] = route_statuses(found, [ref])
     return verdict
 
 
 @pytest.mark.parametrize(
     ("conditions", "expected"),
     [
-        ([accepted("True")], Word.TAKEN),
-        ([accepted("True", None)], Word.TAKEN),
-        ([accepted("False", reason="SyncFailed", message="no")], Word.REFUSED),
-        ([accepted("True", 1)], Word.NONE),
-        ([accepted("False", 1)], Word.NONE),
-        ([accepted("Unknown")], Word.NONE),
-        ([{"type": "Ready", "status": "True"}], Word.NONE),
-        ([], Word.NONE),
+        ([accepted("True")], RouteAcceptance.ACCEPTED),
+        ([accepted("True", None)], RouteAcceptance.ACCEPTED),
+        ([accepted("False", reason="SyncFailed", message="no")], RouteAcceptance.REJECTED),
+        ([accepted("True", 1)], RouteAcceptance.UNKNOWN),
+        ([accepted("False", 1)], RouteAcceptance.UNKNOWN),
+        ([accepted("Unknown")], RouteAcceptance.UNKNOWN),
+        ([{"type": "Ready", "status": "True"}], RouteAcceptance.UNKNOWN),
+        ([], RouteAcceptance.UNKNOWN),
     ],
     ids=["taken", "without generation", "refused", "before", "refused before", "unknown", "another", "silent"],
 )
-def test_word_on_the_newest_generation_counts(conditions: list[Manifest], expected: Word) -> None:
+def test_word_on_the_newest_generation_counts(conditions: list[Manifest], expected: RouteAcceptance) -> None:
     """What was said of an older one is no word on this one."""
     assert word(facts(child(ROUTE, *conditions))).word is expected
 
@@ -68,18 +75,18 @@ def test_word_on_the_newest_generation_counts(conditions: list[Manifest], expect
 def test_refusal_comes_with_its_words_and_before_others() -> None:
     """A person reads the first message."""
     refused = child(UPSTREAM, accepted("False", reason="InvalidSpec", message="no such host"))
-    found = list(verdicts(facts(child(ROUTE), refused), [ROUTE, UPSTREAM]))
+    found = list(route_statuses(facts(child(ROUTE), refused), [ROUTE, UPSTREAM]))
     assert [(each.ref, each.message) for each in found] == [(UPSTREAM, "InvalidSpec: no such host"), (ROUTE, "")]
 
 
 def test_upstream_without_a_word_is_not_waited_for() -> None:
     """Some versions of the controller say nothing of it."""
-    assert word(facts(child(UPSTREAM)), UPSTREAM).word is Word.TAKEN
+    assert word(facts(child(UPSTREAM)), UPSTREAM).word is RouteAcceptance.ACCEPTED
 
 
 def test_nobody_answers_for_other_kinds_and_for_what_does_not_live() -> None:
     """Istio's objects have no such controller."""
-    assert list(verdicts(facts(child(ENTRY)), [ENTRY, ROUTE])) == []
+    assert list(route_statuses(facts(child(ENTRY)), [ENTRY, ROUTE])) == []
     assert answers(child(ENTRY, accepted("True"))) == []
     assert answers(child(ROUTE, accepted("True"))) != answers(child(ROUTE, accepted("False")))
 
@@ -99,6 +106,6 @@ def test_silence_is_overdue_once_object_and_status_have_waited(
 def test_object_is_looked_at_again_when_a_silence_becomes_too_long() -> None:
     """Nothing else would wake it up; what is overdue, or was answered, needs no look."""
     found = facts(child(ROUTE, age=3600), unprogrammed=10)
-    assert next_verdict_due(found) == NOW - timedelta(seconds=10) + PATIENCE
-    assert next_verdict_due(replace(found, now=NOW + PATIENCE)) is None
-    assert next_verdict_due(facts(child(ROUTE, accepted("True")))) is None
+    assert next_answer_due(found) == NOW - timedelta(seconds=10) + PATIENCE
+    assert next_answer_due(replace(found, now=NOW + PATIENCE)) is None
+    assert next_answer_due(facts(child(ROUTE, accepted("True")))) is None

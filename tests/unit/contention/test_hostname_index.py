@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from egressgateway.contention.hostname_index import NameIndex, wildcards_above
+from egressgateway.contention.hostname_index import HostnameIndex, wildcards_above
 from egressgateway.contention.hostnames import covers
 
 LABELS = st.sampled_from(["a", "b", "cc"])
@@ -17,8 +17,8 @@ NAMES = st.builds(
 )
 
 
-def index_of(*names: str) -> NameIndex[str]:
-    index: NameIndex[str] = NameIndex()
+def index_of(*names: str) -> HostnameIndex[str]:
+    index: HostnameIndex[str] = HostnameIndex()
     for name in names:
         index.add([name], name)
     return index
@@ -52,7 +52,7 @@ def test_discarded_names_are_not_found(names: list[str], gone: set[str]) -> None
 
 def test_names_of_one_item_under_one_wildcard_go_one_by_one() -> None:
     """Whoever gives up one of two names still has the other."""
-    index: NameIndex[str] = NameIndex()
+    index: HostnameIndex[str] = HostnameIndex()
     index.add(["a.example.com", "b.example.com"], "me")
     index.discard(["a.example.com"], "me")
     assert list(index.below("*.example.com")) == ["me"]
@@ -75,7 +75,7 @@ def test_name_of_many_labels_is_filed_a_few_times() -> None:
     """127 labels are no 127 entries; every wildcard above the name finds it all the same, and no other one does."""
     labels = [f"l{number}" for number in range(60)]
     name, other = ".".join(labels), ".".join(["x", *labels[1:]])
-    index: NameIndex[int] = NameIndex()
+    index: HostnameIndex[int] = HostnameIndex()
     index.add([name], 1)
     index.add([other], 2)
     assert len(index._names_below) <= 4

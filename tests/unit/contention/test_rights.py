@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from egressgateway.api.status import EgressGatewayStatus
 from egressgateway.contention.rights import as_ports, is_recorded, read_claims, read_rights, read_since, rights_fields
 from egressgateway.facts import NEVER, Claimed, ClaimedPort, Ports, Rights
-from unit.plan.contenders import HOST, NOW, days
+from unit.contention.claimants import HOST, NOW, days
 
 AT = "2026-01-01T00:00:00Z"
 DATABASE = ClaimedPort(5432, tcp=True)
