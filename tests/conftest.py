@@ -79,7 +79,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     """Add the state of the test's namespace to the report of its failure, before anything is cleaned up."""
     report = yield
     arguments = getattr(item, "funcargs", {})
-    if report.failed and report.when != "teardown" and "namespace" in arguments:
+    if report.failed and report.when != "teardown" and {"cluster", "namespace"} <= arguments.keys():
         namespace = arguments["namespace"]
         report.sections.append((f"namespace {namespace}", dump_namespace(arguments["cluster"], namespace)))
     return report

@@ -19,34 +19,90 @@ EVERYONE: Final = frozenset({EVERY_NAMESPACE})
 Namespaces = Mapping[str, Mapping[str, str]]
 """Labels of namespaces, by name."""
 
-_REMEMBERED_SELECTIONS: Final = 128
-"""
-Several times what one object may ask for. Each may hold every namespace of the cluster.
-"""
+_REMEMBERED_NAMES: Final = 1_000_000
+"""Names in all remembered selections together: some 60 MB at most, and far more than a cluster's selectors find."""
 
 
 class NamespaceLabels(dict[str, Mapping[str, str]]):
     """
     Labels of namespaces by name, which nobody changes, and what selectors found among them.
 
-    Whom a selector means is asked for each destination, by every object and in every pass: it is found out once.
+    Whom a selector means is asked for each destination, by every object and in every pass: it is found out once. The
+    table of the next moment takes it over, and asks each selector about the namespaces that changed alone.
     """
 
     def __init__(self, labels: Mapping[str, Mapping[str, str]]) -> None:
         super().__init__(labels)
-        self._selected: dict[Hashable, frozenset[str]] = {}
+        self._selected: dict[Hashable, tuple[LabelSelector, frozenset[str]]] = {}
+        self._remembered = 0
+        self._moved: dict[Hashable, frozenset[str]] = {}
+        self.changed: frozenset[str] = frozenset(labels)
+        """Names of namespaces that came, went or have other labels than in the table before."""
 
     def selected_by(self, selector: LabelSelector) -> frozenset[str]:
         """Names of the namespaces that `selector` means."""
-        key = tuple(sorted(selector.match_labels.items())), selector.match_expressions
-        found = self._selected.pop(key, None)
-        if found is None:
-            found = frozenset(name for name, labels in self.items() if selector.matches(labels))
-        # The last one asked for comes last, and the first one goes first.
-        self._selected[key] = found
-        if len(self._selected) > _REMEMBERED_SELECTIONS:
-            del self._selected[next(iter(self._selected))]
+        key = selector_key(selector)
+        known = self._selected.get(key)
+        if known is not None:
+            return known[1]
+        found = frozenset(name for name, labels in self.items() if selector.matches(labels))
+        self._remember(key, selector, found)
         return found
+
+    def followed_by(self, labels: Mapping[str, Mapping[str, str]]) -> NamespaceLabels:
+        """The table with these labels instead, and what selectors find there; the same one for equal labels."""
+        if labels == self:
+            return self
+        following = NamespaceLabels(labels)
+        following.changed = frozenset(
+            name for name in self.keys() | labels.keys() if self.get(name) != labels.get(name)
+        )
+        for key, (selector, before) in self._selected.items():
+            now = frozenset(name for name in following.changed if name in labels and selector.matches(labels[name]))
+            moved = (before & following.changed) ^ now
+            following._moved[key] = moved
+            following._remember(key, selector, before ^ moved if moved else before)
+        return following
+
+    def moved(self, selector: LabelSelector, before: NamespaceLabels) -> frozenset[str]:
+        """Namespaces that `selector` means in this table and not in the one `before`, or the other way round."""
+        known = self._moved.get(selector_key(selector))
+        if known is not None:
+            return known
+        return frozenset(
+            name for name in self.changed if _matches(selector, before.get(name)) != _matches(selector, self.get(name))
+        )
+
+    def _remember(self, key: Hashable, selector: LabelSelector, found: frozenset[str]) -> None:
+        self._selected[key] = selector, found
+        self._remembered += len(found) + 1
+        while self._remembered > _REMEMBERED_NAMES:
+            # The first one found out goes first.
+            _, dropped = self._selected.pop(next(iter(self._selected)))
+            self._remembered -= len(dropped) + 1
+
+
+def _matches(selector: LabelSelector, labels: Mapping[str, str] | None) -> bool:
+    return labels is not None and selector.matches(labels)
+
+
+def selector_key(selector: LabelSelector) -> Hashable:
+    """Equal for selectors that ask for the same."""
+    return tuple(sorted(selector.match_labels.items())), selector.match_expressions
+
+
+def selects_everyone(selector: LabelSelector) -> bool:
+    """Whether a selector asks for nothing, and so means every namespace."""
+    return not selector.match_labels and not selector.match_expressions
+
+
+def selected(selector: LabelSelector, namespaces: Namespaces) -> frozenset[str]:
+    """Namespaces that `selector` means; `EVERYONE` for one that asks for nothing."""
+    if selects_everyone(selector):
+        return EVERYONE
+    if isinstance(namespaces, NamespaceLabels):
+        return namespaces.selected_by(selector)
+    return frozenset(name for name, labels in namespaces.items() if selector.matches(labels))
 
 
 def overlap(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:

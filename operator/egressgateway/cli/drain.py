@@ -16,7 +16,7 @@ from egressgateway.cli.leases import Found, Place, find_leases, wait_until_nobod
 from egressgateway.cluster.backoff import Backoff
 from egressgateway.cluster.client import ApiCaller, ApiClient
 from egressgateway.cluster.request import delete_object, list_objects, merge_patch
-from egressgateway.engine.cache.requested import key_of
+from egressgateway.contention.raw import key_of
 from egressgateway.engine.reconcile.apply import FIELD_MANAGER
 from egressgateway.errors import ClusterError, Conflict, EgressGatewayError, NotFound, Throttled, Unavailable
 from egressgateway.names import FINALIZER

@@ -12,9 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
-from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.destination import Protocol
 from egressgateway.contention.hostname_index import HostnameIndex
 from egressgateway.contention.hostnames import overlaps
@@ -31,7 +29,7 @@ from egressgateway.facts import (
     since_in,
 )
 from egressgateway.namespaces import EVERY_NAMESPACE, overlap
-from egressgateway.refs import Key, Manifest
+from egressgateway.refs import Key
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -103,73 +101,6 @@ def own_rights(facts: Facts) -> Rights:
         for found in (spec.destinations if spec else ())
     )
     return read_rights(facts.gateway.status, wanted)
-
-
-def contended_names(gateway: Manifest) -> frozenset[str]:
-    """
-    Names that an EgressGateway asks for and may still claim, read without judging it.
-
-    What its status refuses, for this very spec, it will not claim: another object that waited for it would wait for
-    ever. A HostConflict is no such refusal, its loser may be the next in line; nor is a consumer that the class denies,
-    the others are served. Who is suspended claims nothing new.
-    """
-    spec = gateway.get("spec") or {}
-    if spec.get("suspend") or _is_refused(gateway):
-        return frozenset()
-    refused = _refused_parts(gateway)
-    return frozenset(
-        name
-        for destination in entries_of(gateway, "destinations")
-        if destination.get("name") not in refused
-        for name in (*texts_of(destination, "hosts"), *texts_of(destination, "aliases"))
-    )
-
-
-def entries_of(gateway: Manifest, name: str) -> list[dict[str, Any]]:
-    """Entries of a list in the spec; what is none is left out, as a CRD that is damaged lets everything pass."""
-    return mappings_in(gateway.get("spec"), name)
-
-
-def mappings_in(holder: Any, name: str) -> list[dict[str, Any]]:
-    """Those items of a list that are mappings."""
-    found = holder.get(name) if isinstance(holder, dict) else None
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-
-
-def texts_of(holder: Mapping[str, Any], name: str) -> list[str]:
-    """Those items of a list that are texts."""
-    found = holder.get(name)
-    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
-
-
-def _is_refused(gateway: Manifest) -> bool:
-    """Whether the object as a whole is refused; it then has no parts that say so, or all of them do."""
-    status = gateway.get("status") or {}
-    return (
-        status.get("observedGeneration") == gateway["metadata"].get("generation")
-        and not status.get("destinations")
-        and any(_is_refusal(condition) for condition in status.get("conditions") or ())
-    )
-
-
-def _is_refusal(condition: Mapping[str, Any]) -> bool:
-    return bool(
-        condition["type"] == ConditionType.ACCEPTED
-        and condition["status"] == "False"
-        and condition["reason"] not in (Reason.HOST_CONFLICT, Reason.CONSUMER_NOT_ALLOWED)
-    )
-
-
-def _refused_parts(gateway: Manifest) -> frozenset[str]:
-    status = gateway.get("status") or {}
-    if status.get("observedGeneration") != gateway["metadata"].get("generation"):
-        return frozenset()
-    return frozenset(
-        part["name"]
-        for part in status.get("destinations") or ()
-        for condition in part.get("conditions") or ()
-        if _is_refusal(condition)
-    )
 
 
 def resolve_claims(facts: Facts, stakes: Stakes, before: Rights) -> Claims:

@@ -16,7 +16,7 @@ from egressgateway.api.gateway_class import ConsumersFrom, EgressGatewayClassSpe
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.facts import Ports
 from egressgateway.live.ports import ports_for
-from egressgateway.namespaces import EVERY_NAMESPACE, EVERYONE, NamespaceLabels, Namespaces, union, without
+from egressgateway.namespaces import EVERY_NAMESPACE, EVERYONE, Namespaces, selected, union, without
 from egressgateway.refs import Key
 
 
@@ -120,11 +120,7 @@ def _asked_by(key: Key, entry: AccessEntry, namespaces: Namespaces) -> frozenset
     selector = entry.namespace_selector
     if selector is None:
         return frozenset(entry.namespaces or (key.namespace,))
-    if not selector.match_labels and not selector.match_expressions:
-        return EVERYONE
-    if isinstance(namespaces, NamespaceLabels):
-        return namespaces.selected_by(selector)
-    return frozenset(name for name, labels in namespaces.items() if selector.matches(labels))
+    return selected(selector, namespaces)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egressgateway.api.conditions import Reason
-from egressgateway.contention.claims import contended_names
 from egressgateway.contention.hostnames import overlaps
+from egressgateway.contention.requested import unrejected
 from egressgateway.contention.rights import is_recorded, read_rights, rights_fields
 from egressgateway.facts import NEVER, Claimed, Rights
 from unit.contention.claimants import HOST, NAMESPACES, NOW, Claimant, days
@@ -241,6 +241,10 @@ def test_who_serves_everybody_but_one_has_no_claim_there() -> None:
     assert read_rights(rights_fields(claims.rights)) == claims.rights
 
 
+def claimable(manifest: dict[str, Any]) -> set[str]:
+    return set(unrejected(manifest, {}).names)
+
+
 def gateway(reason: str | None, *, observed: int = 1, **spec: Any) -> dict[str, Any]:
     condition = {"type": "Accepted", "status": "False" if reason else "True", "reason": reason or "Accepted"}
     return {
@@ -257,21 +261,21 @@ def test_who_is_refused_does_not_contend(reason: Reason) -> None:
     """
     A younger object got HostConflict for ever, naming an older one whose destination had expired and claimed nothing.
     """
-    assert contended_names(gateway(reason)) == set()
+    assert claimable(gateway(reason)) == set()
 
 
 def test_who_may_still_claim_contends() -> None:
     """The accepted, the loser that is next in line, and whoever has not been judged at this generation."""
     both = {HOST, "b.example.com"}
-    assert contended_names(gateway(None)) == both
-    assert contended_names(gateway(Reason.HOST_CONFLICT)) == both
-    assert contended_names(gateway(Reason.EXPIRED, observed=0)) == both
-    assert contended_names({"metadata": {"generation": 1}, "spec": gateway(None)["spec"]}) == both
+    assert claimable(gateway(None)) == both
+    assert claimable(gateway(Reason.HOST_CONFLICT)) == both
+    assert claimable(gateway(Reason.EXPIRED, observed=0)) == both
+    assert claimable({"metadata": {"namespace": "shop", "generation": 1}, "spec": gateway(None)["spec"]}) == both
 
 
 def test_who_has_a_consumer_denied_contends_for_the_others() -> None:
     """Its other namespaces are served all the same."""
-    assert contended_names(gateway(Reason.CONSUMER_NOT_ALLOWED)) == {HOST, "b.example.com"}
+    assert claimable(gateway(Reason.CONSUMER_NOT_ALLOWED)) == {HOST, "b.example.com"}
 
 
 def test_who_is_refused_as_a_whole_does_not_contend() -> None:
@@ -279,10 +283,10 @@ def test_who_is_refused_as_a_whole_does_not_contend() -> None:
     refused = gateway(None)
     accepted = {"type": "Accepted", "status": "False", "reason": "Invalid"}
     refused["status"] = {"observedGeneration": 1, "conditions": [accepted]}
-    assert contended_names(refused) == set()
-    assert contended_names({**refused, "metadata": {"generation": 2}}) == {HOST, "b.example.com"}
+    assert claimable(refused) == set()
+    assert claimable({**refused, "metadata": {"namespace": "shop", "generation": 2}}) == {HOST, "b.example.com"}
 
 
 def test_who_is_suspended_claims_nothing_new() -> None:
     """It would keep the name from everybody without ever serving it."""
-    assert contended_names(gateway(None, suspend=True)) == set()
+    assert claimable(gateway(None, suspend=True)) == set()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from egressgateway.api.objects import DEFAULT_CLASS_ANNOTATION
 from egressgateway.api.scalars import parse_instant
 from egressgateway.cluster.store import Change
 from egressgateway.contention.rights import rights_fields
@@ -108,8 +109,10 @@ def test_child_that_changes_hands_concerns_both() -> None:
 def affected_by_class(**change: Any) -> set[Key]:
     """Keys that a change of the default class concerns, where one EgressGateway names no class."""
     caches = Caches()
-    caches.put_gateway({"metadata": {"name": KEY.name, "namespace": KEY.namespace, "resourceVersion": "1"}, "spec": {}})
-    old = {"metadata": {"name": "standard", "annotations": {"a": "b"}}, "spec": {}, "status": {"attachedGateways": 1}}
+    metadata = {"name": KEY.name, "namespace": KEY.namespace, "uid": "u", "resourceVersion": "1"}
+    caches.put_gateway({"metadata": metadata, "spec": {}})
+    default = {DEFAULT_CLASS_ANNOTATION: "true"}
+    old = {"metadata": {"name": "standard", "annotations": default}, "spec": {}, "status": {"attachedGateways": 1}}
     return set(caches.affected_by_class(Change("MODIFIED", old, {**old, **change}, listed=False)))
 
 
@@ -140,7 +143,8 @@ class TestReservedClaims:
     def gateway(self, key: Key, *, version: str, claimed: bool) -> Manifest:
         metadata = {"namespace": key.namespace, "name": key.name, "uid": key.namespace, "resourceVersion": version}
         fields = rights_fields(self.rights()) if claimed else {}
-        spec = {"destinations": [{"name": "api", "hosts": [self.NAME]}]}
+        access = {"from": [{"namespaces": [KEY.namespace]}]}
+        spec = {"destinations": [{"name": "api", "hosts": [self.NAME]}], "access": access}
         return {"metadata": {**metadata, "creationTimestamp": "2030-01-01T00:00:00Z"}, "spec": spec, "status": fields}
 
     def rights(self) -> Rights:

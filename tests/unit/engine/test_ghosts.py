@@ -62,7 +62,7 @@ async def test_a_gateway_deleted_during_the_resync_claims_nothing_any_more() -> 
     await resync.stop()
     assert list(caches.gateways) == []
     assert told == []
-    assert caches.hosts.waiting_for([HOST]) == set()
+    assert caches.claims.waiting_for({HOST: frozenset({"*"})}) == set()
 
 
 def test_a_late_answer_to_our_own_write_does_not_bring_a_gateway_back() -> None:

@@ -476,7 +476,8 @@ def test_a_change_of_names_or_claims_wakes_the_rivals() -> None:
     caches = caches_of(gateway(OTHER))
     assert affected(caches, gateway()) == {ME, OTHER}
     assert affected(caches, gateway(version=2, status={"summary": {}})) == {ME}
-    claims = {"claims": [{"host": HOST, "claimedAt": "2025-01-01T00:00:00Z"}]}
+    consumers = [{"namespace": "shop", "since": "2025-01-01T00:00:00Z"}]
+    claims = {"claims": [{"host": HOST, "claimedAt": "2025-01-01T00:00:00Z"}], "consumers": consumers}
     assert affected(caches, gateway(version=3, status=claims)) == {ME, OTHER}
     assert affected(caches, gateway(version=4, host="b.example.com", status=claims)) == {ME, OTHER}
     assert affected(caches, gateway(version=5, host="b.example.com")) == {ME, OTHER}
@@ -547,7 +548,7 @@ def test_a_foreign_route_wakes_who_wants_its_host() -> None:
 
 
 def test_a_port_that_is_let_go_of_wakes_who_wants_it() -> None:
-    """By a write of ours or of others: when it leaves a namespace, and not when it comes."""
+    """By a write of ours or of others: when it leaves a namespace of its consumers, and not when it comes."""
     own = gateway(destinations=[{"name": "d", "hosts": ["db.example.com"], "ports": POSTGRES}])
     since = [{"namespace": name, "since": MADE["creationTimestamp"]} for name in ("lab", "shop")]
     status = {"claims": [{"host": HOST, "claimedAt": MADE["creationTimestamp"]}], "consumers": since}
@@ -556,7 +557,7 @@ def test_a_port_that_is_let_go_of_wakes_who_wants_it() -> None:
     told = [telling(FAR, ".", "shop"), telling(FAR, "shop", version=2), telling(FAR, "shop", version=3, port=5433)]
     for manifest in told:
         caches.put_child("ServiceEntry", manifest)
-    assert woken == [{ME}, {ME}]
+    assert woken == [{ME}], "`lab` is no consumer of the one that wants it"
     caches.put_child("ServiceEntry", telling(FAR, "shop", version=4))
     gone = Change("DELETED", telling(FAR, "shop", version=4), None, listed=False)
     assert caches.affected_by_route(gone) == {FAR, ME}
@@ -592,7 +593,14 @@ def test_a_namespace_wakes_those_whose_access_may_mean_it() -> None:
         gateway(OTHER, access={"from": [{"namespaces": ["lab"]}]}),
         gateway(Key("shop", "third"), access={"from": [{"namespaces": ["shop"]}]}),
     )
-    new = Change("ADDED", None, namespace("lab"), listed=False)
-    assert set(caches.affected_by_namespace(new)) == {ME, OTHER}
+
+    def affected_by(*, version: int, **labels: str) -> set[Key]:
+        change = caches.namespaces.put(namespace("lab", version=version, **labels))
+        assert change is not None
+        return set(caches.affected_by_namespace(change))
+
+    assert affected_by(version=1) == {OTHER}, "by name: it came"
+    assert affected_by(version=2, a="b") == {ME}, "by the selector"
+    assert affected_by(version=3, a="b", c="d") == set(), "to no selector does that make a difference"
     caches.put_gateway(gateway(version=2))
-    assert set(caches.affected_by_namespace(new)) == {OTHER}
+    assert affected_by(version=4) == set(), "it selects nobody any more"

@@ -11,6 +11,7 @@ from egressgateway.cluster.store import Change
 from egressgateway.engine.cache.route_index import RouteIndex, keep_needed, route_of, steers_of
 from egressgateway.facts import Rights, UnmanagedRoute
 from egressgateway.names import child_labels
+from egressgateway.namespaces import EVERYONE
 from egressgateway.refs import Key, Manifest, ObjectRef
 
 ME = Key("shop", "me")
@@ -108,7 +109,7 @@ def test_labels_do_not_hide_a_route(namespace: str) -> None:
     """Anybody can set them, in a namespace of his own too, and the route takes the host all the same."""
     routes = RouteIndex()
     forged = route(namespace=namespace, metadata={"labels": child_labels(ME)})
-    assert routes.take(added(forged), claimed) == {HOST}
+    assert routes.take(added(forged), claimed) == {HOST: EVERYONE}
     [found] = routes.for_names([HOST], ME, claimed)
     assert found.ref.namespace == namespace
 
@@ -116,7 +117,7 @@ def test_labels_do_not_hide_a_route(namespace: str) -> None:
 def test_an_owner_that_there_is_not_hides_no_route() -> None:
     """It has claimed nothing."""
     routes = RouteIndex()
-    assert routes.take(added(route(metadata=owned())), nothing) == {HOST}
+    assert routes.take(added(route(metadata=owned())), nothing) == {HOST: EVERYONE}
     assert len(routes.for_names([HOST], Key("shop", "other"), nothing)) == 1
 
 
@@ -141,7 +142,7 @@ def test_little_is_kept_of_a_foreign_route() -> None:
 def test_routes_are_found_by_host_and_below_a_wildcard() -> None:
     """A wildcard of theirs takes nothing from a host of ours: the more specific name wins."""
     routes = RouteIndex()
-    assert routes.take(added(route()), nothing) == {HOST}
+    assert routes.take(added(route()), nothing) == {HOST: EVERYONE}
     assert [found.ref.name for found in routes.for_names([HOST], ME, nothing)] == ["theirs"]
     assert len(routes.for_names(["*.example.com"], ME, nothing)) == 1
     assert routes.for_names(["b.example.com"], ME, nothing) == ()
@@ -153,12 +154,15 @@ def test_route_follows_its_object() -> None:
     """Old and new hosts are concerned by a change; what changes nothing concerns nobody."""
     routes = RouteIndex()
     routes.take(added(route()), nothing)
-    assert routes.take(Change("MODIFIED", route(), route(http=[{}]), listed=False), nothing) == frozenset()
+    assert routes.take(Change("MODIFIED", route(), route(http=[{}]), listed=False), nothing) == {}
     moved = route(hosts=["b.example.com"])
-    assert routes.take(Change("MODIFIED", route(), moved, listed=False), nothing) == {HOST, "b.example.com"}
+    assert routes.take(Change("MODIFIED", route(), moved, listed=False), nothing) == {
+        HOST: EVERYONE,
+        "b.example.com": EVERYONE,
+    }
     ours = route(metadata=owned(), exportTo=["."])
-    assert routes.take(Change("MODIFIED", moved, ours, listed=False), claimed) == {"b.example.com"}
-    assert routes.take(Change("DELETED", ours, None, listed=False), claimed) == frozenset()
+    assert routes.take(Change("MODIFIED", moved, ours, listed=False), claimed) == {"b.example.com": EVERYONE}
+    assert routes.take(Change("DELETED", ours, None, listed=False), claimed) == {}
     assert routes.for_names([HOST, "b.example.com"], ME, nothing) == ()
 
 

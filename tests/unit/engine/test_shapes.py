@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from egressgateway.contention.requested import contention_key_of, requested_of
 from egressgateway.diff.changeset import diff
 from egressgateway.engine.cache.caches import Caches
-from egressgateway.engine.cache.requested import contention_key_of, requested_of
 from egressgateway.engine.reconcile.observe import Observer
 from egressgateway.engine.reconcile.state import StateStore
 from egressgateway.plan.accept import accept
@@ -115,8 +115,8 @@ def test_object_of_any_shape_is_filed_and_judged(spec: Any, status: Any) -> None
     change = caches.put_gateway(gateway(ODD, spec, status))
     assert change is not None
     assert change.new is not None
-    requested_of(change.new)
-    contention_key_of(change.new)
+    requested_of(change.new, caches.namespace_labels())
+    contention_key_of(change.new, caches.namespace_labels())
     assert ODD in set(caches.affected_by_gateway(change))
     list(caches.affected_by_namespace(next(iter(caches.namespaces.replace([])))))
     passes(caches, ODD)

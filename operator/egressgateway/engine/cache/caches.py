@@ -12,11 +12,14 @@ from functools import partial
 from typing import Any, Final
 
 from egressgateway.api.scalars import parse_instant
+from egressgateway.api.selector import LabelSelector
 from egressgateway.cluster.store import Asked, Change, Store
-from egressgateway.contention.claims import mappings_in, texts_of
+from egressgateway.contention.claim_index import ClaimIndex
+from egressgateway.contention.interest import NO_INTEREST, InterestIndex, interest_of
+from egressgateway.contention.raw import key_of
+from egressgateway.contention.requested import NOTHING, ContentionKey, claimed_by, contention_key_of, requested_of
 from egressgateway.contention.rights import is_covered
 from egressgateway.engine.cache.budget import DEFAULT_BYTES, NamespaceBudget
-from egressgateway.engine.cache.claim_index import ClaimIndex
 from egressgateway.engine.cache.keeping import (
     WITH_STATUS,
     keep_of_child,
@@ -25,9 +28,9 @@ from egressgateway.engine.cache.keeping import (
     keep_of_namespace,
 )
 from egressgateway.engine.cache.meshconfig import MeshCache
+from egressgateway.engine.cache.parsed import consent_selector, is_default_class
 from egressgateway.engine.cache.port_index import PortIndex
 from egressgateway.engine.cache.references import ReferenceCache
-from egressgateway.engine.cache.requested import NOTHING, claimed_by, contention_key_of, key_of, requested_of, rights_in
 from egressgateway.engine.cache.route_index import ROUTE_KINDS, RouteIndex, keep_needed
 from egressgateway.engine.reconcile.remote_records import recorded_key
 from egressgateway.facts import Rights
@@ -70,7 +73,8 @@ class Caches:
         }
         self.records = Store(index=recorded_key)
         """Which objects have children in other namespaces: see `remote_records`."""
-        self.hosts = ClaimIndex()
+        self.claims = ClaimIndex()
+        self._interests = InterestIndex()
         self.routes = RouteIndex()
         self.ports = PortIndex()
         self.references = ReferenceCache()
@@ -79,11 +83,14 @@ class Caches:
         """Called with a change of an EgressGateway that we made ourselves: the watch will not tell of it again."""
         self.on_freed: Callable[[Iterable[Key]], None] = _ignore
         """Called with those who want a host or a port that a child, by a write of ours, steers no more."""
-        self._with_access: dict[Key, tuple[Manifest, ...]] = {}
+        self._contention: dict[Key, tuple[_Version, ContentionKey]] = {}
+        self._contention_before: dict[Key, tuple[_Version, ContentionKey]] = {}
         self._rights: dict[Key, Rights] = {}
         self._reserved: dict[Key, Rights] = {}
         self._labels = NamespaceLabels({})
         self._labels_revision = -1
+        self._affected_by_namespace: dict[str, set[Key]] = {}
+        self._consents: dict[str, tuple[str, LabelSelector | None]] = {}
 
     def known_keys(self) -> set[Key]:
         """EgressGateways that are there, and those whose children are, or are recorded."""
@@ -121,11 +128,11 @@ class Caches:
         reserved = self._reserved.pop(key, None)
         if reserved is None or is_covered(reserved, self._rights.get(key, _NO_RIGHTS)):
             return
-        waiting = self.hosts.contenders_of(key, claimed_by(reserved))
+        waiting = self.claims.contenders_of(key, claimed_by(reserved))
         if waiting:
             self.on_freed(waiting)
 
-    def namespace_labels(self) -> Mapping[str, Mapping[str, str]]:
+    def namespace_labels(self) -> NamespaceLabels:
         """
         Labels of every namespace that is not being deleted, by name.
 
@@ -134,9 +141,35 @@ class Caches:
         if self._labels_revision != self.namespaces.revision:
             self._labels_revision = self.namespaces.revision
             found = {each["metadata"]["name"]: _labels(each) for each in self.namespaces if not _is_ending(each)}
-            if found != self._labels:
-                self._labels = NamespaceLabels(found)
+            self._follow(self._labels.followed_by(found))
         return self._labels
+
+    def _follow(self, labels: NamespaceLabels) -> None:
+        """From now on namespaces have these labels: whose consumers changes that?"""
+        before, self._labels = self._labels, labels
+        if labels is before:
+            return
+        changes = self._interests.changes(before, labels, self._consent_selectors())
+        for name, keys in changes.affected.items():
+            self._affected_by_namespace.setdefault(name, set()).update(keys)
+        for key in changes.moved:
+            gateway = self.gateways.get(*key)
+            if gateway is not None:
+                self._file(key, gateway)
+
+    def _consent_selectors(self) -> dict[str | None, LabelSelector]:
+        """By class the selector of namespaces that its objects may serve; under None that of the default class."""
+        found: dict[str | None, LabelSelector] = {}
+        for class_ in self.classes:
+            name, version = class_["metadata"]["name"], class_["metadata"].get("resourceVersion", "")
+            known = self._consents.get(name)
+            if known is None or known[0] != version:
+                known = self._consents[name] = version, consent_selector(class_)
+            if known[1] is not None:
+                found[name] = known[1]
+                if is_default_class(class_):
+                    found[None] = known[1]
+        return found
 
     def created_of(self, names: Iterable[str]) -> dict[str, datetime]:
         """Since when namespaces exist, of those among `names` that do."""
@@ -163,8 +196,8 @@ class Caches:
 
     def _own_change(self, kind: str, change: Change | None) -> None:
         if change is not None and kind in ROUTE_KINDS:
-            freed = self.hosts.sharing_ports(self.ports.take(change))
-            waiting = {*self.hosts.waiting_for(self.routes.take(change, self.rights_of)), *freed} - {
+            freed = self.claims.sharing_ports(self.ports.take(change))
+            waiting = {*self.claims.waiting_for(self.routes.take(change, self.rights_of)), *freed} - {
                 named_owner(change.object)
             }
             if waiting:
@@ -191,28 +224,48 @@ class Caches:
         return [change for change in map(self._filed, self.gateways.replace(listed, namespace)) if change]
 
     def _filed(self, change: Change | None) -> Change | None:
-        if change is not None:
-            key = key_of(change.object)
-            rights = rights_in(change.new) if change.new is not None else _NO_RIGHTS
-            self.hosts.file(key, NOTHING if change.new is None else requested_of(change.new) | claimed_by(rights))
-            if rights != _NO_RIGHTS:
-                self._rights[key] = rights
-            else:
-                self._rights.pop(key, None)
-            self._with_access.pop(key, None)
-            entries = _access(change.new) if change.new is not None else ()
-            if entries:
-                self._with_access[key] = entries
+        if change is None:
+            return None
+        key = key_of(change.object)
+        known = self._contention.pop(key, None)
+        if known is not None:
+            self._contention_before[key] = known
+        if change.new is not None:
+            self._file(key, change.new)
+            return change
+        self._rights.pop(key, None)
+        self.claims.file(key, NOTHING)
+        self._interests.file(key, NO_INTEREST)
         return change
+
+    def _file(self, key: Key, gateway: Manifest) -> None:
+        """Find an EgressGateway from now on by what it asks for, has claimed, and has to do with namespaces."""
+        namespaces = self.namespace_labels()
+        contention = contention_key_of(gateway, namespaces)
+        self._contention[key] = _version_of(gateway), contention
+        rights = contention.claimed
+        self._rights[key] = rights
+        self.claims.file(key, requested_of(gateway, namespaces) | claimed_by(rights))
+        self._interests.file(key, interest_of(gateway, rights))
+
+    def _contention_of(self, gateway: Manifest | None) -> ContentionKey:
+        if gateway is None:
+            return ContentionKey()
+        key, version = key_of(gateway), _version_of(gateway)
+        for known in (self._contention.get(key), self._contention_before.get(key)):
+            if known is not None and known[0] == version:
+                return known[1]
+        return contention_key_of(gateway, self.namespace_labels())
 
     def affected_by_gateway(self, change: Change) -> Iterator[Key]:
         """The object itself, and those with which it had or has something in common, when that changed."""
         key = key_of(change.object)
         yield key
-        before, after = contention_key_of(change.old), contention_key_of(change.new)
+        before, after = self._contention_of(change.old), self._contention_of(change.new)
+        self._contention_before.pop(key, None)
         if before != after:
             common = before.unrejected | claimed_by(before.claimed) | after.unrejected | claimed_by(after.claimed)
-            yield from self.hosts.contenders_of(key, common)
+            yield from self.claims.contenders_of(key, common)
 
     def affected_by_record(self, change: Change) -> Iterator[Key]:
         """Whose children a record names, when that object is not there any more: nobody else will remove them."""
@@ -243,33 +296,44 @@ class Caches:
 
     def affected_by_route(self, change: Change) -> set[Key]:
         """For a VirtualService or ServiceEntry: also who wants a host or a port that it takes, or did."""
-        freed = self.hosts.sharing_ports(self.ports.take(change))
-        return {*self.affected_by_child(change), *self.hosts.wanting(self.routes.take(change, self.rights_of)), *freed}
+        freed = self.claims.sharing_ports(self.ports.take(change))
+        taken = self.claims.wanting(self.routes.take(change, self.rights_of))
+        return {*self.affected_by_child(change), *taken, *freed}
 
     def affected_by_class(self, change: Change) -> Iterator[Key]:
         """
-        Objects that name the class, or were served by it, and all that name none, as it may be the default.
+        Objects that name the class, or were served by it; where it is the default, or was, those that name none.
 
         Nobody for its status.
         """
-        if change.old is not None and change.new is not None and _says(change.old) == _says(change.new):
+        old, new = change.old, change.new
+        if old is not None and new is not None and _says(old) == _says(new):
             return
         name = change.object["metadata"]["name"]
+        is_default = any(each is not None and is_default_class(each) for each in (old, new))
         for gateway in self.gateways:
+            named = (gateway.get("spec") or {}).get("className")
             served_by = (gateway.get("status") or {}).get("className")
-            if (gateway.get("spec") or {}).get("className") in (name, None) or served_by == name:
+            if name in (named, served_by) or (named is None and is_default):
                 yield key_of(gateway)
 
     def affected_by_namespace(self, change: Change) -> Iterator[Key]:
-        """Objects in the namespace, and those whose `access` may mean it, when it came, went, or changed its labels."""
+        """Objects in the namespace, and those whose answer a change of it can change: see `contention.interest`."""
         if change.old is not None and change.new is not None and _standing(change.old) == _standing(change.new):
             return
         name = change.object["metadata"]["name"]
+        self.namespace_labels()
         inside = {key_of(gateway) for gateway in self.gateways.by_index(name)}
-        yield from inside
-        for key, entries in self._with_access.items():
-            if key not in inside and any(_may_mean(entry, name) for entry in entries):
-                yield key
+        yield from inside | self._affected_by_namespace.pop(name, set())
+
+
+_Version = tuple[str, str]
+"""Uid and resource version."""
+
+
+def _version_of(gateway: Manifest) -> _Version:
+    metadata = gateway["metadata"]
+    return str(metadata.get("uid", "")), str(metadata.get("resourceVersion", ""))
 
 
 def _has_ended(gateway: Manifest) -> bool:
@@ -303,15 +367,6 @@ def _looks(child: Manifest) -> tuple[Any, ...]:
 def _pods_of(status: Manifest) -> tuple[Any, bool]:
     """How many pods are ready, and whether all are of the newest template."""
     return status.get("readyReplicas"), status.get("updatedReplicas") == status.get("replicas")
-
-
-def _access(gateway: Manifest) -> tuple[Manifest, ...]:
-    """Entries of `access.from`, as they stand in the spec."""
-    return tuple(mappings_in((gateway.get("spec") or {}).get("access"), "from"))
-
-
-def _may_mean(entry: Manifest, namespace: str) -> bool:
-    return "namespaceSelector" in entry or namespace in texts_of(entry, "namespaces")
 
 
 def _standing(namespace: Manifest) -> tuple[Mapping[str, str], bool]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from egressgateway.cluster.store import Change
-from egressgateway.engine.cache.requested import Requested
+from egressgateway.contention.requested import Requested
 from egressgateway.facts import Ports
 from egressgateway.live.children import ports_of, stage_of
 from egressgateway.live.evidence import is_child, named_owner
@@ -48,7 +48,7 @@ class PortIndex:
 
     def sharing(self, requested: Requested) -> Iterator[LiveEntry]:
         """Entries with one of the ports of `requested`, where one of the two speaks TCP."""
-        for port in requested.tcp_ports | requested.named_ports:
+        for port in requested.tcp_ports.keys() | requested.named_ports.keys():
             yield from map(self._entries.__getitem__, self._tcp.get(port, ()))
         for port in requested.tcp_ports:
             yield from map(self._entries.__getitem__, self._named.get(port, ()))
@@ -70,5 +70,6 @@ def _refile(filed: dict[int, set[ObjectRef]], ref: ObjectRef, old: Iterable[int]
         filed.setdefault(port, set()).add(ref)
 
 
-def _lost(old: Mapping[int, frozenset[str]], new: Mapping[int, frozenset[str]]) -> frozenset[int]:
-    return frozenset(port for port, served in old.items() if not served <= new.get(port, frozenset()))
+def _lost(old: Mapping[int, frozenset[str]], new: Mapping[int, frozenset[str]]) -> dict[int, frozenset[str]]:
+    none = frozenset[str]()
+    return {port: served - new.get(port, none) for port, served in old.items() if not served <= new.get(port, none)}

@@ -20,7 +20,7 @@ from egressgateway.engine.cache.shapes import straight_child_spec
 from egressgateway.facts import NEVER, Rights, UnmanagedRoute, since_in
 from egressgateway.live.children import stage_of
 from egressgateway.live.evidence import is_child, is_owned_by, named_owner
-from egressgateway.namespaces import EVERY_NAMESPACE
+from egressgateway.namespaces import EVERY_NAMESPACE, union
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.stages import Stage
 
@@ -145,15 +145,18 @@ class RouteIndex:
         self._own: dict[ObjectRef, OwnRoute] = {}
         self._own_by_host: HostnameIndex[ObjectRef] = HostnameIndex()
 
-    def take(self, change: Change, rights_of: RightsOf) -> frozenset[str]:
-        """Follow a change of a VirtualService or ServiceEntry; returns the hosts whose standing it changes."""
+    def take(self, change: Change, rights_of: RightsOf) -> dict[str, frozenset[str]]:
+        """Follow a change of a VirtualService or ServiceEntry; returns the hosts that it concerns, and where."""
         metadata = change.object["metadata"]
         ref = ObjectRef(change.object["kind"], metadata["namespace"], metadata["name"])
         route = route_of(change.new) if change.new else None
         own = own_route(change.new) if change.new else None
-        return self._take_route(ref, route, rights_of) | self._take_own(ref, own)
+        concerned = self._take_route(ref, route, rights_of)
+        for host, places in self._take_own(ref, own).items():
+            concerned[host] = union((concerned.get(host, frozenset()), places))
+        return concerned
 
-    def _take_route(self, ref: ObjectRef, new: Route | None, rights_of: RightsOf) -> frozenset[str]:
+    def _take_route(self, ref: ObjectRef, new: Route | None, rights_of: RightsOf) -> dict[str, frozenset[str]]:
         """Whoever wants its hosts hears of a route that no claim of its owner covers, before or after the change."""
         old = self._routes.pop(ref, None)
         if old is not None:
@@ -162,11 +165,12 @@ class RouteIndex:
             self._routes[ref] = new
             self._by_host.add(new.found.hosts, ref)
         if old == new:
-            return frozenset()
-        uncovered = [route for route in (old, new) if route is not None and _uncovered(route, rights_of)]
-        return frozenset(host for route in uncovered for host in route.found.hosts)
+            return {}
+        uncovered = [route.found for route in (old, new) if route is not None and _uncovered(route, rights_of)]
+        hosts = frozenset(host for found in uncovered for host in found.hosts)
+        return {host: union(found.visible_in for found in uncovered if host in found.hosts) for host in hosts}
 
-    def _take_own(self, ref: ObjectRef, new: OwnRoute | None) -> frozenset[str]:
+    def _take_own(self, ref: ObjectRef, new: OwnRoute | None) -> dict[str, frozenset[str]]:
         """Who waits for a name that one of ours steers hears when that ends; a new steer concerns nobody else."""
         old = self._own.pop(ref, None)
         if old is not None:
@@ -175,9 +179,11 @@ class RouteIndex:
             self._own[ref] = new
             self._own_by_host.add(new.steers, ref)
         left = new.steers if new else {}
-        return frozenset(
-            host for host, served in (old.steers if old else {}).items() if not served <= left.get(host, frozenset())
-        )
+        return {
+            host: served - left.get(host, frozenset())
+            for host, served in (old.steers if old else {}).items()
+            if not served <= left.get(host, frozenset())
+        }
 
     def steering(self, names: Iterable[str]) -> frozenset[Key]:
         """EgressGateways whose routes steer clients of one of `names`, or of a name that overlaps."""

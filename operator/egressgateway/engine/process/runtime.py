@@ -22,10 +22,10 @@ from egressgateway.cluster.leader_election import LeaderElector
 from egressgateway.cluster.queue import Priority, WorkQueue
 from egressgateway.cluster.reflector import Restart
 from egressgateway.cluster.store import Change, Store
+from egressgateway.contention.raw import key_of
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.cache.mesh_watch import MeshWatch
 from egressgateway.engine.cache.reference_watch import ReferenceWatch
-from egressgateway.engine.cache.requested import key_of
 from egressgateway.engine.cache.resync import Resync
 from egressgateway.engine.cache.route_index import ROUTE_KINDS
 from egressgateway.engine.process.classes import ClassStatusWriter

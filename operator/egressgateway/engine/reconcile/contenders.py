@@ -11,16 +11,25 @@ from dataclasses import dataclass, replace
 
 from egressgateway.api.scalars import parse_instant
 from egressgateway.contention.consumers import allowed_consumers, served_names, served_ports
+from egressgateway.contention.raw import key_of
+from egressgateway.contention.requested import (
+    Requested,
+    claimed_by,
+    is_released,
+    on_gateway_of,
+    requested_of,
+    unrejected,
+)
 from egressgateway.contention.rights import as_ports
 from egressgateway.engine.cache.caches import Caches
-from egressgateway.engine.cache.requested import Requested, has_let_go, key_of, on_gateway_of, requested_of, unrejected
+from egressgateway.engine.cache.parsed import ParsedSpecs
 from egressgateway.engine.cache.route_index import ROUTE_KINDS, steers_of
-from egressgateway.engine.reconcile.parsed import ParsedSpecs
 from egressgateway.facts import Claimed, ClassFacts, Contender, Ports
 from egressgateway.live.children import ports_of, stage_of
 from egressgateway.live.evidence import is_child
 from egressgateway.live.ports import meet_on_a_port
-from egressgateway.namespaces import Namespaces
+from egressgateway.namespaces import EVERYONE, Namespaces
+from egressgateway.plan.gateway.references import apisix_gateway
 from egressgateway.plan.revoked import may_be_told
 from egressgateway.refs import Key, Manifest
 from egressgateway.stages import Stage
@@ -47,18 +56,32 @@ class Contenders:
         self._reaches: dict[Key, tuple[_Basis, _Reach | None]] = {}
 
     def of(self, gateway: Manifest) -> tuple[Contender, ...]:
-        """Rivals of an EgressGateway, in a stable order."""
-        key, requested, hosts = key_of(gateway), requested_of(gateway), self._caches.hosts
-        by_name = hosts.contenders_of(key, replace(requested, tcp_ports=frozenset(), named_ports=frozenset()))
-        # After its status was lost, only its routes tell that an object has a name that it wants no more.
-        by_name |= self._caches.routes.steering(requested.names) - {key}
-        certain = by_name | self._on_live_ports(gateway, requested)
-        by_port = {other for other in hosts.sharing_ports(requested) if other not in certain and other != key}
+        """Contenders of an EgressGateway, in a stable order."""
+        key, claims = key_of(gateway), self._caches.claims
+        own = self._own(gateway)
+        by_name = claims.contenders_of(key, replace(own, tcp_ports={}, named_ports={}))
+        # After its status was lost, only its routes tell that an object has a name that it asks for no more.
+        by_name |= self._caches.routes.steering(own.names) - {key}
+        certain = by_name | self._on_live_ports(gateway, own)
+        by_port = {other for other in claims.sharing_ports(own) if other not in certain and other != key}
         found = [
             *self._standing(certain),
             *(contender for contender in self._standing(by_port) if self._meet_on_a_port(gateway, contender)),
         ]
-        return tuple(self._rival(contender) for contender in sorted(found, key=key_of))
+        return tuple(self._contender(contender) for contender in sorted(found, key=key_of))
+
+    def _own(self, gateway: Manifest) -> Requested:
+        """What the object asks for and has claimed; without a status in every namespace, as its routes may be."""
+        rights = self._caches.rights_of(key_of(gateway))
+        own = requested_of(gateway, self._caches.namespace_labels()) | claimed_by(rights)
+        if not rights.is_blank:
+            return own
+        return Requested(
+            dict.fromkeys(own.names, EVERYONE),
+            own.exposed,
+            dict.fromkeys(own.tcp_ports, EVERYONE),
+            dict.fromkeys(own.named_ports, EVERYONE),
+        )
 
     def forget(self, key: Key) -> None:
         """The EgressGateway `key` is gone."""
@@ -67,7 +90,7 @@ class Contenders:
     def _standing(self, keys: Iterable[Key]) -> Iterator[Manifest]:
         for key in keys:
             found = self._caches.gateways.get(*key)
-            if found is not None and not (has_let_go(found) and not self._has_clients(key)):
+            if found is not None and not (is_released(found) and not self._has_clients(key)):
                 yield found
 
     def _has_clients(self, key: Key) -> bool:
@@ -99,9 +122,10 @@ class Contenders:
             if mine is not None and manifest is not None and meet_on_a_port(mine.ports, self._live_ports(manifest))
         )
 
-    def _rival(self, manifest: Manifest) -> Contender:
+    def _contender(self, manifest: Manifest) -> Contender:
         key = key_of(manifest)
-        wanted, reach, rights = unrejected(manifest), self._reach(manifest), self._caches.rights_of(key)
+        wanted = unrejected(manifest, self._caches.namespace_labels())
+        reach, rights = self._reach(manifest), self._caches.rights_of(key)
         return Contender(
             key=key,
             created=parse_instant(manifest["metadata"]["creationTimestamp"]),
@@ -144,8 +168,8 @@ class Contenders:
         return allowed_consumers(key_of(manifest), class_spec, self._caches.namespace_labels(), served)
 
     def _exposes(self, manifest: Manifest, wanted: frozenset[Claimed]) -> frozenset[Claimed]:
-        class_spec = self._specs.class_of(manifest).spec
-        return frozenset(found for claimed in wanted if (found := on_gateway_of(class_spec, claimed)) is not None)
+        gateway = apisix_gateway(self._specs.class_of(manifest).spec)
+        return frozenset(found for claimed in wanted if (found := on_gateway_of(gateway, claimed)) is not None)
 
     def _reach(self, manifest: Manifest) -> _Reach | None:
         """Whom an object serves by its spec; None when the spec or its class cannot be read."""

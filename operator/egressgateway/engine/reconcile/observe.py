@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from egressgateway.contention.requested import names_of
 from egressgateway.engine.cache.caches import Caches
+from egressgateway.engine.cache.parsed import ParsedSpecs
 from egressgateway.engine.cache.references import Wanted
-from egressgateway.engine.cache.requested import requested_of
 from egressgateway.engine.process.probing import ProbeReader
 from egressgateway.engine.reconcile.contenders import Contenders
-from egressgateway.engine.reconcile.parsed import ParsedSpecs
 from egressgateway.engine.reconcile.remote_records import recorded_in
 from egressgateway.engine.reconcile.state import GatewayState
 from egressgateway.facts import Facts, GatewayFacts, PodSelection, References, WorkloadFacts
@@ -88,7 +88,7 @@ class Observer:
         namespace = self._caches.namespaces.get("", key.namespace)
         mesh = self._caches.mesh.reading()
         class_ = self._specs.class_of(manifest)
-        names = requested_of(manifest).names
+        names = names_of(manifest)
         return Facts(
             now=now,
             gateway=self._leaving(self._specs.gateway(manifest)),

@@ -8,11 +8,12 @@ from typing import Any, Final
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.objects import DEFAULT_CLASS_ANNOTATION, GATEWAY_NAME
 from egressgateway.api.scalars import parse_instant
+from egressgateway.api.selector import LabelSelector
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.api.validation import SpecError, parse_class_spec, parse_spec
 from egressgateway.cluster.store import Store
+from egressgateway.contention.raw import key_of
 from egressgateway.engine.cache.keeping import is_left_out
-from egressgateway.engine.cache.requested import key_of
 from egressgateway.facts import ClassFacts, GatewayFacts
 from egressgateway.refs import Key, Manifest
 
@@ -88,7 +89,7 @@ class ParsedSpecs:
 
         Never the built-in one for an object that `last` had a class: it may allow what that class denied.
         """
-        marked = [manifest for manifest in self._classes if _is_default(manifest)]
+        marked = [manifest for manifest in self._classes if is_default_class(manifest)]
         if marked:
             return self._facts_of(
                 min(marked, key=lambda found: (found["metadata"]["creationTimestamp"], found["metadata"]["name"]))
@@ -105,6 +106,15 @@ class ParsedSpecs:
         return known[1]
 
 
-def _is_default(manifest: Manifest) -> bool:
-    annotations: Mapping[str, Any] = manifest["metadata"].get("annotations") or {}
+def is_default_class(class_: Manifest) -> bool:
+    """Whether a class is marked as the default one."""
+    annotations: Mapping[str, Any] = class_["metadata"].get("annotations") or {}
     return annotations.get(DEFAULT_CLASS_ANNOTATION) == "true"
+
+
+def consent_selector(class_: Manifest) -> LabelSelector | None:
+    """The selector of namespaces that objects of a class may serve; None where labels do not matter."""
+    spec = parse_class_spec(class_.get("spec") or {})
+    if isinstance(spec, tuple) or spec.allowed_consumers is None:
+        return None
+    return spec.allowed_consumers.selector

@@ -1,0 +1,184 @@
+"""
+Which EgressGateways ask for or have claimed what: found by name, by name on a shared gateway, by port.
+
+Everything is filed under the consumer namespaces that it is for, so that a lookup costs as much as what contends, not
+as much as what has the same name or port somewhere in the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Final, TypeVar
+
+from egressgateway.contention.hostname_index import HostnameIndex
+from egressgateway.contention.requested import NOTHING, Places, Requested
+from egressgateway.namespaces import EVERY_NAMESPACE, EVERYONE
+from egressgateway.refs import Key
+
+_MOST_FILED: Final = 4096
+"""
+Pairs of a name or port and a namespace under which one object is filed, and which one lookup asks for. An object that
+asks for more is filed as one for every namespace: some of those that are found then do not contend.
+"""
+
+T = TypeVar("T", bound=Hashable)
+
+
+class _Scope:
+    """What is filed for one namespace, or for every one."""
+
+    def __init__(self) -> None:
+        self.names: HostnameIndex[Key] = HostnameIndex()
+        self.tcp_ports: dict[int, set[Key]] = {}
+        self.named_ports: dict[int, set[Key]] = {}
+
+
+class ClaimIndex:
+    """All EgressGateways of the cluster."""
+
+    def __init__(self) -> None:
+        self._filed: dict[Key, Requested] = {}
+        self._scopes: dict[str, _Scope] = {}
+        self._everything = _Scope()
+        """Whatever namespaces it is for: for lookups that ask for every namespace."""
+        self._exposed: dict[str, HostnameIndex[Key]] = {}
+
+    def file(self, key: Key, requested: Requested) -> None:
+        """From now on `key` asks for this; `NOTHING` when it is gone."""
+        old, new = self._filed.pop(key, NOTHING), _bounded(requested)
+        if new != NOTHING:
+            self._filed[key] = new
+        if new == old:
+            return
+        for claimed in old.exposed - new.exposed:
+            self._exposed[claimed.gateway].discard((claimed.host,), key)
+        for claimed in new.exposed - old.exposed:
+            self._exposed.setdefault(claimed.gateway, HostnameIndex()).add((claimed.host,), key)
+        self._file_names(key, old.names, new.names)
+        self._file_ports(key, old.tcp_ports, new.tcp_ports, tcp=True)
+        self._file_ports(key, old.named_ports, new.named_ports, tcp=False)
+
+    def contenders_of(self, key: Key, requested: Requested) -> frozenset[Key]:
+        """
+        Other EgressGateways with something of `requested` in common, in some consumer namespace.
+
+        A wildcard and a name under it are no conflict between objects of one namespace: the more specific wins.
+        """
+        found = (*self.by_name(key, requested.names), *self._by_gateway(requested), *self.sharing_ports(requested))
+        return frozenset(found) - {key}
+
+    def by_name(self, key: Key, names: Mapping[str, Places]) -> Iterator[Key]:
+        """EgressGateways with one of `names`, and of other namespaces than `key`'s with one that overlaps."""
+        for name, places in _within(names).items():
+            for scope in self._scopes_for(places):
+                yield from scope.names.at(name)
+                for other in (*scope.names.above(name), *scope.names.below(name)):
+                    if other.namespace != key.namespace:
+                        yield other
+
+    def sharing_ports(self, requested: Requested) -> Iterator[Key]:
+        """EgressGateways with one of the ports, where one of the two speaks TCP there."""
+        for port, places in requested.tcp_ports.items():
+            for scope in self._scopes_for(places):
+                yield from scope.tcp_ports.get(port, ())
+                yield from scope.named_ports.get(port, ())
+        for port, places in requested.named_ports.items():
+            for scope in self._scopes_for(places):
+                yield from scope.tcp_ports.get(port, ())
+
+    def wanting(self, hosts: Mapping[str, Places]) -> frozenset[Key]:
+        """EgressGateways that ask for one of `hosts`, or for a wildcard that covers one."""
+        return frozenset(
+            key
+            for host, places in hosts.items()
+            for scope in self._scopes_for(places)
+            for find in (scope.names.at, scope.names.above)
+            for key in find(host)
+        )
+
+    def waiting_for(self, freed: Mapping[str, Places]) -> frozenset[Key]:
+        """EgressGateways that ask for one of `freed`, or for a name that overlaps one."""
+        return frozenset(
+            key
+            for name, places in freed.items()
+            for scope in self._scopes_for(places)
+            for find in (scope.names.at, scope.names.above, scope.names.below)
+            for key in find(name)
+        )
+
+    def _scopes_for(self, places: Places) -> Iterator[_Scope]:
+        """Where everything is filed that has one of `places` in common."""
+        if EVERY_NAMESPACE in places:
+            yield self._everything
+            return
+        for place in (*places, EVERY_NAMESPACE) if places else ():
+            scope = self._scopes.get(place)
+            if scope is not None:
+                yield scope
+
+    def _scope(self, place: str) -> _Scope:
+        scope = self._scopes.get(place)
+        if scope is None:
+            scope = self._scopes[place] = _Scope()
+        return scope
+
+    def _file_names(self, key: Key, old: Mapping[str, Places], new: Mapping[str, Places]) -> None:
+        self._everything.names.discard(old.keys() - new.keys(), key)
+        self._everything.names.add(new.keys() - old.keys(), key)
+        for name, gone, come in _differences(old, new):
+            for place in gone:
+                self._scopes[place].names.discard((name,), key)
+            for place in come:
+                self._scope(place).names.add((name,), key)
+
+    def _file_ports(self, key: Key, old: Mapping[int, Places], new: Mapping[int, Places], *, tcp: bool) -> None:
+        _refile(_ports(self._everything, tcp=tcp), key, old.keys() - new.keys(), new.keys() - old.keys())
+        for port, gone, come in _differences(old, new):
+            for place in gone:
+                _refile(_ports(self._scopes[place], tcp=tcp), key, (port,), ())
+            for place in come:
+                _refile(_ports(self._scope(place), tcp=tcp), key, (), (port,))
+
+    def _by_gateway(self, requested: Requested) -> Iterator[Key]:
+        for claimed in requested.exposed:
+            index = self._exposed.get(claimed.gateway)
+            if index is not None:
+                yield from index.at(claimed.host)
+                yield from index.above(claimed.host)
+                yield from index.below(claimed.host)
+
+
+def _ports(scope: _Scope, *, tcp: bool) -> dict[int, set[Key]]:
+    return scope.tcp_ports if tcp else scope.named_ports
+
+
+def _differences(old: Mapping[T, Places], new: Mapping[T, Places]) -> Iterator[tuple[T, Places, Places]]:
+    """Of each item the namespaces that it is not filed under any more, and those that are new."""
+    none = frozenset[str]()
+    for item in old.keys() | new.keys():
+        before, after = old.get(item, none), new.get(item, none)
+        if before != after:
+            yield item, before - after, after - before
+
+
+def _refile(filed: dict[int, set[Key]], key: Key, old: Iterable[int], new: Iterable[int]) -> None:
+    for port in old:
+        keys = filed[port]
+        keys.discard(key)
+        if not keys:
+            del filed[port]
+    for port in new:
+        filed.setdefault(port, set()).add(key)
+
+
+def _bounded(requested: Requested) -> Requested:
+    return Requested(
+        _within(requested.names), requested.exposed, _within(requested.tcp_ports), _within(requested.named_ports)
+    )
+
+
+def _within(places_by: Mapping[T, Places]) -> Mapping[T, Places]:
+    """The same, or every namespace in place of too many."""
+    if sum(map(len, places_by.values())) <= _MOST_FILED:
+        return places_by
+    return dict.fromkeys(places_by, EVERYONE)

@@ -1,0 +1,174 @@
+"""
+Which EgressGateways a change of a namespace concerns: those whose consumers it changes, and nobody else.
+
+A selector is asked once about a namespace, however many objects have it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from egressgateway.api.selector import LabelSelector
+from egressgateway.contention.asks import Ask, asks_of
+from egressgateway.contention.requested import names_of
+from egressgateway.facts import NEVER, Rights
+from egressgateway.namespaces import EVERY_NAMESPACE, NamespaceLabels, selector_key
+from egressgateway.refs import Key, Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """
+    What of an EgressGateway a namespace can change.
+
+    Attributes:
+        namespaces: that it names.
+        selectors: those that ask for something.
+        everyone: it asks for every namespace.
+        lists_everyone: and has to list them one by one, so that each new one changes what is written.
+        last_labels: of its hosts: `db.corp` means a Service to pods once there is a namespace `corp`.
+        class_name: the class that it names; None for the default one.
+    """
+
+    namespaces: frozenset[str] = frozenset()
+    selectors: tuple[LabelSelector, ...] = ()
+    everyone: bool = False
+    lists_everyone: bool = False
+    last_labels: frozenset[str] = frozenset()
+    class_name: str | None = None
+
+
+NO_INTEREST = Interest()
+
+
+def interest_of(gateway: Manifest, rights: Rights) -> Interest:
+    """The interest of an object that has claimed `rights`."""
+    asks, own = asks_of(gateway), gateway["metadata"]["namespace"]
+    everyone = any(ask.of_everyone for ask in asks)
+    return Interest(
+        namespaces=frozenset(name for ask in asks for name in ask.namespaces) - {own},
+        selectors=tuple(ask.selector for ask in asks if ask.selector is not None and not ask.of_everyone),
+        everyone=everyone,
+        lists_everyone=everyone and (_by_account(asks) or _has_everyone_but(rights)),
+        last_labels=frozenset(name.rpartition(".")[2] for name in names_of(gateway)),
+        class_name=(gateway.get("spec") or {}).get("className"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """
+    What a new table of namespaces means to EgressGateways.
+
+    Attributes:
+        affected: by namespace, those outside of it whose answer it can change.
+        moved: those whose selectors mean other namespaces than before.
+    """
+
+    affected: Mapping[str, set[Key]]
+    moved: set[Key]
+
+
+@dataclass(slots=True)
+class _Selecting:
+    selector: LabelSelector
+    keys: set[Key] = field(default_factory=set)
+
+
+class InterestIndex:
+    """The interests of all EgressGateways."""
+
+    def __init__(self) -> None:
+        self._filed: dict[Key, Interest] = {}
+        self._by_namespace: dict[str, set[Key]] = {}
+        self._by_last_label: dict[str, set[Key]] = {}
+        self._by_selector: dict[Hashable, _Selecting] = {}
+        self._everyone: set[Key] = set()
+
+    def file(self, key: Key, interest: Interest) -> None:
+        """From now on `key` has this interest; `NO_INTEREST` when it is gone."""
+        old = self._filed.pop(key, NO_INTEREST)
+        if interest != NO_INTEREST:
+            self._filed[key] = interest
+        if old == interest:
+            return
+        _refile(self._by_namespace, key, old.namespaces, interest.namespaces)
+        _refile(self._by_last_label, key, old.last_labels, interest.last_labels)
+        for selector in old.selectors:
+            self._forget_selector(key, selector)
+        for selector in interest.selectors:
+            self._by_selector.setdefault(selector_key(selector), _Selecting(selector)).keys.add(key)
+        self._everyone.discard(key)
+        if interest.everyone:
+            self._everyone.add(key)
+
+    def of(self, key: Key) -> Interest:
+        """The interest of `key`."""
+        return self._filed.get(key, NO_INTEREST)
+
+    def changes(
+        self, before: NamespaceLabels, after: NamespaceLabels, consents: Mapping[str | None, LabelSelector]
+    ) -> Changes:
+        """
+        What the step from one table to the next means.
+
+        Args:
+            consents: by class the selector of namespaces that its objects may serve; None is the default class.
+        """
+        moved, affected = set[Key](), defaultdict[str, set[Key]](set)
+        for entry in self._by_selector.values():
+            for name in after.moved(entry.selector, before):
+                affected[name] |= entry.keys
+                moved |= entry.keys
+        listing = {key for key in self._everyone if self._lists(key, consents)}
+        for name in after.changed:
+            if (name in before) != (name in after):
+                affected[name] |= self._by_namespace.get(name, set()) | self._by_last_label.get(name, set()) | listing
+        for class_name, selector in consents.items():
+            for name in after.moved(selector, before):
+                affected[name] |= {
+                    key for key in self._asking_for(name, before, after) if self._filed[key].class_name == class_name
+                }
+        return Changes({name: keys for name, keys in affected.items() if keys}, moved)
+
+    def _lists(self, key: Key, consents: Mapping[str | None, LabelSelector]) -> bool:
+        """Whether each new namespace changes what is written for `key`; where its class selects some, only those do."""
+        interest = self._filed[key]
+        return interest.lists_everyone and interest.class_name not in consents
+
+    def _asking_for(self, name: str, before: NamespaceLabels, after: NamespaceLabels) -> Iterator[Key]:
+        yield from self._by_namespace.get(name, ())
+        yield from self._everyone
+        for entry in self._by_selector.values():
+            if name in before.selected_by(entry.selector) or name in after.selected_by(entry.selector):
+                yield from entry.keys
+
+    def _forget_selector(self, key: Key, selector: LabelSelector) -> None:
+        selecting = self._by_selector.get(selector_key(selector))
+        if selecting is not None:
+            selecting.keys.discard(key)
+            if not selecting.keys:
+                del self._by_selector[selector_key(selector)]
+
+
+def _by_account(asks: tuple[Ask, ...]) -> bool:
+    return any(ask.of_everyone and ask.by_account for ask in asks)
+
+
+def _has_everyone_but(rights: Rights) -> bool:
+    """Whether what is asked for everyone is claimed for some only: others have it elsewhere, or some are excluded."""
+    claims = (*rights.names.values(), *rights.ports.values())
+    but_some = any(EVERY_NAMESPACE in since and NEVER in since.values() for since in claims)
+    return but_some or (bool(claims) and not any(EVERY_NAMESPACE in since for since in claims))
+
+
+def _refile(filed: dict[str, set[Key]], key: Key, old: frozenset[str], new: frozenset[str]) -> None:
+    for name in old - new:
+        keys = filed[name]
+        keys.discard(key)
+        if not keys:
+            del filed[name]
+    for name in new - old:
+        filed.setdefault(name, set()).add(key)

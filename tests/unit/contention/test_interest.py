@@ -1,0 +1,116 @@
+"""Which objects a change of a namespace concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from egressgateway.api.scalars import parse_instant
+from egressgateway.api.selector import LabelSelector
+from egressgateway.contention.interest import InterestIndex, interest_of
+from egressgateway.facts import NEVER, Rights
+from egressgateway.namespaces import NamespaceLabels
+from egressgateway.refs import Key
+
+BEFORE = NamespaceLabels({"shop": {"team": "shop"}, "lab": {"team": "lab", "env": "dev"}})
+TEAM_LAB = {"namespaceSelector": {"matchLabels": {"team": "lab"}}}
+NOT_DEV = {"namespaceSelector": {"matchExpressions": [{"key": "env", "operator": "NotIn", "values": ["dev"]}]}}
+EVERYONE = {"namespaceSelector": {}}
+SINCE = parse_instant("2026-01-01T00:00:00Z")
+
+
+def index_of(rights: Mapping[str, Rights] | None = None, **access: dict[str, Any]) -> InterestIndex:
+    """Objects of the namespace `shop`, each with one entry of `access`, and perhaps with claims."""
+    index = InterestIndex()
+    for name, entry in access.items():
+        destinations = [{"name": "db", "hosts": [entry.get("host", "db.example.com")]}]
+        spec = {"destinations": destinations, "className": entry.get("class"), "access": {"from": [entry]}}
+        gateway = {"metadata": {"namespace": "shop", "name": name}, "spec": spec}
+        index.file(Key("shop", name), interest_of(gateway, (rights or {}).get(name, Rights())))
+    return index
+
+
+def affected(
+    index: InterestIndex,
+    name: str,
+    labels: dict[str, str] | None,
+    consents: Mapping[str | None, LabelSelector] | None = None,
+) -> set[str]:
+    """Names of the objects that a namespace concerns that gets these labels, or goes."""
+    others = {other: known for other, known in BEFORE.items() if other != name}
+    after = BEFORE.followed_by(others if labels is None else {**others, name: labels})
+    return {key.name for key in index.changes(BEFORE, after, consents or {}).affected.get(name, ())}
+
+
+def test_a_new_namespace_concerns_those_that_select_it() -> None:
+    """Whatever else has a selector sleeps on."""
+    index = index_of(lab=TEAM_LAB, calm=NOT_DEV, own={})
+    assert affected(index, "new", {"team": "x", "env": "dev"}) == set()
+    assert affected(index, "new", {"team": "lab", "env": "dev"}) == {"lab"}
+    assert affected(index, "new", {"team": "x"}) == {"calm"}
+
+
+def test_a_relabelled_namespace_concerns_those_that_it_enters_or_leaves() -> None:
+    """A label that no selector asks for concerns nobody."""
+    index = index_of(lab=TEAM_LAB, calm=NOT_DEV)
+    assert affected(index, "lab", {"team": "lab", "env": "dev", "cost": "1"}) == set()
+    assert affected(index, "lab", {"team": "lab"}) == {"calm"}
+    assert affected(index, "lab", {"team": "x", "env": "dev"}) == {"lab"}
+    assert affected(index, "lab", None) == {"lab"}
+
+
+def test_a_namespace_that_comes_or_goes_concerns_those_that_name_it() -> None:
+    """By `access`, or by a host that means a Service of it to pods from now on; its labels do not matter to them."""
+    index = index_of(named={"namespaces": ["new", "lab"]}, host={"host": "db.new"}, other={"namespaces": ["x"]})
+    assert affected(index, "new", {}) == {"named", "host"}
+    assert affected(index, "lab", None) == {"named"}
+    assert affected(index, "lab", {"team": "x"}) == set()
+
+
+def test_one_for_everyone_is_concerned_where_it_has_to_list_them() -> None:
+    """As when another object has a name in one of them, or when the entry is for some accounts in each."""
+    everywhere, but_one = {"*": SINCE}, {"*": SINCE, "lab": NEVER}
+    rights = {"all": Rights({"db.example.com": everywhere}), "most": Rights({"db.example.com": but_one})}
+    accounts = {**EVERYONE, "serviceAccounts": ["pay"]}
+    index = index_of(rights, all=EVERYONE, most=EVERYONE, accounts=accounts)
+    assert affected(index, "new", {}) == {"most", "accounts"}
+    assert affected(index, "lab", {"team": "x"}) == set()
+
+
+def test_a_class_that_consents_by_labels_concerns_its_objects() -> None:
+    """Those that ask for the namespace by name, by selector or for everyone; None stands for the default class."""
+    index = index_of(
+        named={"namespaces": ["new"], "class": "open"},
+        all={**EVERYONE, "class": "open"},
+        default=EVERYONE,
+        elsewhere={"namespaces": ["x"], "class": "open"},
+    )
+    consent = LabelSelector(match_labels={"egress": "yes"})
+    assert affected(index, "new", {"egress": "yes"}, {"open": consent}) == {"named", "all"}
+    assert affected(index, "new", {"egress": "yes"}, {None: consent}) == {"named", "default"}
+    assert affected(index, "new", {"egress": "no"}, {"open": consent}) == {"named"}
+
+
+def test_an_object_that_is_gone_is_concerned_by_nothing() -> None:
+    """And its selectors are asked about nothing any more."""
+    index = index_of(lab=TEAM_LAB)
+    index.file(Key("shop", "lab"), interest_of({"metadata": {"namespace": "shop"}, "spec": {"access": {}}}, Rights()))
+    assert affected(index, "new", {"team": "lab"}) == set()
+
+
+def test_a_selector_is_asked_once_about_what_changed() -> None:
+    """However many objects have it, and however many namespaces there are."""
+    asked: list[str] = []
+
+    class Counted(dict[str, str]):
+        def get(self, key: str, default: Any = None) -> Any:
+            asked.append(key)
+            return super().get(key, default)
+
+    table = NamespaceLabels({f"ns-{number}": Counted(team="x") for number in range(50)})
+    table.selected_by(LabelSelector(match_labels={"team": "lab"}))
+    assert len(asked) == 50
+    asked.clear()
+    following = table.followed_by({**table, "new": Counted(team="lab")})
+    assert following.selected_by(LabelSelector(match_labels={"team": "lab"})) == {"new"}
+    assert len(asked) == 1
