@@ -19,8 +19,12 @@ EVERYONE: Final = frozenset({EVERY_NAMESPACE})
 Namespaces = Mapping[str, Mapping[str, str]]
 """Labels of namespaces, by name."""
 
-_REMEMBERED_NAMES: Final = 1_000_000
+MOST_REMEMBERED_NAMES = 1_000_000
 """Names in all remembered selections together: some 60 MB at most, and far more than a cluster's selectors find."""
+
+
+MOST_REMEMBERED_SELECTIONS = 16_384
+"""Each is asked about every namespace that changes."""
 
 
 class NamespaceLabels(dict[str, Mapping[str, str]]):
@@ -76,7 +80,7 @@ class NamespaceLabels(dict[str, Mapping[str, str]]):
     def _remember(self, key: Hashable, selector: LabelSelector, found: frozenset[str]) -> None:
         self._selected[key] = selector, found
         self._remembered += len(found) + 1
-        while self._remembered > _REMEMBERED_NAMES:
+        while self._remembered > MOST_REMEMBERED_NAMES or len(self._selected) > MOST_REMEMBERED_SELECTIONS:
             # The first one found out goes first.
             _, dropped = self._selected.pop(next(iter(self._selected)))
             self._remembered -= len(dropped) + 1

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from egressgateway.api.access import MAX_CONSUMER_NAMESPACES
 from egressgateway.api.destination import Protocol
 from egressgateway.contention.hostname_index import HostnameIndex
 from egressgateway.contention.hostnames import overlaps
@@ -53,6 +54,7 @@ class Claims:
         lost: by name, the consumer namespaces in which another object has the better right, and which. Where it names
             every namespace, `won` says which are left.
         lost_exposed: names exposed on a gateway that another object has there already.
+        unlistable: by name, how many namespaces are left of every one: more than can be listed, so that none is served.
         leaving: some of `rights` is held only until the last client is no longer steered by it.
     """
 
@@ -60,6 +62,7 @@ class Claims:
     won: Mapping[str, frozenset[str]] = field(default_factory=dict)
     lost: Mapping[str, Mapping[str, Key]] = field(default_factory=dict)
     lost_exposed: Mapping[Claimed, Key] = field(default_factory=dict)
+    unlistable: Mapping[str, int] = field(default_factory=dict)
     leaving: bool = False
 
     def with_ports(self, ports: Mapping[ClaimedPort, Since], *, leaving: bool) -> Claims:
@@ -118,6 +121,7 @@ def resolve_claims(facts: Facts, stakes: Stakes, before: Rights) -> Claims:
     names: dict[str, Since] = {
         name: claim(before.names.get(name, {}), stakes.serves[name], contest.won, contest.lost, facts)
         for name, contest in contests.items()
+        if not contest.unlistable
     }
     leaving = {name: _still_steered(stakes, before, name, names.get(name, {})) for name in before.names}
     for name, since in leaving.items():
@@ -133,6 +137,7 @@ def resolve_claims(facts: Facts, stakes: Stakes, before: Rights) -> Claims:
         {name: contest.won for name, contest in contests.items()},
         {name: contest.lost for name, contest in contests.items() if contest.lost},
         lost_exposed,
+        unlistable={name: contest.unlistable for name, contest in contests.items() if contest.unlistable},
         leaving=any(leaving.values()),
     )
 
@@ -218,6 +223,7 @@ class _Result:
 
     won: frozenset[str]
     lost: Mapping[str, Key] = field(default_factory=dict[str, Key])
+    unlistable: int = 0
 
 
 def _contest(  # noqa: PLR0913, PLR0917  (one contest: for what, where, by which rights, against which rivals)
@@ -253,7 +259,11 @@ def _result(served: frozenset[str], contested: frozenset[str], winners: Mapping[
         return _Result(served)
     if EVERY_NAMESPACE not in winners:
         all_served = frozenset(facts.namespaces) if EVERY_NAMESPACE in served else served
-        return _Result(all_served - winners.keys(), winners)
+        won = all_served - winners.keys()
+        if EVERY_NAMESPACE in served and len(won) > MAX_CONSUMER_NAMESPACES:
+            # Istio's `exportTo` has no "every namespace but": a list of thousands would be rewritten with each new one.
+            return _Result(frozenset(), winners, unlistable=len(won))
+        return _Result(won, winners)
     # What is contended for by name, and not lost, is held by a right of its own.
     won = contested - winners.keys()
     return _Result(won, winners if won else {EVERY_NAMESPACE: winners[EVERY_NAMESPACE]})

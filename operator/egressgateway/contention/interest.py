@@ -43,6 +43,20 @@ class Interest:
 NO_INTEREST = Interest()
 
 
+@dataclass(frozen=True, slots=True)
+class ClassReach:
+    """
+    What of a class decides whom its objects reach.
+
+    Attributes:
+        consent: selector of the namespaces that they may serve; None where labels do not matter.
+        in_each_namespace: they have a child in each namespace that they serve, as with a shared gateway.
+    """
+
+    consent: LabelSelector | None = None
+    in_each_namespace: bool = False
+
+
 def interest_of(gateway: Manifest, rights: Rights) -> Interest:
     """The interest of an object that has claimed `rights`."""
     asks, own = asks_of(gateway), gateway["metadata"]["namespace"]
@@ -109,34 +123,35 @@ class InterestIndex:
         return self._filed.get(key, NO_INTEREST)
 
     def changes(
-        self, before: NamespaceLabels, after: NamespaceLabels, consents: Mapping[str | None, LabelSelector]
+        self, before: NamespaceLabels, after: NamespaceLabels, classes: Mapping[str | None, ClassReach]
     ) -> Changes:
         """
         What the step from one table to the next means.
 
         Args:
-            consents: by class the selector of namespaces that its objects may serve; None is the default class.
+            classes: those whose objects labels of other namespaces or new ones concern; None is the default class.
         """
         moved, affected = set[Key](), defaultdict[str, set[Key]](set)
         for entry in self._by_selector.values():
             for name in after.moved(entry.selector, before):
                 affected[name] |= entry.keys
                 moved |= entry.keys
-        listing = {key for key in self._everyone if self._lists(key, consents)}
+        listing = {key for key in self._everyone if self._lists(key, classes)}
         for name in after.changed:
             if (name in before) != (name in after):
                 affected[name] |= self._by_namespace.get(name, set()) | self._by_last_label.get(name, set()) | listing
-        for class_name, selector in consents.items():
-            for name in after.moved(selector, before):
+        for class_name, reach in classes.items():
+            for name in after.moved(reach.consent, before) if reach.consent is not None else ():
                 affected[name] |= {
                     key for key in self._asking_for(name, before, after) if self._filed[key].class_name == class_name
                 }
         return Changes({name: keys for name, keys in affected.items() if keys}, moved)
 
-    def _lists(self, key: Key, consents: Mapping[str | None, LabelSelector]) -> bool:
+    def _lists(self, key: Key, classes: Mapping[str | None, ClassReach]) -> bool:
         """Whether each new namespace changes what is written for `key`; where its class selects some, only those do."""
         interest = self._filed[key]
-        return interest.lists_everyone and interest.class_name not in consents
+        reach = classes.get(interest.class_name, ClassReach())
+        return reach.consent is None and (interest.lists_everyone or reach.in_each_namespace)
 
     def _asking_for(self, name: str, before: NamespaceLabels, after: NamespaceLabels) -> Iterator[Key]:
         yield from self._by_namespace.get(name, ())

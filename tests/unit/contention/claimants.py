@@ -55,14 +55,14 @@ class Claimant:
             steers=self.steers,
         )
 
-    def contend(self, others: Iterable[Claimant]) -> Claims:
+    def contend(self, others: Iterable[Claimant], namespaces: Mapping[str, Mapping[str, str]] = NAMESPACES) -> Claims:
         """What the object comes to, judging by itself."""
         facts = Facts(
             now=NOW,
             gateway=GatewayFacts(self.key, "u", 1, self.created, None, status=self._status()),
             class_=ClassFacts("", EgressGatewayClassSpec()),
             mesh=MeshSettings(),
-            namespaces=NAMESPACES,
+            namespaces=namespaces,
             contenders=tuple(other.as_contender() for other in others if other.key != self.key),
         )
         stakes = Stakes(self.serves, frozenset(self.exposes), self.steers)

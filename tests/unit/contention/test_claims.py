@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from egressgateway.api.access import MAX_CONSUMER_NAMESPACES
 from egressgateway.api.conditions import Reason
 from egressgateway.contention.hostnames import overlaps
 from egressgateway.contention.requested import unrejected
@@ -239,6 +240,20 @@ def test_who_serves_everybody_but_one_has_no_claim_there() -> None:
     claims = mine.contend([contender(days(3))])
     assert claims.rights.names == {HOST: {"*": days(2), "shop": NEVER}}
     assert read_rights(rights_fields(claims.rights)) == claims.rights
+
+
+def test_who_serves_everybody_but_one_must_be_able_to_list_the_others() -> None:
+    """Istio's `exportTo` knows every namespace, or a list: of thousands none is served, and nothing is claimed."""
+    mine = Claimant("all", "bank", serves={HOST: frozenset("*")})
+    many = {f"ns-{number}": dict[str, str]() for number in range(MAX_CONSUMER_NAMESPACES)}
+    few = mine.contend([contender(days(3))], namespaces={"shop": {}, **many})
+    assert len(few.won[HOST]) == MAX_CONSUMER_NAMESPACES
+    assert few.unlistable == {}
+    claims = mine.contend([contender(days(3))], namespaces={"shop": {}, "one-more": {}, **many})
+    assert claims.won[HOST] == frozenset()
+    assert claims.lost == {HOST: {"shop": contender(days(3)).key}}
+    assert claims.unlistable == {HOST: MAX_CONSUMER_NAMESPACES + 1}
+    assert claims.rights.names == {}
 
 
 def claimable(manifest: dict[str, Any]) -> set[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from egressgateway.api.scalars import parse_instant
 from egressgateway.api.selector import LabelSelector
-from egressgateway.contention.interest import InterestIndex, interest_of
+from egressgateway.contention.interest import ClassReach, InterestIndex, interest_of
 from egressgateway.facts import NEVER, Rights
 from egressgateway.namespaces import NamespaceLabels
 from egressgateway.refs import Key
@@ -30,16 +30,16 @@ def index_of(rights: Mapping[str, Rights] | None = None, **access: dict[str, Any
     return index
 
 
+Classes = Mapping[str | None, ClassReach]
+
+
 def affected(
-    index: InterestIndex,
-    name: str,
-    labels: dict[str, str] | None,
-    consents: Mapping[str | None, LabelSelector] | None = None,
+    index: InterestIndex, name: str, labels: dict[str, str] | None, classes: Classes | None = None
 ) -> set[str]:
     """Names of the objects that a namespace concerns that gets these labels, or goes."""
     others = {other: known for other, known in BEFORE.items() if other != name}
     after = BEFORE.followed_by(others if labels is None else {**others, name: labels})
-    return {key.name for key in index.changes(BEFORE, after, consents or {}).affected.get(name, ())}
+    return {key.name for key in index.changes(BEFORE, after, classes or {}).affected.get(name, ())}
 
 
 def test_a_new_namespace_concerns_those_that_select_it() -> None:
@@ -85,10 +85,16 @@ def test_a_class_that_consents_by_labels_concerns_its_objects() -> None:
         default=EVERYONE,
         elsewhere={"namespaces": ["x"], "class": "open"},
     )
-    consent = LabelSelector(match_labels={"egress": "yes"})
+    consent = ClassReach(LabelSelector(match_labels={"egress": "yes"}))
     assert affected(index, "new", {"egress": "yes"}, {"open": consent}) == {"named", "all"}
     assert affected(index, "new", {"egress": "yes"}, {None: consent}) == {"named", "default"}
     assert affected(index, "new", {"egress": "no"}, {"open": consent}) == {"named"}
+
+
+def test_a_shared_gateway_needs_something_in_each_namespace() -> None:
+    """A new one has no DestinationRule yet, and would be answered with 503."""
+    index = index_of(all={**EVERYONE, "class": "shared"}, named={"namespaces": ["lab"], "class": "shared"})
+    assert affected(index, "new", {}, {"shared": ClassReach(in_each_namespace=True)}) == {"all"}
 
 
 def test_an_object_that_is_gone_is_concerned_by_nothing() -> None:

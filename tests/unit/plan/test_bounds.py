@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from egressgateway.api.conditions import Reason
-from egressgateway.api.selector import LabelSelector
+from egressgateway.api.selector import LabelRequirement, LabelSelector, SelectorOperator
 from egressgateway.contention.consumers import consumers_of
 from egressgateway.namespaces import NamespaceLabels
 from egressgateway.plan.accept import accept
@@ -50,6 +50,16 @@ def test_pairs_of_ways_and_namespaces_are_bounded() -> None:
 def test_everybody_is_one_namespace() -> None:
     """Every namespace stands as one star in what is exported."""
     assert refusals(ALL, destinations(64, 8), {"namespaceSelector": {}}) == []
+
+
+def test_everybody_behind_a_shared_gateway_is_bounded() -> None:
+    """Each namespace needs a DestinationRule there: one object would write ten thousand of them."""
+    spec = spec_of(*destinations(1), access={"from": [{"namespaceSelector": {}}]})
+    few, many = ({f"n{number}": dict[str, str]() for number in range(count)} for count in (512, 513))
+    for class_, namespaces, refused in ((SHARED, few, False), (SHARED, many, True), (ALL, many, False)):
+        facts = replace(facts_of(spec, class_of(**class_)), namespaces=namespaces)
+        messages = [finding.message for finding in accept(facts).of_object]
+        assert any("DestinationRule" in message and "513" in message for message in messages) is refused
 
 
 @pytest.mark.parametrize(("class_", "count"), [(ALL, 1), (SHARED, 2)])
@@ -95,8 +105,9 @@ def test_each_selector_is_asked_once_about_each_namespace() -> None:
     assert len(asked) == len(namespaces)
 
 
-def test_selections_that_are_remembered_are_bounded() -> None:
+def test_selections_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody fills the memory by asking for ever new selectors; what was forgotten is found again."""
+    monkeypatch.setattr("egressgateway.namespaces.MOST_REMEMBERED_SELECTIONS", 128)
     namespaces = NamespaceLabels({"a": {"x": "1"}, "b": {"x": "2"}})
     for number in range(1000):
         assert namespaces.selected_by(LabelSelector(match_labels={"x": str(number % 500)})) == {
@@ -104,6 +115,11 @@ def test_selections_that_are_remembered_are_bounded() -> None:
             2: frozenset({"b"}),
         }.get(number % 500, frozenset())
     assert len(namespaces._selected) <= 128
+    monkeypatch.setattr("egressgateway.namespaces.MOST_REMEMBERED_NAMES", 3)
+    for number in range(10):
+        everything = LabelRequirement(key=f"no-{number}", operator=SelectorOperator.DOES_NOT_EXIST)
+        assert namespaces.selected_by(LabelSelector(match_expressions=(everything,))) == {"a", "b"}
+    assert len(namespaces._selected) == 1
 
 
 def test_object_that_cannot_be_stored_is_said_with_both_numbers() -> None:

@@ -12,10 +12,9 @@ from functools import partial
 from typing import Any, Final
 
 from egressgateway.api.scalars import parse_instant
-from egressgateway.api.selector import LabelSelector
 from egressgateway.cluster.store import Asked, Change, Store
 from egressgateway.contention.claim_index import ClaimIndex
-from egressgateway.contention.interest import NO_INTEREST, InterestIndex, interest_of
+from egressgateway.contention.interest import NO_INTEREST, ClassReach, InterestIndex, interest_of
 from egressgateway.contention.raw import key_of
 from egressgateway.contention.requested import NOTHING, ContentionKey, claimed_by, contention_key_of, requested_of
 from egressgateway.contention.rights import is_covered
@@ -28,7 +27,7 @@ from egressgateway.engine.cache.keeping import (
     keep_of_namespace,
 )
 from egressgateway.engine.cache.meshconfig import MeshCache
-from egressgateway.engine.cache.parsed import consent_selector, is_default_class
+from egressgateway.engine.cache.parsed import is_default_class, reach_of_class
 from egressgateway.engine.cache.port_index import PortIndex
 from egressgateway.engine.cache.references import ReferenceCache
 from egressgateway.engine.cache.route_index import ROUTE_KINDS, RouteIndex, keep_needed
@@ -90,7 +89,7 @@ class Caches:
         self._labels = NamespaceLabels({})
         self._labels_revision = -1
         self._affected_by_namespace: dict[str, set[Key]] = {}
-        self._consents: dict[str, tuple[str, LabelSelector | None]] = {}
+        self._class_reaches: dict[str, tuple[str, ClassReach]] = {}
 
     def known_keys(self) -> set[Key]:
         """EgressGateways that are there, and those whose children are, or are recorded."""
@@ -149,7 +148,7 @@ class Caches:
         before, self._labels = self._labels, labels
         if labels is before:
             return
-        changes = self._interests.changes(before, labels, self._consent_selectors())
+        changes = self._interests.changes(before, labels, self._classes_with_reach())
         for name, keys in changes.affected.items():
             self._affected_by_namespace.setdefault(name, set()).update(keys)
         for key in changes.moved:
@@ -157,15 +156,15 @@ class Caches:
             if gateway is not None:
                 self._file(key, gateway)
 
-    def _consent_selectors(self) -> dict[str | None, LabelSelector]:
-        """By class the selector of namespaces that its objects may serve; under None that of the default class."""
-        found: dict[str | None, LabelSelector] = {}
+    def _classes_with_reach(self) -> dict[str | None, ClassReach]:
+        """By name the classes whose objects reach further than they say; under None the default class."""
+        found: dict[str | None, ClassReach] = {}
         for class_ in self.classes:
             name, version = class_["metadata"]["name"], class_["metadata"].get("resourceVersion", "")
-            known = self._consents.get(name)
+            known = self._class_reaches.get(name)
             if known is None or known[0] != version:
-                known = self._consents[name] = version, consent_selector(class_)
-            if known[1] is not None:
+                known = self._class_reaches[name] = version, reach_of_class(class_)
+            if known[1] != ClassReach():
                 found[name] = known[1]
                 if is_default_class(class_):
                     found[None] = known[1]

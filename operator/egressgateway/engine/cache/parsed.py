@@ -8,10 +8,10 @@ from typing import Any, Final
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.objects import DEFAULT_CLASS_ANNOTATION, GATEWAY_NAME
 from egressgateway.api.scalars import parse_instant
-from egressgateway.api.selector import LabelSelector
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.api.validation import SpecError, parse_class_spec, parse_spec
 from egressgateway.cluster.store import Store
+from egressgateway.contention.interest import ClassReach
 from egressgateway.contention.raw import key_of
 from egressgateway.engine.cache.keeping import is_left_out
 from egressgateway.facts import ClassFacts, GatewayFacts
@@ -112,9 +112,10 @@ def is_default_class(class_: Manifest) -> bool:
     return annotations.get(DEFAULT_CLASS_ANNOTATION) == "true"
 
 
-def consent_selector(class_: Manifest) -> LabelSelector | None:
-    """The selector of namespaces that objects of a class may serve; None where labels do not matter."""
+def reach_of_class(class_: Manifest) -> ClassReach:
+    """Whom objects of a class reach; nobody but their own namespace where it cannot be read."""
     spec = parse_class_spec(class_.get("spec") or {})
-    if isinstance(spec, tuple) or spec.allowed_consumers is None:
-        return None
-    return spec.allowed_consumers.selector
+    if isinstance(spec, tuple):
+        return ClassReach()
+    consent = spec.allowed_consumers.selector if spec.allowed_consumers else None
+    return ClassReach(consent, in_each_namespace=spec.shared is not None)

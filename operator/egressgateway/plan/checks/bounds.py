@@ -18,7 +18,7 @@ from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.contention.consumers import Consumers, all_entries, consumers_of, namespaces_of
 from egressgateway.facts import Facts
-from egressgateway.namespaces import EVERY_NAMESPACE
+from egressgateway.namespaces import EVERY_NAMESPACE, Namespaces
 
 MAX_EXPORTS: Final = 16_384
 """Most pairs of a way and a namespace that hears of it: each stands in three objects."""
@@ -40,6 +40,9 @@ def over_bounds(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGateway
     """What of the object is more than it may be, in words."""
     consumers = consumers_of(facts.key, spec, class_spec, facts.namespaces)
     if message := too_many_consumers(len(consumers.all)):
+        yield message
+        return
+    if message := too_many_rules(consumers, facts.namespaces, class_spec):
         yield message
         return
     exports = _exports(spec, consumers)
@@ -67,6 +70,22 @@ def too_many_consumers(count: int) -> str:
     return (
         f"spec.access.from: {count} namespaces are selected, at most {MAX_CONSUMER_NAMESPACES} can be; "
         "select fewer, or every one with namespaceSelector: {}"
+    )
+
+
+def too_many_rules(consumers: Consumers, namespaces: Namespaces, class_spec: EgressGatewayClassSpec) -> str:
+    """
+    What to say of a shared gateway for every namespace, where there are very many; empty where there are few enough.
+
+    Each namespace gets a DestinationRule of its own: the gateway's namespace belongs to others, and one that is
+    exported from there would hold for clients whose hop is none of this object's.
+    """
+    if class_spec.shared is None or EVERY_NAMESPACE not in consumers.all or len(namespaces) <= MAX_CONSUMER_NAMESPACES:
+        return ""
+    return (
+        f"spec.access.from: every namespace is selected, and the cluster has {len(namespaces)}; each of them needs "
+        f"a DestinationRule behind a shared gateway, and at most {MAX_CONSUMER_NAMESPACES} can be served; select "
+        "fewer, or use a class with a dedicated gateway"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from egressgateway.api.access import MAX_CONSUMER_NAMESPACES
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.destination import Destination, DestinationPort, Protocol
 from egressgateway.api.expose import ExposedHost
@@ -40,10 +41,20 @@ def host_conflicts(claims: Claims, destination: Destination, field: str, served:
                 Reason.HOST_CONFLICT,
                 f"{field}.hosts: {name} belongs to EgressGateway {winner} in "
                 f"{_describe(sorted(namespaces), others=bool(claims.won.get(name)))}, "
-                "by the older claim; remove it from one of the two",
+                f"by the older claim; {_unlistable(claims, name)}remove it from one of the two",
                 destination.name,
                 partial=bool(served),
             )
+
+
+def _unlistable(claims: Claims, name: str) -> str:
+    count = claims.unlistable.get(name, 0)
+    if not count:
+        return ""
+    return (
+        f"the {count} namespaces that are left would have to be listed in exportTo, and at most "
+        f"{MAX_CONSUMER_NAMESPACES} can be, so that none is served; name or select consumers, or "
+    )
 
 
 def exposed_conflicts(claims: Claims, exposed: ExposedHost, gateway: str, field: str) -> Iterator[Finding]:
