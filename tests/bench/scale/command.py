@@ -18,10 +18,13 @@ from bench.scale.report import explain, show
 
 DEFAULT_SIZES: Final = "1000x1000,10000x10000"
 
+_WIDTH: Final = 165
+"""Of the widest table: in a file and a narrow terminal, too, a row is one line."""
+
 
 def run(sizes: Iterable[Size]) -> int:
     """Measure one size after the other, and print each when it is done."""
-    say, console = Console(stderr=True), Console()
+    say, console = Console(stderr=True), Console(width=max(Console().width, _WIDTH))
     with TemporaryDirectory(prefix="egressgateway-bench-") as temporary:
         for size in sizes:
             mix, path = Mix(size), Path(temporary) / str(size.objects)

@@ -33,6 +33,7 @@ __all__ = [
     "WRITTEN",
     "Conflict",
     "Counts",
+    "Gate",
     "Key",
     "Manifest",
     "NotFound",
@@ -93,25 +94,38 @@ class Telling(Metrics):
 
 
 class Gate:
-    """The queue as the runtime has it: what is added from outside is counted, and waits until it is opened."""
+    """The queue as the runtime has it: what is added from outside is counted, and waits until the gate is opened."""
 
     def __init__(self, queue: WorkQueue[Key], counts: Counts) -> None:
         self._queue = queue
         self._counts = counts
         self._waiting: dict[Key, Priority] | None = {}
+        self._refuses = False
+        self.left = 0
+        """Keys that were given up."""
 
     def add(self, key: Key, priority: Priority = Priority.URGENT) -> None:
         if self._waiting is not None:
             self._waiting[key] = min(priority, self._waiting.get(key, priority))
             return
         self._counts.woken[key] += 1
-        self._queue.add(key, priority)
+        if not self._refuses:
+            self._queue.add(key, priority)
+        elif self._counts.woken[key] == 1:
+            self.left += 1
 
     def open(self) -> None:
         """Let everything pass, from now on."""
+        self._refuses, self.left = False, 0
         waiting, self._waiting = self._waiting or {}, None
         for key, priority in waiting.items():
             self.add(key, priority)
+
+    def give_up(self) -> None:
+        """Let nothing pass any more, and forget the keys that wait."""
+        self.left += 0 if self._refuses else self._queue.depth
+        self._refuses = True
+        self._queue.clear()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._queue, name)

@@ -16,6 +16,7 @@ from bench.scale.internals import (
     SETTINGS,
     WRITTEN,
     Counts,
+    Gate,
     Key,
     Manifest,
     Request,
@@ -72,7 +73,7 @@ class Replica:
         self.metrics = Telling(counts, self._passed)
         self._first_pass: float | None = None
         self._limit = float("inf")
-        self._left = 0
+        self._gate: Gate | None = None
         self._passes_by_turn: Counter[int] = Counter()
         self._watch: asyncio.Task[None] | None = None
 
@@ -85,7 +86,7 @@ class Replica:
 
     def judge_all(self, *, most_cpu: float | None = None) -> Cost:
         """After `fill`: make the first pass over every object."""
-        return self.cost_of(self._gate.open, most_cpu=most_cpu)
+        return self.cost_of(lambda: None, most_cpu=most_cpu)
 
     async def _fill(self) -> None:
         self.started = self.loop.time()
@@ -107,15 +108,17 @@ class Replica:
     async def _cost_of(self, act: Callable[[], Coroutine[Any, Any, object] | object], most_cpu: float | None) -> Cost:
         self.counts.clear()
         writes, began = self.writes(), self.meter.cpu()
-        self._first_pass, self._left = None, 0
+        self._first_pass = None
         self._passes_by_turn.clear()
         self._limit = began + most_cpu if most_cpu is not None else float("inf")
         self.meter.restart()
+        if self._gate is not None:
+            self._gate.open()
         done = act()
         if asyncio.iscoroutine(done):
             await done
         await self._rest()
-        cpu, counts = self.meter.cpu() - began, self.counts
+        cpu, counts, left = self.meter.cpu() - began, self.counts, self._gate.left if self._gate else 0
         return Cost(
             woken=len(counts.woken),
             wakeups=counts.wakeups,
@@ -126,8 +129,8 @@ class Replica:
             cpu=cpu,
             longest_turn=self.meter.longest_turn,
             passes_in_a_turn=max(self._passes_by_turn.values(), default=0),
-            left=self._left,
-            estimated_cpu=cpu + self._left * self._cpu_of_a_pass(began + cpu),
+            left=left,
+            estimated_cpu=cpu + left * self._cpu_of_a_pass(began + cpu),
         )
 
     def _cpu_of_a_pass(self, now: float) -> float:
@@ -145,10 +148,9 @@ class Replica:
         self._passes_by_turn[self.loop.turns] += 1
         if self._first_pass is None:
             self._first_pass = now
-        if now > self._limit:
+        if now > self._limit and self._gate is not None:
             # Here, as a worker that has nothing to wait for takes the next key without a break.
-            self._left += self.metrics.queue.depth
-            self.metrics.queue.clear()
+            self._gate.give_up()
 
     async def _rest(self) -> None:
         queue, busy = self.metrics.queue, self.loop.time()
@@ -162,6 +164,8 @@ class Replica:
     def judge(self, keys: Iterable[Key]) -> None:
         """Make passes over some objects, which nobody counts."""
         self._limit = float("inf")
+        if self._gate is not None:
+            self._gate.open()
         for key in keys:
             self.metrics.queue.add(key)
         self.run(self._rest())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -47,7 +48,7 @@ def explain(console: Console) -> None:
 
 
 def _whole(size: Size, built: list[Built], figures: Figures) -> Table:
-    table = Table(title=f"{size}: the whole", title_justify="left")
+    table = Table(title=f"{size}: the whole", title_justify="left", box=box.SIMPLE)
     for name in ("what", "figure", "aim", ""):
         table.add_column(name, justify="left" if name in ("what", "") else "right")
     objects, children = sum(each.objects for each in built), sum(each.children for each in built)
@@ -73,10 +74,11 @@ def _whole(size: Size, built: list[Built], figures: Figures) -> Table:
 
 
 def _events(size: Size, figures: Figures) -> Table:
-    table = Table(title=f"{size}: each event", title_justify="left")
-    names = ("event", "concerned", "woken", "wake-ups", "evaluations", "contenders", "passes", "writes")
-    for name in (*names, "CPU", "aim", "longest turn", "aim"):
-        table.add_column(name, justify="left" if name == "event" else "right")
+    table = Table(title=f"{size}: each event", title_justify="left", box=box.SIMPLE)
+    names = ("concerned", "woken", "wake-ups", "evaluations", "contenders", "passes", "writes", "CPU")
+    table.add_column("event", overflow="fold")
+    for name in (*names, f"longest turn (≤ {_seconds(MOST_TURN)})"):
+        table.add_column(name, justify="right", no_wrap=True)
     for event, cost in figures.events:
         table.add_row(*_event(event, cost))
     return table
@@ -84,8 +86,9 @@ def _events(size: Size, figures: Figures) -> Table:
 
 def _event(event: Event, cost: Cost) -> tuple[str, ...]:
     cpu, turn = cost.estimated_cpu, cost.longest_turn
-    sampled = "≈ " if cost.left else ""
-    aim = f"≤ {_seconds(MOST_OF_A_NAMESPACE)} {_mark(cpu <= MOST_OF_A_NAMESPACE)}" if event.of_namespace else ""
+    shown = f"{'≈ ' if cost.left else ''}{_seconds(cpu)}"
+    if event.of_namespace:
+        shown += f" (≤ {_seconds(MOST_OF_A_NAMESPACE)}) {_mark(cpu <= MOST_OF_A_NAMESPACE)}"
     woken = f"{cost.woken:,}" if cost.woken <= event.concerned else f"[red]{cost.woken:,}[/]"
     return (
         event.name,
@@ -95,10 +98,8 @@ def _event(event: Event, cost: Cost) -> tuple[str, ...]:
         *(_count(each, cost) for each in (cost.evaluations, cost.contenders)),
         f"{cost.passes:,}" if not cost.left else f"{cost.passes:,} of {cost.passes + cost.left:,}",
         f"{cost.writes:,}",
-        f"{sampled}{_seconds(cpu)}",
-        aim,
-        _seconds(turn),
-        f"≤ {_seconds(MOST_TURN)} {_mark(turn <= MOST_TURN)}",
+        shown,
+        f"{_seconds(turn)} {_mark(turn <= MOST_TURN)}",
     )
 
 
@@ -118,4 +119,4 @@ def _count(figure: int, cost: Cost) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:,.1f} s" if seconds >= 1 else f"{seconds * 1000:,.1f} ms"
+    return f"{seconds:,.1f} s" if seconds >= 1 else f"{seconds * 1000:,.0f} ms"
