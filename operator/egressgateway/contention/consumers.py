@@ -133,19 +133,18 @@ class _Consent:
 
     def divide(self, asked: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
         """Those allowed, and those denied."""
-        allowed = self.class_spec.allowed_consumers
-        if allowed is not None and allowed.from_ is ConsumersFrom.ALL:
+        consented = self._consented()
+        if EVERY_NAMESPACE in consented:
             return asked, frozenset()
-        named = frozenset(self.namespaces) | {self.key.namespace} if EVERY_NAMESPACE in asked else asked
-        served = frozenset(name for name in named if self._allows(name))
-        denied = named - served
-        return served, EVERYONE if denied and EVERY_NAMESPACE in asked else denied
+        if EVERY_NAMESPACE in asked:
+            return consented, EVERYONE if self.namespaces.keys() - consented else frozenset()
+        return asked & consented, asked - consented
 
-    def _allows(self, namespace: str) -> bool:
-        if namespace == self.key.namespace:
-            return True
-        allowed = self.class_spec.allowed_consumers
-        if allowed is None or allowed.selector is None:
-            return False
-        labels = self.namespaces.get(namespace)
-        return labels is not None and allowed.selector.matches(labels)
+    def _consented(self) -> frozenset[str]:
+        """Namespaces that objects of the class may serve; the own one needs no consent."""
+        allowed, own = self.class_spec.allowed_consumers, frozenset({self.key.namespace})
+        if allowed is None:
+            return own
+        if allowed.from_ is ConsumersFrom.ALL:
+            return EVERYONE
+        return own if allowed.selector is None else union((own, selected(allowed.selector, self.namespaces)))

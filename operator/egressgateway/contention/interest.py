@@ -24,7 +24,8 @@ class Interest:
     What of an EgressGateway a namespace can change.
 
     Attributes:
-        namespaces: that it names.
+        home: the namespace that it is in, alone.
+        namespaces: others that it names.
         selectors: those that ask for something.
         everyone: it asks for every namespace.
         lists_everyone: and has to list them one by one, so that each new one changes what is written.
@@ -32,6 +33,7 @@ class Interest:
         class_name: the class that it names; None for the default one.
     """
 
+    home: frozenset[str] = frozenset()
     namespaces: frozenset[str] = frozenset()
     selectors: tuple[LabelSelector, ...] = ()
     everyone: bool = False
@@ -50,10 +52,12 @@ class ClassReach:
 
     Attributes:
         consent: selector of the namespaces that they may serve; None where labels do not matter.
+        home: selector of the namespaces in which they may be; None for every one.
         in_each_namespace: they have a child in each namespace that they serve, as with a shared gateway.
     """
 
     consent: LabelSelector | None = None
+    home: LabelSelector | None = None
     in_each_namespace: bool = False
 
 
@@ -62,6 +66,7 @@ def interest_of(gateway: Manifest, rights: Rights) -> Interest:
     asks, own = asks_of(gateway), gateway["metadata"]["namespace"]
     everyone = any(ask.of_everyone for ask in asks)
     return Interest(
+        home=frozenset({own}),
         namespaces=frozenset(name for ask in asks for name in ask.namespaces) - {own},
         selectors=tuple(ask.selector for ask in asks if ask.selector is not None and not ask.of_everyone),
         everyone=everyone,
@@ -71,13 +76,16 @@ def interest_of(gateway: Manifest, rights: Rights) -> Interest:
     )
 
 
+Labels = Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     """
     What a new table of namespaces means to EgressGateways.
 
     Attributes:
-        affected: by namespace, those outside of it whose answer it can change.
+        affected: by namespace, those whose answer it can change.
         moved: those whose selectors mean other namespaces than before.
     """
 
@@ -96,6 +104,7 @@ class InterestIndex:
 
     def __init__(self) -> None:
         self._filed: dict[Key, Interest] = {}
+        self._by_home: dict[str, set[Key]] = {}
         self._by_namespace: dict[str, set[Key]] = {}
         self._by_last_label: dict[str, set[Key]] = {}
         self._by_selector: dict[Hashable, _Selecting] = {}
@@ -108,6 +117,7 @@ class InterestIndex:
             self._filed[key] = interest
         if old == interest:
             return
+        _refile(self._by_home, key, old.home, interest.home)
         _refile(self._by_namespace, key, old.namespaces, interest.namespaces)
         _refile(self._by_last_label, key, old.last_labels, interest.last_labels)
         for selector in old.selectors:
@@ -140,12 +150,29 @@ class InterestIndex:
         for name in after.changed:
             if (name in before) != (name in after):
                 affected[name] |= self._by_namespace.get(name, set()) | self._by_last_label.get(name, set()) | listing
+        for name in after.changed:
+            if inside := self._inside(name, before.get(name), after.get(name), classes):
+                affected[name] |= inside
         for class_name, reach in classes.items():
             for name in after.moved(reach.consent, before) if reach.consent is not None else ():
                 affected[name] |= {
                     key for key in self._asking_for(name, before, after) if self._filed[key].class_name == class_name
                 }
         return Changes({name: keys for name, keys in affected.items() if keys}, moved)
+
+    def _inside(
+        self, name: str, old: Labels | None, new: Labels | None, classes: Mapping[str | None, ClassReach]
+    ) -> set[Key]:
+        """Objects in a namespace that a change of it concerns: all if it comes or goes, or as its labels say."""
+        inside = self._by_home.get(name, set())
+        if old is None or new is None or _injects(old) != _injects(new):
+            return set(inside)
+        return {
+            key
+            for key in inside
+            if (home := classes.get(self._filed[key].class_name, ClassReach()).home) is not None
+            and home.matches(old) != home.matches(new)
+        }
 
     def _lists(self, key: Key, classes: Mapping[str | None, ClassReach]) -> bool:
         """Whether each new namespace changes what is written for `key`; where its class selects some, only those do."""
@@ -166,6 +193,11 @@ class InterestIndex:
             selecting.keys.discard(key)
             if not selecting.keys:
                 del self._by_selector[selector_key(selector)]
+
+
+def _injects(labels: Labels) -> bool:
+    """Whether Istio completes pods there (Istio "Installing the Sidecar": `istio-injection`)."""
+    return labels.get("istio-injection") != "disabled"
 
 
 def _by_account(asks: tuple[Ask, ...]) -> bool:

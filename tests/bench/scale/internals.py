@@ -17,11 +17,11 @@ from unittest.mock import patch
 
 from egressgateway.api.selector import LabelSelector
 from egressgateway.cluster.clock import ServerClock
+from egressgateway.cluster.queue import Priority, WorkQueue
 from egressgateway.cluster.request import Request
-from egressgateway.engine.metrics import Metrics
-from egressgateway.engine.queue import Priority, WorkQueue
-from egressgateway.engine.rivals import Rivals
-from egressgateway.engine.runtime import Runtime
+from egressgateway.engine.process.metrics import Metrics
+from egressgateway.engine.process.runtime import Runtime
+from egressgateway.engine.reconcile.contenders import Contenders
 from egressgateway.errors import Conflict, NotFound
 from egressgateway.refs import CHILD_RESOURCES, EGRESS_GATEWAY, EGRESS_GATEWAY_CLASS, Key, Manifest
 from egressgateway.settings import LeaseSettings, Settings
@@ -154,8 +154,8 @@ def counting(counts: Counts) -> Iterator[None]:
         for owner, name, count in (
             (LabelSelector, "matches", evaluated),
             # A contender for a name, and one for a port: most of those have no consumer in common and go no further.
-            (Rivals, "_rival", looked),
-            (Rivals, "_meet_on_a_port", looked),
+            (Contenders, "_contender", looked),
+            (Contenders, "_meet_on_a_port", looked),
         ):
             patches.enter_context(patch.object(owner, name, _counted(getattr(owner, name), count)))
         yield

@@ -7,7 +7,7 @@ from typing import Any
 
 from egressgateway.api.scalars import parse_instant
 from egressgateway.api.selector import LabelSelector
-from egressgateway.contention.interest import ClassReach, InterestIndex, interest_of
+from egressgateway.contention.interest import NO_INTEREST, ClassReach, InterestIndex, interest_of
 from egressgateway.facts import NEVER, Rights
 from egressgateway.namespaces import NamespaceLabels
 from egressgateway.refs import Key
@@ -97,11 +97,22 @@ def test_a_shared_gateway_needs_something_in_each_namespace() -> None:
     assert affected(index, "new", {}, {"shared": ClassReach(in_each_namespace=True)}) == {"all"}
 
 
+def test_a_namespace_concerns_the_objects_in_it_where_its_labels_matter() -> None:
+    """When it comes or goes, when Istio injects no pods any more, and where the class says by labels who may use it."""
+    index = index_of(one={}, other={"class": "guarded"})
+    home = {"guarded": ClassReach(home=LabelSelector(match_labels={"egress": "yes"}))}
+    assert affected(index, "shop", None) == {"one", "other"}
+    assert affected(index, "shop", {"team": "shop", "cost": "1"}, home) == set()
+    assert affected(index, "shop", {"team": "shop", "egress": "yes"}, home) == {"other"}
+    assert affected(index, "shop", {"team": "shop", "istio-injection": "disabled"}) == {"one", "other"}
+
+
 def test_an_object_that_is_gone_is_concerned_by_nothing() -> None:
     """And its selectors are asked about nothing any more."""
     index = index_of(lab=TEAM_LAB)
-    index.file(Key("shop", "lab"), interest_of({"metadata": {"namespace": "shop"}, "spec": {"access": {}}}, Rights()))
+    index.file(Key("shop", "lab"), NO_INTEREST)
     assert affected(index, "new", {"team": "lab"}) == set()
+    assert affected(index, "shop", None) == set()
 
 
 def test_a_selector_is_asked_once_about_what_changed() -> None:

@@ -573,16 +573,20 @@ def test_a_class_wakes_those_that_name_it_or_none() -> None:
 
 
 def test_a_namespace_wakes_its_objects_when_its_labels_change() -> None:
-    """Annotations of a namespace change often, and concern nobody here."""
+    """Annotations of a namespace change often, and concern nobody here; nor does a label that nobody asks for."""
     caches = caches_of(gateway(), gateway(FAR))
-    plain = {"metadata": {"name": "shop"}}
-    annotated = {"metadata": {"name": "shop", "annotations": {"a": "b"}}}
-    labelled = {"metadata": {"name": "shop", "labels": {"a": "b"}}}
-    ending = {"metadata": {"name": "shop"}, "status": {"phase": "Terminating"}}
-    assert list(caches.affected_by_namespace(Change("MODIFIED", plain, annotated, listed=False))) == []
-    assert list(caches.affected_by_namespace(Change("MODIFIED", plain, labelled, listed=False))) == [ME]
-    assert list(caches.affected_by_namespace(Change("MODIFIED", plain, ending, listed=False))) == [ME]
-    assert list(caches.affected_by_namespace(Change("DELETED", plain, None, listed=False))) == [ME]
+    steps = [
+        ({"labels": {}}, [ME]),
+        ({"annotations": {"a": "b"}}, []),
+        ({"labels": {"a": "b"}}, []),
+        ({"labels": {"istio-injection": "disabled"}}, [ME]),
+        ({"labels": {}, "deletionTimestamp": "2026-01-01T00:00:00Z"}, [ME]),
+    ]
+    for version, (metadata, woken) in enumerate(steps, start=1):
+        manifest = {"metadata": {"name": "shop", "resourceVersion": str(version), **metadata}}
+        change = caches.namespaces.put(manifest)
+        assert change is not None
+        assert list(caches.affected_by_namespace(change)) == woken
 
 
 def test_a_namespace_wakes_those_whose_access_may_mean_it() -> None:

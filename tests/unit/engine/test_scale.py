@@ -93,7 +93,6 @@ def test_a_start_beside_a_served_cluster_writes_nothing(at: At) -> None:
     assert len(replica.ready()) == 20
 
 
-@pytest.mark.xfail(strict=True, reason="every object with a selector is woken")
 def test_a_namespace_that_no_selector_means_wakes_nobody(at: At) -> None:
     """Nobody's consumers change."""
     replica = at(peaceful())
@@ -101,7 +100,6 @@ def test_a_namespace_that_no_selector_means_wakes_nobody(at: At) -> None:
     assert cost.woken == 0
 
 
-@pytest.mark.xfail(strict=True, reason="every object with a selector is woken")
 def test_a_new_namespace_wakes_those_whose_selector_means_it(at: At) -> None:
     """Their consumers are one more; those of the others are the same."""
     mix = peaceful()
@@ -112,7 +110,6 @@ def test_a_new_namespace_wakes_those_whose_selector_means_it(at: At) -> None:
     assert set(replica.counts.woken) == wanted
 
 
-@pytest.mark.xfail(strict=True, reason="every object with a selector is woken, and every one in the namespace")
 def test_a_relabelled_namespace_wakes_those_whose_consumers_change(at: At) -> None:
     """Those whose selector meant it and those whose selector means it now."""
     mix = peaceful()
@@ -125,7 +122,6 @@ def test_a_relabelled_namespace_wakes_those_whose_consumers_change(at: At) -> No
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=str)
-@pytest.mark.xfail(strict=True, reason="all selectors are evaluated against all namespaces")
 def test_a_new_namespace_is_compared_with_each_selector_once(at: At, size: Size) -> None:
     """The labels of the other namespaces have not changed."""
     mix = peaceful(size)
@@ -134,7 +130,6 @@ def test_a_new_namespace_is_compared_with_each_selector_once(at: At, size: Size)
     assert cost.evaluations <= len(selectors(mix))
 
 
-@pytest.mark.xfail(strict=True, reason="each wakes all that have the port in common, with each write to it")
 def test_objects_with_a_tcp_port_in_common_wake_themselves_alone(at: At) -> None:
     """Their consumers are different ones: the second fifteen ask for as many passes as the first."""
     mix = peaceful()
@@ -145,7 +140,6 @@ def test_objects_with_a_tcp_port_in_common_wake_themselves_alone(at: At) -> None
     assert first == second
 
 
-@pytest.mark.xfail(strict=True, reason="it wakes all that have the port in common")
 def test_one_more_object_with_a_tcp_port_in_common_wakes_no_other(at: At) -> None:
     """None of its consumers has the port from another one."""
     mix = peaceful()
@@ -176,7 +170,6 @@ def test_a_secret_wakes_those_that_name_it(at: At) -> None:
     assert cost.passes == 1
 
 
-@pytest.mark.xfail(strict=True, reason="all that name no class are woken, as it may be the default")
 def test_an_edited_class_wakes_its_objects_alone(at: At) -> None:
     """It is not the default, and was not."""
     mix = peaceful()
@@ -200,16 +193,7 @@ def test_a_relist_without_changes_wakes_nobody(at: At) -> None:
     assert (cost.woken, cost.passes, cost.evaluations) == (0, 0, 0)
 
 
-@pytest.mark.parametrize(
-    "class_name",
-    [
-        "standard",
-        pytest.param(
-            "guarded",
-            marks=pytest.mark.xfail(strict=True, reason="the class's selector is evaluated for each namespace"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("class_name", ["standard", "guarded"])
 def test_a_pass_with_rivals_evaluates_nothing_anew(at: At, class_name: str) -> None:
     """An object for everybody, five others want some of its hosts, and nothing changed since the last pass."""
     mix = Mix(SMALL, crowd_class=class_name)
@@ -229,14 +213,12 @@ def test_a_resync_wakes_each_object_once(at: At) -> None:
     assert (cost.passes, cost.writes) == (SMALL.objects, 0)
 
 
-@pytest.mark.xfail(strict=True, reason="the class's selector is evaluated for each consumer")
 def test_a_resync_evaluates_no_selector_anew(at: At) -> None:
     """No namespace and no selector changed. It is the first: passes at a start are too early for the mesh's grace."""
     replica = at(Mix(Size(20, 20), rivals=False))
     assert replica.cost_of(partial(resync, replica)).evaluations == 0
 
 
-@pytest.mark.xfail(strict=True, reason="a worker whose passes have nothing to wait for takes key after key in one turn")
 def test_passes_that_write_nothing_let_others_have_a_turn(at: At) -> None:
     """A Lease is renewed and a probe is answered between them, however many objects there are."""
     replica = at(Mix(SMALL))

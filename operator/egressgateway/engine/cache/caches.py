@@ -317,13 +317,11 @@ class Caches:
                 yield key_of(gateway)
 
     def affected_by_namespace(self, change: Change) -> Iterator[Key]:
-        """Objects in the namespace, and those whose answer a change of it can change: see `contention.interest`."""
+        """Objects whose answer a change of a namespace can change: see `contention.interest`."""
         if change.old is not None and change.new is not None and _standing(change.old) == _standing(change.new):
             return
-        name = change.object["metadata"]["name"]
         self.namespace_labels()
-        inside = {key_of(gateway) for gateway in self.gateways.by_index(name)}
-        yield from inside | self._affected_by_namespace.pop(name, set())
+        yield from self._affected_by_namespace.pop(change.object["metadata"]["name"], ())
 
 
 _Version = tuple[str, str]

@@ -118,4 +118,5 @@ def reach_of_class(class_: Manifest) -> ClassReach:
     if isinstance(spec, tuple):
         return ClassReach()
     consent = spec.allowed_consumers.selector if spec.allowed_consumers else None
-    return ClassReach(consent, in_each_namespace=spec.shared is not None)
+    home = spec.allowed_namespaces.selector if spec.allowed_namespaces else None
+    return ClassReach(consent, home, in_each_namespace=spec.shared is not None)

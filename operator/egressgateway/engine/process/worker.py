@@ -97,6 +97,8 @@ class Workers:
             finally:
                 self._busy.discard(task)
                 self._queue.done(key)
+            # A pass that finds nothing to do waits for nothing: between two of them the Lease is renewed.
+            await asyncio.sleep(0)
 
     async def _handle(self, key: Key) -> None:
         loop = asyncio.get_running_loop()
