@@ -114,6 +114,11 @@ class Rights:
         return not (self.names or self.ports)
 
     @property
+    def places(self) -> frozenset[str]:
+        """Namespaces in which something is claimed."""
+        return frozenset(place for since in (*self.names.values(), *self.ports.values()) for place in places_of(since))
+
+    @property
     def first(self) -> datetime:
         """The earliest claim of a name; `NEVER` without any."""
         moments = (moment for since in self.names.values() for moment in since.values())
@@ -305,8 +310,14 @@ class Facts:
     left_out: int = 0
     """Objects of the namespace that are known by name only, as all of them together take too much memory."""
 
-    namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict, compare=False)
     """Labels of every namespace that is known, by name; without those that are being deleted."""
+
+    reach: Hashable = ()
+    """
+    What of `namespaces` the object depends on (`contention.consumers.reach_of`): facts that agree in it are equal,
+    whatever else changed in the cluster.
+    """
 
     namespaces_created: Mapping[str, datetime] = field(default_factory=dict)
     """Since when they exist, of those `namespaces` that a host of the object may mean by its last label."""

@@ -7,14 +7,14 @@ consent; one that the class does not allow is left out and reported, the others 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from egressgateway.api.access import AccessEntry
 from egressgateway.api.gateway_class import ConsumersFrom, EgressGatewayClassSpec
 from egressgateway.api.spec import EgressGatewaySpec
-from egressgateway.facts import Ports
+from egressgateway.facts import GatewayFacts, Ports
 from egressgateway.live.ports import ports_for
 from egressgateway.namespaces import EVERY_NAMESPACE, EVERYONE, Namespaces, selected, union, without
 from egressgateway.refs import Key
@@ -94,6 +94,46 @@ def allowed_consumers(
     if class_spec is None:
         return asked & {key.namespace}
     return _Consent(key, class_spec, namespaces).divide(asked)[0]
+
+
+def reach_of(
+    gateway: GatewayFacts,
+    class_spec: EgressGatewayClassSpec | None,
+    namespaces: Namespaces,
+    *,
+    claimed: frozenset[str],
+    contended: bool,
+) -> Hashable:
+    """
+    What of the namespaces of the cluster makes a difference to an object: equal where nothing of that changed.
+
+    Args:
+        claimed: namespaces in which it has claimed something.
+        contended: others want some of what it asks for, so that what is left of every namespace may be listed.
+    """
+    spec = gateway.spec
+    if spec is None or class_spec is None:
+        return NamespaceTable(namespaces)
+    consumers = consumers_of(gateway.key, spec, class_spec, namespaces)
+    named = claimed.union(*(entry.namespaces for entry in all_entries(spec)))
+    by_account = any(entry.service_accounts for entry in all_entries(spec))
+    lists_all = EVERY_NAMESPACE in consumers.all and (contended or by_account or class_spec.shared is not None)
+    return (
+        tuple(consumers.served.items()),
+        tuple(consumers.denied.items()),
+        frozenset(name for name in named if name in namespaces),
+        NamespaceTable(namespaces) if lists_all else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceTable:
+    """All namespaces with their labels, where all of them matter."""
+
+    labels: Namespaces
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.labels))
 
 
 def served_names(

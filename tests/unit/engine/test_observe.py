@@ -608,3 +608,40 @@ def test_a_namespace_wakes_those_whose_access_may_mean_it() -> None:
     assert affected_by(version=3, a="b", c="d") == set(), "to no selector does that make a difference"
     caches.put_gateway(gateway(version=2))
     assert affected_by(version=4) == set(), "it selects nobody any more"
+
+
+def selecting_lab(version: int = 1) -> Manifest:
+    selects = {"namespaceSelector": {"matchLabels": {"team": "lab"}}}
+    return gateway(access={"from": [selects]}, className="open", version=version)
+
+
+@pytest.mark.parametrize(
+    ("new", "same"),
+    [
+        (namespace("new", team="x"), True),
+        (namespace("new", team="lab"), False),
+        (namespace("com"), False),
+    ],
+    ids=["nobodys", "selected", "named-like-the-end-of-a-host"],
+)
+def test_facts_differ_by_a_namespace_where_it_matters(new: Manifest, same: bool) -> None:
+    """A pass that saw equal facts needs no second look, whatever else there is in the cluster by now."""
+    caches = caches_of(selecting_lab(), classes=(open_class(),))
+    before = facts(caches)
+    new["metadata"]["creationTimestamp"] = MADE["creationTimestamp"]
+    caches.namespaces.put(new)
+    assert (facts(caches) == before) is same
+
+
+def test_facts_of_one_for_everyone_differ_where_it_lists_them() -> None:
+    """As when another object wants the same, or the entry is for some accounts in each namespace."""
+    everyone: dict[str, Any] = {"namespaceSelector": {}}
+    for entry, others, same in (
+        (everyone, (), True),
+        ({**everyone, "serviceAccounts": ["pay"]}, (), False),
+        (everyone, (gateway(OTHER),), False),
+    ):
+        caches = caches_of(gateway(access={"from": [entry]}, className="open"), *others, classes=(open_class(),))
+        before = facts(caches)
+        caches.namespaces.put(namespace("new"))
+        assert (facts(caches) == before) is same

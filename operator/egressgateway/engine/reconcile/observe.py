@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from egressgateway.contention.consumers import reach_of
 from egressgateway.contention.requested import names_of
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.cache.parsed import ParsedSpecs
@@ -88,20 +89,28 @@ class Observer:
         namespace = self._caches.namespaces.get("", key.namespace)
         mesh = self._caches.mesh.reading()
         class_ = self._specs.class_of(manifest)
-        names = names_of(manifest)
+        gateway, names = self._leaving(self._specs.gateway(manifest)), names_of(manifest)
+        contenders, namespaces = self._contenders.of(manifest), self._caches.namespace_labels()
         return Facts(
             now=now,
-            gateway=self._leaving(self._specs.gateway(manifest)),
+            gateway=gateway,
             class_=class_,
             last_class=self._specs.last_class_of(manifest) if class_.spec is None else None,
             mesh=mesh.refine(self._settings.mesh),
             namespace_labels=None if namespace is None else namespace["metadata"].get("labels") or {},
             left_out=self._caches.children_budget.left_out(key.namespace),
-            namespaces=self._caches.namespace_labels(),
+            namespaces=namespaces,
+            reach=reach_of(
+                gateway,
+                class_.spec,
+                namespaces,
+                claimed=self._caches.rights_of(key).places,
+                contended=bool(contenders),
+            ),
             namespaces_created=self._caches.created_of(name.rpartition(".")[2] for name in names),
             mesh_config=mesh.config,
             unmanaged_routes=self._caches.routes.for_names(names, key, self._caches.rights_of),
-            contenders=self._contenders.of(manifest),
+            contenders=contenders,
             live=live,
             others={ref: found for ref, found in labelled.items() if ref not in live},
             workload=self._workload(key, state, clock),
