@@ -56,7 +56,7 @@ kind: $(STAMP) tools ## Tests in a kind cluster with Istio and the installed cha
 bench: $(STAMP) tools ## Writes, CPU and throughput of 200 objects, beside a bare apply loop (KIND=rich: with nearly everything)
 	@PYTHONPATH=tests $(BIN)/python -m bench $(if $(KIND),--kind $(KIND))
 
-bench-hostile: $(STAMP) tools ## What one hostile tenant costs the others: memory, and their edits to Ready (about four minutes)
+bench-hostile: $(STAMP) tools ## What one hostile tenant costs the others: memory, and their edits to Ready (about six minutes)
 	@PYTHONPATH=tests $(BIN)/python -m bench --hostile
 
 bench-scale: $(STAMP) ## What grows with the cluster, without an API server: passes, selectors, CPU, memory (SIZES=1000x1000: objects x namespaces)

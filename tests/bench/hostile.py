@@ -35,6 +35,9 @@ LIMIT_MIB: Final = 512
 
 NEIGHBOURS: Final = 4
 EDITS: Final = 8
+CROWD: Final = 1000
+"""Namespaces that a hostile object selects: more than it may serve."""
+
 LAYING_SECONDS: Final = 15.0
 """How long one attack is being laid; what an API server does not take in that time is left out."""
 
@@ -79,6 +82,8 @@ class HostileTenant:
         """Measure quiet, under each attack, and after a restart under all of them."""
         names = [f"neighbour-{number}" for number in range(NEIGHBOURS)]
         apply_all(self._plane, [namespace(name) for name in (*names, INTRUDER)])
+        crowd = [namespace(f"crowd-{number}", **{"egress.example.com/crowd": "yes"}) for number in range(CROWD)]
+        apply_all(self._plane, crowd)
         self._intruder = tenant(self._plane, self._directory, INTRUDER)
         self._neighbours = [Gateways(self._plane, name) for name in names]
         self._operator.start()
@@ -93,8 +98,11 @@ class HostileTenant:
                 laid = lay()
                 self._measure(f"{laid} {attack}")
             self._say("100 of his objects flap")
-            with self._flapping():
+            with self._flapping(self._small):
                 self._measure("100 objects edited without end")
+            self._say("100 of his largest objects flap")
+            with self._flapping(self._wide):
+                self._measure(f"100 objects of 512 ways for {CROWD} namespaces edited without end")
             self._say("restarting under all of it")
             self._operator.kill()
             self._operator.start(wait=False)
@@ -199,16 +207,30 @@ class HostileTenant:
         hosts = [f"{n}.w{number}.example.com" for n in range(60_000)]
         return _route(f"wide-{number}", {"hosts": hosts, "http": [_TO_SOMEWHERE]}, {})
 
+    def _small(self, turn: int) -> tuple[str, Object]:
+        name, host = f"flap-{turn % 100}", f"h{turn // 100 % 2}.f{turn % 100}.example.com"
+        return name, egress_gateway(INTRUDER, name, destination("api", host, ports=_HTTP))
+
+    def _wide(self, turn: int) -> tuple[str, Object]:
+        """As much as one object can ask for, and for whom: each edit changes a host of every destination."""
+        name, mark = f"wide-{turn % 100}", turn // 100 % 2
+        wanted = [
+            destination(f"d{d}", *(f"h{h}-{mark}.d{d}.{name}.example.com" for h in range(8)), ports=_HTTP)
+            for d in range(64)
+        ]
+        selector = {"matchLabels": {"egress.example.com/crowd": "yes"}}
+        return name, egress_gateway(INTRUDER, name, *wanted, access={"from": [{"namespaceSelector": selector}]})
+
     @contextmanager
-    def _flapping(self) -> Iterator[None]:
+    def _flapping(self, make: Callable[[int], tuple[str, Object]]) -> Iterator[None]:
+        """Edit without end, as fast as the API server takes it."""
         ended = threading.Event()
 
         def flap() -> None:
             turn = 0
             while not ended.is_set():
                 turn += 1
-                name, host = f"flap-{turn % 100}", f"h{turn // 100 % 2}.f{turn % 100}.example.com"
-                body = egress_gateway(INTRUDER, name, destination("api", host, ports=_HTTP))
+                name, body = make(turn)
                 try:
                     self._intruder.apply(f"{_gateways()}/{name}", body)
                 except (ApiError, HTTPError):
@@ -260,10 +282,19 @@ def held(rows: list[Row]) -> bool:
 def show(rows: list[Row], console: Console) -> None:
     """Print what the neighbours met."""
     table = Table(title="one hostile tenant: what the others meet")
-    for name in ("attack (they pile up)", "others' edits to Ready: median", "longest", "memory", "peak", "leader lost"):
+    for name in (
+        "attack (they pile up)",
+        "others' edits to Ready: median",
+        "to quiet",
+        "longest",
+        "memory",
+        "peak",
+        "leader lost",
+    ):
         table.add_column(name, justify="left" if name.startswith("attack") else "right")
     for row in rows:
         peak = f"[{'green' if row.peak_mib < LIMIT_MIB else 'red'}]{row.peak_mib:.0f} MiB[/]"
-        waits = (f"{median(row.waits):.2f} s", f"{max(row.waits):.2f} s") if row.waits else ("", "")
+        ratio = f"{median(row.waits) / median(rows[0].waits):.1f}" if row.waits and rows[0].waits else ""
+        waits = (f"{median(row.waits):.2f} s", ratio, f"{max(row.waits):.2f} s") if row.waits else ("", "", "")
         table.add_row(row.attack, *waits, f"{row.memory_mib:.0f} MiB", peak, str(row.lost))
     console.print(table)
