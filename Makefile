@@ -13,7 +13,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 PYTHON313   ?= $(shell for each in python3.13 $(HOME)/.pyenv/versions/3.13*/bin/python; do "$$each" -c "" 2> /dev/null && echo "$$each" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fmt lint type unit test test-313 controlplane kind demo bench bench-hostile tools tools-mesh cluster cluster-down mesh mesh-down mesh-report run crds chart docs golden lock image sbom package check clean
+.PHONY: help venv fmt lint type unit test test-313 controlplane kind demo bench bench-hostile bench-scale tools tools-mesh cluster cluster-down mesh mesh-down mesh-report run crds chart docs golden lock image sbom package check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench: $(STAMP) tools ## Writes, CPU and throughput of 200 objects, beside a bar
 
 bench-hostile: $(STAMP) tools ## What one hostile tenant costs the others: memory, and their edits to Ready (about four minutes)
 	@PYTHONPATH=tests $(BIN)/python -m bench --hostile
+
+bench-scale: $(STAMP) ## What grows with the cluster, without an API server: passes, selectors, CPU, memory (SIZES=1000x1000: objects x namespaces; KEEP=dir: build clusters once)
+	@PYTHONPATH=tests $(BIN)/python -m bench --scale $(if $(SIZES),--sizes $(SIZES)) $(if $(KEEP),--keep $(KEEP))
 
 tools: $(STAMP) ## Build and cache etcd, kube-apiserver, kube-controller-manager and kubectl; fetch Helm
 	@$(HARNESS) tools > /dev/null

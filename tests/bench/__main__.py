@@ -14,6 +14,7 @@ from bench.hostile import HostileTenant, held
 from bench.hostile import show as show_hostile
 from bench.report import counts_hold, show
 from bench.samples import PLAIN, TITLES
+from bench.scale import command as scale
 from bench.story import Figures, Story
 from harness import tools
 from harness.controlplane import ControlPlane, Options
@@ -27,7 +28,14 @@ def main() -> int:
     parser.add_argument("--objects", type=int, default=200, help="how many EgressGateways (default: 200)")
     parser.add_argument("--kind", choices=tuple(TITLES), default=PLAIN, help="what each asks for (default: plain)")
     parser.add_argument("--hostile", action="store_true", help="what one hostile tenant costs the others, instead")
+    parser.add_argument("--scale", action="store_true", help="what grows with the cluster, without a server, instead")
+    sizes = f"objects x namespaces of each cluster for --scale (default: {scale.DEFAULT_SIZES})"
+    parser.add_argument("--sizes", type=scale.sizes_in, default=scale.DEFAULT_SIZES, help=sizes)
+    keep = "directory in which --scale keeps the clusters that it builds, and finds them again"
+    parser.add_argument("--keep", type=Path, help=keep)
     arguments = parser.parse_args()
+    if arguments.scale:
+        return scale.run(arguments.sizes, arguments.keep)
     figures = Figures(arguments.objects, arguments.kind)
     say = Console(stderr=True)
     with TemporaryDirectory(prefix="egressgateway-bench-") as temporary:
