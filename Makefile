@@ -59,8 +59,8 @@ bench: $(STAMP) tools ## Writes, CPU and throughput of 200 objects, beside a bar
 bench-hostile: $(STAMP) tools ## What one hostile tenant costs the others: memory, and their edits to Ready (about six minutes)
 	@PYTHONPATH=tests $(BIN)/python -m bench --hostile
 
-bench-scale: $(STAMP) ## What grows with the cluster, without an API server: passes, selectors, CPU, memory (SIZES=1000x1000: objects x namespaces)
-	@PYTHONPATH=tests $(BIN)/python -m bench --scale $(if $(SIZES),--sizes $(SIZES))
+bench-scale: $(STAMP) ## What grows with the cluster, without an API server: passes, selectors, CPU, memory (SIZES=1000x1000: objects x namespaces; KEEP=dir: build clusters once)
+	@PYTHONPATH=tests $(BIN)/python -m bench --scale $(if $(SIZES),--sizes $(SIZES)) $(if $(KEEP),--keep $(KEEP))
 
 tools: $(STAMP) ## Build and cache etcd, kube-apiserver, kube-controller-manager and kubectl; fetch Helm
 	@$(HARNESS) tools > /dev/null

@@ -31,9 +31,11 @@ def main() -> int:
     parser.add_argument("--scale", action="store_true", help="what grows with the cluster, without a server, instead")
     sizes = f"objects x namespaces of each cluster for --scale (default: {scale.DEFAULT_SIZES})"
     parser.add_argument("--sizes", type=scale.sizes_in, default=scale.DEFAULT_SIZES, help=sizes)
+    keep = "directory in which --scale keeps the clusters that it builds, and finds them again"
+    parser.add_argument("--keep", type=Path, help=keep)
     arguments = parser.parse_args()
     if arguments.scale:
-        return scale.run(arguments.sizes)
+        return scale.run(arguments.sizes, arguments.keep)
     figures = Figures(arguments.objects, arguments.kind)
     say = Console(stderr=True)
     with TemporaryDirectory(prefix="egressgateway-bench-") as temporary:

@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import orjson
+
 from bench.scale.internals import EGRESS_GATEWAY, Counts, counting
 from bench.scale.mix import Kind, Mix, Wanted
 from bench.scale.replica import Replica
@@ -37,7 +39,14 @@ class Built:
 
 
 def build(mix: Mix, path: Path, say: Callable[[str], None]) -> list[Built]:
-    """Write what the operator makes of every object to `path`, a line each."""
+    """
+    Write what the operator makes of every object to `path`, a line each, unless it is there already.
+
+    As long as children stay as they are, what an older operator built will do; else the start writes.
+    """
+    figures = path.with_suffix(".json")
+    if figures.exists():
+        return [Built(**each) for each in orjson.loads(figures.read_bytes())]
     parts = list(parts_of(mix))
     done: list[Built] = []
     context = multiprocessing.get_context("spawn")
@@ -47,6 +56,7 @@ def build(mix: Mix, path: Path, say: Callable[[str], None]) -> list[Built]:
                 file.write(plural.encode() + b" " + body + b"\n")
             done.append(built)
             say(f"building {mix.size}: {sum(each.objects for each in done):,} objects")
+    figures.write_bytes(orjson.dumps(done))
     return done
 
 

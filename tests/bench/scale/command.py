@@ -22,12 +22,14 @@ _WIDTH: Final = 165
 """Of the widest table: in a file and a narrow terminal, too, a row is one line."""
 
 
-def run(sizes: Iterable[Size]) -> int:
-    """Measure one size after the other, and print each when it is done."""
+def run(sizes: Iterable[Size], keep: Path | None) -> int:
+    """Measure each size, and print it when it is done. `keep`: where clusters stay for another run."""
     say, console = Console(stderr=True), Console(width=max(Console().width, _WIDTH))
     with TemporaryDirectory(prefix="egressgateway-bench-") as temporary:
+        directory = keep or Path(temporary)
+        directory.mkdir(parents=True, exist_ok=True)
         for size in sizes:
-            mix, path = Mix(size), Path(temporary) / str(size.objects)
+            mix, path = Mix(size), directory / f"{size.objects}x{size.namespaces}"
             with say.status("building") as status:
                 built = build(mix, path, status.update)
             figures = _in_own_process(mix, path)

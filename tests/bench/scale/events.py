@@ -52,10 +52,14 @@ def namespace_events(mix: Mix) -> Iterator[tuple[Event, Act]]:
     team, other = mix.team_of(0), mix.team_of(TEAM_SIZE)
     # What serves everybody but some is spelled out for Istio, so that each new namespace is one more to name.
     crowd = sum(each.kind is Kind.CROWD for each in mix.objects)
+    # Those in it are judged by its labels, too.
+    moved = selecting(mix, {team, other}) | {
+        each.key for each in mix.objects if each.key.namespace == mix.namespace_of(0)
+    }
     for name, concerned, manifest in (
         ("namespace created, no selector means it", crowd, namespace("new-nobodys", "nobodys")),
         ("namespace created for a team", crowd + len(selecting(mix, {team})), namespace("new-member", team)),
-        ("namespace relabelled", len(selecting(mix, {team, other})), namespace(mix.namespace_of(0), other)),
+        ("namespace relabelled", len(moved), namespace(mix.namespace_of(0), other)),
     ):
         yield Event(name, concerned, of_namespace=True), partial(put_namespace, manifest=manifest)
 

@@ -57,9 +57,10 @@ def measure(mix: Mix, path: Path, say: Callable[[str], None]) -> Figures:
         grown = _resident_bytes() - listed
         judged = mix.size.objects - start.left
         memory = listed + grown * mix.size.objects // max(1, judged) - of_the_server
-        # What happens next happens to these; and the one in the crowd is as dear as a thousand others.
         if start.left:
+            # What happens next happens to these; and the one in the crowd is as dear as a thousand others.
             replica.judge(each.key for each in mix.objects if each.kind in _SUBJECTS)
+            replica.show_all()
         scrape = replica.cost_of(replica.metrics.render)
         found = []
         for event, act in events(mix):

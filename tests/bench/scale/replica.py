@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -189,10 +189,20 @@ class Replica:
             if not token:
                 return
 
+    def show_all(self) -> None:
+        """Give every object its series in the metrics, as a pass over it would."""
+        for key, status in self._statuses():
+            self.metrics.status(key, status)
+
     def ready(self) -> list[Key]:
         """EgressGateways whose condition Ready is True."""
-        found = (orjson.loads(body) for plural, body in self.server.dump_written() if plural == EGRESS_GATEWAY.plural)
-        return [Key(each["metadata"]["namespace"], each["metadata"]["name"]) for each in found if _is_ready(each)]
+        return [key for key, status in self._statuses() if _is_ready(status)]
+
+    def _statuses(self) -> Iterator[tuple[Key, Manifest]]:
+        for plural, body in self.server.dump_written():
+            if plural == EGRESS_GATEWAY.plural:
+                found = orjson.loads(body)
+                yield Key(found["metadata"]["namespace"], found["metadata"]["name"]), found.get("status") or {}
 
     def close(self) -> None:
         """End every task, whatever it does."""
@@ -212,6 +222,5 @@ def _call(verb: str, query: tuple[tuple[str, str], ...]) -> Request:
     return Request(verb, "GET", EGRESS_GATEWAY.path(), EGRESS_GATEWAY.plural, f"{verb} EgressGateways", query)
 
 
-def _is_ready(gateway: Manifest) -> bool:
-    conditions = (gateway.get("status") or {}).get("conditions") or ()
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+def _is_ready(status: Manifest) -> bool:
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ())

@@ -111,14 +111,15 @@ def test_a_new_namespace_wakes_those_whose_selector_means_it(at: At) -> None:
 
 
 def test_a_relabelled_namespace_wakes_those_whose_consumers_change(at: At) -> None:
-    """Those whose selector meant it and those whose selector means it now."""
+    """Those whose selector meant it or means it now; and perhaps those in it, which their class may have to judge."""
     mix = peaceful()
     replica = at(mix)
     old, new = mix.team_of(0), mix.team_of(TEAM_SIZE)
     wanted = selecting(mix, {old, new})
+    inside = {each.key for each in mix.objects if each.key.namespace == mix.namespace_of(0)}
     replica.cost_of(partial(put_namespace, replica, namespace(mix.namespace_of(0), new)))
     assert len(wanted) > len(selecting(mix, {old})) > 0
-    assert set(replica.counts.woken) == wanted
+    assert wanted <= set(replica.counts.woken) <= wanted | inside
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=str)
