@@ -10,6 +10,7 @@ import pytest
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.status import EgressGatewayStatus
 from egressgateway.engine.reconcile.transitions import readiness_moved, transitions
+from egressgateway.status.condition import Condition, Summary
 from egressgateway.status.merge import (
     ClassVerdict,
     class_status,
@@ -21,7 +22,6 @@ from egressgateway.status.merge import (
     suspended_status,
 )
 from egressgateway.status.messages import cut, shortened
-from egressgateway.status.summarize import Condition, Summary
 from harness.conditions import transition_violations, violations
 from unit.engine.simulation import merge
 from unit.golden.cases import case_names, run_named
