@@ -2,6 +2,7 @@
 Golden cases: what one object, in one state of the world, is judged, planned and written as.
 
 A case is `tests/golden/<case>/in.yaml`; what the core makes of it is `out.yaml` beside it, which a person reviews.
+What every child bears is not in there: `harness.everychild`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from egressgateway.render.manifests import Desired, render_child
 from egressgateway.settings import MeshSettings
 from egressgateway.status.merge import merge_status
 from egressgateway.status.summarize import Observed, Summary, summarize
+from harness.everychild import without_common
 from harness.golden import ROOT
 from unit.engine.simulation import merge
 
@@ -187,7 +189,12 @@ def run_named(name: str) -> Result:
 
 def as_text(case: Case, result: Result) -> str:
     """`out.yaml`."""
-    shown = [item.manifest for item in result.desired if case.shown is None or item.ref.kind in case.shown]
+    owner = result.facts.key
+    shown = [
+        without_common(item.manifest, owner)
+        for item in result.desired
+        if case.shown is None or item.ref.kind in case.shown
+    ]
     out = {
         "findings": [
             {
