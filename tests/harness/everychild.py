@@ -7,6 +7,7 @@ So a label that changes changes one file, and a case shows what it is about.
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import cache
 from string import Template
 from typing import Any
 
@@ -46,13 +47,15 @@ def with_common(short: Manifest, owner: Key) -> Manifest:
     for metadata in _labelled(child):
         metadata["labels"] = {**labels, **metadata.get("labels", {})}
     if child["metadata"]["namespace"] == owner.namespace:
-        child["metadata"].setdefault("ownerReferences", owners)
+        child["metadata"].setdefault("ownerReferences", deepcopy(owners))
     digest = digest_of(child)
     child["metadata"].setdefault("annotations", {})[ANNOTATION_DIGEST] = digest
     return child
 
 
+@cache
 def _common(owner: Key) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Labels, and owner references."""
     parsed = yaml.safe_load(_TEXT.substitute(name=owner.name, namespace=owner.namespace))
     return parsed["labels"], parsed["ownerReferences"]
 
@@ -61,4 +64,3 @@ def _labelled(child: Manifest) -> list[dict[str, Any]]:
     """Metadata of a child, and of the pods of a Deployment."""
     pods = [child["spec"]["template"]["metadata"]] if child["kind"] == "Deployment" else []
     return [child["metadata"], *pods]
-

@@ -121,6 +121,22 @@ def case_names() -> list[str]:
     return sorted(path.parent.name for path in ROOT.glob("*/in.yaml"))
 
 
+def state_names() -> list[str]:
+    """One case for each state of an object: `Ready` and what stands beside it, with and without exposed hosts."""
+    states: dict[tuple[str, ...], str] = {}
+    for path in sorted(ROOT.glob("*/out.yaml")):
+        conditions = yaml.load(path.read_text().partition("\nobjects:")[0], yaml.CSafeLoader)["conditions"]
+        states.setdefault(_state_of(conditions), path.parent.name)
+    return sorted(states.values())
+
+
+def _state_of(conditions: dict[str, dict[str, str]]) -> tuple[str, ...]:
+    told = {type_: text.partition(":")[0] for type_, text in conditions["object"].items()}
+    abnormal = [type_ for type_ in ("Stalled", "Reconciling") if type_ in told]
+    exposed = ["expose"] if any(part.startswith("expose ") for part in conditions) else []
+    return (told["Ready"], *abnormal, *exposed)
+
+
 def parse_case(text: str) -> Case:
     """
     The case that `text` describes.
@@ -128,7 +144,7 @@ def parse_case(text: str) -> Case:
     Raises:
         ValueError: a key is unknown.
     """
-    raw = yaml.safe_load(text)
+    raw = yaml.load(text, yaml.CSafeLoader)
     _no_others(raw, _KEYS)
     return Case(
         gateway=raw["gateway"],
@@ -182,9 +198,15 @@ def run(case: Case) -> Result:
 
 
 @cache
+def case_named(name: str) -> Case:
+    """The case `name`."""
+    return parse_case((ROOT / name / "in.yaml").read_text())
+
+
+@cache
 def run_named(name: str) -> Result:
     """The result of the case `name`."""
-    return run(parse_case((ROOT / name / "in.yaml").read_text()))
+    return run(case_named(name))
 
 
 def as_text(case: Case, result: Result) -> str:
@@ -364,7 +386,7 @@ def shown(ref: ObjectRef) -> str:
     return f"{ref.kind} {ref.name}"
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.CSafeDumper):
     """Writes equal objects out each time: anchors are for machines."""
 
     def ignore_aliases(self, data: object) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from egressgateway.refs import Manifest
 from harness.conditions import violations
 from harness.everychild import with_common, without_common
 from harness.golden import ROOT, Golden
-from unit.golden.cases import as_text, case_names, parse_case, run, run_named
+from unit.golden.cases import as_text, case_named, case_names, parse_case, run_named
 
 LONGEST_IN, LONGEST_OUT = 80, 700
 
@@ -16,9 +19,7 @@ LONGEST_IN, LONGEST_OUT = 80, 700
 def test_golden_case_comes_out_as_reviewed(name: str, golden: Golden) -> None:
     """The core makes of the case what a person has looked at."""
     text = (ROOT / name / "in.yaml").read_text()
-    case = parse_case(text)
-    result = run(case)
-    out = as_text(case, result)
+    out = as_text(case_named(name), run_named(name))
     assert text.count("\n") <= LONGEST_IN
     assert out.count("\n") <= LONGEST_OUT
     golden(f"{name}/out.yaml", out)
@@ -39,25 +40,25 @@ def test_another_label_owner_or_digest_is_seen() -> None:
     metadata = item.manifest["metadata"]
     labels = {**metadata["labels"], "app.kubernetes.io/managed-by": "somebody"}
     annotations = {"egressgateway.dev/digest": "0" * 16}
-    relabelled, orphaned, undigested = (
-        {**item.manifest, "metadata": {**metadata, **change}}
-        for change in ({"labels": labels}, {"ownerReferences": []}, {"annotations": annotations})
-    )
+
+    def changed(**change: Any) -> Manifest:
+        return {**item.manifest, "metadata": {**metadata, **change}}
+
+    relabelled, orphaned = changed(labels=labels), changed(ownerReferences=[])
+    undigested, unlabelled = changed(annotations=annotations), changed(labels={})
     assert without_common(relabelled, owner)["metadata"]["labels"].keys() == {
         "egressgateway.dev/stage",
         "app.kubernetes.io/managed-by",
     }
     assert without_common(orphaned, owner)["metadata"]["ownerReferences"] == []
     assert with_common(without_common(undigested, owner), owner) != undigested
-    unlabelled = {**item.manifest, "metadata": {**metadata, "labels": {}}}
     assert with_common(without_common(unlabelled, owner), owner) != unlabelled
 
 
 @pytest.mark.parametrize("name", case_names())
 def test_golden_case_has_a_status_that_tools_understand(name: str) -> None:
     """The status of every case keeps the rules of Flux and kstatus."""
-    result = run(parse_case((ROOT / name / "in.yaml").read_text()))
-    assert violations({"metadata": {"generation": 1}, "status": result.status}) == []
+    assert violations({"metadata": {"generation": 1}, "status": run_named(name).status}) == []
 
 
 def test_golden_directory_holds_nothing_but_cases(golden: Golden) -> None:
