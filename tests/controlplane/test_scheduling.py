@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import pytest
-import yaml
 
 from harness.controlplane import ControlPlane, Options
 from harness.gateways import NAMESPACES
@@ -20,14 +19,14 @@ from harness.helm import Helm, find_helm
 from harness.objects import namespace
 from harness.processes import spawn
 from harness.rest import Object
-from harness.session import ROOT, Run
+from harness.session import Run
 from harness.tiers import may_be_skipped
 from harness.tools import ToolsMissing, find_scheduler
 from harness.wait import eventually
+from unit.golden.cases import run_named
 
 pytestmark = pytest.mark.controlplane
 
-GATEWAY: Final = ROOT / "tests" / "golden" / "one-http-host" / "out.yaml"
 ZONE: Final = "topology.kubernetes.io/zone"
 NODES: Final = "/api/v1/nodes"
 
@@ -110,8 +109,8 @@ def place(plane: ControlPlane) -> Iterator[Place]:
 
 def gateway() -> Object:
     """The Deployment of a gateway as the operator plans it by default."""
-    objects = yaml.safe_load(GATEWAY.read_text())["objects"]
-    return next(each for each in objects if each["kind"] == "Deployment")
+    case = run_named("one-http-host")
+    return next(each.manifest for each in case.desired if each.ref.kind == "Deployment")
 
 
 def operator() -> Object:

@@ -19,8 +19,7 @@ from egressgateway.api.status import initial_status
 from egressgateway.engine.process.classes import judge_class
 from egressgateway.facts import WorkloadFacts
 from egressgateway.status.merge import broken_status, class_status, stuck_status, suspended_status
-from harness.golden import ROOT
-from unit.golden.cases import CREATED, case_names, parse_case, run
+from unit.golden.cases import CREATED, case_named, case_names, run
 
 Object = dict[str, Any]
 LATER = CREATED + timedelta(hours=1)
@@ -89,7 +88,7 @@ def _judged(manifest: Object) -> Object:
 
 def _of_case(name: str, workload: WorkloadFacts | None = None) -> Object:
     assert name in case_names()
-    case = parse_case((ROOT / name / "in.yaml").read_text())
+    case = case_named(name)
     result = run(replace(case, workload=workload) if workload else case)
     metadata = {**case.gateway["metadata"], "generation": 1}
     head = {"apiVersion": "egressgateway.dev/v1alpha1", "kind": "EgressGateway", "metadata": metadata}

@@ -14,8 +14,8 @@ from egressgateway.diff.subset import merge_patch
 from egressgateway.facts import ClaimedPort, Rights, Since
 from egressgateway.plan.findings import Finding, exposed_part
 from egressgateway.plan.revoked import NOTHING, Revoked
+from egressgateway.status.condition import Condition, Part, Summary
 from egressgateway.status.messages import cut, joined, told_once
-from egressgateway.status.summarize import Condition, Part, Summary
 
 _SUSPENDED_MESSAGE: Final = "spec.suspend is true: nothing is written but this status; traffic flows as it is"
 _NOT_STEERED: Final = "clients are not sent through the gateway"

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Final
 
+from egressgateway.api.conditions import ConditionType
+
 _MAX_MESSAGE: Final = 512
 _MAX_HOSTS: Final = 256
 _MAX_PARTS: Final = 3
@@ -37,6 +39,11 @@ def told_once(told: Iterable[tuple[str, str]], *, whatever_field: bool = False) 
     return joined(
         (f"{parts}: " if parts else "") + "; ".join(first[cause] for cause in causes) for parts, causes in grouped
     )
+
+
+def told_by_type(type_: ConditionType, told: Iterable[tuple[str, str]]) -> str:
+    """`told_once`, as a condition of `type_` has it."""
+    return told_once(told, whatever_field=type_ is ConditionType.RESOLVED_REFS)
 
 
 def _named(parts: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ from egressgateway.status.causes import causes
 from gitops.states import gateway_states
 from harness.helm import CHART
 from unit.chart.recordings import JOB, Fired, Recording, Replica, judge
-from unit.golden.cases import case_names, run_named
+from unit.golden.cases import run_named, state_names
 
 GROUPS: Final = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"]
 RULES: Final = {rule["alert"]: rule for group in GROUPS for rule in group["rules"]}
@@ -304,7 +304,7 @@ async def test_typo_in_a_new_object_is_the_teams_alone(agreed: Judge) -> None:
     agreed(recording, {9: (), 30: (of_object(AUTHOR, "ClassNotFound"),)})
 
 
-@pytest.mark.parametrize("case", case_names())
+@pytest.mark.parametrize("case", state_names())
 def test_every_object_that_is_not_ready_has_a_cause(case: str) -> None:
     """Or no alert would ever tell of it; and one that is ready has none."""
     status = run_named(case).status

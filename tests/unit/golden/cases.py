@@ -2,6 +2,7 @@
 Golden cases: what one object, in one state of the world, is judged, planned and written as.
 
 A case is `tests/golden/<case>/in.yaml`; what the core makes of it is `out.yaml` beside it, which a person reviews.
+What every child bears is not in there: `harness.everychild`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from egressgateway.render.manifests import Desired, render_child
 from egressgateway.settings import MeshSettings
 from egressgateway.status.merge import merge_status
 from egressgateway.status.summarize import Observed, Summary, summarize
+from harness.everychild import without_common
 from harness.golden import ROOT
 from unit.engine.simulation import merge
 
@@ -119,6 +121,22 @@ def case_names() -> list[str]:
     return sorted(path.parent.name for path in ROOT.glob("*/in.yaml"))
 
 
+def state_names() -> list[str]:
+    """One case for each state of an object: `Ready` and what stands beside it, with and without exposed hosts."""
+    states: dict[tuple[str, ...], str] = {}
+    for path in sorted(ROOT.glob("*/out.yaml")):
+        conditions = yaml.load(path.read_text().partition("\nobjects:")[0], yaml.CSafeLoader)["conditions"]
+        states.setdefault(_state_of(conditions), path.parent.name)
+    return sorted(states.values())
+
+
+def _state_of(conditions: dict[str, dict[str, str]]) -> tuple[str, ...]:
+    told = {type_: text.partition(":")[0] for type_, text in conditions["object"].items()}
+    abnormal = [type_ for type_ in ("Stalled", "Reconciling") if type_ in told]
+    exposed = ["expose"] if any(part.startswith("expose ") for part in conditions) else []
+    return (told["Ready"], *abnormal, *exposed)
+
+
 def parse_case(text: str) -> Case:
     """
     The case that `text` describes.
@@ -126,7 +144,7 @@ def parse_case(text: str) -> Case:
     Raises:
         ValueError: a key is unknown.
     """
-    raw = yaml.safe_load(text)
+    raw = yaml.load(text, yaml.CSafeLoader)
     _no_others(raw, _KEYS)
     return Case(
         gateway=raw["gateway"],
@@ -180,14 +198,25 @@ def run(case: Case) -> Result:
 
 
 @cache
+def case_named(name: str) -> Case:
+    """The case `name`."""
+    return parse_case((ROOT / name / "in.yaml").read_text())
+
+
+@cache
 def run_named(name: str) -> Result:
     """The result of the case `name`."""
-    return run(parse_case((ROOT / name / "in.yaml").read_text()))
+    return run(case_named(name))
 
 
 def as_text(case: Case, result: Result) -> str:
     """`out.yaml`."""
-    shown = [item.manifest for item in result.desired if case.shown is None or item.ref.kind in case.shown]
+    owner = result.facts.key
+    shown = [
+        without_common(item.manifest, owner)
+        for item in result.desired
+        if case.shown is None or item.ref.kind in case.shown
+    ]
     out = {
         "findings": [
             {
@@ -357,7 +386,7 @@ def shown(ref: ObjectRef) -> str:
     return f"{ref.kind} {ref.name}"
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.CSafeDumper):
     """Writes equal objects out each time: anchors are for machines."""
 
     def ignore_aliases(self, data: object) -> bool:

@@ -9,8 +9,7 @@ import pytest
 
 from egressgateway.api.crd import egress_gateway_class_crd, egress_gateway_crd
 from egressgateway.refs import Manifest
-from harness.golden import ROOT
-from unit.golden.cases import Case, case_names, parse_case
+from unit.golden.cases import Case, case_named, case_names
 
 PASSED_ON = ("affinity", "podTemplate", "tolerations", "topologySpreadConstraints", "matchExpressions")
 """Parts of Kubernetes' own API: passed on as a whole."""
@@ -39,7 +38,7 @@ def used_in(value: Any, path: str = "") -> Iterator[str]:
 
 
 def _cases() -> list[Case]:
-    return [parse_case((ROOT / name / "in.yaml").read_text()) for name in case_names()]
+    return [case_named(name) for name in case_names()]
 
 
 @pytest.mark.parametrize(

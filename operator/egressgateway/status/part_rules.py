@@ -1,0 +1,129 @@
+"""
+`Programmed` and `Steered` of a destination or exposed host: one table each, over what is known of it.
+
+`True` is only what was observed: Programmed, that every object of the part stands as planned; Steered, that clients are
+sent through the gateway and a pod serves them. A part that is retained although it is rejected is judged by what runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.diff.steering import DeferReason
+from egressgateway.live.controller_status import PATIENCE
+from egressgateway.plan.findings import Finding
+from egressgateway.refs import ObjectRef
+from egressgateway.status.condition import NOT_PROGRAMMED, succeeded
+from egressgateway.status.messages import told_once
+from egressgateway.status.rules import Rule, Table, otherwise
+
+_RETAINED: Final = "what was programmed before is left as it was"
+_INCOMPLETE: Final = "not every object is in place yet"
+_STEERED: Final = "clients are sent through the gateway"
+_NO_POD: Final = "no gateway pod is ready"
+_PREVIOUS_ROUTE: Final = "clients are sent as before, until all that is asked for now is in place"
+
+
+@dataclass(frozen=True, slots=True)
+class PartState:
+    """
+    What is known of a part, as far as its tables ask for it.
+
+    Attributes:
+        rejected: findings took it out; `retained`: what ran of it before still runs.
+        foreign: an object of somebody else that stands under a name that the part needs.
+        failure: the server's words about an object that it refuses.
+        missing: an object is not in place; `error`: what the server could not do just now, in its words.
+        unaccepted: an object that its own controller has not accepted; `refusal`: that controller's words, if it
+            refuses it; `overdue`: it has had time enough.
+        conflicts: findings about somebody else's routes for its hosts.
+        unserved: why what runs serves nobody all the same.
+        on_previous_route: clients still go the way that they had, and it serves them.
+        in_place: the objects that send clients through the gateway stand; `deferred`: why they do not yet.
+        needs_pods: requests go through the class's gateway, of which `ready_pods` serve.
+    """
+
+    rejected: bool = False
+    retained: bool = False
+    foreign: ObjectRef | None = None
+    failure: str | None = None
+    missing: bool = False
+    error: str | None = None
+    unaccepted: ObjectRef | None = None
+    refusal: str | None = None
+    overdue: bool = False
+    ingress_class: str = ""
+    conflicts: tuple[Finding, ...] = ()
+    unserved: str = ""
+    on_previous_route: bool = False
+    in_place: bool = False
+    deferred: str = ""
+    needs_pods: bool = True
+    ready_pods: int = 0
+
+
+def _foreign(state: PartState) -> str:
+    return (
+        f"{state.foreign} exists and is not this object's: made by hand, or owned by another; "
+        "delete or rename it, or rename this object"
+    )
+
+
+def _missing(state: PartState) -> str:
+    return _INCOMPLETE if state.error is None else f"{_INCOMPLETE}: {state.error}"
+
+
+def _refused(state: PartState) -> str:
+    return f"APISIX's ingress controller refuses {state.unaccepted}: {state.refusal}"
+
+
+def _ignored(state: PartState) -> str:
+    return (
+        f"no controller says anything of {state.unaccepted}, for {PATIENCE.seconds} seconds and more; is there an "
+        f"IngressClass {state.ingress_class!r}, and does APISIX's ingress controller run and serve it?"
+    )
+
+
+def _not_taken(state: PartState) -> str:
+    return f"APISIX's ingress controller has not taken {state.unaccepted} yet"
+
+
+def _conflicts(state: PartState) -> str:
+    return told_once(("", finding.message) for finding in state.conflicts)
+
+
+PROGRAMMED: Final[Table[PartState]] = Table(
+    ConditionType.PROGRAMMED,
+    (
+        Rule(lambda it: it.rejected and it.retained, "True", Reason.PROGRAMMED, _RETAINED),
+        Rule(lambda it: it.rejected, NOT_PROGRAMMED.status, NOT_PROGRAMMED.reason, NOT_PROGRAMMED.message),
+        Rule(lambda it: it.foreign is not None, "False", Reason.RESOURCE_CONFLICT, _foreign),
+        Rule(lambda it: it.failure is not None, "False", Reason.APPLY_FAILED, lambda it: it.failure or ""),
+        Rule(lambda it: it.missing, "False", Reason.PENDING, _missing),
+        Rule(lambda it: it.refusal is not None, "False", Reason.ROUTE_REJECTED, _refused),
+        Rule(lambda it: it.overdue, "False", Reason.ROUTE_IGNORED, _ignored),
+        Rule(lambda it: it.unaccepted is not None, "False", Reason.PENDING, _not_taken),
+        Rule(otherwise, "True", Reason.PROGRAMMED, succeeded(ConditionType.PROGRAMMED).message),
+    ),
+)
+"""Whether every object of a part stands as planned."""
+
+STEERED: Final[Table[PartState]] = Table(
+    ConditionType.STEERED,
+    (
+        # Whatever stands of ours, clients may go by somebody else's route.
+        Rule(lambda it: bool(it.conflicts), "False", lambda it: it.conflicts[0].reason, _conflicts),
+        Rule(lambda it: bool(it.unserved), "False", Reason.UNSUPPORTED_VALUE, lambda it: it.unserved),
+        # That clients are not yet sent as asked is no reason to say that they are not sent.
+        Rule(lambda it: it.on_previous_route, "Unknown", Reason.PENDING, _PREVIOUS_ROUTE),
+        Rule(lambda it: it.in_place and not it.needs_pods, "True", Reason.STEERED, _STEERED),
+        Rule(lambda it: it.in_place and not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _NO_POD),
+        Rule(lambda it: not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, DeferReason.GATEWAY_NOT_READY.value),
+        Rule(lambda it: it.in_place, "True", Reason.STEERED, _STEERED),
+        Rule(lambda it: bool(it.deferred), "False", Reason.PENDING, lambda it: it.deferred),
+        Rule(otherwise, "False", Reason.PENDING, "clients are not sent through the gateway"),
+    ),
+)
+"""Whether clients of a part are sent through the gateway, and a pod serves them."""

@@ -1,0 +1,175 @@
+"""Conditions of destinations and exposed hosts: what is known of each, judged by the tables of `part_rules`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Final
+
+from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.api.destination import Destination
+from egressgateway.api.expose import ExposedHost
+from egressgateway.diff.steering import DeferReason
+from egressgateway.facts import Facts, Reached
+from egressgateway.live.children import hosts_of, live_clients, mesh_routes, part_of, targets_of, ways_of
+from egressgateway.live.controller_status import RouteAcceptance, route_statuses
+from egressgateway.plan.accept import Acceptance
+from egressgateway.plan.apisix.limits import is_shut_in, lacks_sidecars
+from egressgateway.plan.findings import Consequence, Finding, exposed_part
+from egressgateway.plan.gateway.target import target_of, workload_of
+from egressgateway.plan.ir import Plan
+from egressgateway.refs import ObjectRef
+from egressgateway.stages import Stage
+from egressgateway.status.condition import Condition, Observed, succeeded
+from egressgateway.status.messages import joined, told_by_type
+from egressgateway.status.part_rules import PROGRAMMED, STEERED, PartState
+
+_SHUT_IN: Final = (
+    "clients are still sent to APISIX and get errors: sidecars of its pods let no request out (outboundTrafficPolicy "
+    "REGISTRY_ONLY)"
+)
+_WITHOUT_SIDECARS: Final = (
+    "clients are still sent to APISIX by mutual TLS and get errors: pods of it have no sidecar to answer that; have "
+    "their sidecars injected, or use a class with mtls Disabled"
+)
+_NOT_PROBED: Final = Reached("Unknown", Reason.PENDING, "the first checks have not ended")
+
+
+@dataclass(frozen=True, slots=True)
+class PartView:
+    """What is known of one object's parts."""
+
+    facts: Facts
+    acceptance: Acceptance
+    plan: Plan
+    observed: Observed
+
+    def destination(self, destination: Destination) -> tuple[Condition, ...]:
+        """The conditions of a destination."""
+        part = destination.name
+        if self.acceptance.is_taken_out(part):
+            leads_out = not _goes_elsewhere(self.facts, part)
+            return self._judged(part, self._rejected(part, _runs(self.facts, part), leads_out=leads_out))
+        children = [child for child in self.plan.children if child.part in ("", part)]
+        clients = {child.ref for child in children if child.part == part and child.stage is Stage.CLIENTS}
+        state = replace(
+            self._written(child.ref for child in children),
+            conflicts=tuple(_of_type(ConditionType.STEERED, self.acceptance.of_part(part))),
+            on_previous_route=self._is_on_previous_route(part, clients),
+            in_place=self._stands(clients),
+            deferred=self._deferred(clients),
+        )
+        return (*self._judged(part, state), *self._reached(destination))
+
+    def exposed(self, entry: ExposedHost) -> tuple[Condition, ...]:
+        """The conditions of an exposed host."""
+        part = exposed_part(entry.name)
+        if self.acceptance.is_taken_out(part):
+            kinds = {ref.kind for ref, found in self.facts.live.items() if part_of(found) == part}
+            leads_out = entry.backend.destination is not None and "ApisixRoute" in kinds
+            return self._judged(part, self._rejected(part, bool(kinds), leads_out=leads_out))
+        own = {child.ref for child in self.plan.children if child.part == part}
+        shared = {child.ref for child in self.plan.children if not child.part}
+        needs_pods = entry.gateway_ref is None or entry.backend.destination is not None
+        state = replace(
+            self._written(own | shared if needs_pods else own),
+            in_place=self._stands(own),
+            deferred=self._deferred(own),
+            needs_pods=needs_pods,
+        )
+        return self._judged(part, state)
+
+    def _judged(self, part: str, state: PartState) -> tuple[Condition, ...]:
+        findings = (*self.acceptance.of_object, *self.acceptance.of_part(part))
+        advisories = [notice.message for notice in self.acceptance.advisories if notice.part == part]
+        accepted = _by_findings(ConditionType.ACCEPTED, findings)
+        if accepted.status == "True" and advisories:
+            accepted = replace(accepted, message=joined((accepted.message, *advisories)))
+        resolved = _by_findings(ConditionType.RESOLVED_REFS, findings)
+        return accepted, resolved, PROGRAMMED.judge(state), STEERED.judge(state)
+
+    def _rejected(self, part: str, running: bool, *, leads_out: bool) -> PartState:
+        """`leads_out`: by what runs, requests leave the mesh through the class's gateway as it is now."""
+        running = running and (self.acceptance.keep_all or part in self.acceptance.kept)
+        return PartState(
+            rejected=True,
+            retained=running,
+            unserved=self._unserved(part, leads_out=leads_out) if running else "",
+            in_place=running,
+            ready_pods=workload_of(self.facts).ready,
+        )
+
+    def _unserved(self, part: str, *, leads_out: bool) -> str:
+        """Why what runs serves nobody for all that; empty where nothing is known against it."""
+        if leads_out and is_shut_in(self.facts):
+            return _SHUT_IN
+        return _WITHOUT_SIDECARS if lacks_sidecars(self.facts, part) else ""
+
+    def _written(self, refs: Iterable[ObjectRef]) -> PartState:
+        """What became of the part's objects."""
+        wanted, observed, class_spec = sorted(refs), self.observed, self.facts.class_.spec
+        open_ = [each for each in route_statuses(self.facts, wanted) if each.word is not RouteAcceptance.ACCEPTED]
+        refused = bool(open_) and open_[0].word is RouteAcceptance.REJECTED
+        return PartState(
+            foreign=next((ref for ref in wanted if ref in observed.foreign), None),
+            failure=next((observed.failures[ref] for ref in wanted if ref in observed.failures), None),
+            # What waits for a controller's word alone is told with that.
+            missing=any(
+                ref in observed.missing and observed.held.get(ref) is not DeferReason.NOT_TAKEN for ref in wanted
+            ),
+            error=next((observed.transient_errors[ref] for ref in wanted if ref in observed.transient_errors), None),
+            unaccepted=open_[0].ref if open_ else None,
+            refusal=open_[0].message if refused else None,
+            overdue=any(each.overdue for each in open_),
+            ingress_class=class_spec.ingress_class if class_spec is not None else "",
+            ready_pods=workload_of(self.facts).ready,
+        )
+
+    def _reached(self, destination: Destination) -> Iterator[Condition]:
+        """Of a destination with a probe. It is the external side's condition, and no part of Ready."""
+        if destination.probe is not None:
+            found = self.facts.reached.get(destination.name) or _NOT_PROBED
+            yield Condition(ConditionType.REACHABLE, found.status, found.reason, found.message)
+
+    def _is_on_previous_route(self, part: str, clients: Set[ObjectRef]) -> bool:
+        """Whether clients go on by the way that they had, and are served there, while another is made ready."""
+        if self._stands(clients) or not _runs(self.facts, part):
+            return False
+        return workload_of(self.facts).ready > 0 or _goes_elsewhere(self.facts, part)
+
+    def _stands(self, refs: Set[ObjectRef]) -> bool:
+        return bool(refs) and not refs & (self.observed.missing | self.observed.foreign)
+
+    def _deferred(self, refs: Set[ObjectRef]) -> str:
+        return next((self.observed.held[ref].value for ref in sorted(refs) if ref in self.observed.held), "")
+
+
+def _by_findings(type_: ConditionType, findings: Iterable[Finding]) -> Condition:
+    own = _of_type(type_, findings)
+    if not own:
+        return succeeded(type_)
+    return Condition(type_, "False", own[0].reason, told_by_type(type_, (("", finding.message) for finding in own)))
+
+
+def _of_type(type_: ConditionType, findings: Iterable[Finding]) -> Sequence[Finding]:
+    # What takes out the part comes first, above all what ends it: it is what others, and people, have to know.
+    return sorted((finding for finding in findings if finding.condition is type_), key=_weight)
+
+
+def _weight(finding: Finding) -> tuple[bool, bool]:
+    return finding.partial, finding.consequence is Consequence.KEEP
+
+
+def _runs(facts: Facts, part: str) -> bool:
+    """Whether every host that clients know of by the part is sent to a hop."""
+    routes = [found for found in mesh_routes(facts.live) if part_of(found) == part]
+    entries = [found for found in live_clients(facts.live, "ServiceEntry") if part_of(found) == part]
+    routed = {host for found in routes if any(ways_of(found)) for host in hosts_of(found)}
+    return bool(entries) and all(hosts_of(found) <= routed for found in entries)
+
+
+def _goes_elsewhere(facts: Facts, part: str) -> bool:
+    """Whether clients of the part are sent to another gateway than the one that the class gives it now."""
+    service = target_of(facts).service_host
+    routes = [found for found in mesh_routes(facts.live) if part_of(found) == part]
+    return any(target != service for found in routes for target in targets_of(found))

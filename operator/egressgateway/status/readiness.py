@@ -1,0 +1,183 @@
+"""
+Conditions of the whole object, from those of its parts: `Ready` as an ordered table, `Reconciling`, `Stalled`.
+
+api.md "Status of EgressGateway".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from egressgateway.api.conditions import ConditionType, Reason, stalls
+from egressgateway.facts import Facts
+from egressgateway.plan.accept import Acceptance
+from egressgateway.plan.findings import Finding
+from egressgateway.plan.gateway.target import workload_of
+from egressgateway.status.condition import (
+    NOT_PROGRAMMED,
+    Condition,
+    Part,
+    is_bad,
+    serves,
+    serves_somebody,
+    succeeded,
+)
+from egressgateway.status.fields import has_gateway, replicas
+from egressgateway.status.messages import joined, told_by_type, told_once
+from egressgateway.status.rules import Rule, Table, otherwise
+
+_OBJECT_TYPES: Final = (ConditionType.ACCEPTED, ConditionType.RESOLVED_REFS, ConditionType.PROGRAMMED)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectState:
+    """
+    What is known of an object once its parts are judged.
+
+    Attributes:
+        failing: conditions of the object that are not True; `causes`: without what only follows from another one.
+        unsteered: `Steered` of parts where it is not True.
+        serving: number of `parts` that are all that they should be.
+        serves_somebody: requests of a part go through the gateway, be it of some consumers only.
+        success: what there is to say when nothing is wrong.
+    """
+
+    failing: tuple[Condition, ...] = ()
+    causes: tuple[Condition, ...] = ()
+    unsteered: tuple[Condition, ...] = ()
+    serving: int = 0
+    parts: int = 0
+    serves_somebody: bool = False
+    success: str = ""
+
+
+def _is_ready(state: ObjectState) -> bool:
+    return not state.failing and not state.unsteered
+
+
+def _is_changing(state: ObjectState) -> bool:
+    """What ran before runs on: Ready is neither lost, nor is it won."""
+    pending = all(condition.reason is Reason.PENDING for condition in state.failing)
+    return pending and all(condition.status == "Unknown" for condition in state.unsteered)
+
+
+def _changes(state: ObjectState) -> str:
+    return joined({condition.message: None for condition in (*state.failing, *state.unsteered)})
+
+
+def _what_is_missing(state: ObjectState) -> str:
+    told = state.causes or state.failing or state.unsteered
+    return f"{state.serving}/{state.parts} parts serve; " + joined(f"{each.type}: {each.message}" for each in told)
+
+
+def _final(state: ObjectState) -> list[Condition]:
+    return [condition for condition in state.failing if condition.reason is not Reason.PENDING]
+
+
+def _without_pods(state: ObjectState) -> list[Condition]:
+    return [condition for condition in state.unsteered if condition.reason is Reason.GATEWAY_NOT_READY]
+
+
+READY: Final[Table[ObjectState]] = Table(
+    ConditionType.READY,
+    (
+        Rule(_is_ready, "True", Reason.READY, lambda it: it.success),
+        Rule(_is_changing, "Unknown", Reason.PENDING, _changes),
+        Rule(lambda it: it.serves_somebody, "False", Reason.PARTIALLY_READY, _what_is_missing),
+        Rule(lambda it: bool(_final(it)), "False", lambda it: _final(it)[0].reason, lambda it: _final(it)[0].message),
+        # While nothing serves, pods that are not ready say more than objects that wait for them.
+        Rule(
+            lambda it: bool(_without_pods(it)),
+            "False",
+            Reason.GATEWAY_NOT_READY,
+            lambda it: _without_pods(it)[0].message,
+        ),
+        Rule(lambda it: bool(it.failing), "False", Reason.PENDING, lambda it: it.failing[0].message),
+        Rule(otherwise, "False", lambda it: it.unsteered[0].reason, lambda it: it.unsteered[0].message),
+    ),
+)
+"""Whether the object is all that its spec asks for."""
+
+
+def object_conditions(facts: Facts, acceptance: Acceptance, parts: Sequence[Part]) -> tuple[Condition, ...]:
+    """The conditions of an object that has these parts; those that expired do not count among them."""
+    own = tuple(_of_object(type_, acceptance, parts) for type_ in _OBJECT_TYPES)
+    ready = READY.judge(_state(facts, acceptance, own, parts))
+    return (*own, ready, *abnormal(acceptance.findings, ready))
+
+
+def abnormal(findings: Sequence[Finding], ready: Condition) -> tuple[Condition, ...]:
+    """Reconciling or Stalled, only while abnormal and never both: kstatus and Flux read them so."""
+    if ready.status == "True":
+        return ()
+    stalling = [
+        finding
+        for finding in findings
+        if (finding.needs_edit or stalls(finding.reason)) and finding.reason is not Reason.EXPIRED
+    ]
+    if stalling:
+        message = told_once((finding.part, finding.message) for finding in stalling)
+        return (Condition(ConditionType.STALLED, "True", stalling[0].reason, message),)
+    return (replace(ready, type=ConditionType.RECONCILING, status="True", reason=Reason.PROGRESSING),)
+
+
+def _state(facts: Facts, acceptance: Acceptance, own: Sequence[Condition], parts: Sequence[Part]) -> ObjectState:
+    failing = tuple(condition for condition in own if condition.status != "True")
+    return ObjectState(
+        failing=failing,
+        causes=_causes(acceptance, parts) if failing else (),
+        unsteered=tuple(c for _, conditions in parts for c in conditions if is_bad(c, ConditionType.STEERED)),
+        serving=sum(serves(conditions) for _, conditions in parts),
+        parts=len(parts),
+        serves_somebody=any(serves_somebody(conditions) for _, conditions in parts),
+        success=_success(facts, acceptance),
+    )
+
+
+def _causes(acceptance: Acceptance, parts: Sequence[Part]) -> tuple[Condition, ...]:
+    """What is wrong with the object, without what only follows from it."""
+    causes = [(name, tuple(c for c in conditions if c != NOT_PROGRAMMED)) for name, conditions in parts]
+    own = (_of_object(type_, acceptance, causes) for type_ in _OBJECT_TYPES)
+    return tuple(condition for condition in own if condition.status != "True")
+
+
+def _of_object(type_: ConditionType, acceptance: Acceptance, parts: Sequence[Part]) -> Condition:
+    """True when it is true of every part; else the first reason, with the parts' names."""
+    findings = [finding for finding in acceptance.of_object if finding.condition is type_]
+    if findings:
+        return Condition(type_, "False", findings[0].reason, joined(finding.message for finding in findings))
+    bad = [(name, condition) for name, conditions in parts for condition in conditions if is_bad(condition, type_)]
+    if bad:
+        told = ((name, message) for name, condition in bad for message in _messages(name, condition, acceptance))
+        return Condition(type_, "False", bad[0][1].reason, told_by_type(type_, told))
+    if not parts and acceptance.of_object:
+        # A spec that cannot be read has no parts to speak for it.
+        return Condition(type_, "Unknown", Reason.PENDING, "not looked at: the object is not accepted")
+    return succeeded(type_)
+
+
+def _messages(name: str, condition: Condition, acceptance: Acceptance) -> list[str]:
+    """What `condition` of part `name` joins: the findings that it is made of, else its own words."""
+    found = [item for item in acceptance.of_part(name) if item.condition is condition.type]
+    return [item.message for item in sorted(found, key=lambda item: item.partial)] or [condition.message]
+
+
+def _success(facts: Facts, acceptance: Acceptance) -> str:
+    if not acceptance.served and not acceptance.exposed:
+        return "no destination is left to serve"
+    counts = [
+        f"{workload_of(facts).ready}/{replicas(facts)} gateway pods ready" if has_gateway(acceptance) else "",
+        _counted(len(acceptance.served), "destination", "routed"),
+        _counted(len(acceptance.exposed), "host entry", "exposed"),
+    ]
+    advisories = (notice.message for notice in acceptance.advisories if not notice.part)
+    return joined((", ".join(filter(None, counts)), *advisories))
+
+
+def _counted(number: int, noun: str, verb: str) -> str:
+    if not number:
+        return ""
+    plural = {"destination": "destinations", "host entry": "host entries"}
+    return f"{number} {noun if number == 1 else plural[noun]} {verb}"

@@ -1,0 +1,189 @@
+"""The tables of conditions, row by row: a state that only this row decides, and what it then says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import pytest
+
+from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.plan.findings import Finding
+from egressgateway.refs import ObjectRef
+from egressgateway.status.condition import Condition
+from egressgateway.status.part_rules import PROGRAMMED, STEERED, PartState
+from egressgateway.status.readiness import READY, ObjectState, abnormal
+
+REF: Final = ObjectRef("ApisixRoute", "shop", "partners-api")
+INVALID: Final = Finding(ConditionType.ACCEPTED, Reason.INVALID, "spec.x: no", part="a")
+CONFLICT: Final = Finding(ConditionType.STEERED, Reason.ROUTE_CONFLICT, "VirtualService x/y has the host", part="a")
+
+Said = tuple[str, Reason, str]
+
+PROGRAMMED_ROWS: Final[list[tuple[PartState, Said]]] = [
+    (
+        PartState(rejected=True, retained=True, missing=True),
+        ("True", Reason.PROGRAMMED, "what was programmed before is left as it was"),
+    ),
+    (
+        PartState(rejected=True, missing=True),
+        ("False", Reason.PENDING, "nothing is programmed for what is not accepted"),
+    ),
+    (
+        PartState(foreign=REF, failure="no", missing=True),
+        (
+            "False",
+            Reason.RESOURCE_CONFLICT,
+            (
+                f"{REF} exists and is not this object's: made by hand, or owned by another; "
+                "delete or rename it, or rename this object"
+            ),
+        ),
+    ),
+    (PartState(failure="denied by webhook", missing=True), ("False", Reason.APPLY_FAILED, "denied by webhook")),
+    (
+        PartState(missing=True, error="timed out", unaccepted=REF),
+        ("False", Reason.PENDING, "not every object is in place yet: timed out"),
+    ),
+    (
+        PartState(unaccepted=REF, refusal="no such upstream", overdue=True),
+        ("False", Reason.ROUTE_REJECTED, f"APISIX's ingress controller refuses {REF}: no such upstream"),
+    ),
+    (
+        PartState(unaccepted=REF, overdue=True, ingress_class="apisix"),
+        (
+            "False",
+            Reason.ROUTE_IGNORED,
+            (
+                f"no controller says anything of {REF}, for 30 seconds and more; is there an "
+                "IngressClass 'apisix', and does APISIX's ingress controller run and serve it?"
+            ),
+        ),
+    ),
+    (PartState(unaccepted=REF), ("False", Reason.PENDING, f"APISIX's ingress controller has not taken {REF} yet")),
+    (PartState(), ("True", Reason.PROGRAMMED, "every object is in place")),
+]
+
+STEERED_ROWS: Final[list[tuple[PartState, Said]]] = [
+    (
+        PartState(conflicts=(CONFLICT,), on_previous_route=True, in_place=True, ready_pods=2),
+        ("False", Reason.ROUTE_CONFLICT, "VirtualService x/y has the host"),
+    ),
+    (
+        PartState(unserved="clients get errors", in_place=True, ready_pods=2),
+        ("False", Reason.UNSUPPORTED_VALUE, "clients get errors"),
+    ),
+    (
+        PartState(on_previous_route=True),
+        ("Unknown", Reason.PENDING, "clients are sent as before, until all that is asked for now is in place"),
+    ),
+    (
+        PartState(in_place=True, needs_pods=False),
+        ("True", Reason.STEERED, "clients are sent through the gateway"),
+    ),
+    (PartState(in_place=True), ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready")),
+    (PartState(deferred="wait"), ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready yet")),
+    (PartState(in_place=True, ready_pods=1), ("True", Reason.STEERED, "clients are sent through the gateway")),
+    (
+        PartState(deferred="the mesh is being told of the gateway", ready_pods=1),
+        ("False", Reason.PENDING, "the mesh is being told of the gateway"),
+    ),
+    (PartState(ready_pods=1), ("False", Reason.PENDING, "clients are not sent through the gateway")),
+]
+
+NOT_ACCEPTED: Final = Condition(ConditionType.ACCEPTED, "False", Reason.INVALID, "a: no")
+NOT_YET: Final = Condition(ConditionType.PROGRAMMED, "False", Reason.PENDING, "not every object is in place yet")
+MOVING: Final = Condition(ConditionType.STEERED, "Unknown", Reason.PENDING, "clients are sent as before")
+NO_POD: Final = Condition(ConditionType.STEERED, "False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready")
+NOT_SENT: Final = Condition(ConditionType.STEERED, "False", Reason.PENDING, "clients are not sent")
+
+READY_ROWS: Final[list[tuple[ObjectState, Said]]] = [
+    (
+        ObjectState(serves_somebody=True, success="2/2 gateway pods ready"),
+        ("True", Reason.READY, "2/2 gateway pods ready"),
+    ),
+    (
+        ObjectState(failing=(NOT_YET,), unsteered=(MOVING, MOVING), serves_somebody=True),
+        ("Unknown", Reason.PENDING, "not every object is in place yet; clients are sent as before"),
+    ),
+    (
+        ObjectState(failing=(NOT_ACCEPTED, NOT_YET), causes=(NOT_ACCEPTED,), serving=1, parts=3, serves_somebody=True),
+        ("False", Reason.PARTIALLY_READY, "1/3 parts serve; Accepted: a: no"),
+    ),
+    (
+        ObjectState(failing=(NOT_YET, NOT_ACCEPTED), unsteered=(NO_POD,)),
+        ("False", Reason.INVALID, "a: no"),
+    ),
+    (
+        ObjectState(failing=(NOT_YET,), unsteered=(NOT_SENT, NO_POD)),
+        ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready"),
+    ),
+    (
+        ObjectState(failing=(NOT_YET,), unsteered=(NOT_SENT,)),
+        ("False", Reason.PENDING, "not every object is in place yet"),
+    ),
+    (ObjectState(unsteered=(NOT_SENT,)), ("False", Reason.PENDING, "clients are not sent")),
+]
+
+
+def test_each_row_of_each_table_is_tried_below() -> None:
+    """A new row needs a state of its own."""
+    assert [len(rows) for rows in (PROGRAMMED_ROWS, STEERED_ROWS, READY_ROWS)] == [
+        len(table.rules) for table in (PROGRAMMED, STEERED, READY)
+    ]
+
+
+@pytest.mark.parametrize(("row", "state", "said"), [(row, *each) for row, each in enumerate(PROGRAMMED_ROWS)])
+def test_programmed_row_decides(row: int, state: PartState, said: Said) -> None:
+    """The row is the first that holds, and says this."""
+    assert PROGRAMMED.row_for(state) == row
+    assert PROGRAMMED.judge(state) == Condition(ConditionType.PROGRAMMED, *said)
+
+
+@pytest.mark.parametrize(("row", "state", "said"), [(row, *each) for row, each in enumerate(STEERED_ROWS)])
+def test_steered_row_decides(row: int, state: PartState, said: Said) -> None:
+    """The row is the first that holds, and says this."""
+    assert STEERED.row_for(state) == row
+    assert STEERED.judge(state) == Condition(ConditionType.STEERED, *said)
+
+
+@pytest.mark.parametrize(("row", "state", "said"), [(row, *each) for row, each in enumerate(READY_ROWS)])
+def test_ready_row_decides(row: int, state: ObjectState, said: Said) -> None:
+    """The row is the first that holds, and says this."""
+    assert READY.row_for(state) == row
+    assert READY.judge(state) == Condition(ConditionType.READY, *said)
+
+
+def test_no_transient_error_is_said_where_there_is_none() -> None:
+    """Nothing stands behind a colon."""
+    assert PROGRAMMED.judge(PartState(missing=True)).message == "not every object is in place yet"
+
+
+def test_the_causes_of_partly_ready_are_said_before_what_follows_from_them() -> None:
+    """Without causes, what fails; without that, what clients miss."""
+    partly = ObjectState(failing=(NOT_ACCEPTED,), unsteered=(NOT_SENT,), serving=1, parts=2, serves_somebody=True)
+    told = [READY.judge(state).message for state in (partly, replace(partly, failing=()))]
+    assert told == ["1/2 parts serve; Accepted: a: no", "1/2 parts serve; Steered: clients are not sent"]
+
+
+@pytest.mark.parametrize(
+    ("findings", "ready", "expected"),
+    [
+        ((INVALID,), "True", []),
+        ((INVALID,), "False", [(ConditionType.STALLED, Reason.INVALID, "a: spec.x: no")]),
+        ((CONFLICT,), "False", [(ConditionType.RECONCILING, Reason.PROGRESSING, "words of Ready")]),
+        ((), "Unknown", [(ConditionType.RECONCILING, Reason.PROGRESSING, "words of Ready")]),
+        (
+            (replace(INVALID, reason=Reason.EXPIRED),),
+            "False",
+            [(ConditionType.RECONCILING, Reason.PROGRESSING, "words of Ready")],
+        ),
+    ],
+)
+def test_stalled_or_reconciling_stands_only_while_the_object_is_not_ready(
+    findings: tuple[Finding, ...], ready: str, expected: list[tuple[ConditionType, Reason, str]]
+) -> None:
+    """Stalled where only an edit helps, and an object that expired as its author wants it is not stalled."""
+    found = abnormal(findings, Condition(ConditionType.READY, ready, Reason.PENDING, "words of Ready"))
+    assert [(each.type, each.reason, each.message) for each in found] == expected
+    assert all(each.status == "True" for each in found)
