@@ -16,7 +16,7 @@ from egressgateway.plan.apisix.routes import mark_of
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import part_child
+from egressgateway.plan.routing.children import part_child
 from egressgateway.stages import Stage
 
 

@@ -10,8 +10,8 @@ from egressgateway.facts import Facts
 from egressgateway.plan.apisix.routes import EVERY_PATH, request_headers, upstream_name
 from egressgateway.plan.findings import exposed_part
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import part_child
-from egressgateway.plan.istio.upstream import Upstream
+from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
 
 

@@ -20,9 +20,9 @@ from egressgateway.plan.gateway.draining import Draining, plan_drain
 from egressgateway.plan.gateway.hops import Hop, build_hops
 from egressgateway.plan.gateway.target import GatewayTarget, target_of
 from egressgateway.plan.ir import Child, Plan
-from egressgateway.plan.istio.clients import all_consumers, plan_clients, plan_hop, plan_narrowed
-from egressgateway.plan.istio.upstream import upstreams_of
 from egressgateway.plan.revoked import less_revoked
+from egressgateway.plan.routing.clients import all_consumers, plan_clients, plan_hop, plan_narrowed
+from egressgateway.plan.routing.upstreams import upstreams_of
 
 
 def plan_apisix(facts: Facts, acceptance: Acceptance) -> Plan:

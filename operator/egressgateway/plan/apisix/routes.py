@@ -20,9 +20,9 @@ from egressgateway.plan.apisix.limits import grants_of
 from egressgateway.plan.apisix.upstreams import within_of
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import part_child
-from egressgateway.plan.istio.routes import stripped_headers
-from egressgateway.plan.istio.upstream import Upstream
+from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.headers import stripped_headers
+from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
 
 MARK_HEADER: Final = "x-egressgateway-way"

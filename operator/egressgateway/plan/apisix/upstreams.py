@@ -13,8 +13,8 @@ from egressgateway.api.traffic import LoadBalancingAlgorithm, OutlierDetection, 
 from egressgateway.facts import Facts
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import part_child
-from egressgateway.plan.istio.upstream import Upstream
+from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
 
 _SECOND: Final = timedelta(seconds=1)

@@ -22,7 +22,7 @@ from egressgateway.plan.gateway.draining import Draining
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.gateway.target import GatewayTarget, listen_port
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import remote_child, shared_child
+from egressgateway.plan.routing.children import remote_child, shared_child
 from egressgateway.stages import Stage
 
 _NO_PORT: Final = ["0"]

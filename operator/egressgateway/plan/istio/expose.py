@@ -19,9 +19,10 @@ from egressgateway.plan.gateway.references import gateway_ref, ingress_pods
 from egressgateway.plan.gateway.target import GatewayTarget, identities_of
 from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.access import Visitor
-from egressgateway.plan.istio.children import part_child, shared_child
 from egressgateway.plan.istio.routes import http_options, request_headers
-from egressgateway.plan.istio.upstream import Upstream
+from egressgateway.plan.istio.upstream import subset_of
+from egressgateway.plan.routing.children import part_child, shared_child
+from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.refs import ObjectRef
 from egressgateway.stages import Stage
 
@@ -162,7 +163,7 @@ def _attached_route(
 
 def _behind(facts: Facts, entry: ExposedHost, upstream: Upstream | None) -> dict[str, Any]:
     if upstream is not None:
-        return {"host": upstream.hop.upstream, "port": upstream.hop.port, "subset": upstream.subset}
+        return {"host": upstream.hop.upstream, "port": upstream.hop.port, "subset": subset_of(upstream)}
     service = entry.backend.service
     assert service is not None  # noqa: S101  (the schema has exactly one of the two)
     host = f"{service.name}.{facts.key.namespace}.svc.{facts.mesh.cluster_domain}"

@@ -8,19 +8,20 @@ failing, all are tried. Only outlier detection, where somebody asked for that, l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from egressgateway.api.probe import Probe
-from egressgateway.facts import Facts, PodSelection
+from egressgateway.facts import Facts
 from egressgateway.plan.gateway.hops import Hop, build_hops
+from egressgateway.plan.gateway.probing import ProbedWay, Probing
 from egressgateway.plan.gateway.references import own_pods
 from egressgateway.plan.gateway.target import GatewayTarget, target_of
 from egressgateway.plan.gateway.workload import GATE_PATH, GATE_PORT, has_gate, probes_name
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import shared_child
-from egressgateway.plan.istio.upstream import Upstream, outlier_detection_of, upstreams_of
+from egressgateway.plan.istio.upstream import outlier_detection_of, subset_of
+from egressgateway.plan.routing.children import shared_child
+from egressgateway.plan.routing.upstreams import Upstream, upstreams_of
 from egressgateway.stages import Stage
 
 USER_AGENT: Final = "egressgateway-probe"
@@ -41,26 +42,6 @@ _SOME: Final = {"value": 1}
 Share of healthy addresses, in percent, with which a destination counts as reached: one is enough. Less than one percent
 Envoy takes for none at all, and is always content (measured).
 """
-
-
-@dataclass(frozen=True, slots=True)
-class ProbedWay:
-    """One (host, port) that is probed, by the name of the gateway's Envoy cluster for it."""
-
-    cluster: str
-    host: str
-    port: int
-    asks: bool
-    """A request is made, so that there is a status to be wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class Probing:
-    """What there is to be read of an object's probes: from which pods, by destination the ways."""
-
-    pods: PodSelection
-    ways: Mapping[str, tuple[ProbedWay, ...]]
-    period_seconds: int
 
 
 def probing_of(facts: Facts) -> Probing | None:
@@ -101,7 +82,7 @@ def plan_probes(facts: Facts, site: GatewayTarget, upstreams: Sequence[Upstream]
 
 def cluster_of(upstream: Upstream) -> str:
     """Name that istiod gives the Envoy cluster of a way out."""
-    return f"outbound|{upstream.hop.port}|{upstream.subset}|{upstream.hop.upstream}"
+    return f"outbound|{upstream.hop.port}|{subset_of(upstream)}|{upstream.hop.upstream}"
 
 
 def _probed(upstreams: Sequence[Upstream]) -> list[Upstream]:

@@ -18,7 +18,7 @@ from egressgateway.plan.gateway.draining import Draining
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import shared_child
+from egressgateway.plan.routing.children import shared_child
 from egressgateway.stages import Stage
 
 _REFUSAL: Final = "private names of an egress gateway are for its own pods: ask for the host itself"

@@ -19,14 +19,16 @@ from egressgateway.plan.gateway.target import GatewayTarget, target_of
 from egressgateway.plan.gateway.workload import WorkloadNeeds, plan_workload
 from egressgateway.plan.ir import Child, Plan
 from egressgateway.plan.istio.access import plan_access
-from egressgateway.plan.istio.clients import all_consumers, plan_clients, plan_hop, plan_narrowed, plan_route
+from egressgateway.plan.istio.clients import plan_route
 from egressgateway.plan.istio.expose import exposed_ports, plan_exposed, visiting_namespaces, visitors_of
 from egressgateway.plan.istio.health_checks import plan_probes
 from egressgateway.plan.istio.private import plan_private_names
 from egressgateway.plan.istio.routes import plan_gateway
 from egressgateway.plan.istio.telemetry import plan_original_host, plan_telemetry
-from egressgateway.plan.istio.upstream import plan_upstreams, upstreams_of
+from egressgateway.plan.istio.upstream import plan_upstreams
 from egressgateway.plan.revoked import Revoked, less_revoked
+from egressgateway.plan.routing.clients import all_consumers, plan_clients, plan_hop, plan_narrowed
+from egressgateway.plan.routing.upstreams import upstreams_of
 from egressgateway.stages import Stage
 
 

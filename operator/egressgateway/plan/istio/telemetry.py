@@ -11,8 +11,8 @@ from egressgateway.plan.gateway.draining import Draining
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import remote_child, shared_child
-from egressgateway.plan.istio.routes import strips_mesh_headers, strips_trace_context
+from egressgateway.plan.routing.children import remote_child, shared_child
+from egressgateway.plan.routing.headers import strips_mesh_headers, strips_trace_context
 from egressgateway.stages import Stage
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-from egressgateway.api.destination import Destination, DestinationPort, Resolution
+from egressgateway.api.destination import Resolution
 from egressgateway.api.tls import PortTls, TlsMode
 from egressgateway.api.traffic import LoadBalancingAlgorithm, OutlierDetection, Traffic
 from egressgateway.facts import Facts
@@ -15,7 +14,8 @@ from egressgateway.names import WAY_OUT, private_address
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import part_child
+from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
 
 SUBSET: Final = "tls"
@@ -32,29 +32,10 @@ _ALGORITHMS: Final = {
 _DEFAULT_FAILOVER_ERRORS: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """One hop with what its destination says of it."""
-
-    hop: Hop
-    destination: Destination
-    port: DestinationPort
-
-    @property
-    def subset(self) -> str:
-        """Subset that the gateway's route names; empty without one."""
-        tls = self.port.tls
-        return SUBSET if tls is not None and (tls.credential_name or tls.insecure_skip_verify) else ""
-
-
-def upstreams_of(hops: Sequence[Hop], destinations: Sequence[Destination]) -> tuple[Upstream, ...]:
-    by_name = {destination.name: destination for destination in destinations}
-    return tuple(
-        Upstream(hop, by_name[hop.destination], port)
-        for hop in hops
-        for port in by_name[hop.destination].ports
-        if port.port == hop.port
-    )
+def subset_of(upstream: Upstream) -> str:
+    """Subset that the gateway's route names; empty without one."""
+    tls = upstream.port.tls
+    return SUBSET if tls is not None and (tls.credential_name or tls.insecure_skip_verify) else ""
 
 
 def plan_upstreams(facts: Facts, site: GatewayTarget, upstreams: Sequence[Upstream]) -> Iterator[Child]:
@@ -116,7 +97,7 @@ def _policy(facts: Facts, site: GatewayTarget, upstream: Upstream) -> Child:
         policy["tls"] = _tls(upstream, upstream.port.tls)
     values = {
         "hop": upstream.hop,
-        "subset": upstream.subset,
+        "subset": subset_of(upstream),
         "policy": policy,
         "export_to": site.export_to,
     }

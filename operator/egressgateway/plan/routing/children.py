@@ -7,7 +7,7 @@ Templates are Istio's; one of another folder is named with it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from egressgateway.facts import Facts
 from egressgateway.live.children import part_of
@@ -16,8 +16,6 @@ from egressgateway.plan.gateway.workload import common_values, stage_labels
 from egressgateway.plan.ir import Child
 from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.stages import Stage
-
-EXPOSE: Final = "expose"
 
 
 def shared_child(  # noqa: PLR0913, PLR0917  (what tells a child from others, and its values)
