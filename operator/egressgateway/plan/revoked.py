@@ -21,7 +21,6 @@ from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, Feature
 from egressgateway.api.reserved import parsed_address, reserved_name
 from egressgateway.api.scalars import format_instant
-from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.contention.consumers import allowed_consumers, consumers_of
 from egressgateway.contention.hostnames import is_wildcard
 from egressgateway.contention.rights import read_claims
@@ -42,6 +41,7 @@ from egressgateway.plan.checks.class_policy import (
     guard_object,
 )
 from egressgateway.plan.checks.suffixes import is_public_suffix
+from egressgateway.plan.context import PlanContext, context_of
 from egressgateway.plan.findings import Consequence, Finding, exposed_part
 from egressgateway.plan.gateway.draining import Draining
 from egressgateway.refs import Manifest, ObjectRef
@@ -88,12 +88,16 @@ def revoked_from(facts: Facts, *, suspended: bool = False) -> Revoked:
     judged = _by_its_class(facts)
     if judged is None or judged.class_.spec is None:
         return NOTHING
-    spec, class_spec = facts.gateway.spec, judged.class_.spec
-    found = guard_namespace(judged, class_spec) if spec is None else guard_object(judged, spec, class_spec)
+    class_spec = judged.class_.spec
+    context = context_of(judged)
+    if context is None:
+        found = guard_namespace(class_spec, str(judged.class_), judged.key.namespace, judged.namespace_labels)
+    else:
+        found = guard_object(context)
     ends = tuple(each for each in found if not each.part and _withdraws(each))
     if ends:
         return Revoked(ends, everything=True)
-    by_spec = list(_by_spec(judged, spec, class_spec, suspended=suspended)) if spec is not None else []
+    by_spec = list(_by_spec(context, suspended=suspended)) if context is not None else []
     return _revoked(judged, class_spec, by_spec, frozenset(map(part_of, facts.live.values())))
 
 
@@ -102,12 +106,12 @@ def revoked_of(facts: Facts, class_spec: EgressGatewayClassSpec, kept: Collectio
     return _revoked(facts, class_spec, [], kept) if kept else NOTHING
 
 
-def less_revoked(retained: Draining, facts: Facts, revoked: Revoked) -> Draining:
+def less_revoked(retained: Draining, live: Mapping[ObjectRef, Manifest], revoked: Revoked) -> Draining:
     """`retained` without clients that are not allowed any more."""
     narrowed = {ObjectRef(found["kind"], *_name_of(found)): found for found in retained.narrowed}
     for ref, exported in revoked.exports.items():
         if ref in narrowed or ref in retained.children:
-            found = narrowed.get(ref, facts.live[ref])
+            found = narrowed.get(ref, live[ref])
             narrowed[ref] = {**found, "spec": {**found["spec"], "exportTo": list(exported)}}
     return replace(
         retained,
@@ -129,31 +133,30 @@ def _withdraws(finding: Finding) -> bool:
     return finding.consequence is Consequence.WITHDRAW
 
 
-def _by_spec(
-    facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, *, suspended: bool
-) -> Iterator[Finding]:
+def _by_spec(context: PlanContext, *, suspended: bool) -> Iterator[Finding]:
     """What stands against the parts of the spec."""
-    steered = frozenset(host for found in _clients(facts) for host in hosts_of(found))
-    unread = any(map(_is_unread, _clients(facts)))
-    running = frozenset(map(part_of, facts.live.values()))
-    consumers = consumers_of(facts.key, spec, class_spec, facts.namespaces)
+    spec, live = context.spec, context.live.objects
+    steered = frozenset(host for found in _clients(live) for host in hosts_of(found))
+    unread = any(map(_is_unread, _clients(live)))
+    running = context.live.parts
+    consumers = consumers_of(context.key, spec, context.class_spec, context.namespaces)
     for index, destination in enumerate(spec.destinations):
         if suspended and not unread and steered.isdisjoint(destination.names):
             continue
         where, end = f"spec.destinations[{index}]", destination.expires_at
-        if not suspended and end is not None and end <= facts.now:
+        if not suspended and end is not None and end <= context.now:
             message = f"{where}.expiresAt: {format_instant(end)} is over; remove the destination, or set a later time"
             yield Finding(_ACCEPTED, Reason.EXPIRED, message, destination.name)
-        yield from filter(_withdraws, guard_destination(facts, class_spec, destination, where))
+        yield from filter(_withdraws, guard_destination(context, destination, where))
         # Partial, whoever is left by the spec: what is live of the part says whether somebody is.
-        denied = guard_consumers(facts, consumers, destination)
+        denied = guard_consumers(context.class_name, consumers, destination)
         yield from (replace(found, partial=True) for found in denied)
-    for found in guard_object(facts, spec, class_spec):
+    for found in guard_object(context):
         if (found.part in running or not suspended) and _withdraws(found) and found.part:
             yield found
     for index, exposed in enumerate(spec.expose):
         if exposed_part(exposed.name) in running or not suspended:
-            yield from filter(_withdraws, guard_exposed(facts, class_spec, exposed, f"spec.expose[{index}]"))
+            yield from filter(_withdraws, guard_exposed(context, exposed, f"spec.expose[{index}]"))
 
 
 def _revoked(
@@ -312,7 +315,7 @@ def _parts_in_spec(facts: Facts) -> frozenset[str]:
 
 
 def _names_of(facts: Facts, parts: Collection[str]) -> Iterator[str]:
-    for found in _clients(facts):
+    for found in _clients(facts.live):
         if part_of(found) in parts:
             yield from (host for host in hosts_of(found) if not is_private(host))
     for destination in facts.gateway.spec.destinations if facts.gateway.spec else ():
@@ -326,8 +329,8 @@ def _claims_not_allowed(facts: Facts, class_spec: EgressGatewayClassSpec) -> fro
     return frozenset(host for host in hosts if not allows_host(class_spec, host))
 
 
-def _clients(facts: Facts) -> Iterable[Manifest]:
-    return [found for ref, found in facts.live.items() if _sends_clients(ref, found)]
+def _clients(live: Mapping[ObjectRef, Manifest]) -> Iterable[Manifest]:
+    return [found for ref, found in live.items() if _sends_clients(ref, found)]
 
 
 def _sends_clients(ref: ObjectRef, found: Manifest) -> bool:

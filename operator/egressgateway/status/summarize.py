@@ -13,32 +13,26 @@ from typing import Any, Final
 
 from egressgateway.api.conditions import ConditionType, Reason, stalls
 from egressgateway.api.expose import ExposedHost
+from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.contention.rights import rights_fields
 from egressgateway.diff.steering import DeferReason
 from egressgateway.facts import Facts, Reached
 from egressgateway.live.children import hosts_of, live_clients, mesh_routes, part_of, targets_of, ways_of
 from egressgateway.live.controller_status import PATIENCE, RouteAcceptance, route_statuses
-from egressgateway.plan.accept import Acceptance
-from egressgateway.plan.apisix.limits import is_shut_in, lacks_sidecars
+from egressgateway.plan.acceptance import Acceptance
+from egressgateway.plan.context import context_of
 from egressgateway.plan.findings import Consequence, Finding, exposed_part
 from egressgateway.plan.gateway.references import shared_service
 from egressgateway.plan.gateway.target import target_of, workload_of
-from egressgateway.plan.gateway.workload import desired_replicas, effective_settings, exposed_service_name
 from egressgateway.plan.ir import Plan
+from egressgateway.plan.pods.workload import desired_replicas, effective_settings, exposed_service_name
+from egressgateway.plan.providers import CONTROLLERS, provider_of
 from egressgateway.refs import CHILD_BY_KIND, Manifest, ObjectRef
 from egressgateway.stages import Stage
 from egressgateway.status.messages import joined, shortened, told_once
 
 _OBJECT_TYPES: Final = (ConditionType.ACCEPTED, ConditionType.RESOLVED_REFS, ConditionType.PROGRAMMED)
 _MOVING: Final = "clients are sent as before, until all that is asked for now is in place"
-_SHUT_IN: Final = (
-    "clients are still sent to APISIX and get errors: sidecars of its pods let no request out (outboundTrafficPolicy "
-    "REGISTRY_ONLY)"
-)
-_WITHOUT_SIDECARS: Final = (
-    "clients are still sent to APISIX by mutual TLS and get errors: pods of it have no sidecar to answer that; have "
-    "their sidecars injected, or use a class with mtls Disabled"
-)
 _NOT_PROBED: Final = Reached("Unknown", Reason.PENDING, "the first checks have not ended")
 
 
@@ -106,8 +100,8 @@ class _View:
 
     def destination(self, part: str) -> tuple[Condition, ...]:
         if self.acceptance.is_taken_out(part):
-            leads_out = not _goes_elsewhere(self.facts, part)
-            return self._taken_out(part, _runs(self.facts, part), leads_out=leads_out)
+            by_this_gateway = not _goes_elsewhere(self.facts, part)
+            return self._taken_out(part, _runs(self.facts, part), by_this_gateway=by_this_gateway)
         children = [child for child in self.plan.children if child.part in ("", part)]
         clients = {child.ref for child in children if child.part == part and child.stage is Stage.CLIENTS}
         return (
@@ -120,9 +114,8 @@ class _View:
     def exposed(self, entry: ExposedHost) -> tuple[Condition, ...]:
         part = exposed_part(entry.name)
         if self.acceptance.is_taken_out(part):
-            kinds = {ref.kind for ref, found in self.facts.live.items() if part_of(found) == part}
-            leads_out = entry.backend.destination is not None and "ApisixRoute" in kinds
-            return self._taken_out(part, bool(kinds), leads_out=leads_out)
+            running = any(part_of(found) == part for found in self.facts.live.values())
+            return self._taken_out(part, running, by_this_gateway=True)
         own = {child.ref for child in self.plan.children if child.part == part}
         shared = {child.ref for child in self.plan.children if not child.part}
         stands, hold = self._stands(own), self._hold(own)
@@ -141,21 +134,22 @@ class _View:
             accepted = replace(accepted, message=joined((accepted.message, *advisories)))
         return accepted, _specs(ConditionType.RESOLVED_REFS, findings)
 
-    def _taken_out(self, part: str, running: bool, *, leads_out: bool) -> tuple[Condition, ...]:
-        """`leads_out`: by what runs, requests leave the mesh through the class's gateway as it is now."""
+    def _taken_out(self, part: str, running: bool, *, by_this_gateway: bool) -> tuple[Condition, ...]:
+        """`by_this_gateway`: by what runs, requests go through the class's gateway as it is now."""
         running = running and (self.acceptance.keep_all or part in self.acceptance.kept)
-        unserved = self._unserved(part, leads_out=leads_out) if running else ""
+        unserved = self._unserved(part, by_this_gateway=by_this_gateway) if running else ""
         if unserved:
             steered = Condition(ConditionType.STEERED, "False", Reason.UNSUPPORTED_VALUE, unserved)
         else:
             steered = _steered(self.facts, running, None)
         return (*self._specs(part), _kept_programmed(running), steered)
 
-    def _unserved(self, part: str, *, leads_out: bool) -> str:
+    def _unserved(self, part: str, *, by_this_gateway: bool) -> str:
         """Why what runs serves nobody for all that; empty where nothing is known against it."""
-        if leads_out and is_shut_in(self.facts):
-            return _SHUT_IN
-        return _WITHOUT_SIDECARS if lacks_sidecars(self.facts, part) else ""
+        context = context_of(self.facts)
+        if context is None:
+            return ""
+        return provider_of(context.class_spec).why_unserved(context, part, by_this_gateway=by_this_gateway)
 
     def _reached(self, part: str) -> Iterator[Condition]:
         """Of a destination with a probe. It is the external side's condition, and no part of Ready."""
@@ -228,21 +222,22 @@ def _programmed(facts: Facts, refs: Iterable[ObjectRef], observed: Observed) -> 
 
 def _by_verdict(facts: Facts, refs: Iterable[ObjectRef]) -> Condition | None:
     """What stands against objects that are in place: their own controller refuses one, or has not taken it."""
-    open_ = [verdict for verdict in route_statuses(facts, refs) if verdict.word is not RouteAcceptance.ACCEPTED]
+    open_ = [
+        verdict for verdict in route_statuses(facts, refs, CONTROLLERS) if verdict.word is not RouteAcceptance.ACCEPTED
+    ]
     if not open_:
         return None
     first = open_[0]
+    controller = first.controller.name
     if first.word is RouteAcceptance.REJECTED:
-        reason, message = Reason.ROUTE_REJECTED, f"APISIX's ingress controller refuses {first.ref}: {first.message}"
+        reason, message = Reason.ROUTE_REJECTED, f"{controller} refuses {first.ref}: {first.message}"
     elif any(verdict.overdue for verdict in open_):
-        class_name = facts.class_.spec.ingress_class if facts.class_.spec is not None else ""
+        class_spec = facts.class_.spec or EgressGatewayClassSpec()
+        question = provider_of(class_spec).why_silent(class_spec)
         reason = Reason.ROUTE_IGNORED
-        message = (
-            f"no controller says anything of {first.ref}, for {PATIENCE.seconds} seconds and more; is there an "
-            f"IngressClass {class_name!r}, and does APISIX's ingress controller run and serve it?"
-        )
+        message = f"no controller says anything of {first.ref}, for {PATIENCE.seconds} seconds and more; {question}"
     else:
-        reason, message = Reason.PENDING, f"APISIX's ingress controller has not taken {first.ref} yet"
+        reason, message = Reason.PENDING, f"{controller} has not taken {first.ref} yet"
     return Condition(ConditionType.PROGRAMMED, "False", reason, message)
 
 
@@ -454,8 +449,8 @@ def _addresses(facts: Facts, acceptance: Acceptance) -> list[dict[str, str]]:
 
 
 def _exposed_service(facts: Facts) -> Manifest:
-    """The Service of the exposed ports: the object's own, or that of the class's APISIX."""
-    shared = shared_service(facts)
+    """The Service of the exposed ports: the object's own, or that of the class's shared gateway."""
+    shared = shared_service(facts.class_.spec)
     if shared is not None:
         return facts.references.objects.get(shared) or {}
     return facts.live.get(ObjectRef("Service", facts.key.namespace, exposed_service_name(facts.key)), {})
@@ -469,7 +464,9 @@ def _address(entry: Mapping[str, Any]) -> dict[str, str]:
 
 def _replicas(facts: Facts) -> int:
     workload = workload_of(facts)
-    return workload.replicas or (desired_replicas(effective_settings(facts)) if target_of(facts).dedicated else 0)
+    return workload.replicas or (
+        desired_replicas(effective_settings(facts.gateway.spec, facts.class_.spec)) if target_of(facts).dedicated else 0
+    )
 
 
 def _runs(facts: Facts, part: str) -> bool:

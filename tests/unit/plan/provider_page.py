@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from egressgateway.plan.checks.capabilities import CAPABILITIES, CLASS_CAPABILITIES, Capability, Refusal, Support
+from egressgateway.plan.capabilities.table import CAPABILITIES, CLASS_CAPABILITIES, Capability, Refusal, Support
 
 _HEAD = """\
 # What each provider makes of each field
 
-`make golden` writes this page from `operator/egressgateway/plan/checks/capabilities.py`. What a provider cannot do is
+`make golden` writes this page from `operator/egressgateway/plan/capabilities/table.py`. What a provider cannot do is
 refused with `Accepted=False`, reason `UnsupportedValue`, and a message that names field, value, provider and a way out.
 A field that is not listed is part of the one above it.
 

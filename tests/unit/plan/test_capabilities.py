@@ -11,12 +11,12 @@ import pytest
 from apicases.corpus import full_objects
 from egressgateway.api.conditions import Reason
 from egressgateway.api.crd import egress_gateway_class_crd, egress_gateway_crd
-from egressgateway.api.gateway_class import EgressGatewayClassSpec, Provider
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, ProviderName
 from egressgateway.api.model import ApiModel
 from egressgateway.api.validation import parse_class_spec, parse_spec
-from egressgateway.facts import PodFacts, PodSelection, References
+from egressgateway.facts import MeshConfig, PodFacts, PodSelection, References
 from egressgateway.plan.accept import accept
-from egressgateway.plan.checks.capabilities import (
+from egressgateway.plan.capabilities.table import (
     CAPABILITIES,
     CLASS_CAPABILITIES,
     Circumstance,
@@ -25,7 +25,7 @@ from egressgateway.plan.checks.capabilities import (
     refusals,
     set_fields,
 )
-from egressgateway.plan.checks.unsupported import unsupported_in_class
+from egressgateway.plan.unsupported import unsupported_in_class
 from egressgateway.refs import Manifest, ObjectRef
 from harness.golden import Golden
 from unit.golden.test_coverage import fields_of
@@ -173,7 +173,7 @@ def test_refused_fields_of_a_class_are_told_with_it() -> None:
     """Every object of the class would need them."""
     shared = {**SHARED, "ports": {"http": 80, "tls": 443}}
     class_spec = class_of(provider="APISIX", shared=shared, externalAuthorization={"provider": "opa"})
-    told = list(unsupported_in_class(facts_of(spec_of(), class_spec), class_spec))
+    told = list(unsupported_in_class(class_spec, "EgressGatewayClass default", MeshConfig()))
     assert [message.split(": ")[1] for message in told] == ["spec.externalAuthorization", "spec.shared.ports.tls"]
 
 
@@ -193,7 +193,10 @@ def test_a_field_is_found_with_its_place_and_its_row() -> None:
 
 def test_a_field_without_a_row_is_refused_by_nothing() -> None:
     """It is part of the field above."""
-    assert refusals(CAPABILITIES, Provider.APISIX, SetField("gateway.podLabels.a", "spec.gateway.podLabels.a", 1)) == ()
+    assert (
+        refusals(CAPABILITIES, ProviderName.APISIX, SetField("gateway.podLabels.a", "spec.gateway.podLabels.a", 1))
+        == ()
+    )
 
 
 @pytest.mark.parametrize("table", [CAPABILITIES, CLASS_CAPABILITIES], ids=["gateway", "class"])

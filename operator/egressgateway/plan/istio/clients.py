@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from egressgateway.api.destination import Destination
-from egressgateway.facts import Facts
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
-from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
 from egressgateway.plan.routing.children import part_child
 from egressgateway.stages import Stage
 
 
-def plan_route(
-    facts: Facts, site: GatewayTarget, destination: Destination, hops: Sequence[Hop], exported: list[str]
-) -> Child:
+def plan_route(context: PlanContext, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
     """What sends calls to one host to a gateway of Istio's."""
     values = {
         "hosts": list(hops[0].names),
         "http_hops": [hop for hop in hops if hop.http],
         "tls_hops": [hop for hop in hops if hop.tls],
         "tcp_hops": [hop for hop in hops if not hop.http and not hop.tls],
-        "gateway_service": site.service_host,
+        "gateway_service": context.target.service_host,
         "export_to": exported,
     }
     within = ("clients", hops[0].host)
     return part_child(
-        facts, "VirtualService", Stage.CLIENTS, destination.name, within, values, "virtualservice-clients"
+        context.owner, "VirtualService", Stage.CLIENTS, destination.name, within, values, "virtualservice-clients"
     )

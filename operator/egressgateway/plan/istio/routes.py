@@ -7,9 +7,8 @@ from typing import Any, Final
 
 from egressgateway.api.scalars import format_duration
 from egressgateway.api.traffic import Retries, Traffic
-from egressgateway.facts import Facts
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.draining import Draining
-from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.upstream import subset_of
 from egressgateway.plan.routing.children import part_child, shared_child
@@ -20,9 +19,7 @@ from egressgateway.stages import Stage
 _DEFAULT_ATTEMPTS: Final = 2
 
 
-def plan_gateway(
-    facts: Facts, site: GatewayTarget, upstreams: Sequence[Upstream], retained: Draining
-) -> Iterator[Child]:
+def plan_gateway(context: PlanContext, upstreams: Sequence[Upstream], retained: Draining) -> Iterator[Child]:
     """
     The Gateway, and a VirtualService for each hop.
 
@@ -31,19 +28,19 @@ def plan_gateway(
     """
     if upstreams or retained.servers:
         servers = [upstream.hop for upstream in upstreams]
-        values = {"hops": servers, "site": site, "retained_servers": retained.servers}
-        yield shared_child(facts, site.object_name, "Gateway", Stage.GATEWAY, values)
+        values = {"hops": servers, "site": context.target, "retained_servers": retained.servers}
+        yield shared_child(context.owner, context.target.object_name, "Gateway", Stage.GATEWAY, values)
     for upstream in upstreams:
-        yield _route(facts, site, upstream)
+        yield _route(context, upstream)
 
 
-def request_headers(facts: Facts, upstream: Upstream) -> dict[str, Any]:
+def request_headers(context: PlanContext, upstream: Upstream) -> dict[str, Any]:
     """Headers that the gateway's route sets and removes, as a VirtualService has them."""
     own = upstream.destination.request_headers
     # Envoy reads `%` as the start of a variable of its own.
     set_ = {header.name: header.value.replace("%", "%%") for header in own.set_} if own else {}
     kept = {name.lower() for name in set_}
-    removed = [name for name in stripped_headers(facts) if name not in kept]
+    removed = [name for name in stripped_headers(context) if name not in kept]
     removed += [name for name in (own.remove if own else ()) if name.lower() not in removed]
     return {"set": set_, "remove": removed}
 
@@ -58,19 +55,21 @@ def http_options(upstream: Upstream | None) -> dict[str, Any]:
     }
 
 
-def _route(facts: Facts, site: GatewayTarget, upstream: Upstream) -> Child:
+def _route(context: PlanContext, upstream: Upstream) -> Child:
     hop = upstream.hop
     values = {
         "hop": hop,
-        "gateway": site.object_name,
+        "gateway": context.target.object_name,
         "hosts": [host.removeprefix("./") for host in hop.server_hosts if host != "./*"] or [hop.sni],
-        "headers": request_headers(facts, upstream),
+        "headers": request_headers(context, upstream),
         "options": http_options(upstream),
         "subset": subset_of(upstream),
-        "export_to": site.export_to,
+        "export_to": context.target.export_to,
     }
     within = ("gateway", hop.host, hop.name)
-    return part_child(facts, "VirtualService", Stage.GATEWAY, hop.destination, within, values, "virtualservice-gateway")
+    return part_child(
+        context.owner, "VirtualService", Stage.GATEWAY, hop.destination, within, values, "virtualservice-gateway"
+    )
 
 
 def _retries(retries: Retries) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from egressgateway.api.spec import MeshHeadersMode, Telemetry, TracingMode
-from egressgateway.facts import Facts
+from egressgateway.plan.context import PlanContext
 
 # What a mesh adds to a request, by sidecar, gateway or tracer; measured at an external server ("istio-recipes" §8).
 _NEVER_LEAVES: Final = ("x-forwarded-client-cert",)
@@ -37,25 +37,24 @@ _TRACE_HEADERS: Final = (
 )
 
 
-def stripped_headers(facts: Facts) -> Iterator[str]:
+def stripped_headers(context: PlanContext) -> Iterator[str]:
     """Headers of the mesh that external hosts may not see, as far as the object does not want them to."""
     yield from _NEVER_LEAVES
-    if strips_mesh_headers(facts):
+    if strips_mesh_headers(context):
         yield from _MESH_HEADERS
-    if strips_trace_context(facts):
+    if strips_trace_context(context):
         yield from _TRACE_HEADERS
 
 
-def strips_trace_context(facts: Facts) -> bool:
+def strips_trace_context(context: PlanContext) -> bool:
     """Whether external hosts may not see which trace a request belongs to."""
-    return _telemetry(facts).tracing is not TracingMode.PROPAGATE
+    return _telemetry(context).tracing is not TracingMode.PROPAGATE
 
 
-def strips_mesh_headers(facts: Facts) -> bool:
+def strips_mesh_headers(context: PlanContext) -> bool:
     """Whether external hosts may not see what the mesh adds to requests."""
-    return _telemetry(facts).mesh_headers is not MeshHeadersMode.KEEP
+    return _telemetry(context).mesh_headers is not MeshHeadersMode.KEEP
 
 
-def _telemetry(facts: Facts) -> Telemetry:
-    spec = facts.gateway.spec
-    return (spec.telemetry if spec else None) or Telemetry()
+def _telemetry(context: PlanContext) -> Telemetry:
+    return context.spec.telemetry or Telemetry()

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic.fields import FieldInfo
 
-from egressgateway.api.gateway_class import Provider
+from egressgateway.api.gateway_class import ProviderName
 from egressgateway.api.model import ApiModel
 
 
@@ -80,7 +80,7 @@ def set_fields(model: ApiModel, path: str = "spec", row: str = "") -> Iterator[S
         yield from _within(here)
 
 
-def refusals(table: Mapping[str, Capability], provider: Provider, found: SetField) -> tuple[Refusal, ...]:
+def refusals(table: Mapping[str, Capability], provider: ProviderName, found: SetField) -> tuple[Refusal, ...]:
     """Those of a field's refusals that hold for its value; the circumstances are the caller's to look at."""
     row = table.get(found.row)
     return tuple(each for each in row.of(provider).refusals if each.when(found.value)) if row else ()
@@ -93,8 +93,8 @@ class Capability:
     istio: Support
     apisix: Support
 
-    def of(self, provider: Provider) -> Support:
-        return self.apisix if provider is Provider.APISIX else self.istio
+    def of(self, provider: ProviderName) -> Support:
+        return self.apisix if provider is ProviderName.APISIX else self.istio
 
 
 def _spelling(name: str, field: FieldInfo) -> str:

@@ -1,0 +1,1 @@
+"""What providers make of each field, and what they refuse: as data."""
