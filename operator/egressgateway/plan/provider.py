@@ -19,6 +19,7 @@ from egressgateway.contention.consumers import Consumers
 from egressgateway.facts import MeshConfig
 from egressgateway.live.controller_status import Controller
 from egressgateway.plan.acceptance import Acceptance
+from egressgateway.plan.capabilities.model import Capabilities
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.findings import Advisory
 from egressgateway.plan.gateway.probing import Probing
@@ -35,6 +36,11 @@ class Requirement:
 
 class Provider(Protocol):
     """One data plane. What most providers have nothing to say of is answered here."""
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What it makes of each field, and which values it refuses whatever the others are."""
 
     @property
     def controller(self) -> Controller | None:

@@ -8,22 +8,15 @@ A value by itself is looked up in the table of `capabilities`. What depends on s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from egressgateway.api.destination import Destination
 from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode
 from egressgateway.facts import MeshConfig
-from egressgateway.plan.capabilities.table import (
-    CAPABILITIES,
-    CLASS_CAPABILITIES,
-    Capability,
-    Circumstance,
-    SetField,
-    refusals,
-    set_fields,
-)
+from egressgateway.plan.capabilities.fields import SetField, refusals, set_fields
+from egressgateway.plan.capabilities.model import Circumstance, Table
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.providers import provider_of
 
@@ -35,7 +28,7 @@ _SHOWN: Final = (str, int)
 
 def unsupported_in_class(spec: EgressGatewayClassSpec, class_name: str, mesh_config: MeshConfig) -> Iterator[str]:
     """Fields of the class that every object of it would need."""
-    for message in _refused(spec, class_name, CLASS_CAPABILITIES, set_fields(spec)):
+    for message in _refused(spec, class_name, provider_of(spec).capabilities.class_spec, set_fields(spec)):
         yield f"{class_name}: {message}"
     yield from provider_of(spec).limits_of_class(spec, class_name, mesh_config)
 
@@ -43,14 +36,14 @@ def unsupported_in_class(spec: EgressGatewayClassSpec, class_name: str, mesh_con
 def unsupported_in_spec(context: PlanContext) -> Iterator[str]:
     """Fields that concern the whole object."""
     own = (found for found in set_fields(context.spec) if found.row.partition(".")[0] not in _LISTS)
-    yield from _refused(context.class_spec, context.class_name, CAPABILITIES, own)
+    yield from _refused_in(context, own)
     yield from provider_of(context.class_spec).limits_of_spec(context)
 
 
 def unsupported_in_destination(context: PlanContext, destination: Destination, field: str) -> Iterator[str]:
     """Fields of one destination; `field` is its path."""
     own = set_fields(destination, field, "destinations")
-    yield from _refused(context.class_spec, context.class_name, CAPABILITIES, own)
+    yield from _refused_in(context, own)
     if not destination.is_http:
         yield from _requests_without_http(destination, field)
     if destination.request_headers is not None:
@@ -61,12 +54,17 @@ def unsupported_in_destination(context: PlanContext, destination: Destination, f
 def unsupported_in_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> Iterator[str]:
     """Fields of one exposed host."""
     own = set_fields(exposed, field, "expose")
-    yield from _refused(context.class_spec, context.class_name, CAPABILITIES, own)
+    yield from _refused_in(context, own)
     yield from provider_of(context.class_spec).limits_of_exposed(context, exposed, field)
 
 
+def _refused_in(context: PlanContext, fields: Iterable[SetField]) -> Iterator[str]:
+    table = provider_of(context.class_spec).capabilities.spec
+    yield from _refused(context.class_spec, context.class_name, table, fields)
+
+
 def _refused(
-    class_spec: EgressGatewayClassSpec, class_name: str, table: Mapping[str, Capability], fields: Iterable[SetField]
+    class_spec: EgressGatewayClassSpec, class_name: str, table: Table, fields: Iterable[SetField]
 ) -> Iterator[str]:
     """What the table has against values; a field within one that is refused as a whole is not told, too."""
     holds = {Circumstance.ALWAYS}
@@ -76,7 +74,7 @@ def _refused(
     for found in fields:
         if found.path.startswith(gone):
             continue
-        for each in refusals(table, class_spec.data_plane, found):
+        for each in refusals(table, found):
             if each.only in holds:
                 shown = f"{found.value} is " if isinstance(found.value, _SHOWN) else ""
                 who = " ".join(filter(None, (f"provider {class_spec.data_plane}", each.only)))

@@ -18,10 +18,12 @@ from egressgateway.live.controller_status import Controller
 from egressgateway.namespaces import union
 from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.apisix import limits
+from egressgateway.plan.apisix.capabilities import CAPABILITIES
 from egressgateway.plan.apisix.clients import plan_route
 from egressgateway.plan.apisix.expose import plan_exposed
 from egressgateway.plan.apisix.routes import plan_routes
 from egressgateway.plan.apisix.upstreams import plan_upstreams
+from egressgateway.plan.capabilities.model import Capabilities
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.findings import Advisory
 from egressgateway.plan.gateway.draining import Draining, plan_drain
@@ -45,6 +47,10 @@ _CONTROLLER: Final = Controller(
 
 class ApisixProvider(Provider):
     """An APISIX that the platform runs, and its ingress controller."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return CAPABILITIES
 
     @property
     def controller(self) -> Controller:

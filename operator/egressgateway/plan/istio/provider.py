@@ -17,6 +17,7 @@ from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.facts import MeshConfig
 from egressgateway.namespaces import union
 from egressgateway.plan.acceptance import Acceptance
+from egressgateway.plan.capabilities.model import Capabilities
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.draining import Draining, plan_drain
 from egressgateway.plan.gateway.hops import Hop, build_hops
@@ -24,6 +25,7 @@ from egressgateway.plan.gateway.probing import Probing
 from egressgateway.plan.ir import Child, Plan
 from egressgateway.plan.istio import limits
 from egressgateway.plan.istio.access import plan_access
+from egressgateway.plan.istio.capabilities import CAPABILITIES
 from egressgateway.plan.istio.clients import plan_route
 from egressgateway.plan.istio.expose import exposed_ports, plan_exposed, visiting_namespaces, visitors_of
 from egressgateway.plan.istio.health_checks import plan_probes, probing_of
@@ -46,6 +48,10 @@ _KINDS: Final = frozenset(
 
 class IstioProvider(Provider):
     """Gateways of Istio: the object's own, or a shared one that the platform runs."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return CAPABILITIES
 
     def requirements(self, spec: EgressGatewaySpec | None) -> Sequence[Requirement]:
         return (Requirement(_KINDS, "install Istio (its CRDs)"),)
