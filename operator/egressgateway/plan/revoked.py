@@ -21,6 +21,7 @@ from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, Feature
 from egressgateway.api.reserved import parsed_address, reserved_name
 from egressgateway.api.scalars import format_instant
+from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.contention.consumers import allowed_consumers, consumers_of
 from egressgateway.contention.hostnames import is_wildcard
 from egressgateway.contention.rights import read_claims
@@ -98,7 +99,7 @@ def revoked_from(facts: Facts, *, suspended: bool = False) -> Revoked:
     if ends:
         return Revoked(ends, everything=True)
     by_spec = list(_by_spec(context, suspended=suspended)) if context is not None else []
-    return _revoked(judged, class_spec, by_spec, frozenset(map(part_of, facts.live.values())))
+    return _revoked(judged, class_spec, by_spec, frozenset(map(part_of, judged.live.values())))
 
 
 def revoked_of(facts: Facts, class_spec: EgressGatewayClassSpec, kept: Collection[str]) -> Revoked:
@@ -162,9 +163,9 @@ def _by_spec(context: PlanContext, *, suspended: bool) -> Iterator[Finding]:
 def _revoked(
     facts: Facts, class_spec: EgressGatewayClassSpec, by_spec: list[Finding], judged: Collection[str]
 ) -> Revoked:
-    findings, parts_in_spec = list(by_spec), _parts_in_spec(facts)
+    findings, parts_in_spec = list(by_spec), _parts_in_spec(facts.gateway.spec)
     exports: dict[ObjectRef, tuple[str, ...]] = {}
-    denied: set[str] = set(_denied(facts, class_spec, _consumers_before(facts)))
+    denied: set[str] = set(_denied(facts, class_spec, _consumers_before(facts.gateway.status)))
     gone, refs = {found.part for found in findings if not found.partial}, set[ObjectRef]()
     told = {(found.part, found.reason) for found in findings}
 
@@ -202,7 +203,7 @@ def _revoked(
         parts=frozenset(gone),
         refs=frozenset(refs),
         exports={ref: to for ref, to in exports.items() if part_of(facts.live[ref]) not in gone and ref not in refs},
-        names=frozenset(_names_of(facts, gone)) | _claims_not_allowed(facts, class_spec),
+        names=frozenset(_names_of(facts, gone)) | _claims_not_allowed(facts.gateway.status, class_spec),
         namespaces=frozenset(denied),
     )
 
@@ -214,7 +215,7 @@ def _forbidden(
     if _is_unread(found) and _sends_clients(ref, found):
         yield from _forbidden_by_status(facts, class_spec)
     elif part_of(found).startswith(_EXPOSED):
-        yield from _forbidden_to_expose(facts, class_spec, ref, found)
+        yield from _forbidden_to_expose(facts.key.namespace, class_spec, ref, found)
     elif _sends_clients(ref, found):
         yield from _forbidden_to_clients(class_spec, found)
     elif ref.kind == "ServiceEntry":
@@ -234,9 +235,9 @@ def _is_unread(found: Manifest) -> bool:
 
 def _forbidden_by_status(facts: Facts, class_spec: EgressGatewayClassSpec) -> Iterator[tuple[Reason, str]]:
     """What the class has against anything that the object has claimed, or against whomever it serves."""
-    for host in sorted(_claims_not_allowed(facts, class_spec)):
+    for host in sorted(_claims_not_allowed(facts.gateway.status, class_spec)):
         yield Reason.HOST_NOT_ALLOWED, f"does not allow {host}"
-    denied = _denied(facts, class_spec, _consumers_before(facts))
+    denied = _denied(facts, class_spec, _consumers_before(facts.gateway.status))
     if denied:
         yield Reason.CONSUMER_NOT_ALLOWED, f"does not allow {_listed(denied)} as a consumer"
 
@@ -276,7 +277,7 @@ def _denied_feature(class_spec: EgressGatewayClassSpec, feature: Feature) -> Ite
 
 
 def _forbidden_to_expose(
-    facts: Facts, class_spec: EgressGatewayClassSpec, ref: ObjectRef, found: Manifest
+    own: str, class_spec: EgressGatewayClassSpec, ref: ObjectRef, found: Manifest
 ) -> Iterator[tuple[Reason, str]]:
     yield from _denied_feature(class_spec, Feature.EXPOSE)
     if ref.kind != "VirtualService":
@@ -286,7 +287,7 @@ def _forbidden_to_expose(
             yield Reason.HOST_NOT_ALLOWED, f"does not allow {host} in allowedExposedHosts"
     for gateway in (found.get("spec") or {}).get("gateways") or ():
         namespace, slash, _ = gateway.partition("/")
-        if slash and namespace != facts.key.namespace and not allows_gateway(class_spec, gateway):
+        if slash and namespace != own and not allows_gateway(class_spec, gateway):
             yield Reason.GATEWAY_NOT_ALLOWED, f"does not allow {gateway} in allowedGateways"
 
 
@@ -302,13 +303,12 @@ def _denied(facts: Facts, class_spec: EgressGatewayClassSpec, served: frozenset[
     return known - allowed_consumers(facts.key, class_spec, facts.namespaces, known)
 
 
-def _consumers_before(facts: Facts) -> frozenset[str]:
-    return frozenset(str(entry.get("namespace", "")) for entry in facts.gateway.status.get("consumers") or ())
+def _consumers_before(status: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(str(entry.get("namespace", "")) for entry in status.get("consumers") or ())
 
 
-def _parts_in_spec(facts: Facts) -> frozenset[str]:
+def _parts_in_spec(spec: EgressGatewaySpec | None) -> frozenset[str]:
     """Parts that the status has an entry for; what is said of others is said of the object."""
-    spec = facts.gateway.spec
     if spec is None:
         return frozenset()
     return frozenset((*(each.name for each in spec.destinations), *(exposed_part(each.name) for each in spec.expose)))
@@ -323,9 +323,9 @@ def _names_of(facts: Facts, parts: Collection[str]) -> Iterator[str]:
             yield from destination.names
 
 
-def _claims_not_allowed(facts: Facts, class_spec: EgressGatewayClassSpec) -> frozenset[str]:
+def _claims_not_allowed(status: Mapping[str, Any], class_spec: EgressGatewayClassSpec) -> frozenset[str]:
     """Of an object whose spec cannot be read: what it asks for is known by its claims alone."""
-    hosts = (claim.host for claim in read_claims(facts.gateway.status) if not claim.gateway)
+    hosts = (claim.host for claim in read_claims(status) if not claim.gateway)
     return frozenset(host for host in hosts if not allows_host(class_spec, host))
 
 

@@ -65,7 +65,7 @@ def plan_drain(
     live: LiveChildren,
     hops: Iterable[Hop],
     kept: frozenset[str],
-    site: GatewayTarget,
+    target: GatewayTarget,
     contested: Mapping[str, frozenset[str]] = MappingProxyType({}),
 ) -> Draining:
     """
@@ -77,9 +77,9 @@ def plan_drain(
     """
     hops = tuple(hops)
     planned = frozenset(hop.name for hop in hops)
-    servers_now = live.items_of("Gateway", site.object_name, "servers")
+    servers_now = live.items_of("Gateway", target.object_name, "servers")
     servers = _left_over(live, planned, {_port_name(item): item for item in servers_now})
-    subsets_now = live.items_of("DestinationRule", site.object_name, "subsets")
+    subsets_now = live.items_of("DestinationRule", target.object_name, "subsets")
     subsets = _left_over(live, planned, {item.get("name", ""): item for item in subsets_now})
     ports = _ports_in_use(live)
     staying = _staying_routes(live, frozenset(hop.host for hop in hops), kept, contested)
@@ -88,22 +88,22 @@ def plan_drain(
     ports_for_good = frozenset(_ports_to(live, names_for_good)) | {hop.target_port for hop in hops}
     carried_names = _server_names(servers.values())
     # Where strangers are denied, they are until the server is gone: the Gateway is written after the policies.
-    leaving = [item for item in servers_now if not site.dedicated and _port_name(item) not in planned]
+    leaving = [item for item in servers_now if not target.dedicated and _port_name(item) not in planned]
     guarded_names = carried_names | _server_names(leaving)
-    of_this_site = planned | {_port_name(item) for item in servers_now}
+    of_this_target = planned | {_port_name(item) for item in servers_now}
     return Draining(
-        children=_untouched(live, kept, names_for_good) | _other_sites(live, site, ways_for_good - of_this_site),
+        children=_untouched(live, kept, names_for_good) | _other_targets(live, target, ways_for_good - of_this_target),
         narrowed=tuple(_narrowed(live, kept, staying, names_for_good)),
         servers=tuple(servers.values()),
         subsets=tuple(subsets.values()),
-        rules=_rules_for(live, site, guarded_names),
-        identity_rules=_identity_rules(live, site),
-        service_ports=_service_ports(live, site) if servers else (),
+        rules=_rules_for(live, target, guarded_names),
+        identity_rules=_identity_rules(live, target),
+        service_ports=_service_ports(live, target) if servers else (),
         ports=ports,
         consumers=union(namespaces_of_export(found, live.key.namespace) for found in staying),
-        leaving=_leaving(live, site),
+        leaving=_leaving(live, target),
         guarded_names=guarded_names,
-        clean_names=guarded_names & frozenset(_clean_names(live, site)),
+        clean_names=guarded_names & frozenset(_clean_names(live, target)),
         draining=bool(
             (servers.keys() | subsets.keys()) - ways_for_good or ports - ports_for_good or guarded_names - carried_names
         ),
@@ -120,12 +120,12 @@ def _left_over(live: LiveChildren, planned: frozenset[str], named: Mapping[str, 
     }
 
 
-def _leaving(live: LiveChildren, site: GatewayTarget) -> frozenset[str]:
+def _leaving(live: LiveChildren, target: GatewayTarget) -> frozenset[str]:
     """A DestinationRule that is narrower than a route answers 503 where it is missing (notes "istio-recipes" §7)."""
     own = live.key.namespace
     users = list(live.mesh_routes)
-    rule = live.named("DestinationRule", site.object_name)
-    if rule is not None and site.dedicated and not live.clients_pushed:
+    rule = live.named("DestinationRule", target.object_name)
+    if rule is not None and target.dedicated and not live.clients_pushed:
         users.append(rule)
     return union(namespaces_of_export(found, own) for found in users if any(ways_of(found)) or found is rule)
 
@@ -158,7 +158,7 @@ def _untouched(live: LiveChildren, kept: frozenset[str], staying: frozenset[str]
     )
 
 
-def _other_sites(live: LiveChildren, site: GatewayTarget, ways: frozenset[str]) -> frozenset[ObjectRef]:
+def _other_targets(live: LiveChildren, target: GatewayTarget, ways: frozenset[str]) -> frozenset[ObjectRef]:
     """
     What serves every part at another gateway of the object, while clients of a part that is kept go by it.
 
@@ -166,7 +166,9 @@ def _other_sites(live: LiveChildren, site: GatewayTarget, ways: frozenset[str]) 
     """
     if not ways:
         return frozenset()
-    return frozenset(ref for ref, found in live.objects.items() if not part_of(found) and ref.name != site.object_name)
+    return frozenset(
+        ref for ref, found in live.objects.items() if not part_of(found) and ref.name != target.object_name
+    )
 
 
 def _narrowed(
@@ -217,55 +219,55 @@ def _server_names(servers: Iterable[Manifest]) -> frozenset[str]:
     return frozenset(host.removeprefix("./") for server in servers for host in server.get("hosts") or ())
 
 
-def _rules_for(live: LiveChildren, site: GatewayTarget, names: frozenset[str]) -> tuple[Manifest, ...]:
+def _rules_for(live: LiveChildren, target: GatewayTarget, names: frozenset[str]) -> tuple[Manifest, ...]:
     """Rules of the live policy that speak of a way that is carried over, and of no other way."""
     return tuple(
         {**rule, "when": [{**condition, "values": sorted(names & set(condition["values"]))}]}
-        for rule in _live_rules(live, site)
+        for rule in _live_rules(live, target)
         for condition in rule.get("when") or ()
         if names & set(condition.get("values") or ())
     )
 
 
-def _live_rules(live: LiveChildren, site: GatewayTarget) -> list[Manifest]:
+def _live_rules(live: LiveChildren, target: GatewayTarget) -> list[Manifest]:
     """Of the own gateway's policy, which allows; of the one beside a shared gateway, which denies."""
-    if site.dedicated:
-        return live.items_of("AuthorizationPolicy", site.object_name, "rules")
-    found = _remote_specs(live, site, "AuthorizationPolicy", access_part(site.id))
+    if target.dedicated:
+        return live.items_of("AuthorizationPolicy", target.object_name, "rules")
+    found = _remote_specs(live, target, "AuthorizationPolicy", access_part(target.id))
     return [rule for spec in found if spec.get("action") == "DENY" for rule in spec.get("rules") or ()]
 
 
-def _clean_names(live: LiveChildren, site: GatewayTarget) -> Iterator[str]:
+def _clean_names(live: LiveChildren, target: GatewayTarget) -> Iterator[str]:
     """Server names that the live EnvoyFilter on a shared gateway is about."""
-    for spec in _remote_specs(live, site, "EnvoyFilter", headers_part(site.id)):
+    for spec in _remote_specs(live, target, "EnvoyFilter", headers_part(target.id)):
         for patch in spec.get("configPatches") or ():
             found = ((patch.get("match") or {}).get("listener") or {}).get("filterChain") or {}
             yield found.get("sni", "")
 
 
-def _remote_specs(live: LiveChildren, site: GatewayTarget, kind: str, what: str) -> list[Manifest]:
+def _remote_specs(live: LiveChildren, target: GatewayTarget, kind: str, what: str) -> list[Manifest]:
     """
     Specs of the live children in a shared gateway's namespace, the object's own included.
 
     Objects come back from a backup without their status, which names these: the plan's own then counts by its name.
     """
-    if site.dedicated:
+    if target.dedicated:
         return []
-    found = [item for ref, item in live.objects.items() if (ref.kind, ref.namespace) == (kind, site.namespace)]
-    unnamed = ObjectRef(kind, site.namespace, remote_name(live.key, what))
-    if unnamed in live.others and site.namespace != live.key.namespace:
+    found = [item for ref, item in live.objects.items() if (ref.kind, ref.namespace) == (kind, target.namespace)]
+    unnamed = ObjectRef(kind, target.namespace, remote_name(live.key, what))
+    if unnamed in live.others and target.namespace != live.key.namespace:
         found.append(live.others[unnamed])
     return [item.get("spec") or {} for item in found]
 
 
-def _identity_rules(live: LiveChildren, site: GatewayTarget) -> tuple[Manifest, ...]:
+def _identity_rules(live: LiveChildren, target: GatewayTarget) -> tuple[Manifest, ...]:
     """Rules of the live AuthorizationPolicy that grant somebody something, those for ports left out."""
-    rules = live.items_of("AuthorizationPolicy", site.object_name, "rules")
+    rules = live.items_of("AuthorizationPolicy", target.object_name, "rules")
     return tuple(rule for rule in rules if "from" in rule)
 
 
-def _service_ports(live: LiveChildren, site: GatewayTarget) -> tuple[Manifest, ...]:
-    return tuple(live.items_of("Service", site.service, "ports"))
+def _service_ports(live: LiveChildren, target: GatewayTarget) -> tuple[Manifest, ...]:
+    return tuple(live.items_of("Service", target.service, "ports"))
 
 
 def _port_name(server: Manifest) -> str:

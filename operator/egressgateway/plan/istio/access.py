@@ -108,9 +108,9 @@ def _allow_rules(
         yield _rule(ports=[str(listen_port(port)) for port in exposed_ports])
 
 
-def _plain_rules(retained: Draining, site: GatewayTarget) -> Iterator[dict[str, Any]]:
+def _plain_rules(retained: Draining, target: GatewayTarget) -> Iterator[dict[str, Any]]:
     """Ways without mutual TLS that clients are leaving: nobody can be told apart there."""
-    ports: set[int] = {server["port"]["number"] for server in retained.servers} - {site.hop_port}
+    ports: set[int] = {server["port"]["number"] for server in retained.servers} - {target.hop_port}
     if ports:
         yield _rule(ports=[str(listen_port(port)) for port in sorted(ports)])
 

@@ -91,7 +91,7 @@ def _plan_pods(
     if not context.target.dedicated or not (acceptance.served or acceptance.kept or ports):
         return
     needs = WorkloadNeeds(
-        site=context.target,
+        target=context.target,
         hops=hops,
         exposed_ports=ports,
         consumers=_reached_from(context, acceptance, retained),

@@ -72,7 +72,7 @@ class WorkloadNeeds:
             likewise of the hop's Service.
     """
 
-    site: GatewayTarget
+    target: GatewayTarget
     hops: tuple[Hop, ...] = ()
     exposed_ports: tuple[tuple[int, str], ...] = ()
     consumers: frozenset[str] = frozenset()
@@ -86,8 +86,8 @@ class WorkloadNeeds:
         """Ports of the hop's Service."""
         ports = {hop.hop_port: hop for hop in self.hops}
         planned = [_hop_port(number, ports[number]) for number in sorted(ports)]
-        if self.site.strict and not planned:
-            planned = [{"name": "tls", "port": self.site.hop_port, "target_port": LISTENER_PORT}]
+        if self.target.strict and not planned:
+            planned = [{"name": "tls", "port": self.target.hop_port, "target_port": LISTENER_PORT}]
         known = {port["port"] for port in planned}
         return planned + [
             {"name": port["name"], "port": port["port"], "target_port": port["targetPort"]}
