@@ -15,7 +15,7 @@ from egressgateway.api.scalars import LabelName, ObjectName, Port, SomeLabels, T
 from egressgateway.api.selector import LabelSelector
 
 
-class Provider(StrEnum):
+class ProviderName(StrEnum):
     """The data plane."""
 
     ISTIO = "Istio"
@@ -158,7 +158,7 @@ GatewayPattern = Annotated[
 class EgressGatewayClassSpec(ApiModel):
     """Which data plane serves the objects of the class, where gateways run, and what tenants may ask for."""
 
-    provider: Provider | None = None
+    provider: ProviderName | None = None
     """The data plane: `Istio` (default) or `APISIX`, which needs `shared`. It cannot be changed."""
 
     dedicated: DedicatedGateway | None = None
@@ -234,14 +234,14 @@ class EgressGatewayClassSpec(ApiModel):
         Rule["EgressGatewayClassSpec"](
             cel="!has(self.provider) || self.provider != 'APISIX' || has(self.shared)",
             message="provider APISIX needs shared: APISIX is installed by its own chart",
-            holds=lambda self: self.provider is not Provider.APISIX or self.shared is not None,
+            holds=lambda self: self.provider is not ProviderName.APISIX or self.shared is not None,
             field=".shared",
             reason="FieldValueRequired",
         ),
         Rule["EgressGatewayClassSpec"](
             cel="!has(self.apisix) || (has(self.provider) && self.provider == 'APISIX')",
             message="apisix is only for provider APISIX",
-            holds=lambda self: self.apisix is None or self.provider is Provider.APISIX,
+            holds=lambda self: self.apisix is None or self.provider is ProviderName.APISIX,
             field=".apisix",
             reason="FieldValueForbidden",
         ),
@@ -266,13 +266,13 @@ class EgressGatewayClassSpec(ApiModel):
     )
 
     @property
-    def data_plane(self) -> Provider:
+    def data_plane(self) -> ProviderName:
         """The provider, be it named or not."""
-        return self.provider or Provider.ISTIO
+        return self.provider or ProviderName.ISTIO
 
     @property
     def ingress_class(self) -> str:
         """Ingress class of the class's APISIX; empty with another provider."""
-        if self.provider is not Provider.APISIX:
+        if self.provider is not ProviderName.APISIX:
             return ""
         return (self.apisix and self.apisix.ingress_class_name) or DEFAULT_INGRESS_CLASS

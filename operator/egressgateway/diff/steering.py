@@ -21,6 +21,7 @@ from egressgateway.live.children import hosts_of, live_clients, mesh_routes, par
 from egressgateway.live.controller_status import RouteAcceptance, route_statuses
 from egressgateway.live.ports import meet_on_a_port
 from egressgateway.plan.gateway.target import workload_of
+from egressgateway.plan.providers import CONTROLLERS
 from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.stages import Stage
 
@@ -176,7 +177,7 @@ def _is_taken(batch: Burst, changes: ChangeSet, facts: Facts) -> bool:
     """Whether nothing of the gateway's side of the burst's parts waits for a controller, or was refused by one."""
     parts = parts_of(batch)
     relied = [ref for ref in changes.in_sync if ref in facts.live and part_of(facts.live[ref]) in parts]
-    return all(verdict.word is RouteAcceptance.ACCEPTED for verdict in route_statuses(facts, relied))
+    return all(verdict.word is RouteAcceptance.ACCEPTED for verdict in route_statuses(facts, relied, CONTROLLERS))
 
 
 def _opens_a_way(batch: Iterable[Write | Delete], live: Mapping[ObjectRef, Manifest]) -> bool:

@@ -3,13 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-from egressgateway.facts import Ports
+from egressgateway.facts import Facts, Ports
 from egressgateway.live.ports import ports_for
 from egressgateway.names import LABEL_PART, LABEL_STAGE
 from egressgateway.namespaces import EVERY_NAMESPACE
-from egressgateway.refs import Manifest, ObjectRef
+from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.stages import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class LiveChildren:
+    """
+    The live children of one object, read once for all who plan what becomes of them.
+
+    Attributes:
+        key: of the object.
+        objects: all of them.
+        others: what carries their labels and is not known to be the object's.
+        routes: VirtualServices that clients go by, `mesh_routes` those among them that sidecars follow.
+        entries: ServiceEntries that clients go by, `ways_out` those by which the gateway knows its ways out.
+        clients_pushed: istiod has had the time to tell clients what they were last sent.
+    """
+
+    key: Key
+    objects: Mapping[ObjectRef, Manifest]
+    others: Mapping[ObjectRef, Manifest]
+    routes: tuple[Manifest, ...]
+    mesh_routes: tuple[Manifest, ...]
+    entries: tuple[Manifest, ...]
+    ways_out: tuple[Manifest, ...]
+    clients_pushed: bool
+
+    @classmethod
+    def of(cls, facts: Facts) -> LiveChildren:
+        """What lives of the object that `facts` are about."""
+        routes = live_clients(facts.live, "VirtualService")
+        entries = [found for ref, found in facts.live.items() if ref.kind == "ServiceEntry"]
+        return cls(
+            key=facts.key,
+            objects=facts.live,
+            others=facts.others,
+            routes=tuple(routes),
+            mesh_routes=tuple(filter(_is_for_sidecars, routes)),
+            entries=tuple(found for found in entries if stage_of(found) is Stage.CLIENTS),
+            ways_out=tuple(found for found in entries if stage_of(found) is not Stage.CLIENTS),
+            clients_pushed=facts.clients_pushed,
+        )
+
+    def named(self, kind: str, name: str) -> Manifest | None:
+        """The child of this name in the object's own namespace."""
+        return self.objects.get(ObjectRef(kind, self.key.namespace, name))
+
+    def items_of(self, kind: str, name: str, field: str) -> list[Manifest]:
+        """A list in the spec of that child; empty without it."""
+        found = self.named(kind, name) or {}
+        items: list[Manifest] = (found.get("spec") or {}).get(field) or []
+        return items
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """Parts that have a child; the empty one stands for all."""
+        return frozenset(map(part_of, self.objects.values()))
 
 
 def stage_of(manifest: Manifest) -> Stage:
@@ -48,11 +104,11 @@ def live_clients(live: Mapping[ObjectRef, Manifest], kind: str) -> list[Manifest
 
 def mesh_routes(live: Mapping[ObjectRef, Manifest]) -> list[Manifest]:
     """Live VirtualServices by which sidecars steer; those for ingress gateways left out."""
-    return [
-        found
-        for found in live_clients(live, "VirtualService")
-        if "mesh" in ((found.get("spec") or {}).get("gateways") or ("mesh",))
-    ]
+    return list(filter(_is_for_sidecars, live_clients(live, "VirtualService")))
+
+
+def _is_for_sidecars(virtual_service: Manifest) -> bool:
+    return "mesh" in ((virtual_service.get("spec") or {}).get("gateways") or ("mesh",))
 
 
 def namespaces_of_export(manifest: Manifest, own: str) -> frozenset[str]:

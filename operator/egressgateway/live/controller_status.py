@@ -23,12 +23,6 @@ from egressgateway.refs import Manifest, ObjectRef
 PATIENCE: Final = timedelta(seconds=30)
 """Silence after which a cause is named: a guess, many times what a controller that runs needs."""
 
-_ANSWERED: Final = frozenset({"ApisixRoute", "ApisixUpstream"})
-"""Kinds that a controller gives its word on."""
-
-_SILENT_AT_TIMES: Final = frozenset({"ApisixUpstream"})
-"""Of these, kinds that some versions say nothing of: their word counts when it is there, and is not waited for."""
-
 
 class RouteAcceptance(StrEnum):
     """What a controller says of the newest generation of an object."""
@@ -39,34 +33,60 @@ class RouteAcceptance(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Controller:
+    """
+    A controller of a data plane.
+
+    Attributes:
+        name: as messages name it.
+        answers_for: kinds that it gives its word on.
+        silent_at_times: of these, kinds that some versions say nothing of: its word counts when it is there, and is
+            not waited for.
+    """
+
+    name: str
+    answers_for: frozenset[str]
+    silent_at_times: frozenset[str] = frozenset()
+
+
+Controllers = Iterable[Controller]
+
+
+@dataclass(frozen=True, slots=True)
 class RouteStatus:
     """A controller's word on one child, with its own words; `overdue`: there has been none for too long."""
 
     ref: ObjectRef
+    controller: Controller
     word: RouteAcceptance
     message: str = ""
     overdue: bool = False
 
 
-def route_statuses(facts: Facts, refs: Iterable[ObjectRef]) -> Iterator[RouteStatus]:
+def route_statuses(facts: Facts, refs: Iterable[ObjectRef], controllers: Controllers) -> Iterator[RouteStatus]:
     """The word on each of `refs` that lives and that a controller answers for, refusals first."""
-    found = (_verdict(facts, ref, facts.live[ref]) for ref in refs if ref.kind in _ANSWERED and ref in facts.live)
+    found = (
+        _verdict(facts, ref, facts.live[ref], controller)
+        for ref in refs
+        if ref in facts.live and (controller := _controller_of(ref.kind, controllers)) is not None
+    )
     yield from sorted(found, key=lambda verdict: (verdict.word is not RouteAcceptance.REJECTED, verdict.ref))
 
 
-def next_answer_due(facts: Facts) -> datetime | None:
+def next_answer_due(facts: Facts, controllers: Controllers) -> datetime | None:
     """When the first silence becomes too long, if one is not too long already."""
     due = [
         _silent_since(facts, found) + PATIENCE
         for ref, found in facts.live.items()
-        if ref.kind in _ANSWERED and _word(found)[0] is RouteAcceptance.UNKNOWN
+        if (controller := _controller_of(ref.kind, controllers)) is not None
+        and _word(found, controller)[0] is RouteAcceptance.UNKNOWN
     ]
     return min((moment for moment in due if moment > facts.now), default=None)
 
 
-def answers(manifest: Manifest) -> list[tuple[Any, ...]]:
+def answers(manifest: Manifest, controllers: Controllers) -> list[tuple[Any, ...]]:
     """What of a child's status changes its verdict; nothing for kinds that nobody answers for."""
-    if manifest.get("kind") not in _ANSWERED:
+    if _controller_of(manifest.get("kind", ""), controllers) is None:
         return []
     return [
         tuple(each.get(name) for name in ("status", "reason", "message", "observedGeneration"))
@@ -74,15 +94,19 @@ def answers(manifest: Manifest) -> list[tuple[Any, ...]]:
     ]
 
 
-def _verdict(facts: Facts, ref: ObjectRef, manifest: Manifest) -> RouteStatus:
-    word, message = _word(manifest)
+def _controller_of(kind: str, controllers: Controllers) -> Controller | None:
+    return next((each for each in controllers if kind in each.answers_for), None)
+
+
+def _verdict(facts: Facts, ref: ObjectRef, manifest: Manifest, controller: Controller) -> RouteStatus:
+    word, message = _word(manifest, controller)
     # A controller that has spoken of it before is there, and only slow.
     silent = word is RouteAcceptance.UNKNOWN and not _accepted(manifest)
     overdue = silent and facts.now >= _silent_since(facts, manifest) + PATIENCE
-    return RouteStatus(ref, word, message, overdue)
+    return RouteStatus(ref, controller, word, message, overdue)
 
 
-def _word(manifest: Manifest) -> tuple[RouteAcceptance, str]:
+def _word(manifest: Manifest, controller: Controller) -> tuple[RouteAcceptance, str]:
     generation = manifest["metadata"].get("generation")
     for condition in _accepted(manifest):
         if condition.get("observedGeneration") in (None, generation):
@@ -92,7 +116,8 @@ def _word(manifest: Manifest) -> tuple[RouteAcceptance, str]:
             )
             return word, said
     # A word on what it was before is no word on what it is, unless it needs none.
-    return (RouteAcceptance.ACCEPTED if manifest.get("kind") in _SILENT_AT_TIMES else RouteAcceptance.UNKNOWN), ""
+    needed = manifest.get("kind") not in controller.silent_at_times
+    return (RouteAcceptance.UNKNOWN if needed else RouteAcceptance.ACCEPTED), ""
 
 
 def _accepted(manifest: Manifest) -> list[Mapping[str, Any]]:

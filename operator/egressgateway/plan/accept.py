@@ -7,15 +7,15 @@ raised, nothing is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.destination import Destination, Protocol
 from egressgateway.api.expose import ExposedHost
-from egressgateway.api.gateway_class import EgressGatewayClassSpec, Provider
+from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.scalars import format_instant
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.contention.claims import Claims, PortClaim, Stakes, claim_ports, own_rights, resolve_claims
@@ -31,8 +31,7 @@ from egressgateway.live.children import hosts_of, live_clients, mesh_routes, nam
 from egressgateway.live.controller_status import next_answer_due
 from egressgateway.names import is_private
 from egressgateway.namespaces import overlap, union
-from egressgateway.plan.apisix.limits import advisories as provider_notices
-from egressgateway.plan.apisix.limits import excluded_message, excluded_namespaces
+from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.checks.bounds import over_bounds
 from egressgateway.plan.checks.class_policy import guard_consumers, guard_destination, guard_exposed, guard_object
 from egressgateway.plan.checks.conflicts import (
@@ -50,68 +49,31 @@ from egressgateway.plan.checks.references import (
     resolve_exposed,
     unchecked_references,
 )
-from egressgateway.plan.checks.unsupported import (
+from egressgateway.plan.context import PlanContext, context_of
+from egressgateway.plan.findings import Advisory, Consequence, Finding, exposed_part
+from egressgateway.plan.gateway.references import exposed_on, wanted_references
+from egressgateway.plan.gateway.target import target_of
+from egressgateway.plan.provider import Provider
+from egressgateway.plan.providers import CONTROLLERS, provider_of
+from egressgateway.plan.revoked import NOTHING, Revoked, may_be_told, revoked_from, revoked_of
+from egressgateway.plan.unsupported import (
     unsupported_in_class,
     unsupported_in_destination,
     unsupported_in_exposed,
     unsupported_in_spec,
 )
-from egressgateway.plan.findings import Advisory, Consequence, Finding, exposed_part
-from egressgateway.plan.gateway.references import exposed_on
-from egressgateway.plan.revoked import NOTHING, Revoked, may_be_told, revoked_from, revoked_of
-from egressgateway.refs import APISIX_KINDS, Manifest
+from egressgateway.refs import Manifest
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 _RESOLVED: Final = ConditionType.RESOLVED_REFS
-_CLIENTS_KINDS: Final = frozenset({"ServiceEntry", "VirtualService", "DestinationRule"})
-"""What sends clients to a gateway of any provider."""
-
-
-@dataclass(frozen=True, slots=True)
-class Acceptance:
-    """
-    What may be planned.
-
-    Attributes:
-        served: destinations that nothing takes out, `exposed` likewise.
-        consumers: by destination, the namespaces that it serves.
-        kept: parts that are taken out and whose live children stay untouched. When a finding takes out the object,
-            `keep_all` says whether its children stay.
-        contested: of parts that are taken out because others have their names: the names that they ask for. What they
-            steered before under other names is not kept: two objects that swap names would wait for each other.
-        revoked: what of that goes all the same, because it is not allowed any more.
-        next_look: when something expires, so that the object must be judged again.
-    """
-
-    findings: tuple[Finding, ...]
-    served: tuple[Destination, ...]
-    claims: Claims
-    exposed: tuple[ExposedHost, ...] = ()
-    consumers: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    kept: frozenset[str] = frozenset()
-    keep_all: bool = False
-    contested: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    advisories: tuple[Advisory, ...] = ()
-    revoked: Revoked = NOTHING
-    next_look: datetime | None = None
-
-    @property
-    def of_object(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if not finding.part)
-
-    def of_part(self, name: str) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if finding.part == name)
-
-    def is_taken_out(self, part: str) -> bool:
-        """Whether a part is not planned."""
-        return any(not finding.partial for finding in (*self.of_object, *self.of_part(part)))
 
 
 def accept(facts: Facts) -> Acceptance:
     """Judge the object as a whole, then each of its parts."""
-    of_object = tuple(_object_findings(facts))
-    spec, class_spec = facts.gateway.spec, facts.class_.spec
-    if spec is None or class_spec is None or of_object:
+    context = context_of(facts)
+    of_object = tuple(_object_findings(facts, context))
+    if context is None or of_object:
+        spec = facts.gateway.spec
         withdraw = any(finding.consequence is Consequence.WITHDRAW for finding in of_object)
         revoked = NOTHING if withdraw else revoked_from(facts)
         withdraw = withdraw or revoked.everything
@@ -124,7 +86,7 @@ def accept(facts: Facts) -> Acceptance:
             revoked=revoked,
             next_look=None if spec is None or withdraw else _next_end(facts, spec),
         )
-    return _Judge(facts, spec, class_spec).accept()
+    return _Judge(facts, context, provider_of(context.class_spec)).accept()
 
 
 def steered_names(facts: Facts) -> dict[str, frozenset[str]]:
@@ -229,9 +191,18 @@ def ports_by_kind(entries: Iterable[Manifest]) -> dict[ClaimedPort, frozenset[st
     }
 
 
-def _object_findings(facts: Facts) -> Iterator[Finding]:
-    for check in _OBJECT_CHECKS:
-        yield from check(facts)
+def _object_findings(facts: Facts, context: PlanContext | None) -> Iterator[Finding]:
+    """What stands against the object as a whole, in the order in which it is to be told."""
+    yield from _spec_is_known(facts)
+    yield from _spec_is_valid(facts)
+    yield from _class_exists(facts)
+    if context is not None:
+        yield from (finding for finding in guard_object(context) if not finding.part)
+    yield from _is_supported(facts, context)
+    yield from _is_within_bounds(context)
+    yield from _class_is_resolved(facts)
+    yield from _injection_is_enabled(facts)
+    yield from _kinds_are_served(facts)
 
 
 def _spec_is_known(facts: Facts) -> Iterator[Finding]:
@@ -276,31 +247,26 @@ def _class_exists(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _class_allows_the_object(facts: Facts) -> Iterator[Finding]:
-    if facts.gateway.spec is not None and facts.class_.spec is not None:
-        found = guard_object(facts, facts.gateway.spec, facts.class_.spec)
-        yield from (finding for finding in found if not finding.part)
-
-
-def _object_is_supported(facts: Facts) -> Iterator[Finding]:
-    spec, class_spec = facts.gateway.spec, facts.class_.spec
-    if class_spec is not None:
-        for message in unsupported_in_class(facts, class_spec):
+def _is_supported(facts: Facts, context: PlanContext | None) -> Iterator[Finding]:
+    if facts.class_.spec is not None:
+        for message in unsupported_in_class(facts.class_.spec, str(facts.class_), facts.mesh_config):
             yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message)
-    if spec is not None and class_spec is not None:
-        for message in unsupported_in_spec(facts, spec, class_spec):
+    if context is not None:
+        for message in unsupported_in_spec(context):
             yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message)
 
 
-def _is_within_bounds(facts: Facts) -> Iterator[Finding]:
-    if facts.gateway.spec is not None and facts.class_.spec is not None:
-        for message in over_bounds(facts, facts.gateway.spec, facts.class_.spec):
+def _is_within_bounds(context: PlanContext | None) -> Iterator[Finding]:
+    if context is not None:
+        for message in over_bounds(context.key, context.spec, context.class_spec, context.namespaces):
             yield Finding(_ACCEPTED, Reason.INVALID, message)
 
 
 def _class_is_resolved(facts: Facts) -> Iterator[Finding]:
     if facts.class_.spec is not None:
-        yield from resolve_class(facts, facts.class_.spec)
+        yield from resolve_class(
+            facts.class_.spec, str(facts.class_), target_of(facts), facts.references, facts.mesh_config
+        )
 
 
 def _injection_is_enabled(facts: Facts) -> Iterator[Finding]:
@@ -315,37 +281,15 @@ def _injection_is_enabled(facts: Facts) -> Iterator[Finding]:
 
 
 def _kinds_are_served(facts: Facts) -> Iterator[Finding]:
-    class_spec = facts.class_.spec
-    of_apisix = facts.unserved & APISIX_KINDS
-    of_mesh = facts.unserved - APISIX_KINDS
-    if class_spec is None or class_spec.data_plane is Provider.ISTIO:
-        of_apisix = frozenset()
-    else:
-        of_mesh &= _CLIENTS_KINDS if facts.gateway.spec and facts.gateway.spec.destinations else frozenset()
-    for kinds, what in (
-        (of_mesh, "install Istio (its CRDs)"),
-        (of_apisix, "install APISIX's ingress controller (its CRDs), and grant the operator the right to them"),
-    ):
-        if kinds:
+    for requirement in provider_of(facts.class_.spec).requirements(facts.gateway.spec):
+        missing = facts.unserved & requirement.kinds
+        if missing:
             yield Finding(
                 _RESOLVED,
                 Reason.PROVIDER_UNAVAILABLE,
-                f"{facts.class_}: the API server does not serve {', '.join(sorted(kinds))} to the operator; {what}, "
-                "this heals by itself",
+                f"{facts.class_}: the API server does not serve {', '.join(sorted(missing))} to the operator; "
+                f"{requirement.remedy}, this heals by itself",
             )
-
-
-_OBJECT_CHECKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
-    _spec_is_known,
-    _spec_is_valid,
-    _class_exists,
-    _class_allows_the_object,
-    _object_is_supported,
-    _is_within_bounds,
-    _class_is_resolved,
-    _injection_is_enabled,
-    _kinds_are_served,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,12 +297,20 @@ class _Judge:
     """Judges the parts of one object that nothing stands against as a whole."""
 
     facts: Facts
-    spec: EgressGatewaySpec
-    class_spec: EgressGatewayClassSpec
+    context: PlanContext
+    provider: Provider
+
+    @property
+    def spec(self) -> EgressGatewaySpec:
+        return self.context.spec
+
+    @property
+    def class_spec(self) -> EgressGatewayClassSpec:
+        return self.context.class_spec
 
     def accept(self) -> Acceptance:
         asked = consumers_of(self.facts.key, self.spec, self.class_spec, self.facts.namespaces)
-        consumers = asked.less(excluded_namespaces(self.facts), self.facts.namespaces)
+        consumers = asked.less(self.provider.excluded_namespaces(self.context), self.facts.namespaces)
         findings = [*self._own_findings(consumers), *self._excluded_consumers(asked, consumers)]
         before = own_rights(self.facts)
         findings += port_conflicts(self.facts, self.spec, consumers.served, _kept(findings), before)
@@ -390,7 +342,7 @@ class _Judge:
                 if _is_contested(findings, destination.name)
             },
             revoked=replace(revoked, exports={**revoked.exports, **late.exports}),
-            advisories=(*self._notices(), *provider_notices(self.facts, self.spec, asked)),
+            advisories=(*self._notices(), *self.provider.advisories(self.context, asked)),
             next_look=self._next_look(),
         )
 
@@ -409,7 +361,7 @@ class _Judge:
         )
 
     def _own_findings(self, consumers: Consumers) -> Iterator[Finding]:
-        yield from (found for found in guard_object(self.facts, self.spec, self.class_spec) if found.part)
+        yield from (found for found in guard_object(self.context) if found.part)
         for index, destination in enumerate(self.spec.destinations):
             yield from self._destination(destination, f"spec.destinations[{index}]", consumers)
         for index, exposed in enumerate(self.spec.expose):
@@ -418,10 +370,10 @@ class _Judge:
 
     def _excluded_consumers(self, asked: Consumers, consumers: Consumers) -> Iterator[Finding]:
         """Namespaces that somebody named and that this gateway cannot serve; the others are served."""
-        excluded = excluded_namespaces(self.facts)
+        excluded = self.provider.excluded_namespaces(self.context)
         for destination in self.spec.destinations:
             if excluded & asked.served[destination.name]:
-                message = f"spec.access.from: {excluded_message(self.facts)}"
+                message = f"spec.access.from: {self.provider.excluded_message(self.context)}"
                 partial = bool(consumers.served[destination.name])
                 yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message, destination.name, partial)
 
@@ -433,13 +385,13 @@ class _Judge:
             )
             yield Finding(_ACCEPTED, Reason.EXPIRED, message, destination.name)
             return
-        yield from guard_destination(self.facts, self.class_spec, destination, where)
-        yield from guard_consumers(self.facts, consumers, destination)
+        yield from guard_destination(self.context, destination, where)
+        yield from guard_consumers(self.context.class_name, consumers, destination)
         if not consumers.served[destination.name]:
             yield from self._without_consumers(destination, where)
-        for message in unsupported_in_destination(self.facts, self.class_spec, destination, where):
+        for message in unsupported_in_destination(self.context, destination, where):
             yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message, destination.name)
-        yield from resolve_destination(self.facts, destination, where)
+        yield from resolve_destination(self.context, destination, where)
 
     def _without_consumers(self, destination: Destination, where: str) -> Iterator[Finding]:
         """It is programmed all the same, and serves from the moment on that a namespace gets a label."""
@@ -455,10 +407,10 @@ class _Judge:
 
     def _exposed(self, exposed: ExposedHost, where: str) -> Iterator[Finding]:
         part = exposed_part(exposed.name)
-        yield from guard_exposed(self.facts, self.class_spec, exposed, where)
-        for message in unsupported_in_exposed(self.facts, self.class_spec, exposed, where):
+        yield from guard_exposed(self.context, exposed, where)
+        for message in unsupported_in_exposed(self.context, exposed, where):
             yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message, part)
-        yield from resolve_exposed(self.facts, exposed, where)
+        yield from resolve_exposed(self.context, exposed, where)
 
     def _stakes(self, findings: list[Finding], consumers: Consumers, before: Rights) -> Stakes:
         """Names of what is served, and of what is not and still steered: nobody else may have those yet."""
@@ -543,8 +495,8 @@ class _Judge:
                 "VirtualServices or ServiceEntries there are too large or too many to be read, and count as empty; "
                 "delete those that nobody needs, or let an admin raise --namespace-memory-mib"
             )
-        yield from external_notices(self.facts, self.spec)
-        yield from unchecked_references(self.facts)
+        yield from external_notices(self.context)
+        yield from unchecked_references(self.context, wanted_references(self.facts))
         if self.facts.mesh_config.outbound_policy == "ALLOW_ANY":
             yield Advisory(
                 "the mesh's outboundTrafficPolicy is ALLOW_ANY: ports that are not listed here leave directly"
@@ -557,8 +509,8 @@ class _Judge:
             )
 
     def _next_look(self) -> datetime | None:
-        end, certificate = _next_end(self.facts, self.spec), next_certificate_end(self.facts)
-        silence = next_answer_due(self.facts)
+        end, certificate = _next_end(self.facts, self.spec), next_certificate_end(self.facts.references, self.facts.now)
+        silence = next_answer_due(self.facts, CONTROLLERS)
         later = [moment for moment in (end, certificate, silence) if moment is not None and moment > self.facts.now]
         return min(later, default=None)
 

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
-
-from egressgateway.api.gateway_class import EgressGatewayClassSpec, Provider
 from egressgateway.facts import Facts
-from egressgateway.live.children import live_clients, part_of
-from egressgateway.plan.accept import Acceptance
-from egressgateway.plan.apisix.provider import plan_apisix
+from egressgateway.live.children import LiveChildren, live_clients, part_of
+from egressgateway.plan.acceptance import Acceptance
+from egressgateway.plan.context import context_of, owner_of
+from egressgateway.plan.gateway.target import target_of
 from egressgateway.plan.ir import Plan
-from egressgateway.plan.istio.provider import plan_frozen, plan_istio, plan_kept
-
-__all__ = ["build_plan", "plan_frozen"]
-
-_PROVIDERS: Final[Mapping[Provider, Callable[[Facts, Acceptance], Plan]]] = {
-    Provider.ISTIO: plan_istio,
-    Provider.APISIX: plan_apisix,
-}
+from egressgateway.plan.kept import plan_kept
+from egressgateway.plan.providers import provider_of
 
 
 def build_plan(facts: Facts, acceptance: Acceptance) -> Plan:
@@ -30,11 +21,11 @@ def build_plan(facts: Facts, acceptance: Acceptance) -> Plan:
     if facts.gateway.deleting:
         return Plan()
     if acceptance.keep_all:
-        return plan_kept(facts, acceptance.revoked)
+        return plan_kept(owner_of(facts), LiveChildren.of(facts), target_of(facts), acceptance.revoked)
     if not acceptance.served and not acceptance.exposed and not acceptance.kept & _running(facts):
         return Plan()
-    class_spec = facts.class_.spec or EgressGatewayClassSpec()
-    return _PROVIDERS[class_spec.data_plane](facts, acceptance)
+    context = context_of(facts)
+    return provider_of(context.class_spec).plan(context, acceptance) if context is not None else Plan()
 
 
 def _running(facts: Facts) -> frozenset[str]:

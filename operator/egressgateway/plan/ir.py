@@ -9,10 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from egressgateway.refs import ObjectRef
+from egressgateway.refs import Key, ObjectRef
 from egressgateway.stages import Stage
+
+
+class Owner(NamedTuple):
+    """The EgressGateway whose children are planned."""
+
+    key: Key
+    uid: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ from egressgateway.plan.checks.class_policy import (
     guard_object,
 )
 from egressgateway.plan.checks.suffixes import is_public_suffix
+from egressgateway.plan.context import PlanContext, context_of
 from egressgateway.plan.findings import Consequence, Finding, exposed_part
 from egressgateway.plan.gateway.draining import Draining
 from egressgateway.refs import Manifest, ObjectRef
@@ -88,13 +89,17 @@ def revoked_from(facts: Facts, *, suspended: bool = False) -> Revoked:
     judged = _by_its_class(facts)
     if judged is None or judged.class_.spec is None:
         return NOTHING
-    spec, class_spec = facts.gateway.spec, judged.class_.spec
-    found = guard_namespace(judged, class_spec) if spec is None else guard_object(judged, spec, class_spec)
+    class_spec = judged.class_.spec
+    context = context_of(judged)
+    if context is None:
+        found = guard_namespace(class_spec, str(judged.class_), judged.key.namespace, judged.namespace_labels)
+    else:
+        found = guard_object(context)
     ends = tuple(each for each in found if not each.part and _withdraws(each))
     if ends:
         return Revoked(ends, everything=True)
-    by_spec = list(_by_spec(judged, spec, class_spec, suspended=suspended)) if spec is not None else []
-    return _revoked(judged, class_spec, by_spec, frozenset(map(part_of, facts.live.values())))
+    by_spec = list(_by_spec(context, suspended=suspended)) if context is not None else []
+    return _revoked(judged, class_spec, by_spec, frozenset(map(part_of, judged.live.values())))
 
 
 def revoked_of(facts: Facts, class_spec: EgressGatewayClassSpec, kept: Collection[str]) -> Revoked:
@@ -102,12 +107,12 @@ def revoked_of(facts: Facts, class_spec: EgressGatewayClassSpec, kept: Collectio
     return _revoked(facts, class_spec, [], kept) if kept else NOTHING
 
 
-def less_revoked(retained: Draining, facts: Facts, revoked: Revoked) -> Draining:
+def less_revoked(retained: Draining, live: Mapping[ObjectRef, Manifest], revoked: Revoked) -> Draining:
     """`retained` without clients that are not allowed any more."""
     narrowed = {ObjectRef(found["kind"], *_name_of(found)): found for found in retained.narrowed}
     for ref, exported in revoked.exports.items():
         if ref in narrowed or ref in retained.children:
-            found = narrowed.get(ref, facts.live[ref])
+            found = narrowed.get(ref, live[ref])
             narrowed[ref] = {**found, "spec": {**found["spec"], "exportTo": list(exported)}}
     return replace(
         retained,
@@ -129,39 +134,38 @@ def _withdraws(finding: Finding) -> bool:
     return finding.consequence is Consequence.WITHDRAW
 
 
-def _by_spec(
-    facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, *, suspended: bool
-) -> Iterator[Finding]:
+def _by_spec(context: PlanContext, *, suspended: bool) -> Iterator[Finding]:
     """What stands against the parts of the spec."""
-    steered = frozenset(host for found in _clients(facts) for host in hosts_of(found))
-    unread = any(map(_is_unread, _clients(facts)))
-    running = frozenset(map(part_of, facts.live.values()))
-    consumers = consumers_of(facts.key, spec, class_spec, facts.namespaces)
+    spec, live = context.spec, context.live.objects
+    steered = frozenset(host for found in _clients(live) for host in hosts_of(found))
+    unread = any(map(_is_unread, _clients(live)))
+    running = context.live.parts
+    consumers = consumers_of(context.key, spec, context.class_spec, context.namespaces)
     for index, destination in enumerate(spec.destinations):
         if suspended and not unread and steered.isdisjoint(destination.names):
             continue
         where, end = f"spec.destinations[{index}]", destination.expires_at
-        if not suspended and end is not None and end <= facts.now:
+        if not suspended and end is not None and end <= context.now:
             message = f"{where}.expiresAt: {format_instant(end)} is over; remove the destination, or set a later time"
             yield Finding(_ACCEPTED, Reason.EXPIRED, message, destination.name)
-        yield from filter(_withdraws, guard_destination(facts, class_spec, destination, where))
+        yield from filter(_withdraws, guard_destination(context, destination, where))
         # Partial, whoever is left by the spec: what is live of the part says whether somebody is.
-        denied = guard_consumers(facts, consumers, destination)
+        denied = guard_consumers(context.class_name, consumers, destination)
         yield from (replace(found, partial=True) for found in denied)
-    for found in guard_object(facts, spec, class_spec):
+    for found in guard_object(context):
         if (found.part in running or not suspended) and _withdraws(found) and found.part:
             yield found
     for index, exposed in enumerate(spec.expose):
         if exposed_part(exposed.name) in running or not suspended:
-            yield from filter(_withdraws, guard_exposed(facts, class_spec, exposed, f"spec.expose[{index}]"))
+            yield from filter(_withdraws, guard_exposed(context, exposed, f"spec.expose[{index}]"))
 
 
 def _revoked(
     facts: Facts, class_spec: EgressGatewayClassSpec, by_spec: list[Finding], judged: Collection[str]
 ) -> Revoked:
-    findings, parts_in_spec = list(by_spec), _parts_in_spec(facts)
+    findings, parts_in_spec = list(by_spec), _parts_in_spec(facts.gateway.spec)
     exports: dict[ObjectRef, tuple[str, ...]] = {}
-    denied: set[str] = set(_denied(facts, class_spec, _consumers_before(facts)))
+    denied: set[str] = set(_denied(facts, class_spec, _consumers_before(facts.gateway.status)))
     gone, refs = {found.part for found in findings if not found.partial}, set[ObjectRef]()
     told = {(found.part, found.reason) for found in findings}
 
@@ -199,7 +203,7 @@ def _revoked(
         parts=frozenset(gone),
         refs=frozenset(refs),
         exports={ref: to for ref, to in exports.items() if part_of(facts.live[ref]) not in gone and ref not in refs},
-        names=frozenset(_names_of(facts, gone)) | _claims_not_allowed(facts, class_spec),
+        names=frozenset(_names_of(facts, gone)) | _claims_not_allowed(facts.gateway.status, class_spec),
         namespaces=frozenset(denied),
     )
 
@@ -211,7 +215,7 @@ def _forbidden(
     if _is_unread(found) and _sends_clients(ref, found):
         yield from _forbidden_by_status(facts, class_spec)
     elif part_of(found).startswith(_EXPOSED):
-        yield from _forbidden_to_expose(facts, class_spec, ref, found)
+        yield from _forbidden_to_expose(facts.key.namespace, class_spec, ref, found)
     elif _sends_clients(ref, found):
         yield from _forbidden_to_clients(class_spec, found)
     elif ref.kind == "ServiceEntry":
@@ -231,9 +235,9 @@ def _is_unread(found: Manifest) -> bool:
 
 def _forbidden_by_status(facts: Facts, class_spec: EgressGatewayClassSpec) -> Iterator[tuple[Reason, str]]:
     """What the class has against anything that the object has claimed, or against whomever it serves."""
-    for host in sorted(_claims_not_allowed(facts, class_spec)):
+    for host in sorted(_claims_not_allowed(facts.gateway.status, class_spec)):
         yield Reason.HOST_NOT_ALLOWED, f"does not allow {host}"
-    denied = _denied(facts, class_spec, _consumers_before(facts))
+    denied = _denied(facts, class_spec, _consumers_before(facts.gateway.status))
     if denied:
         yield Reason.CONSUMER_NOT_ALLOWED, f"does not allow {_listed(denied)} as a consumer"
 
@@ -273,7 +277,7 @@ def _denied_feature(class_spec: EgressGatewayClassSpec, feature: Feature) -> Ite
 
 
 def _forbidden_to_expose(
-    facts: Facts, class_spec: EgressGatewayClassSpec, ref: ObjectRef, found: Manifest
+    own: str, class_spec: EgressGatewayClassSpec, ref: ObjectRef, found: Manifest
 ) -> Iterator[tuple[Reason, str]]:
     yield from _denied_feature(class_spec, Feature.EXPOSE)
     if ref.kind != "VirtualService":
@@ -283,7 +287,7 @@ def _forbidden_to_expose(
             yield Reason.HOST_NOT_ALLOWED, f"does not allow {host} in allowedExposedHosts"
     for gateway in (found.get("spec") or {}).get("gateways") or ():
         namespace, slash, _ = gateway.partition("/")
-        if slash and namespace != facts.key.namespace and not allows_gateway(class_spec, gateway):
+        if slash and namespace != own and not allows_gateway(class_spec, gateway):
             yield Reason.GATEWAY_NOT_ALLOWED, f"does not allow {gateway} in allowedGateways"
 
 
@@ -299,20 +303,19 @@ def _denied(facts: Facts, class_spec: EgressGatewayClassSpec, served: frozenset[
     return known - allowed_consumers(facts.key, class_spec, facts.namespaces, known)
 
 
-def _consumers_before(facts: Facts) -> frozenset[str]:
-    return frozenset(str(entry.get("namespace", "")) for entry in facts.gateway.status.get("consumers") or ())
+def _consumers_before(status: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(str(entry.get("namespace", "")) for entry in status.get("consumers") or ())
 
 
-def _parts_in_spec(facts: Facts) -> frozenset[str]:
+def _parts_in_spec(spec: EgressGatewaySpec | None) -> frozenset[str]:
     """Parts that the status has an entry for; what is said of others is said of the object."""
-    spec = facts.gateway.spec
     if spec is None:
         return frozenset()
     return frozenset((*(each.name for each in spec.destinations), *(exposed_part(each.name) for each in spec.expose)))
 
 
 def _names_of(facts: Facts, parts: Collection[str]) -> Iterator[str]:
-    for found in _clients(facts):
+    for found in _clients(facts.live):
         if part_of(found) in parts:
             yield from (host for host in hosts_of(found) if not is_private(host))
     for destination in facts.gateway.spec.destinations if facts.gateway.spec else ():
@@ -320,14 +323,14 @@ def _names_of(facts: Facts, parts: Collection[str]) -> Iterator[str]:
             yield from destination.names
 
 
-def _claims_not_allowed(facts: Facts, class_spec: EgressGatewayClassSpec) -> frozenset[str]:
+def _claims_not_allowed(status: Mapping[str, Any], class_spec: EgressGatewayClassSpec) -> frozenset[str]:
     """Of an object whose spec cannot be read: what it asks for is known by its claims alone."""
-    hosts = (claim.host for claim in read_claims(facts.gateway.status) if not claim.gateway)
+    hosts = (claim.host for claim in read_claims(status) if not claim.gateway)
     return frozenset(host for host in hosts if not allows_host(class_spec, host))
 
 
-def _clients(facts: Facts) -> Iterable[Manifest]:
-    return [found for ref, found in facts.live.items() if _sends_clients(ref, found)]
+def _clients(live: Mapping[ObjectRef, Manifest]) -> Iterable[Manifest]:
+    return [found for ref, found in live.items() if _sends_clients(ref, found)]
 
 
 def _sends_clients(ref: ObjectRef, found: Manifest) -> bool:

@@ -8,11 +8,11 @@ from typing import Any
 from egressgateway.api.conditions import Reason
 from egressgateway.contention.rights import rights_fields
 from egressgateway.facts import Facts
-from egressgateway.plan.accept import Acceptance
+from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.gateway.references import shared_service
 from egressgateway.plan.gateway.target import target_of, workload_of
-from egressgateway.plan.gateway.workload import desired_replicas, effective_settings, exposed_service_name
 from egressgateway.plan.ir import Plan
+from egressgateway.plan.pods.workload import desired_replicas, effective_settings, exposed_service_name
 from egressgateway.refs import CHILD_BY_KIND, Manifest, ObjectRef
 from egressgateway.status.condition import Part, serves
 from egressgateway.status.messages import shortened
@@ -86,8 +86,8 @@ def _addresses(facts: Facts, acceptance: Acceptance) -> list[dict[str, str]]:
 
 
 def _exposed_service(facts: Facts) -> Manifest:
-    """The Service of the exposed ports: the object's own, or that of the class's APISIX."""
-    shared = shared_service(facts)
+    """The Service of the exposed ports: the object's own, or that of the class's shared gateway."""
+    shared = shared_service(facts.class_.spec)
     if shared is not None:
         return facts.references.objects.get(shared) or {}
     return facts.live.get(ObjectRef("Service", facts.key.namespace, exposed_service_name(facts.key)), {})
@@ -101,7 +101,9 @@ def _address(entry: Mapping[str, Any]) -> dict[str, str]:
 
 def replicas(facts: Facts) -> int:
     workload = workload_of(facts)
-    return workload.replicas or (desired_replicas(effective_settings(facts)) if target_of(facts).dedicated else 0)
+    return workload.replicas or (
+        desired_replicas(effective_settings(facts.gateway.spec, facts.class_.spec)) if target_of(facts).dedicated else 0
+    )
 
 
 def has_gateway(acceptance: Acceptance) -> bool:

@@ -36,8 +36,8 @@ class PartState:
         foreign: an object of somebody else that stands under a name that the part needs.
         failure: the server's words about an object that it refuses.
         missing: an object is not in place; `error`: what the server could not do just now, in its words.
-        unaccepted: an object that its own controller has not accepted; `refusal`: that controller's words, if it
-            refuses it; `overdue`: it has had time enough.
+        unaccepted: an object that its own `controller` has not accepted; `refusal`: that controller's words, if it
+            refuses it; `overdue`: it has had time enough; `why_silent`: what may be the reason then.
         conflicts: findings about somebody else's routes for its hosts.
         unserved: why what runs serves nobody all the same.
         on_previous_route: clients still go the way that they had, and it serves them.
@@ -54,7 +54,8 @@ class PartState:
     unaccepted: ObjectRef | None = None
     refusal: str | None = None
     overdue: bool = False
-    ingress_class: str = ""
+    controller: str = ""
+    why_silent: str = ""
     conflicts: tuple[Finding, ...] = ()
     unserved: str = ""
     on_previous_route: bool = False
@@ -76,18 +77,18 @@ def _missing(state: PartState) -> str:
 
 
 def _refused(state: PartState) -> str:
-    return f"APISIX's ingress controller refuses {state.unaccepted}: {state.refusal}"
+    return f"{state.controller} refuses {state.unaccepted}: {state.refusal}"
 
 
 def _ignored(state: PartState) -> str:
     return (
-        f"no controller says anything of {state.unaccepted}, for {PATIENCE.seconds} seconds and more; is there an "
-        f"IngressClass {state.ingress_class!r}, and does APISIX's ingress controller run and serve it?"
+        f"no controller says anything of {state.unaccepted}, for {PATIENCE.seconds} seconds and more; "
+        f"{state.why_silent}"
     )
 
 
 def _not_taken(state: PartState) -> str:
-    return f"APISIX's ingress controller has not taken {state.unaccepted} yet"
+    return f"{state.controller} has not taken {state.unaccepted} yet"
 
 
 def _conflicts(state: PartState) -> str:

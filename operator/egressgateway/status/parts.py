@@ -9,29 +9,23 @@ from typing import Final
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.destination import Destination
 from egressgateway.api.expose import ExposedHost
+from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.diff.steering import DeferReason
 from egressgateway.facts import Facts, Reached
 from egressgateway.live.children import hosts_of, live_clients, mesh_routes, part_of, targets_of, ways_of
 from egressgateway.live.controller_status import RouteAcceptance, route_statuses
-from egressgateway.plan.accept import Acceptance
-from egressgateway.plan.apisix.limits import is_shut_in, lacks_sidecars
+from egressgateway.plan.acceptance import Acceptance
+from egressgateway.plan.context import context_of
 from egressgateway.plan.findings import Consequence, Finding, exposed_part
 from egressgateway.plan.gateway.target import target_of, workload_of
 from egressgateway.plan.ir import Plan
+from egressgateway.plan.providers import CONTROLLERS, provider_of
 from egressgateway.refs import ObjectRef
 from egressgateway.stages import Stage
 from egressgateway.status.condition import Condition, Observed, succeeded
 from egressgateway.status.messages import joined, told_by_type
 from egressgateway.status.part_rules import PROGRAMMED, STEERED, PartState
 
-_SHUT_IN: Final = (
-    "clients are still sent to APISIX and get errors: sidecars of its pods let no request out (outboundTrafficPolicy "
-    "REGISTRY_ONLY)"
-)
-_WITHOUT_SIDECARS: Final = (
-    "clients are still sent to APISIX by mutual TLS and get errors: pods of it have no sidecar to answer that; have "
-    "their sidecars injected, or use a class with mtls Disabled"
-)
 _NOT_PROBED: Final = Reached("Unknown", Reason.PENDING, "the first checks have not ended")
 
 
@@ -48,8 +42,8 @@ class PartView:
         """The conditions of a destination."""
         part = destination.name
         if self.acceptance.is_taken_out(part):
-            leads_out = not _goes_elsewhere(self.facts, part)
-            return self._judged(part, self._rejected(part, _runs(self.facts, part), leads_out=leads_out))
+            by_this_gateway = not _goes_elsewhere(self.facts, part)
+            return self._judged(part, self._rejected(part, _runs(self.facts, part), by_this_gateway=by_this_gateway))
         children = [child for child in self.plan.children if child.part in ("", part)]
         clients = {child.ref for child in children if child.part == part and child.stage is Stage.CLIENTS}
         state = replace(
@@ -65,9 +59,8 @@ class PartView:
         """The conditions of an exposed host."""
         part = exposed_part(entry.name)
         if self.acceptance.is_taken_out(part):
-            kinds = {ref.kind for ref, found in self.facts.live.items() if part_of(found) == part}
-            leads_out = entry.backend.destination is not None and "ApisixRoute" in kinds
-            return self._judged(part, self._rejected(part, bool(kinds), leads_out=leads_out))
+            running = any(part_of(found) == part for found in self.facts.live.values())
+            return self._judged(part, self._rejected(part, running, by_this_gateway=True))
         own = {child.ref for child in self.plan.children if child.part == part}
         shared = {child.ref for child in self.plan.children if not child.part}
         needs_pods = entry.gateway_ref is None or entry.backend.destination is not None
@@ -88,27 +81,32 @@ class PartView:
         resolved = _by_findings(ConditionType.RESOLVED_REFS, findings)
         return accepted, resolved, PROGRAMMED.judge(state), STEERED.judge(state)
 
-    def _rejected(self, part: str, running: bool, *, leads_out: bool) -> PartState:
-        """`leads_out`: by what runs, requests leave the mesh through the class's gateway as it is now."""
+    def _rejected(self, part: str, running: bool, *, by_this_gateway: bool) -> PartState:
+        """`by_this_gateway`: by what runs, requests go through the class's gateway as it is now."""
         running = running and (self.acceptance.keep_all or part in self.acceptance.kept)
         return PartState(
             rejected=True,
             retained=running,
-            unserved=self._unserved(part, leads_out=leads_out) if running else "",
+            unserved=self._unserved(part, by_this_gateway=by_this_gateway) if running else "",
             in_place=running,
             ready_pods=workload_of(self.facts).ready,
         )
 
-    def _unserved(self, part: str, *, leads_out: bool) -> str:
+    def _unserved(self, part: str, *, by_this_gateway: bool) -> str:
         """Why what runs serves nobody for all that; empty where nothing is known against it."""
-        if leads_out and is_shut_in(self.facts):
-            return _SHUT_IN
-        return _WITHOUT_SIDECARS if lacks_sidecars(self.facts, part) else ""
+        context = context_of(self.facts)
+        if context is None:
+            return ""
+        return provider_of(context.class_spec).why_unserved(context, part, by_this_gateway=by_this_gateway)
 
     def _written(self, refs: Iterable[ObjectRef]) -> PartState:
         """What became of the part's objects."""
-        wanted, observed, class_spec = sorted(refs), self.observed, self.facts.class_.spec
-        open_ = [each for each in route_statuses(self.facts, wanted) if each.word is not RouteAcceptance.ACCEPTED]
+        wanted, observed, class_spec = sorted(refs), self.observed, self.facts.class_.spec or EgressGatewayClassSpec()
+        open_ = [
+            each
+            for each in route_statuses(self.facts, wanted, CONTROLLERS)
+            if each.word is not RouteAcceptance.ACCEPTED
+        ]
         refused = bool(open_) and open_[0].word is RouteAcceptance.REJECTED
         return PartState(
             foreign=next((ref for ref in wanted if ref in observed.foreign), None),
@@ -121,7 +119,8 @@ class PartView:
             unaccepted=open_[0].ref if open_ else None,
             refusal=open_[0].message if refused else None,
             overdue=any(each.overdue for each in open_),
-            ingress_class=class_spec.ingress_class if class_spec is not None else "",
+            controller=open_[0].controller.name if open_ else "",
+            why_silent=provider_of(class_spec).why_silent(class_spec),
             ready_pods=workload_of(self.facts).ready,
         )
 

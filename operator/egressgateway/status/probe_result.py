@@ -14,7 +14,7 @@ from typing import Final
 
 from egressgateway.api.conditions import Reason
 from egressgateway.facts import Reached
-from egressgateway.plan.istio.health_checks import ProbedWay
+from egressgateway.plan.gateway.probing import ProbedWay
 
 _TLS_ERRORS: Final = ("connection_error", "fail_verify_error", "fail_verify_no_cert", "fail_verify_cert_hash")
 _SAMPLE: Final = re.compile(r'^envoy_cluster_(\w+)\{[^}]*?cluster_name="([^"]+)"[^}]*\} ([0-9]{1,18})$')

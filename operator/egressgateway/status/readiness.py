@@ -12,7 +12,7 @@ from typing import Final
 
 from egressgateway.api.conditions import ConditionType, Reason, stalls
 from egressgateway.facts import Facts
-from egressgateway.plan.accept import Acceptance
+from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.findings import Finding
 from egressgateway.plan.gateway.target import workload_of
 from egressgateway.status.condition import (

@@ -7,7 +7,7 @@ Its parts are judged first (`parts`), the object by them (`readiness`); `fields`
 from __future__ import annotations
 
 from egressgateway.facts import Facts
-from egressgateway.plan.accept import Acceptance
+from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.findings import exposed_part
 from egressgateway.plan.ir import Plan
 from egressgateway.status.condition import Condition, Observed, Part, Summary

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from egressgateway.engine.cache.meshconfig import config_map_name
-from egressgateway.plan.gateway.scheduling import NODE_FAILURE_TAINTS
+from egressgateway.plan.pods.scheduling import NODE_FAILURE_TAINTS
 from harness.helm import CHART, RELEASE, Helm, HelmError
 from harness.rest import Object
 

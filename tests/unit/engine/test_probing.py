@@ -15,7 +15,7 @@ from egressgateway.cluster.turns import Turns
 from egressgateway.engine.process import probing
 from egressgateway.engine.process.probing import ProbeReader, Told, Ways
 from egressgateway.facts import PodFacts, PodSelection, Reached
-from egressgateway.plan.istio.health_checks import ProbedWay, Probing
+from egressgateway.plan.gateway.probing import ProbedWay, Probing
 from egressgateway.refs import Key
 
 KEY, OTHER = Key("shop", "partners"), Key("shop", "other")

@@ -36,7 +36,8 @@ from egressgateway.facts import (
     UnmanagedRoute,
     WorkloadFacts,
 )
-from egressgateway.plan.accept import Acceptance, accept
+from egressgateway.plan.accept import accept
+from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.build import build_plan
 from egressgateway.plan.ir import Plan
 from egressgateway.refs import Key, Manifest, ObjectRef, ref_of

@@ -17,6 +17,7 @@ from egressgateway.live.controller_status import (
     next_answer_due,
     route_statuses,
 )
+from egressgateway.plan.providers import CONTROLLERS
 from egressgateway.refs import Manifest, ObjectRef
 from unit.plan.world import NOW, facts_of, spec_of
 
@@ -49,7 +50,7 @@ def facts(*live: Manifest, unprogrammed: float | None = None) -> Facts:
 
 
 def word(found: Facts, ref: ObjectRef = ROUTE) -> RouteStatus:
-    [verdict] = route_statuses(found, [ref])
+    [verdict] = route_statuses(found, [ref], CONTROLLERS)
     return verdict
 
 
@@ -75,7 +76,7 @@ def test_word_on_the_newest_generation_counts(conditions: list[Manifest], expect
 def test_refusal_comes_with_its_words_and_before_others() -> None:
     """A person reads the first message."""
     refused = child(UPSTREAM, accepted("False", reason="InvalidSpec", message="no such host"))
-    found = list(route_statuses(facts(child(ROUTE), refused), [ROUTE, UPSTREAM]))
+    found = list(route_statuses(facts(child(ROUTE), refused), [ROUTE, UPSTREAM], CONTROLLERS))
     assert [(each.ref, each.message) for each in found] == [(UPSTREAM, "InvalidSpec: no such host"), (ROUTE, "")]
 
 
@@ -86,9 +87,9 @@ def test_upstream_without_a_word_is_not_waited_for() -> None:
 
 def test_nobody_answers_for_other_kinds_and_for_what_does_not_live() -> None:
     """Istio's objects have no such controller."""
-    assert list(route_statuses(facts(child(ENTRY)), [ENTRY, ROUTE])) == []
-    assert answers(child(ENTRY, accepted("True"))) == []
-    assert answers(child(ROUTE, accepted("True"))) != answers(child(ROUTE, accepted("False")))
+    assert list(route_statuses(facts(child(ENTRY)), [ENTRY, ROUTE], CONTROLLERS)) == []
+    assert answers(child(ENTRY, accepted("True")), CONTROLLERS) == []
+    assert answers(child(ROUTE, accepted("True")), CONTROLLERS) != answers(child(ROUTE, accepted("False")), CONTROLLERS)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,6 @@ def test_silence_is_overdue_once_object_and_status_have_waited(
 def test_object_is_looked_at_again_when_a_silence_becomes_too_long() -> None:
     """Nothing else would wake it up; what is overdue, or was answered, needs no look."""
     found = facts(child(ROUTE, age=3600), unprogrammed=10)
-    assert next_answer_due(found) == NOW - timedelta(seconds=10) + PATIENCE
-    assert next_answer_due(replace(found, now=NOW + PATIENCE)) is None
-    assert next_answer_due(facts(child(ROUTE, accepted("True")))) is None
+    assert next_answer_due(found, CONTROLLERS) == NOW - timedelta(seconds=10) + PATIENCE
+    assert next_answer_due(replace(found, now=NOW + PATIENCE), CONTROLLERS) is None
+    assert next_answer_due(facts(child(ROUTE, accepted("True"))), CONTROLLERS) is None

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from egressgateway.api.conditions import CATALOGUE, Reason
-from egressgateway.plan.accept import Acceptance, accept
+from egressgateway.plan.accept import accept
+from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.findings import Consequence, Finding
 from unit.golden.cases import case_names, run_named
 

@@ -1,4 +1,4 @@
-"""The table of capabilities holds every field of the API, drives the refusals, and is what the page says."""
+"""Each provider's table holds every field of the API, drives the refusals, and is what the page says."""
 
 from __future__ import annotations
 
@@ -11,25 +11,19 @@ import pytest
 from apicases.corpus import full_objects
 from egressgateway.api.conditions import Reason
 from egressgateway.api.crd import egress_gateway_class_crd, egress_gateway_crd
-from egressgateway.api.gateway_class import EgressGatewayClassSpec, Provider
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, ProviderName
 from egressgateway.api.model import ApiModel
 from egressgateway.api.validation import parse_class_spec, parse_spec
-from egressgateway.facts import PodFacts, PodSelection, References
+from egressgateway.facts import MeshConfig, PodFacts, PodSelection, References
 from egressgateway.plan.accept import accept
-from egressgateway.plan.checks.capabilities import (
-    CAPABILITIES,
-    CLASS_CAPABILITIES,
-    Circumstance,
-    Refusal,
-    SetField,
-    refusals,
-    set_fields,
-)
-from egressgateway.plan.checks.unsupported import unsupported_in_class
+from egressgateway.plan.capabilities.fields import SetField, refusals, set_fields
+from egressgateway.plan.capabilities.model import Circumstance, Refusal, Table
+from egressgateway.plan.providers import PROVIDERS
+from egressgateway.plan.unsupported import unsupported_in_class
 from egressgateway.refs import Manifest, ObjectRef
 from harness.golden import Golden
 from unit.golden.test_coverage import fields_of
-from unit.plan.provider_page import provider_page
+from unit.plan.provider_page import provider_page, schema_of
 from unit.plan.world import class_of, destination, facts_of, spec_of
 
 ROOT = Path(__file__).parents[3]
@@ -56,19 +50,20 @@ def parsed(kind: str) -> Iterator[ApiModel]:
             yield spec
 
 
-@pytest.mark.parametrize(
-    ("crd", "table", "kind"),
-    [
-        pytest.param(egress_gateway_crd(), CAPABILITIES, "EgressGateway", id="EgressGateway"),
-        pytest.param(egress_gateway_class_crd(), CLASS_CAPABILITIES, "EgressGatewayClass", id="EgressGatewayClass"),
-    ],
-)
-def test_every_field_of_the_crd_has_a_row_and_every_row_a_field(
-    crd: Manifest, table: dict[str, Any], kind: str
-) -> None:
+def tables() -> Iterator[Any]:
+    """Every provider's tables, with the kind that each is about and its CRD."""
+    for name, provider in PROVIDERS.items():
+        found = provider.capabilities
+        yield pytest.param(egress_gateway_crd(), found.spec, "EgressGateway", id=f"EgressGateway-{name}")
+        yield pytest.param(
+            egress_gateway_class_crd(), found.class_spec, "EgressGatewayClass", id=f"EgressGatewayClass-{name}"
+        )
+
+
+@pytest.mark.parametrize(("crd", "table", "kind"), list(tables()))
+def test_every_field_of_the_crd_has_a_row_and_every_row_a_field(crd: Manifest, table: Table, kind: str) -> None:
     """A field without a row of its own is part of one; a field that is read from a spec is called as in the CRD."""
-    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    fields = set(fields_of(schema))
+    fields = set(fields_of(schema_of(crd)))
     assert sorted(table.keys() - fields) == []
     leaves = [row for row in table if not any(other.startswith(f"{row}.") for other in table)]
     assert sorted(field for field in fields - table.keys() if not _is_below(field, leaves)) == []
@@ -82,8 +77,8 @@ def _is_below(field: str, rows: list[str]) -> bool:
 
 def _cases() -> Iterator[tuple[str, str, Refusal]]:
     for name, class_spec in CLASSES.items():
-        for field, row in CAPABILITIES.items():
-            for refusal in row.of(class_spec.data_plane).refusals:
+        for field, row in PROVIDERS[class_spec.data_plane].capabilities.spec.items():
+            for refusal in row.refusals:
                 if refusal.only in name:
                     yield name, field, refusal
 
@@ -173,7 +168,7 @@ def test_refused_fields_of_a_class_are_told_with_it() -> None:
     """Every object of the class would need them."""
     shared = {**SHARED, "ports": {"http": 80, "tls": 443}}
     class_spec = class_of(provider="APISIX", shared=shared, externalAuthorization={"provider": "opa"})
-    told = list(unsupported_in_class(facts_of(spec_of(), class_spec), class_spec))
+    told = list(unsupported_in_class(class_spec, "EgressGatewayClass default", MeshConfig()))
     assert [message.split(": ")[1] for message in told] == ["spec.externalAuthorization", "spec.shared.ports.tls"]
 
 
@@ -193,18 +188,18 @@ def test_a_field_is_found_with_its_place_and_its_row() -> None:
 
 def test_a_field_without_a_row_is_refused_by_nothing() -> None:
     """It is part of the field above."""
-    assert refusals(CAPABILITIES, Provider.APISIX, SetField("gateway.podLabels.a", "spec.gateway.podLabels.a", 1)) == ()
+    table = PROVIDERS[ProviderName.APISIX].capabilities.spec
+    assert refusals(table, SetField("gateway.podLabels.a", "spec.gateway.podLabels.a", 1)) == ()
 
 
-@pytest.mark.parametrize("table", [CAPABILITIES, CLASS_CAPABILITIES], ids=["gateway", "class"])
-def test_each_cell_says_something(table: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("crd", "table", "kind"), list(tables()))
+def test_each_cell_says_something(crd: Manifest, table: Table, kind: str) -> None:
     """A refusal of every value leaves nothing that the field could become, and the other way round."""
-    for row in table.values():
-        for support in (row.istio, row.apisix):
-            always = any(not each.values and each.only is Circumstance.ALWAYS for each in support.refusals)
-            assert bool(support.becomes) != always or not (support.becomes or support.refusals)
+    for field, support in table.items():
+        always = any(not each.values and each.only is Circumstance.ALWAYS for each in support.refusals)
+        assert bool(support.becomes) != always, field
 
 
 def test_golden_page_of_the_providers_is_what_the_table_says(golden: Golden) -> None:
-    """`docs/providers.md` is written from the table; `make golden` does it."""
+    """`docs/providers.md` is written from the tables; `make golden` does it."""
     Golden(golden.update, ROOT)("docs/providers.md", provider_page())

@@ -16,7 +16,8 @@ from egressgateway.diff.changeset import Write, diff
 from egressgateway.diff.steering import Burst, Steps, plan_steps
 from egressgateway.facts import Facts, MeshConfig, PodFacts, PodSelection, References
 from egressgateway.live.children import mesh_routes, namespaces_of_export, ways_of
-from egressgateway.plan.accept import Acceptance, accept
+from egressgateway.plan.accept import accept
+from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.build import build_plan
 from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.render.environment import Renderer

@@ -13,7 +13,8 @@ from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.scalars import format_instant
 from egressgateway.api.validation import parse_spec
 from egressgateway.facts import Facts, GatewayFacts
-from egressgateway.plan.accept import Acceptance, accept
+from egressgateway.plan.accept import accept
+from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.checks.suffixes import is_public_suffix
 from egressgateway.plan.findings import Consequence, Finding
 from egressgateway.settings import MeshSettings

@@ -145,10 +145,10 @@ def test_what_may_not_be_read_is_not_judged_but_said() -> None:
 def test_a_certificate_that_will_end_is_when_to_look_again() -> None:
     """The first of those still good; one that is over needs a change of the Secret, which wakes us up."""
     soon = originating("Mutual", client=secret(**pair(tls_crt=certificate(NOW + timedelta(days=1)))))
-    assert next_certificate_end(soon) == NOW + timedelta(days=1)
+    assert next_certificate_end(soon.references, NOW) == NOW + timedelta(days=1)
     assert accept(soon).next_look == NOW + timedelta(days=1)
     over = originating("Mutual", client=secret(**pair(tls_crt=certificate(NOW))))
-    assert next_certificate_end(over) is None
+    assert next_certificate_end(over.references, NOW) is None
 
 
 def test_what_has_not_been_read_is_wanted() -> None:

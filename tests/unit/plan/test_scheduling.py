@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from egressgateway.plan.gateway import scheduling
-from egressgateway.plan.gateway.workload import effective_settings
-from unit.plan.world import class_of, facts_of, spec_of
+from egressgateway.plan.pods import scheduling
+from egressgateway.plan.pods.workload import effective_settings
+from unit.plan.world import class_of, spec_of
 
 SELECTOR = {"egressgateway.dev/gateway": "partners"}
 DEAD = scheduling.NODE_FAILURE_TAINTS
@@ -18,7 +18,7 @@ PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 def settings(gateway: dict[str, Any] | None = None, dedicated: dict[str, Any] | None = None) -> Any:
     """Settings of an object over those of its class."""
     spec = spec_of(**({"gateway": gateway} if gateway else {}))
-    return effective_settings(facts_of(spec, class_of(**({"dedicated": dedicated} if dedicated else {}))))
+    return effective_settings(spec, class_of(**({"dedicated": dedicated} if dedicated else {})))
 
 
 def seconds_on_a_dead_node(found: list[dict[str, Any]]) -> dict[str, Any]:

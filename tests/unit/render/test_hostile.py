@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from egressgateway.api.gateway_class import Provider
+from egressgateway.api.gateway_class import ProviderName
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.api.validation import parse_spec
 from egressgateway.facts import Facts
@@ -259,7 +259,7 @@ def test_labels_of_tools_and_meshes_are_refused_or_go_to_the_pods_alone(field: s
 @pytest.mark.parametrize("value", HEADERS)
 def test_a_header_value_is_never_a_variable_of_envoy(value: str) -> None:
     """Every `%` comes out twice, which Envoy reads as one; line breaks are refused."""
-    documents = _with_header(Provider.ISTIO, value)
+    documents = _with_header(ProviderName.ISTIO, value)
     if documents is None:
         assert "\n" in value
         return
@@ -272,7 +272,7 @@ def test_a_header_value_is_never_a_variable_of_envoy(value: str) -> None:
 @pytest.mark.parametrize("value", [*HEADERS, "$remote_addr", "${http_cookie}", "a $1"])
 def test_a_header_value_is_never_a_variable_of_apisix(value: str) -> None:
     """It comes out as it is, and what APISIX would read as a variable is refused."""
-    documents = _with_header(Provider.APISIX, value)
+    documents = _with_header(ProviderName.APISIX, value)
     if documents is None:
         assert "\n" in value
         return
@@ -281,7 +281,7 @@ def test_a_header_value_is_never_a_variable_of_apisix(value: str) -> None:
     assert [found.get("set") for found in headers] == ([] if "$" in value else [{"x-a": value}])
 
 
-def _with_header(provider: Provider, value: str) -> list[Manifest] | None:
+def _with_header(provider: ProviderName, value: str) -> list[Manifest] | None:
     """What becomes of a destination that sets the header `x-a`; None where the models refuse it."""
     subject = next(
         found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from egressgateway.api.conditions import Reason
-from egressgateway.plan.istio.health_checks import ProbedWay
+from egressgateway.plan.gateway.probing import ProbedWay
 from egressgateway.status.probe_result import Observation, Reading, look, reached, readings_of
 
 HOST = "https-80.api.example.com.partners.shop.egress.internal"

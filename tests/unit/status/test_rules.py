@@ -15,6 +15,7 @@ from egressgateway.status.part_rules import PROGRAMMED, STEERED, PartState
 from egressgateway.status.readiness import READY, ObjectState, abnormal
 
 REF: Final = ObjectRef("ApisixRoute", "shop", "partners-api")
+CONTROLLER: Final = "APISIX's ingress controller"
 INVALID: Final = Finding(ConditionType.ACCEPTED, Reason.INVALID, "spec.x: no", part="a")
 CONFLICT: Final = Finding(ConditionType.STEERED, Reason.ROUTE_CONFLICT, "VirtualService x/y has the host", part="a")
 
@@ -46,21 +47,21 @@ PROGRAMMED_ROWS: Final[list[tuple[PartState, Said]]] = [
         ("False", Reason.PENDING, "not every object is in place yet: timed out"),
     ),
     (
-        PartState(unaccepted=REF, refusal="no such upstream", overdue=True),
-        ("False", Reason.ROUTE_REJECTED, f"APISIX's ingress controller refuses {REF}: no such upstream"),
+        PartState(unaccepted=REF, refusal="no such upstream", overdue=True, controller=CONTROLLER),
+        ("False", Reason.ROUTE_REJECTED, f"{CONTROLLER} refuses {REF}: no such upstream"),
     ),
     (
-        PartState(unaccepted=REF, overdue=True, ingress_class="apisix"),
+        PartState(unaccepted=REF, overdue=True, controller=CONTROLLER, why_silent="is it there?"),
         (
             "False",
             Reason.ROUTE_IGNORED,
-            (
-                f"no controller says anything of {REF}, for 30 seconds and more; is there an "
-                "IngressClass 'apisix', and does APISIX's ingress controller run and serve it?"
-            ),
+            f"no controller says anything of {REF}, for 30 seconds and more; is it there?",
         ),
     ),
-    (PartState(unaccepted=REF), ("False", Reason.PENDING, f"APISIX's ingress controller has not taken {REF} yet")),
+    (
+        PartState(unaccepted=REF, controller=CONTROLLER),
+        ("False", Reason.PENDING, f"{CONTROLLER} has not taken {REF} yet"),
+    ),
     (PartState(), ("True", Reason.PROGRAMMED, "every object is in place")),
 ]
 

@@ -36,6 +36,7 @@ from egressgateway.facts import Rights
 from egressgateway.live.controller_status import answers
 from egressgateway.live.evidence import named_owner, recorded_children
 from egressgateway.namespaces import NamespaceLabels
+from egressgateway.plan.providers import CONTROLLERS
 from egressgateway.refs import CHILD_RESOURCES, Key, Manifest, ObjectRef, ref_of
 from egressgateway.settings import MeshSettings
 
@@ -357,7 +358,7 @@ def _looks(child: Manifest) -> tuple[Any, ...]:
         {name: value for name, value in child.items() if name not in ("metadata", "status")},
         _pods_of(status) if child.get("kind") == "Deployment" else None,
         status.get("loadBalancer") if child.get("kind") == "Service" else None,
-        answers(child),
+        answers(child, CONTROLLERS),
     )
 
 

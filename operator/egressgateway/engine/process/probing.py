@@ -20,7 +20,7 @@ import aiohttp
 from egressgateway.cluster.background import background
 from egressgateway.cluster.turns import Turns
 from egressgateway.facts import PodFacts, Reached
-from egressgateway.plan.istio.health_checks import ProbedWay, Probing
+from egressgateway.plan.gateway.probing import ProbedWay, Probing
 from egressgateway.refs import Key
 from egressgateway.status.probe_result import Observation, PageReader, Reading, look, reached
 

@@ -20,7 +20,7 @@ from egressgateway.facts import Facts, GatewayFacts, PodSelection, References, W
 from egressgateway.live.evidence import is_child, is_owned_by, recorded_children
 from egressgateway.names import workload_name
 from egressgateway.plan.gateway.references import wanted_pods, wanted_references
-from egressgateway.plan.istio.health_checks import probing_of
+from egressgateway.plan.providers import probing_of
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
 

@@ -42,10 +42,13 @@ from egressgateway.engine.reconcile.state import GatewayState, StateStore, Stead
 from egressgateway.errors import ClusterError, Invalid
 from egressgateway.facts import Facts
 from egressgateway.live.children import stage_of
-from egressgateway.plan.accept import Acceptance, accept, live_ports, steered_names
-from egressgateway.plan.build import build_plan, plan_frozen
+from egressgateway.plan.accept import accept, live_ports, steered_names
+from egressgateway.plan.acceptance import Acceptance
+from egressgateway.plan.build import build_plan
 from egressgateway.plan.checks.references import unread
+from egressgateway.plan.context import owner_of
 from egressgateway.plan.ir import Plan
+from egressgateway.plan.kept import plan_frozen
 from egressgateway.plan.revoked import Revoked, revoked_from
 from egressgateway.refs import Key, ObjectRef
 from egressgateway.render.environment import Renderer
@@ -230,7 +233,7 @@ class Reconciler:
 
     async def _end_revoked(self, facts: Facts, revoked: Revoked, state: GatewayState) -> tuple[ChangeSet, Applied]:
         """Take away what is not allowed any more, and leave everything else as it is."""
-        plan = plan_frozen(facts, revoked)
+        plan = plan_frozen(owner_of(facts), facts.live, revoked)
         changes = diff(plan, await self._render(facts.key, plan), facts.live, facts.key)
         steps = plan_steps(changes, facts)
         for finding in revoked.findings[:1] if steps.batches else ():

@@ -20,7 +20,7 @@ from egressgateway.engine.reconcile.expiry import next_notice
 from egressgateway.engine.reconcile.observe import PATIENCE
 from egressgateway.errors import ClusterError, Forbidden, Invalid, Unavailable
 from egressgateway.facts import Facts
-from egressgateway.plan.accept import Acceptance
+from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.gateway.target import workload_of
 from egressgateway.plan.ir import Plan
 from egressgateway.refs import ObjectRef

@@ -11,32 +11,35 @@ from collections.abc import Sequence
 
 from egressgateway.api.destination import Destination
 from egressgateway.api.scalars import format_duration
-from egressgateway.facts import Facts
 from egressgateway.plan.apisix.routes import mark_of
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
-from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import part_child
+from egressgateway.plan.routing.children import part_child
 from egressgateway.stages import Stage
 
 
-def plan_route(
-    facts: Facts, site: GatewayTarget, destination: Destination, hops: Sequence[Hop], exported: list[str]
-) -> Child:
+def plan_route(context: PlanContext, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
     """What sends calls to one host to APISIX."""
     timeout = destination.traffic.timeout if destination.traffic else None
     values = {
         "hosts": list(hops[0].names),
         "ways": [
-            {"port": hop.port, "mark": mark_of(facts, hop), "subset": hop.name, "gateway_port": hop.hop_port}
+            {"port": hop.port, "mark": mark_of(context, hop), "subset": hop.name, "gateway_port": hop.hop_port}
             for hop in hops
         ],
         # No limit is said by saying nothing: Istio's kinds take no zero.
         "timeout": format_duration(timeout) if timeout else None,
-        "gateway_service": site.service_host,
+        "gateway_service": context.target.service_host,
         "export_to": exported,
     }
     within = ("clients", hops[0].host)
     return part_child(
-        facts, "VirtualService", Stage.CLIENTS, destination.name, within, values, "apisix/virtualservice-clients"
+        context.owner,
+        "VirtualService",
+        Stage.CLIENTS,
+        destination.name,
+        within,
+        values,
+        "apisix/virtualservice-clients",
     )

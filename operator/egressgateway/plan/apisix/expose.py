@@ -6,29 +6,33 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from egressgateway.api.expose import ExposedHost
-from egressgateway.facts import Facts
 from egressgateway.plan.apisix.routes import EVERY_PATH, request_headers, upstream_name
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.findings import exposed_part
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import part_child
-from egressgateway.plan.istio.upstream import Upstream
+from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
 
 
-def plan_exposed(facts: Facts, exposed: Sequence[ExposedHost], upstreams: Sequence[Upstream]) -> Iterator[Child]:
+def plan_exposed(
+    context: PlanContext, exposed: Sequence[ExposedHost], upstreams: Sequence[Upstream]
+) -> Iterator[Child]:
     """Routes of hosts to Services, and of chains to the upstream of a destination."""
     for entry in exposed:
         values = {
-            "ingress_class": facts.class_.spec.ingress_class if facts.class_.spec else "",
+            "ingress_class": context.class_spec.ingress_class,
             "hosts": sorted(entry.hosts),
             "paths": sorted(entry.paths) or [EVERY_PATH],
-            **_backend(facts, entry, upstreams),
+            **_backend(context, entry, upstreams),
         }
         part = exposed_part(entry.name)
-        yield part_child(facts, "ApisixRoute", Stage.GATEWAY, part, ("expose",), values, "apisix/apisixroute-expose")
+        yield part_child(
+            context.owner, "ApisixRoute", Stage.GATEWAY, part, ("expose",), values, "apisix/apisixroute-expose"
+        )
 
 
-def _backend(facts: Facts, entry: ExposedHost, upstreams: Sequence[Upstream]) -> dict[str, Any]:
+def _backend(context: PlanContext, entry: ExposedHost, upstreams: Sequence[Upstream]) -> dict[str, Any]:
     behind, service = entry.backend.destination, entry.backend.service
     if service is not None:
         values = {"service_name": service.name, "service_port": service.port}
@@ -39,6 +43,6 @@ def _backend(facts: Facts, entry: ExposedHost, upstreams: Sequence[Upstream]) ->
     return {
         "service_name": None,
         "service_port": None,
-        "upstream": upstream_name(facts, found.hop),
-        "headers": request_headers(facts, found),
+        "upstream": upstream_name(context, found.hop),
+        "headers": request_headers(context, found),
     }

@@ -11,19 +11,27 @@ from dataclasses import dataclass
 from typing import Final
 
 from egressgateway.api.access import AccessEntry
-from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, Provider
 from egressgateway.api.spec import EgressGatewaySpec, MeshHeadersMode
 from egressgateway.contention.consumers import Consumers, entries_of, namespaces_of
-from egressgateway.facts import Facts, PodFacts
-from egressgateway.live.children import mesh_routes, namespaces_of_export, part_of, ways_of
+from egressgateway.facts import PodFacts
+from egressgateway.live.children import namespaces_of_export, part_of, ways_of
 from egressgateway.namespaces import EVERY_NAMESPACE
-from egressgateway.plan.findings import Advisory
+from egressgateway.plan.context import PlanContext
+from egressgateway.plan.findings import Advisory, exposed_part
 from egressgateway.plan.gateway.references import shared_pods
-from egressgateway.plan.gateway.target import target_of
-from egressgateway.refs import ObjectRef
 
 ADDED_HEADERS: Final = ("x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto")
 """Headers that APISIX's nginx configuration sets on every request; no plugin takes them away again."""
+
+
+_SHUT_IN: Final = (
+    "clients are still sent to APISIX and get errors: sidecars of its pods let no request out (outboundTrafficPolicy "
+    "REGISTRY_ONLY)"
+)
+_WITHOUT_SIDECARS: Final = (
+    "clients are still sent to APISIX by mutual TLS and get errors: pods of it have no sidecar to answer that; have "
+    "their sidecars injected, or use a class with mtls Disabled"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,118 +47,127 @@ class Grant:
         return tuple(sorted(self.entry.methods)), tuple(sorted(self.entry.paths))
 
 
-def grants_of(facts: Facts, destination: str) -> list[Grant]:
+def grants_of(context: PlanContext, destination: str) -> list[Grant]:
     """Who may use a destination, and how. What is granted to nobody, for the class denies it, counts for nothing."""
-    spec, class_spec = facts.gateway.spec, facts.class_.spec
-    if spec is None or class_spec is None:
-        return []
     grants = (
-        Grant(entry, namespaces_of(facts.key, entry, class_spec, facts.namespaces))
-        for entry in entries_of(spec, destination)
+        Grant(entry, namespaces_of(context.key, entry, context.class_spec, context.namespaces))
+        for entry in entries_of(context.spec, destination)
     )
     return [grant for grant in grants if grant.namespaces]
 
 
-def limits_of_spec(facts: Facts, spec: EgressGatewaySpec) -> Iterator[str]:
+def limits_of_spec(context: PlanContext) -> Iterator[str]:
     """
     Conditions of `access` that would have to tell callers apart.
 
     A route of APISIX knows methods and paths, but not whose request it is: what one namespace is granted, another
     would be, too.
     """
-    for destination in spec.destinations:
-        grants = grants_of(facts, destination.name)
+    for destination in context.spec.destinations:
+        grants = grants_of(context, destination.name)
         if len({grant.namespaces for grant in grants}) > 1 and len({grant.conditions for grant in grants}) > 1:
-            index, field = _first_conditional(spec, grants)
+            index, field = _first_conditional(context.spec, grants)
             yield (
-                f"spec.access.from[{index}].{field}: not possible on {facts.class_} (provider APISIX): APISIX does not "
-                f"know who calls, so all entries for destination {destination.name} need the same methods and paths; "
-                "make them alike, or use a class with provider Istio"
+                f"spec.access.from[{index}].{field}: not possible on {context.class_name} (provider APISIX): APISIX "
+                f"does not know who calls, so all entries for destination {destination.name} need the same methods and "
+                "paths; make them alike, or use a class with provider Istio"
             )
 
 
-def limits_of_destination(facts: Facts, class_spec: EgressGatewayClassSpec, field: str) -> Iterator[str]:
+def limits_of_destination(context: PlanContext, field: str) -> Iterator[str]:
     """What the pods of APISIX cannot do for any destination."""
-    pods, site = gateway_pods(facts), target_of(facts)
-    if class_spec.mtls is not MtlsMode.DISABLED and pods and not all(pod.sidecar for pod in pods):
+    pods, target = gateway_pods(context), context.target
+    if target.strict and pods and not all(pod.sidecar for pod in pods):
         yield (
-            f"{field}: {facts.class_} has mtls Strict, and the pods behind Service {site.namespace}/{site.service} of "
-            "its APISIX have no mesh identity; use a class with mtls Disabled, or have their sidecars injected"
+            f"{field}: {context.class_name} has mtls Strict, and the pods behind Service "
+            f"{target.namespace}/{target.service} of its APISIX have no mesh identity; use a class with mtls Disabled, "
+            "or have their sidecars injected"
         )
-    if _lets_nothing_out(facts) and any(pod.intercepted for pod in pods):
+    if _lets_nothing_out(context) and any(pod.intercepted for pod in pods):
         yield (
-            f"{field}: the pods of {facts.class_}'s APISIX have sidecars, which let no host out that the mesh does not "
-            "know (outboundTrafficPolicy REGISTRY_ONLY); give these pods the annotation "
+            f"{field}: the pods of {context.class_name}'s APISIX have sidecars, which let no host out that the mesh "
+            "does not know (outboundTrafficPolicy REGISTRY_ONLY); give these pods the annotation "
             'traffic.sidecar.istio.io/includeOutboundIPRanges: "", or no sidecar'
         )
 
 
-def is_shut_in(facts: Facts) -> bool:
+def why_unserved(context: PlanContext, part: str, *, by_this_gateway: bool) -> str:
+    """What makes APISIX answer requests for a part with errors, although all of it still runs."""
+    if by_this_gateway and _is_shut_in(context) and _leads_out(context, part):
+        return _SHUT_IN
+    return _WITHOUT_SIDECARS if _lacks_sidecars(context, part) else ""
+
+
+def _leads_out(context: PlanContext, part: str) -> bool:
+    """Whether requests for it leave the mesh; of exposed hosts those of a chain do, once APISIX has a route."""
+    if not part.startswith(exposed_part("")):
+        return True
+    chained = any(
+        exposed.backend.destination is not None for exposed in context.spec.expose if exposed_part(exposed.name) == part
+    )
+    live = context.live.objects.items()
+    return chained and any(ref.kind == "ApisixRoute" and part_of(found) == part for ref, found in live)
+
+
+def _is_shut_in(context: PlanContext) -> bool:
     """
     Whether requests do not leave the class's APISIX: sidecars of pods that take them answer 502, whoever sends them.
 
     No external host is registered with them: registered there, they would send its requests back to it.
     """
-    if facts.class_.spec is None or facts.class_.spec.data_plane is not Provider.APISIX:
-        return False
-    return _lets_nothing_out(facts) and any(pod.intercepted and pod.ready for pod in gateway_pods(facts))
+    return _lets_nothing_out(context) and any(pod.intercepted and pod.ready for pod in gateway_pods(context))
 
 
-def lacks_sidecars(facts: Facts, part: str) -> bool:
+def _lacks_sidecars(context: PlanContext, part: str) -> bool:
     """Whether clients of a part ask for mutual TLS at the class's APISIX, and pods have no sidecar to answer it."""
-    if facts.class_.spec is None or facts.class_.spec.data_plane is not Provider.APISIX:
-        return False
-    site = target_of(facts)
-    rule = facts.live.get(ObjectRef("DestinationRule", facts.key.namespace, site.object_name), {})
-    subsets = {subset["name"] for subset in (rule.get("spec") or {}).get("subsets") or ()}
-    ways = {way for route in mesh_routes(facts.live) if part_of(route) == part for way in ways_of(route)}
-    return site.strict and bool(subsets & ways) and any(pod.ready and not pod.sidecar for pod in gateway_pods(facts))
+    subsets = {item["name"] for item in context.live.items_of("DestinationRule", context.target.object_name, "subsets")}
+    ways = {way for route in context.live.mesh_routes if part_of(route) == part for way in ways_of(route)}
+    without = any(pod.ready and not pod.sidecar for pod in gateway_pods(context))
+    return context.target.strict and bool(subsets & ways) and without
 
 
-def _lets_nothing_out(facts: Facts) -> bool:
-    return facts.mesh_config.outbound_policy == "REGISTRY_ONLY"
+def _lets_nothing_out(context: PlanContext) -> bool:
+    return context.mesh_config.outbound_policy == "REGISTRY_ONLY"
 
 
-def excluded_namespaces(facts: Facts) -> frozenset[str]:
+def excluded_namespaces(context: PlanContext) -> frozenset[str]:
     """
     Namespaces whose clients cannot be sent to the gateway: its own, where its pods' own calls pass a sidecar.
 
     That sidecar would send what leaves APISIX back to it, in a circle without end. While there are no pods to look at,
     it stays as it is: those that come next will be like those that were.
     """
-    if facts.class_.spec is None or facts.class_.spec.data_plane is not Provider.APISIX:
-        return frozenset()
-    pods, own = gateway_pods(facts), target_of(facts).namespace
+    pods, own = gateway_pods(context), context.target.namespace
     if pods:
         return frozenset({own} if any(pod.intercepted for pod in pods) else ())
-    seen_by = [namespaces_of_export(route, facts.key.namespace) for route in mesh_routes(facts.live)]
+    seen_by = [namespaces_of_export(route, context.key.namespace) for route in context.live.mesh_routes]
     return frozenset({own} if seen_by and not any({own, EVERY_NAMESPACE} & each for each in seen_by) else ())
 
 
-def excluded_message(facts: Facts) -> str:
+def excluded_message(context: PlanContext) -> str:
     """Why, and what helps."""
     return (
-        f"clients in namespace {target_of(facts).namespace} are not sent to APISIX, which runs there with sidecars: "
+        f"clients in namespace {context.target.namespace} are not sent to APISIX, which runs there with sidecars: "
         "its own requests would come back to it; give its pods the annotation "
         'traffic.sidecar.istio.io/includeOutboundIPRanges: "", or no sidecar'
     )
 
 
-def advisories(facts: Facts, spec: EgressGatewaySpec, consumers: Consumers) -> Iterator[Advisory]:
+def advisories(context: PlanContext, consumers: Consumers) -> Iterator[Advisory]:
     """What stays as it is although one might think otherwise."""
-    class_spec = facts.class_.spec
-    if class_spec is None or class_spec.data_plane is not Provider.APISIX or not spec.destinations:
+    spec = context.spec
+    if not spec.destinations:
         return
     if spec.telemetry is None or spec.telemetry.mesh_headers is not MeshHeadersMode.KEEP:
         yield Advisory(f"external hosts see the address of the caller's pod: APISIX sets {', '.join(ADDED_HEADERS)}")
-    if EVERY_NAMESPACE in consumers.all and excluded_namespaces(facts):
-        yield Advisory(excluded_message(facts))
+    if EVERY_NAMESPACE in consumers.all and excluded_namespaces(context):
+        yield Advisory(excluded_message(context))
 
 
-def gateway_pods(facts: Facts) -> Sequence[PodFacts]:
+def gateway_pods(context: PlanContext) -> Sequence[PodFacts]:
     """The pods of the class's APISIX, as far as they are known."""
-    selection = shared_pods(facts)
-    return facts.references.pods.get(selection, ()) if selection else ()
+    selection = shared_pods(context.class_spec)
+    return context.references.pods.get(selection, ()) if selection else ()
 
 
 def _first_conditional(spec: EgressGatewaySpec, grants: Sequence[Grant]) -> tuple[int, str]:

@@ -14,15 +14,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from egressgateway.facts import Facts
 from egressgateway.names import DESTINATIONS, part_name
 from egressgateway.plan.apisix.limits import grants_of
 from egressgateway.plan.apisix.upstreams import within_of
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import part_child
-from egressgateway.plan.istio.routes import stripped_headers
-from egressgateway.plan.istio.upstream import Upstream
+from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.headers import stripped_headers
+from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
 
 MARK_HEADER: Final = "x-egressgateway-way"
@@ -30,60 +30,62 @@ EVERY_PATH: Final = "/*"
 _MARK_LENGTH: Final = 32
 
 
-def plan_routes(facts: Facts, upstreams: Sequence[Upstream]) -> Iterator[Child]:
+def plan_routes(context: PlanContext, upstreams: Sequence[Upstream]) -> Iterator[Child]:
     """Each its own, for the reasons of `plan_upstreams`."""
     for upstream in upstreams:
         hop = upstream.hop
-        granted = _methods_by_path(facts, hop)
+        granted = _methods_by_path(context, hop)
         if not granted:
             # Of a chain alone, which has a route of its own.
             continue
         values = {
-            "ingress_class": facts.class_.spec.ingress_class if facts.class_.spec else "",
+            "ingress_class": context.class_spec.ingress_class,
             "hosts": list(hop.names),
             "rules": list(_rules(granted)),
             "refused_paths": _refused_paths(granted),
-            "refusal": json.dumps({"error_msg": f"403 Not Granted: see spec.access of EgressGateway {facts.key}"}),
-            "mark": mark_of(facts, hop),
-            "upstream": upstream_name(facts, hop),
-            "headers": request_headers(facts, upstream),
+            "refusal": json.dumps({"error_msg": f"403 Not Granted: see spec.access of EgressGateway {context.key}"}),
+            "mark": mark_of(context, hop),
+            "upstream": upstream_name(context, hop),
+            "headers": request_headers(context, upstream),
         }
         within = within_of(hop)
-        yield part_child(facts, "ApisixRoute", Stage.GATEWAY, hop.destination, within, values, "apisix/apisixroute")
+        yield part_child(
+            context.owner, "ApisixRoute", Stage.GATEWAY, hop.destination, within, values, "apisix/apisixroute"
+        )
 
 
-def mark_of(facts: Facts, hop: Hop) -> str:
+def mark_of(context: PlanContext, hop: Hop) -> str:
     """
     What tells requests of one way from all others at APISIX.
 
     Nobody can guess it who cannot read the object, because of the uid. It is no secret to those who can.
     """
-    return hashlib.sha256(f"{facts.gateway.uid}\0{hop.name}".encode()).hexdigest()[:_MARK_LENGTH]
+    return hashlib.sha256(f"{context.owner.uid}\0{hop.name}".encode()).hexdigest()[:_MARK_LENGTH]
 
 
-def upstream_name(facts: Facts, hop: Hop) -> str:
+def upstream_name(context: PlanContext, hop: Hop) -> str:
     """Name of the ApisixUpstream of a way."""
-    return part_name(facts.key, DESTINATIONS, hop.destination, *within_of(hop))
+    return part_name(context.key, DESTINATIONS, hop.destination, *within_of(hop))
 
 
-def request_headers(facts: Facts, upstream: Upstream) -> dict[str, Any]:
+def request_headers(context: PlanContext, upstream: Upstream) -> dict[str, Any]:
     """Headers that plugin proxy-rewrite sets and removes; the mark is always removed."""
     own = upstream.destination.request_headers
     set_ = {header.name: header.value for header in own.set_} if own else {}
     kept = {name.lower() for name in set_}
-    removed = [name for name in (MARK_HEADER, *stripped_headers(facts)) if name not in kept]
+    removed = [name for name in (MARK_HEADER, *stripped_headers(context)) if name not in kept]
     removed += [name for name in (own.remove if own else ()) if name.lower() not in removed]
     return {"set": set_, "remove": removed}
 
 
-def _methods_by_path(facts: Facts, hop: Hop) -> dict[str, tuple[str, ...]]:
+def _methods_by_path(context: PlanContext, hop: Hop) -> dict[str, tuple[str, ...]]:
     """
     Granted paths, and the methods on each, none being every one; `limits` saw to it that all callers have them alike.
 
     APISIX tries the longest path first. What is granted on a shorter one that covers it counts for the longer one, too,
     so that whatever is left there can be refused there.
     """
-    granted = [(methods, paths or (EVERY_PATH,)) for methods, paths in _conditions(facts, hop)]
+    granted = [(methods, paths or (EVERY_PATH,)) for methods, paths in _conditions(context, hop)]
     methods_by_path: dict[str, tuple[str, ...]] = {}
     for path in sorted({path for _, paths in granted for path in paths}):
         found = [methods for methods, paths in granted if any(_covers(pattern, path) for pattern in paths)]
@@ -91,8 +93,8 @@ def _methods_by_path(facts: Facts, hop: Hop) -> dict[str, tuple[str, ...]]:
     return methods_by_path
 
 
-def _conditions(facts: Facts, hop: Hop) -> set[tuple[tuple[str, ...], tuple[str, ...]]]:
-    return {grant.conditions for grant in grants_of(facts, hop.destination)}
+def _conditions(context: PlanContext, hop: Hop) -> set[tuple[tuple[str, ...], tuple[str, ...]]]:
+    return {grant.conditions for grant in grants_of(context, hop.destination)}
 
 
 def _covers(pattern: str, path: str) -> bool:

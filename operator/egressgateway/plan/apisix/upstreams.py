@@ -10,11 +10,11 @@ from egressgateway.api.destination import Destination
 from egressgateway.api.scalars import format_duration
 from egressgateway.api.tls import PortTls, TlsMode
 from egressgateway.api.traffic import LoadBalancingAlgorithm, OutlierDetection, Traffic
-from egressgateway.facts import Facts
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import part_child
-from egressgateway.plan.istio.upstream import Upstream
+from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
 
 _SECOND: Final = timedelta(seconds=1)
@@ -35,16 +35,16 @@ _PROBE_INTERVAL: Final = timedelta(seconds=30)
 """Of endpoints that were left out, and unavoidably of all: the default of `baseEjectionTime`."""
 
 
-def plan_upstreams(facts: Facts, upstreams: Sequence[Upstream]) -> Iterator[Child]:
+def plan_upstreams(context: PlanContext, upstreams: Sequence[Upstream]) -> Iterator[Child]:
     """Each its own, so that one goes without a change of the others, after its clients have left."""
     for upstream in upstreams:
         yield part_child(
-            facts,
+            context.owner,
             "ApisixUpstream",
             Stage.FOUNDATION,
             upstream.hop.destination,
             within_of(upstream.hop),
-            _values(facts, upstream),
+            _values(context, upstream),
             "apisix/apisixupstream",
         )
 
@@ -54,11 +54,11 @@ def within_of(hop: Hop) -> tuple[str, ...]:
     return ("apisix", hop.host, hop.name)
 
 
-def _values(facts: Facts, upstream: Upstream) -> dict[str, Any]:
+def _values(context: PlanContext, upstream: Upstream) -> dict[str, Any]:
     traffic = upstream.destination.traffic or Traffic()
     tls, https = upstream.port.tls, upstream.hop.originates
     return {
-        "ingress_class": facts.class_.spec.ingress_class if facts.class_.spec else "",
+        "ingress_class": context.class_spec.ingress_class,
         "nodes": list(_nodes(upstream)),
         "scheme": "https" if https else "http",
         # A wildcard's requests bring the name along; all others have one, however they named it.
@@ -67,7 +67,7 @@ def _values(facts: Facts, upstream: Upstream) -> dict[str, Any]:
         "retries": traffic.retries.attempts if traffic.retries else None,
         "algorithm": _algorithm(upstream.destination),
         "checks": _checks(traffic.outlier_detection, https=https) if traffic.outlier_detection else None,
-        "tls_secret": _client_certificate(facts, tls) if tls else None,
+        "tls_secret": _client_certificate(context, tls) if tls else None,
     }
 
 
@@ -118,7 +118,7 @@ def _checks(detection: OutlierDetection, *, https: bool) -> dict[str, Any]:
     }
 
 
-def _client_certificate(facts: Facts, tls: PortTls) -> dict[str, str] | None:
+def _client_certificate(context: PlanContext, tls: PortTls) -> dict[str, str] | None:
     if tls.mode is not TlsMode.MUTUAL or tls.credential_name is None:
         return None
-    return {"name": tls.credential_name, "namespace": facts.key.namespace}
+    return {"name": tls.credential_name, "namespace": context.key.namespace}

@@ -17,8 +17,8 @@ from egressgateway.api.destination import Destination
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.contention.consumers import Consumers, all_entries, consumers_of, namespaces_of
-from egressgateway.facts import Facts
 from egressgateway.namespaces import EVERY_NAMESPACE, Namespaces
+from egressgateway.refs import Key
 
 MAX_EXPORTS: Final = 16_384
 """Most pairs of a way and a namespace that hears of it: each stands in three objects."""
@@ -36,13 +36,15 @@ defaults, status and managed fields to what it is sent.
 """
 
 
-def over_bounds(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> Iterator[str]:
+def over_bounds(
+    key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces
+) -> Iterator[str]:
     """What of the object is more than it may be, in words."""
-    consumers = consumers_of(facts.key, spec, class_spec, facts.namespaces)
+    consumers = consumers_of(key, spec, class_spec, namespaces)
     if message := too_many_consumers(len(consumers.all)):
         yield message
         return
-    if message := too_many_rules(consumers, facts.namespaces, class_spec):
+    if message := too_many_rules(consumers, namespaces, class_spec):
         yield message
         return
     exports = _exports(spec, consumers)
@@ -54,7 +56,7 @@ def over_bounds(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGateway
         )
     if class_spec.mtls is MtlsMode.DISABLED:
         return
-    identities = _identities(facts, spec, class_spec)
+    identities = _identities(key, spec, class_spec, namespaces)
     if identities > MAX_IDENTITIES:
         yield (
             f"spec.access.from: {identities} identities and server names would stand in the gateway's "
@@ -108,15 +110,15 @@ def _exports(spec: EgressGatewaySpec, consumers: Consumers) -> int:
     return sum(ways_of(destination) * len(consumers.served[destination.name]) for destination in spec.destinations)
 
 
-def _identities(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> int:
+def _identities(key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces) -> int:
     """
     Entries of the policy: with a gateway of the object's own each grant lists identities, and the names it is for; on a
     shared one each way lists who is not denied, and once more for each condition.
     """
     found = 0
     for entry in all_entries(spec):
-        served = namespaces_of(facts.key, entry, class_spec, facts.namespaces)
-        places = len(facts.namespaces) if EVERY_NAMESPACE in served and entry.service_accounts else len(served)
+        served = namespaces_of(key, entry, class_spec, namespaces)
+        places = len(namespaces) if EVERY_NAMESPACE in served and entry.service_accounts else len(served)
         identities = places * max(1, len(entry.service_accounts))
         ways = sum(
             ways_of(each) for each in spec.destinations if not entry.destinations or each.name in entry.destinations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from egressgateway.api.conditions import ConditionType, Reason
@@ -11,12 +11,12 @@ from egressgateway.api.destination import Destination
 from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, Feature
 from egressgateway.api.reserved import forbidden_address, parsed_address
-from egressgateway.api.spec import EgressGatewaySpec, MeshHeadersMode
+from egressgateway.api.spec import MeshHeadersMode
 from egressgateway.contention.consumers import Consumers
 from egressgateway.contention.hostnames import is_allowed, overlaps
-from egressgateway.facts import Facts
 from egressgateway.namespaces import EVERY_NAMESPACE
 from egressgateway.plan.checks.external import external_exposed, external_findings, named_hosts, shown_names
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.findings import Finding, exposed_part
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
@@ -24,32 +24,31 @@ _FREE_SETTINGS: Final = frozenset({"replicas", "autoscaling", "resources"})
 _SHOWN: Final = 5
 
 
-def guard_object(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> Iterator[Finding]:
+def guard_object(context: PlanContext) -> Iterator[Finding]:
     """Whether the namespace may use the class, and the object's own settings."""
-    yield from _namespace(facts, class_spec)
-    yield from _gateway_settings(facts, spec, class_spec)
+    spec, class_spec = context.spec, context.class_spec
+    yield from guard_namespace(class_spec, context.class_name, context.key.namespace, context.namespace_labels)
+    yield from _gateway_settings(context)
     keeps = spec.telemetry is not None and spec.telemetry.mesh_headers is MeshHeadersMode.KEEP
     if keeps and _denies(class_spec, Feature.MESH_HEADERS):
-        yield _denied(facts, "spec.telemetry.meshHeaders", Feature.MESH_HEADERS, "remove it")
+        yield _denied(context.class_name, "spec.telemetry.meshHeaders", Feature.MESH_HEADERS, "remove it")
     if _denies(class_spec, Feature.EXPOSE):
         for index, exposed in enumerate(spec.expose):
             part = exposed_part(exposed.name)
-            yield _denied(facts, f"spec.expose[{index}]", Feature.EXPOSE, "remove it", part)
+            yield _denied(context.class_name, f"spec.expose[{index}]", Feature.EXPOSE, "remove it", part)
 
 
-def guard_destination(
-    facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str
-) -> Iterator[Finding]:
+def guard_destination(context: PlanContext, destination: Destination, field: str) -> Iterator[Finding]:
     """Whether a destination's hosts are external, whether the class allows them, where they lie, and what it uses."""
-    yield from external_findings(facts, class_spec, destination, field)
-    yield from _hosts(facts, class_spec, destination, field)
-    yield from _endpoints(facts, class_spec, destination, field)
+    yield from external_findings(context, destination, field)
+    yield from _hosts(context, destination, field)
+    yield from _endpoints(context, destination, field)
     for feature, used_by in _features_of(destination):
-        if _denies(class_spec, feature):
-            yield _denied(facts, f"{field}.{used_by}", feature, "remove it", destination.name)
+        if _denies(context.class_spec, feature):
+            yield _denied(context.class_name, f"{field}.{used_by}", feature, "remove it", destination.name)
 
 
-def guard_consumers(facts: Facts, consumers: Consumers, destination: Destination) -> Iterator[Finding]:
+def guard_consumers(class_name: str, consumers: Consumers, destination: Destination) -> Iterator[Finding]:
     """Namespaces that the destination is meant to serve and the class does not allow."""
     denied = consumers.denied.get(destination.name, frozenset())
     if not denied:
@@ -57,68 +56,52 @@ def guard_consumers(facts: Facts, consumers: Consumers, destination: Destination
     yield Finding(
         _ACCEPTED,
         Reason.CONSUMER_NOT_ALLOWED,
-        f"spec.access.from: {facts.class_} does not allow {_named(denied)} as a consumer; "
+        f"spec.access.from: {class_name} does not allow {_named(denied)} as a consumer; "
         "ask the platform's admin for it in allowedConsumers, or remove it",
         destination.name,
         partial=bool(consumers.served.get(destination.name)),
     )
 
 
-def guard_exposed(
-    facts: Facts, class_spec: EgressGatewayClassSpec, exposed: ExposedHost, field: str
-) -> Iterator[Finding]:
+def guard_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> Iterator[Finding]:
     """Whether the class allows the hosts that are exposed, and the gateway that they are exposed on."""
     part = exposed_part(exposed.name)
-    yield from external_exposed(class_spec, exposed, field)
+    yield from external_exposed(context.class_spec, exposed, field)
     for host in exposed.hosts:
-        if not is_allowed(host, _patterns(class_spec.allowed_exposed_hosts), ()):
+        if not is_allowed(host, _patterns(context.class_spec.allowed_exposed_hosts), ()):
             yield Finding(
                 _ACCEPTED,
                 Reason.HOST_NOT_ALLOWED,
-                f"{field}.hosts: {facts.class_} does not allow {host} in allowedExposedHosts; "
+                f"{field}.hosts: {context.class_name} does not allow {host} in allowedExposedHosts; "
                 "ask the platform's admin, or remove it",
                 part,
             )
     reference = exposed.gateway_ref
     namespace = reference.namespace if reference else None
-    if reference is None or namespace in (None, facts.key.namespace):
+    if reference is None or namespace in (None, context.key.namespace):
         return
-    if not any(_matches(pattern, f"{namespace}/{reference.name}") for pattern in class_spec.allowed_gateways or ()):
+    if not any(
+        _matches(pattern, f"{namespace}/{reference.name}") for pattern in context.class_spec.allowed_gateways or ()
+    ):
         yield Finding(
             _ACCEPTED,
             Reason.GATEWAY_NOT_ALLOWED,
-            f"{field}.gatewayRef: {facts.class_} does not allow {namespace}/{reference.name} "
+            f"{field}.gatewayRef: {context.class_name} does not allow {namespace}/{reference.name} "
             "in allowedGateways; ask the platform's admin, or use the own gateway",
             part,
         )
 
 
-def _namespace(facts: Facts, class_spec: EgressGatewayClassSpec) -> Iterator[Finding]:
-    allowed = class_spec.allowed_namespaces
-    if allowed is None or allowed.selector is None:
+def _gateway_settings(context: PlanContext) -> Iterator[Finding]:
+    gateway = context.spec.gateway
+    if gateway is None or not _denies(context.class_spec, Feature.GATEWAY_SETTINGS):
         return
-    if facts.namespace_labels is None:
-        yield Finding(
-            _ACCEPTED, Reason.PENDING, f"namespace {facts.key.namespace} has not been seen yet; this heals by itself"
-        )
-    elif not allowed.selector.matches(facts.namespace_labels):
-        yield Finding(
-            _ACCEPTED,
-            Reason.NAMESPACE_NOT_ALLOWED,
-            f"spec.className: {facts.class_} does not serve namespace {facts.key.namespace}: "
-            "its allowedNamespaces selects others; ask the platform's admin, or name another class",
-        )
+    for name in sorted(gateway.model_fields_set - _FREE_SETTINGS):
+        field = type(gateway).model_fields[name].alias or name
+        yield _denied(context.class_name, f"spec.gateway.{field}", Feature.GATEWAY_SETTINGS, "remove the field")
 
 
-def _gateway_settings(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> Iterator[Finding]:
-    if spec.gateway is None or not _denies(class_spec, Feature.GATEWAY_SETTINGS):
-        return
-    for name in sorted(spec.gateway.model_fields_set - _FREE_SETTINGS):
-        field = type(spec.gateway).model_fields[name].alias or name
-        yield _denied(facts, f"spec.gateway.{field}", Feature.GATEWAY_SETTINGS, "remove the field")
-
-
-def _hosts(facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str) -> Iterator[Finding]:
+def _hosts(context: PlanContext, destination: Destination, field: str) -> Iterator[Finding]:
     """
     Whether the class allows each name, those of TLS handshakes among them: behind one address there are often many
     servers (a CDN), and the server name chooses.
@@ -127,38 +110,37 @@ def _hosts(facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destin
     own = frozenset(named.name for named in asked)
     asked += [named for named in shown_names(destination, field) if named.name not in own]
     for named in asked:
-        if is_allowed(named.name, _patterns(class_spec.allowed_hosts), class_spec.denied_hosts or ()):
+        if is_allowed(named.name, _patterns(context.class_spec.allowed_hosts), context.class_spec.denied_hosts or ()):
             continue
-        denied = next((found for found in class_spec.denied_hosts or () if overlaps(found, named.name)), "")
+        denied = next((found for found in context.class_spec.denied_hosts or () if overlaps(found, named.name)), "")
         why = f", for it denies {denied}" if denied else ""
         yield Finding(
             _ACCEPTED,
             Reason.HOST_NOT_ALLOWED,
-            f"{named.field}: {facts.class_} does not allow {named.name}{why}; ask the platform's admin, or remove it",
+            f"{named.field}: {context.class_name} does not allow {named.name}{why}; "
+            "ask the platform's admin, or remove it",
             destination.name,
         )
 
 
-def _endpoints(
-    facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str
-) -> Iterator[Finding]:
+def _endpoints(context: PlanContext, destination: Destination, field: str) -> Iterator[Finding]:
     for index, endpoint in enumerate(destination.endpoints):
         where, address = f"{field}.endpoints[{index}].address", endpoint.address
         forbidden = forbidden_address(address)
         if forbidden:
             message = f"{where}: {address} is {forbidden}, where no gateway may connect to; use the destination's own"
         elif parsed_address(address) is None:
-            if is_allowed(address, _patterns(class_spec.allowed_hosts), class_spec.denied_hosts or ()):
+            if is_allowed(address, _patterns(context.class_spec.allowed_hosts), context.class_spec.denied_hosts or ()):
                 continue
             message = (
-                f"{where}: {facts.class_} does not allow {address} in "
+                f"{where}: {context.class_name} does not allow {address} in "
                 "allowedHosts; ask the platform's admin, or use another address"
             )
-        elif _within(address, class_spec.allowed_cidrs or ()):
+        elif _within(address, context.class_spec.allowed_cidrs or ()):
             continue
         else:
             message = (
-                f"{where}: {facts.class_} does not allow {address} in "
+                f"{where}: {context.class_name} does not allow {address} in "
                 "allowedCIDRs; ask the platform's admin, or name the host instead"
             )
         yield Finding(_ACCEPTED, Reason.ENDPOINT_NOT_ALLOWED, message, destination.name)
@@ -177,8 +159,8 @@ def _denies(class_spec: EgressGatewayClassSpec, feature: Feature) -> bool:
     return feature in (class_spec.denied_features or ())
 
 
-def _denied(facts: Facts, field: str, feature: Feature, remedy: str, part: str = "") -> Finding:
-    message = f"{field}: {facts.class_} denies {feature}; {remedy}"
+def _denied(class_name: str, field: str, feature: Feature, remedy: str, part: str = "") -> Finding:
+    message = f"{field}: {class_name} denies {feature}; {remedy}"
     return Finding(_ACCEPTED, Reason.FEATURE_NOT_ALLOWED, message, part)
 
 
@@ -205,9 +187,22 @@ def _within(address: str, networks: Iterable[str]) -> bool:
     return parsed is not None and any(parsed in ipaddress.ip_network(network, strict=False) for network in networks)
 
 
-def guard_namespace(facts: Facts, class_spec: EgressGatewayClassSpec) -> Iterator[Finding]:
+def guard_namespace(
+    class_spec: EgressGatewayClassSpec, class_name: str, namespace: str, labels: Mapping[str, str] | None
+) -> Iterator[Finding]:
     """Whether the namespace may use the class: all that can be asked of an object whose spec cannot be read."""
-    yield from _namespace(facts, class_spec)
+    allowed = class_spec.allowed_namespaces
+    if allowed is None or allowed.selector is None:
+        return
+    if labels is None:
+        yield Finding(_ACCEPTED, Reason.PENDING, f"namespace {namespace} has not been seen yet; this heals by itself")
+    elif not allowed.selector.matches(labels):
+        yield Finding(
+            _ACCEPTED,
+            Reason.NAMESPACE_NOT_ALLOWED,
+            f"spec.className: {class_name} does not serve namespace {namespace}: "
+            "its allowedNamespaces selects others; ask the platform's admin, or name another class",
+        )
 
 
 def allows_host(class_spec: EgressGatewayClassSpec, host: str) -> bool:

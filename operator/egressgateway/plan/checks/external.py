@@ -9,20 +9,19 @@ the class's `allowedHosts`, not by a pattern over it, says that it is external.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.destination import Destination
 from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.reserved import parsed_address, reserved_name
-from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.contention.rights import read_claims
-from egressgateway.facts import Facts
 from egressgateway.plan.checks.suffixes import is_public_suffix
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.findings import Advisory, Finding, exposed_part
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
@@ -78,19 +77,17 @@ def shown_names(destination: Destination, field: str) -> Iterator[NamedHost]:
                     yield NamedHost(f"{where}.subjectAltNames", name.lower().rstrip("."), shown=True)
 
 
-def external_findings(
-    facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str
-) -> Iterator[Finding]:
+def external_findings(context: PlanContext, destination: Destination, field: str) -> Iterator[Finding]:
     """What in a destination is not outside of the cluster, or is nobody's alone."""
     for named in _all_names(destination, field):
-        why = _never_external(facts, named.name)
+        why = _never_external(named.name, context.mesh.cluster_domain)
         if why:
             # What it steers, or asks for, is not the author's; a name that is only believed takes nothing from anybody.
             harmful = not named.field.endswith("subjectAltNames")
             message = f"{named.field}: {named.name} {why}; remove it"
             yield Finding(_ACCEPTED, Reason.INVALID, message, destination.name, withdraws=harmful)
-        elif not named.shown and named.name not in (class_spec.allowed_hosts or ()):
-            yield from _doubtful(facts, named, destination.name)
+        elif not named.shown and named.name not in (context.class_spec.allowed_hosts or ()):
+            yield from _doubtful(context, named, destination.name)
 
 
 def external_exposed(class_spec: EgressGatewayClassSpec, exposed: ExposedHost, field: str) -> Iterator[Finding]:
@@ -101,12 +98,12 @@ def external_exposed(class_spec: EgressGatewayClassSpec, exposed: ExposedHost, f
             yield Finding(_ACCEPTED, Reason.INVALID, message, exposed_part(exposed.name))
 
 
-def external_notices(facts: Facts, spec: EgressGatewaySpec) -> Iterator[Advisory]:
+def external_notices(context: PlanContext) -> Iterator[Advisory]:
     """Hosts that a namespace was given the name of later: what runs is nobody's to take by making a namespace."""
-    for index, destination in enumerate(spec.destinations):
+    for index, destination in enumerate(context.spec.destinations):
         for named in named_hosts(destination, f"spec.destinations[{index}]"):
-            meant = service_meant(facts, named.name)
-            if meant and named.steered and _is_older(facts, named.name, meant):
+            meant = service_meant(named.name, context.namespaces)
+            if meant and named.steered and _is_older(context, named.name, meant):
                 yield Advisory(
                     f"{named.field}: {named.name} means {meant} to pods, too, since that namespace was made after this "
                     "host was claimed; rename one of the two",
@@ -125,7 +122,7 @@ class ServiceMeant:
         return f"Service {self.service} of namespace {self.namespace}"
 
 
-def service_meant(facts: Facts, host: str) -> ServiceMeant | None:
+def service_meant(host: str, namespaces: Container[str]) -> ServiceMeant | None:
     """
     The Service that pods mean by `host`, should there be one of that name; None when no namespace fits.
 
@@ -138,7 +135,7 @@ def service_meant(facts: Facts, host: str) -> ServiceMeant | None:
     """
     wildcard, labels = host.startswith("*."), host.removeprefix("*.").split(".")
     namespace = labels[-1]
-    if namespace not in facts.namespaces or len(labels) > (2 if wildcard else 3):
+    if namespace not in namespaces or len(labels) > (2 if wildcard else 3):
         return None
     if len(labels) == 3 and is_public_suffix(namespace) and not _NUMBERED.fullmatch(labels[0]):
         return None
@@ -151,16 +148,15 @@ def _all_names(destination: Destination, field: str) -> Iterator[NamedHost]:
     yield from shown_names(destination, field)
 
 
-def _never_external(facts: Facts, name: str) -> str:
-    domain = facts.mesh.cluster_domain
+def _never_external(name: str, domain: str) -> str:
     if name == domain or name.endswith(f".{domain}"):
         return f"is inside of the cluster, whose domain is {domain}"
     return reserved_name(name)
 
 
-def _doubtful(facts: Facts, named: NamedHost, part: str) -> Iterator[Finding]:
-    meant = service_meant(facts, named.name)
-    if meant and not (named.steered and _is_older(facts, named.name, meant)):
+def _doubtful(context: PlanContext, named: NamedHost, part: str) -> Iterator[Finding]:
+    meant = service_meant(named.name, context.namespaces)
+    if meant and not (named.steered and _is_older(context, named.name, meant)):
         message = (
             f"{named.field}: {named.name} is no external host: pods and Istio take it for {meant}; name another, or "
             "ask the platform's admin to list this very name in a class's allowedHosts"
@@ -172,15 +168,15 @@ def _doubtful(facts: Facts, named: NamedHost, part: str) -> Iterator[Finding]:
         yield Finding(_ACCEPTED, Reason.INVALID, f"{named.field}: {_public_message(named.name, 'allowedHosts')}", part)
 
 
-def _is_older(facts: Facts, host: str, meant: ServiceMeant) -> bool:
+def _is_older(context: PlanContext, host: str, meant: ServiceMeant) -> bool:
     """Whether the object claimed `host` before the namespace was there: then a running exit is not taken away by it."""
-    made = facts.namespaces_created.get(meant.namespace)
-    claimed = _claimed_at(facts, host)
+    made = context.namespaces_created.get(meant.namespace)
+    claimed = _claimed_at(context.status, host)
     return made is not None and claimed is not None and claimed < made
 
 
-def _claimed_at(facts: Facts, host: str) -> datetime | None:
-    claims = read_claims(facts.gateway.status)
+def _claimed_at(status: Mapping[str, Any], host: str) -> datetime | None:
+    claims = read_claims(status)
     return min((at for claim, at in claims.items() if claim.host == host and not claim.gateway), default=None)
 
 

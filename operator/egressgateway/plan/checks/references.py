@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -14,22 +14,22 @@ from cryptography import x509
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.destination import Destination
 from egressgateway.api.expose import ExposedHost, ServiceBackend
-from egressgateway.api.gateway_class import EgressGatewayClassSpec, SharedGateway
+from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.scalars import format_instant
 from egressgateway.api.tls import TlsMode
-from egressgateway.facts import Facts
+from egressgateway.facts import Facts, MeshConfig, References
 from egressgateway.plan.checks.bounds import MAX_REFERENCES
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.findings import Advisory, Finding, exposed_part
 from egressgateway.plan.gateway.references import (
     CA_SUFFIX,
     gateway_ref,
     ingress_pods,
     reads_own_secrets,
-    shared_service,
     wanted_pods,
     wanted_references,
 )
-from egressgateway.plan.gateway.target import target_of
+from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.refs import Manifest, ObjectRef
 
 _RESOLVED: Final = ConditionType.RESOLVED_REFS
@@ -52,91 +52,97 @@ def unread(facts: Facts) -> bool:
     return not wanted_references(facts) <= known or not wanted_pods(facts) <= facts.references.pods.keys()
 
 
-def resolve_class(facts: Facts, class_spec: EgressGatewayClassSpec) -> Iterator[Finding]:
+def resolve_class(
+    class_spec: EgressGatewayClassSpec,
+    class_name: str,
+    target: GatewayTarget,
+    references: References,
+    mesh_config: MeshConfig,
+) -> Iterator[Finding]:
     """A shared gateway's Service, and the class's authorizer."""
     if class_spec.shared is not None:
-        yield from _shared_gateway(facts, class_spec.shared)
+        yield from _shared_gateway(class_name, target, references)
     authorizer = class_spec.external_authorization
-    known = facts.mesh_config.authorizers
+    known = mesh_config.authorizers
     if authorizer is not None and known is not None and authorizer.provider not in known:
         names = ", ".join(sorted(known)) or "none"
         yield Finding(
             _RESOLVED,
             Reason.AUTHORIZER_NOT_FOUND,
-            f"{facts.class_}: spec.externalAuthorization.provider: the mesh has no extensionProvider "
+            f"{class_name}: spec.externalAuthorization.provider: the mesh has no extensionProvider "
             f"{authorizer.provider!r} that authorizes (it has {names}); add it to the mesh's configuration",
         )
 
 
-def resolve_destination(facts: Facts, destination: Destination, field: str) -> Iterator[Finding]:
+def resolve_destination(context: PlanContext, destination: Destination, field: str) -> Iterator[Finding]:
     """Secrets of the ports that the gateway opens TLS on."""
-    if not reads_own_secrets(facts.class_.spec):
+    if not reads_own_secrets(context.class_spec):
         return
     # What APISIX cannot verify needs no CA; that it is not verified is told elsewhere.
-    verifies = target_of(facts).dedicated
+    verifies = context.target.dedicated
     for index, port in enumerate(destination.ports):
         if port.tls is None or port.tls.credential_name is None:
             continue
         where = f"{field}.ports[{index}].tls.credentialName"
         name, mutual = port.tls.credential_name, port.tls.mode is TlsMode.MUTUAL
-        flaw = _client_secret_flaw(facts, name, mutual=mutual) if verifies else _pair_flaw(facts, name)
+        flaw = _client_secret_flaw(context, name, mutual=mutual) if verifies else _pair_flaw(context, name)
         if flaw is not None:
             yield Finding(_RESOLVED, flaw.reason, f"{where}: {flaw.message}", destination.name)
 
 
-def resolve_exposed(facts: Facts, exposed: ExposedHost, field: str) -> Iterator[Finding]:
+def resolve_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> Iterator[Finding]:
     """The Gateway that a host is attached to, the Service behind it, and its certificate."""
     part = exposed_part(exposed.name)
-    reference = gateway_ref(facts, exposed)
+    reference = gateway_ref(context.key.namespace, exposed)
     if reference is not None:
-        yield from _attached(facts, reference, f"{field}.gatewayRef", part)
+        yield from _attached(context, reference, f"{field}.gatewayRef", part)
     if exposed.tls is not None:
-        flaw = _pair_flaw(facts, exposed.tls.credential_name)
+        flaw = _pair_flaw(context, exposed.tls.credential_name)
         if flaw is not None:
             yield Finding(_RESOLVED, flaw.reason, f"{field}.tls.credentialName: {flaw.message}", part)
     if exposed.backend.service is not None:
-        yield from _service(facts, exposed.backend.service, f"{field}.backend.service", part)
+        yield from _service(context, exposed.backend.service, f"{field}.backend.service", part)
 
 
-def unchecked_references(facts: Facts) -> Iterator[Advisory]:
+def unchecked_references(context: PlanContext, wanted: Set[ObjectRef]) -> Iterator[Advisory]:
     """What the operator may not read, so that nothing is known of it."""
-    authorizer = facts.class_.spec.external_authorization if facts.class_.spec else None
-    if authorizer is not None and facts.mesh_config.authorizers is None:
+    authorizer = context.class_spec.external_authorization
+    if authorizer is not None and context.mesh_config.authorizers is None:
         yield Advisory(
-            f"authorizer {authorizer.provider} of {facts.class_} is not checked: the mesh's configuration cannot be "
-            "read; one that speaks HTTP is not asked about TLS and TCP"
+            f"authorizer {authorizer.provider} of {context.class_name} is not checked: the mesh's configuration cannot "
+            "be read; one that speaks HTTP is not asked about TLS and TCP"
         )
-    for ref in sorted(facts.references.unreadable & wanted_references(facts)):
+    for ref in sorted(context.references.unreadable & wanted):
         if not ref.name.endswith(CA_SUFFIX):
             why = "the operator may not read it"
-            if ref in facts.references.too_many:
+            if ref in context.references.too_many:
                 why = (
-                    f"the EgressGateways of namespace {facts.key.namespace} refer to more than "
+                    f"the EgressGateways of namespace {context.key.namespace} refer to more than "
                     f"{MAX_REFERENCES} objects; refer to fewer"
                 )
             yield Advisory(f"{ref} is not checked: {why}")
 
 
-def next_certificate_end(facts: Facts) -> datetime | None:
+def next_certificate_end(references: References, now: datetime) -> datetime | None:
     """When the first certificate that is referred to ends: then the object must be looked at again."""
     ends = [
         certificate.not_valid_after_utc
-        for ref, found in facts.references.objects.items()
+        for ref, found in references.objects.items()
         if ref.kind == "Secret" and found is not None
         for certificate in _certificates_of(found)
     ]
-    return min((end for end in ends if end > facts.now), default=None)
+    return min((end for end in ends if end > now), default=None)
 
 
-def _attached(facts: Facts, reference: ObjectRef, where: str, part: str) -> Iterator[Finding]:
-    gateway = facts.references.objects.get(reference)
+def _attached(context: PlanContext, reference: ObjectRef, where: str, part: str) -> Iterator[Finding]:
+    gateway = context.references.objects.get(reference)
     if gateway is None:
-        if reference not in facts.references.unreadable:
+        if reference not in context.references.unreadable:
             message = f"{where}: there is no Istio Gateway {reference.namespace}/{reference.name}; create or correct it"
             yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message, part)
         return
-    pods = ingress_pods(facts, reference, gateway)
-    if pods is None or not facts.references.pods.get(pods):
+    pods = ingress_pods(context.key.namespace, reference, gateway, context.mesh_config)
+    if pods is None or not context.references.pods.get(pods):
         message = (
             f"{where}: Gateway {reference.namespace}/{reference.name} selects no pod, so that nobody serves it; "
             "install its pods, or name another Gateway"
@@ -144,14 +150,14 @@ def _attached(facts: Facts, reference: ObjectRef, where: str, part: str) -> Iter
         yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message, part)
 
 
-def _service(facts: Facts, backend: ServiceBackend, where: str, part: str) -> Iterator[Finding]:
-    ref = ObjectRef("Service", facts.key.namespace, backend.name)
-    if ref in facts.references.unreadable:
+def _service(context: PlanContext, backend: ServiceBackend, where: str, part: str) -> Iterator[Finding]:
+    ref = ObjectRef("Service", context.key.namespace, backend.name)
+    if ref in context.references.unreadable:
         return
-    found = facts.references.objects.get(ref)
+    found = context.references.objects.get(ref)
     ports = {port["port"] for port in ((found or {}).get("spec") or {}).get("ports") or ()}
     if found is None:
-        message = f"{where}.name: there is no Service {backend.name} in namespace {facts.key.namespace}; create it"
+        message = f"{where}.name: there is no Service {backend.name} in namespace {context.key.namespace}; create it"
     elif found["spec"].get("type") == "ExternalName":
         # It would be published past every guard on hosts.
         message = (
@@ -166,61 +172,61 @@ def _service(facts: Facts, backend: ServiceBackend, where: str, part: str) -> It
     yield Finding(_RESOLVED, Reason.SERVICE_NOT_FOUND, message, part)
 
 
-def _shared_gateway(facts: Facts, shared: SharedGateway) -> Iterator[Finding]:
-    ref, site = shared_service(facts), target_of(facts)
-    if ref is None or ref in facts.references.unreadable:
+def _shared_gateway(class_name: str, target: GatewayTarget, references: References) -> Iterator[Finding]:
+    ref = ObjectRef("Service", target.namespace, target.service)
+    if ref in references.unreadable:
         return
-    found = facts.references.objects.get(ref)
-    where = f"{facts.class_}: spec.shared"
+    found = references.objects.get(ref)
+    where = f"{class_name}: spec.shared"
     if found is None:
         message = f"{where}.service: there is no Service {ref.namespace}/{ref.name}; install that gateway"
         yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message)
         return
     ports = {port["port"] for port in (found.get("spec") or {}).get("ports") or ()}
-    needed = {site.hop_port} if site.strict else {site.hop_port, site.plain_port}
+    needed = {target.hop_port} if target.strict else {target.hop_port, target.plain_port}
     for port in sorted(needed - ports):
         message = f"{where}.ports: Service {ref.namespace}/{ref.name} has no port {port}; name one that it has"
         yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message)
 
 
-def _client_secret_flaw(facts: Facts, name: str, *, mutual: bool) -> _Flaw | None:
+def _client_secret_flaw(context: PlanContext, name: str, *, mutual: bool) -> _Flaw | None:
     """For Mutual a pair and a CA, for Simple a CA; the CA may be in a Secret of its own (`-cacert`)."""
-    ref = ObjectRef("Secret", facts.key.namespace, name)
-    beside = ObjectRef("Secret", facts.key.namespace, name + CA_SUFFIX)
-    if ref in facts.references.unreadable:
+    ref = ObjectRef("Secret", context.key.namespace, name)
+    beside = ObjectRef("Secret", context.key.namespace, name + CA_SUFFIX)
+    if ref in context.references.unreadable:
         return None
-    secret, extra = facts.references.objects.get(ref), facts.references.objects.get(beside)
+    secret, extra = context.references.objects.get(ref), context.references.objects.get(beside)
     if secret is None and (mutual or extra is None):
-        return _missing(facts, name)
-    if mutual and (flaw := _pair_flaw(facts, name)) is not None:
+        return _missing(context, name)
+    if mutual and (flaw := _pair_flaw(context, name)) is not None:
         return flaw
-    return _ca_flaw(facts, name, [found for found in (secret, extra) if found is not None])
+    return _ca_flaw(context, name, [found for found in (secret, extra) if found is not None])
 
 
-def _ca_flaw(facts: Facts, name: str, holders: Sequence[Manifest]) -> _Flaw | None:
+def _ca_flaw(context: PlanContext, name: str, holders: Sequence[Manifest]) -> _Flaw | None:
     """What is wrong with the CA that one of the Secrets `holders` has to have."""
     authorities = [_value(found, key) for found in holders for key in _CA_KEYS if key in _data(found)]
-    beside = ObjectRef("Secret", facts.key.namespace, name + CA_SUFFIX)
-    if not authorities and beside not in facts.references.unreadable:
+    beside = ObjectRef("Secret", context.key.namespace, name + CA_SUFFIX)
+    if not authorities and beside not in context.references.unreadable:
         # System roots are no fallback here: Envoy would wait for a CA that never comes (notes "istio-recipes" §2).
         message = f"Secret {name} has no CA: give it the key ca.crt, or make a Secret {name}{CA_SUFFIX} with it"
         return _Flaw(Reason.SECRET_INVALID, message)
     parsed = [_parsed(authority) for authority in authorities]
-    if parsed and all(found and found[0].not_valid_after_utc <= facts.now for found in parsed):
+    if parsed and all(found and found[0].not_valid_after_utc <= context.now for found in parsed):
         return _Flaw(Reason.SECRET_INVALID, f"the CA of Secret {name} has expired; replace it")
     if any(found is None for found in parsed):
         return _Flaw(Reason.SECRET_INVALID, f"the CA of Secret {name} is not a PEM certificate; replace it")
     return None
 
 
-def _pair_flaw(facts: Facts, name: str) -> _Flaw | None:
+def _pair_flaw(context: PlanContext, name: str) -> _Flaw | None:
     """What is wrong with a Secret's certificate and key."""
-    ref = ObjectRef("Secret", facts.key.namespace, name)
-    if ref in facts.references.unreadable:
+    ref = ObjectRef("Secret", context.key.namespace, name)
+    if ref in context.references.unreadable:
         return None
-    secret = facts.references.objects.get(ref)
+    secret = context.references.objects.get(ref)
     if secret is None:
-        return _missing(facts, name)
+        return _missing(context, name)
     data = _data(secret)
     pair = next((pair for pair in _PAIRS if all(key in data for key in pair)), None)
     if pair is None:
@@ -230,14 +236,14 @@ def _pair_flaw(facts: Facts, name: str) -> _Flaw | None:
     if certificates is None:
         return _Flaw(Reason.SECRET_INVALID, f"{pair[0]} of Secret {name} is not a PEM certificate; replace it")
     end = certificates[0].not_valid_after_utc
-    if end <= facts.now:
+    if end <= context.now:
         message = f"the certificate of Secret {name} expired at {format_instant(end)}; renew it"
         return _Flaw(Reason.SECRET_INVALID, message)
     return None
 
 
-def _missing(facts: Facts, name: str) -> _Flaw:
-    message = f"there is no Secret {name} in namespace {facts.key.namespace}; create it, this heals by itself"
+def _missing(context: PlanContext, name: str) -> _Flaw:
+    message = f"there is no Secret {name} in namespace {context.key.namespace}; create it, this heals by itself"
     return _Flaw(Reason.SECRET_NOT_FOUND, message)
 
 

@@ -11,17 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from egressgateway.facts import Facts
-from egressgateway.live.children import (
-    hosts_of,
-    live_clients,
-    mesh_routes,
-    namespaces_of_export,
-    part_of,
-    stage_of,
-    ways_in_use,
-    ways_of,
-)
+from egressgateway.live.children import LiveChildren, hosts_of, namespaces_of_export, part_of, ways_of
 from egressgateway.names import (
     access_part,
     headers_part,
@@ -33,7 +23,6 @@ from egressgateway.namespaces import union
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.refs import Manifest, ObjectRef
-from egressgateway.stages import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +62,10 @@ class Draining:
 
 
 def plan_drain(
-    facts: Facts,
+    live: LiveChildren,
     hops: Iterable[Hop],
     kept: frozenset[str],
-    site: GatewayTarget,
+    target: GatewayTarget,
     contested: Mapping[str, frozenset[str]] = MappingProxyType({}),
 ) -> Draining:
     """
@@ -88,67 +77,66 @@ def plan_drain(
     """
     hops = tuple(hops)
     planned = frozenset(hop.name for hop in hops)
-    live_servers = _live_list(facts, ObjectRef("Gateway", facts.key.namespace, site.object_name), "servers")
-    servers = _left_over(facts, planned, {_port_name(item): item for item in live_servers})
-    live_subsets = _live_list(facts, ObjectRef("DestinationRule", facts.key.namespace, site.object_name), "subsets")
-    subsets = _left_over(facts, planned, {item.get("name", ""): item for item in live_subsets})
-    ports = _ports_in_use(facts)
-    staying = _staying_routes(facts, frozenset(hop.host for hop in hops), kept, contested)
-    names_for_good = _all_hosts(staying) - frozenset(_given_up(staying, contested)) | _private_names(facts, staying)
+    servers_now = live.items_of("Gateway", target.object_name, "servers")
+    servers = _left_over(live, planned, {_port_name(item): item for item in servers_now})
+    subsets_now = live.items_of("DestinationRule", target.object_name, "subsets")
+    subsets = _left_over(live, planned, {item.get("name", ""): item for item in subsets_now})
+    ports = _ports_in_use(live)
+    staying = _staying_routes(live, frozenset(hop.host for hop in hops), kept, contested)
+    names_for_good = _all_hosts(staying) - frozenset(_given_up(staying, contested)) | _private_names(live, staying)
     ways_for_good = frozenset(way for found in staying for way in ways_of(found))
-    ports_for_good = frozenset(_ports_to(facts, names_for_good)) | {hop.target_port for hop in hops}
+    ports_for_good = frozenset(_ports_to(live, names_for_good)) | {hop.target_port for hop in hops}
     carried_names = _server_names(servers.values())
     # Where strangers are denied, they are until the server is gone: the Gateway is written after the policies.
-    leaving = [item for item in live_servers if not site.dedicated and _port_name(item) not in planned]
+    leaving = [item for item in servers_now if not target.dedicated and _port_name(item) not in planned]
     guarded_names = carried_names | _server_names(leaving)
-    of_this_site = planned | {_port_name(item) for item in live_servers}
+    of_this_target = planned | {_port_name(item) for item in servers_now}
     return Draining(
-        children=_untouched(facts, kept, names_for_good) | _other_sites(facts, site, ways_for_good - of_this_site),
-        narrowed=tuple(_narrowed(facts, kept, staying, names_for_good)),
+        children=_untouched(live, kept, names_for_good) | _other_targets(live, target, ways_for_good - of_this_target),
+        narrowed=tuple(_narrowed(live, kept, staying, names_for_good)),
         servers=tuple(servers.values()),
         subsets=tuple(subsets.values()),
-        rules=_rules_for(facts, site, guarded_names),
-        identity_rules=_identity_rules(facts, site),
-        service_ports=_service_ports(facts, site) if servers else (),
+        rules=_rules_for(live, target, guarded_names),
+        identity_rules=_identity_rules(live, target),
+        service_ports=_service_ports(live, target) if servers else (),
         ports=ports,
-        consumers=union(namespaces_of_export(found, facts.key.namespace) for found in staying),
-        leaving=_leaving(facts, site),
+        consumers=union(namespaces_of_export(found, live.key.namespace) for found in staying),
+        leaving=_leaving(live, target),
         guarded_names=guarded_names,
-        clean_names=guarded_names & frozenset(_clean_names(facts, site)),
+        clean_names=guarded_names & frozenset(_clean_names(live, target)),
         draining=bool(
             (servers.keys() | subsets.keys()) - ways_for_good or ports - ports_for_good or guarded_names - carried_names
         ),
     )
 
 
-def _left_over(facts: Facts, planned: frozenset[str], named: Mapping[str, Manifest]) -> dict[str, Manifest]:
+def _left_over(live: LiveChildren, planned: frozenset[str], named: Mapping[str, Manifest]) -> dict[str, Manifest]:
     """What of `named` the plan lacks and clients may still go by, in a stable order."""
-    in_use = ways_in_use(facts.live)
+    in_use = frozenset(way for found in live.routes for way in ways_of(found))
     return {
         name: item
         for name, item in sorted(named.items())
-        if name not in planned and (name in in_use or not facts.clients_pushed)
+        if name not in planned and (name in in_use or not live.clients_pushed)
     }
 
 
-def _leaving(facts: Facts, site: GatewayTarget) -> frozenset[str]:
+def _leaving(live: LiveChildren, target: GatewayTarget) -> frozenset[str]:
     """A DestinationRule that is narrower than a route answers 503 where it is missing (notes "istio-recipes" §7)."""
-    own = facts.key.namespace
-    users = mesh_routes(facts.live)
-    rule = facts.live.get(ObjectRef("DestinationRule", own, site.object_name))
-    if rule is not None and site.dedicated and not facts.clients_pushed:
+    own = live.key.namespace
+    users = list(live.mesh_routes)
+    rule = live.named("DestinationRule", target.object_name)
+    if rule is not None and target.dedicated and not live.clients_pushed:
         users.append(rule)
     return union(namespaces_of_export(found, own) for found in users if any(ways_of(found)) or found is rule)
 
 
 def _staying_routes(
-    facts: Facts, served: frozenset[str], kept: frozenset[str], contested: Mapping[str, frozenset[str]]
+    live: LiveChildren, served: frozenset[str], kept: frozenset[str], contested: Mapping[str, frozenset[str]]
 ) -> list[Manifest]:
     """Clients' VirtualServices of kept parts, but for hosts that another part has taken over, or nobody asks for."""
-    routes = live_clients(facts.live, "VirtualService")
     return [
         found
-        for found in routes
+        for found in live.routes
         if part_of(found) in kept
         and not hosts_of(found) & served
         and (part_of(found) not in contested or hosts_of(found) & contested[part_of(found)])
@@ -163,12 +151,14 @@ def _given_up(staying: Iterable[Manifest], contested: Mapping[str, frozenset[str
             yield from (name for name in hosts_of(found) - asked if not is_private(name))
 
 
-def _untouched(facts: Facts, kept: frozenset[str], staying: frozenset[str]) -> frozenset[ObjectRef]:
+def _untouched(live: LiveChildren, kept: frozenset[str], staying: frozenset[str]) -> frozenset[ObjectRef]:
     """Children of kept parts all of whose names, public or private, are still steered by the part."""
-    return frozenset(ref for ref, found in facts.live.items() if part_of(found) in kept and hosts_of(found) <= staying)
+    return frozenset(
+        ref for ref, found in live.objects.items() if part_of(found) in kept and hosts_of(found) <= staying
+    )
 
 
-def _other_sites(facts: Facts, site: GatewayTarget, ways: frozenset[str]) -> frozenset[ObjectRef]:
+def _other_targets(live: LiveChildren, target: GatewayTarget, ways: frozenset[str]) -> frozenset[ObjectRef]:
     """
     What serves every part at another gateway of the object, while clients of a part that is kept go by it.
 
@@ -176,53 +166,47 @@ def _other_sites(facts: Facts, site: GatewayTarget, ways: frozenset[str]) -> fro
     """
     if not ways:
         return frozenset()
-    return frozenset(ref for ref, found in facts.live.items() if not part_of(found) and ref.name != site.object_name)
+    return frozenset(
+        ref for ref, found in live.objects.items() if not part_of(found) and ref.name != target.object_name
+    )
 
 
 def _narrowed(
-    facts: Facts, kept: frozenset[str], routes: Iterable[Manifest], staying: frozenset[str]
+    live: LiveChildren, kept: frozenset[str], routes: Iterable[Manifest], staying: frozenset[str]
 ) -> Iterator[Manifest]:
     """What of a host is registered without being steered is a way past the gateway."""
-    for found in (*live_clients(facts.live, "ServiceEntry"), *routes):
+    for found in (*live.entries, *routes):
         hosts = hosts_of(found)
         if part_of(found) in kept and hosts & staying and hosts - staying:
             yield {**found, "spec": {**found["spec"], "hosts": sorted(hosts & staying)}}
 
 
-def _ports_in_use(facts: Facts) -> frozenset[int]:
+def _ports_in_use(live: LiveChildren) -> frozenset[int]:
     """Ports at the destinations whose private name clients are sent to, or were until just now."""
-    if not facts.clients_pushed:
-        return frozenset(_ports_of(_upstream_entries(facts)))
-    return frozenset(_ports_to(facts, _private_names(facts, live_clients(facts.live, "VirtualService"))))
+    if not live.clients_pushed:
+        return frozenset(_ports_of(live.ways_out))
+    return frozenset(_ports_to(live, _private_names(live, live.routes)))
 
 
-def _ports_to(facts: Facts, private_names: frozenset[str]) -> Iterator[int]:
-    return _ports_of(found for found in _upstream_entries(facts) if hosts_of(found) & private_names)
+def _ports_to(live: LiveChildren, private_names: frozenset[str]) -> Iterator[int]:
+    return _ports_of(found for found in live.ways_out if hosts_of(found) & private_names)
 
 
-def _private_names(facts: Facts, routes: Iterable[Manifest]) -> frozenset[str]:
+def _private_names(live: LiveChildren, routes: Iterable[Manifest]) -> frozenset[str]:
     """By which the gateway knows the ways that clients' VirtualServices send to: they stand in its own entries."""
     refs = (
-        ObjectRef("ServiceEntry", facts.key.namespace, way_out_name(facts.key, part_of(route), host, way))
+        ObjectRef("ServiceEntry", live.key.namespace, way_out_name(live.key, part_of(route), host, way))
         for route in routes
         for way in ways_of(route)
         for host in hosts_of(route)
     )
-    entered = _all_hosts(facts.live[ref] for ref in refs if ref in facts.live)
+    entered = _all_hosts(live.objects[ref] for ref in refs if ref in live.objects)
     # The gateway's route for a wildcard has the name itself, its entry what is asked for below it.
     return entered | {name.removeprefix("*.") for name in entered}
 
 
 def _all_hosts(manifests: Iterable[Manifest]) -> frozenset[str]:
     return frozenset(host for found in manifests for host in hosts_of(found))
-
-
-def _upstream_entries(facts: Facts) -> list[Manifest]:
-    return [
-        found
-        for ref, found in facts.live.items()
-        if ref.kind == "ServiceEntry" and stage_of(found) is not Stage.CLIENTS
-    ]
 
 
 def _ports_of(entries: Iterable[Manifest]) -> Iterator[int]:
@@ -235,61 +219,55 @@ def _server_names(servers: Iterable[Manifest]) -> frozenset[str]:
     return frozenset(host.removeprefix("./") for server in servers for host in server.get("hosts") or ())
 
 
-def _rules_for(facts: Facts, site: GatewayTarget, names: frozenset[str]) -> tuple[Manifest, ...]:
+def _rules_for(live: LiveChildren, target: GatewayTarget, names: frozenset[str]) -> tuple[Manifest, ...]:
     """Rules of the live policy that speak of a way that is carried over, and of no other way."""
     return tuple(
         {**rule, "when": [{**condition, "values": sorted(names & set(condition["values"]))}]}
-        for rule in _live_rules(facts, site)
+        for rule in _live_rules(live, target)
         for condition in rule.get("when") or ()
         if names & set(condition.get("values") or ())
     )
 
 
-def _live_rules(facts: Facts, site: GatewayTarget) -> list[Manifest]:
+def _live_rules(live: LiveChildren, target: GatewayTarget) -> list[Manifest]:
     """Of the own gateway's policy, which allows; of the one beside a shared gateway, which denies."""
-    if site.dedicated:
-        return _live_list(facts, ObjectRef("AuthorizationPolicy", facts.key.namespace, site.object_name), "rules")
-    found = _remote_specs(facts, site, "AuthorizationPolicy", access_part(site.id))
+    if target.dedicated:
+        return live.items_of("AuthorizationPolicy", target.object_name, "rules")
+    found = _remote_specs(live, target, "AuthorizationPolicy", access_part(target.id))
     return [rule for spec in found if spec.get("action") == "DENY" for rule in spec.get("rules") or ()]
 
 
-def _clean_names(facts: Facts, site: GatewayTarget) -> Iterator[str]:
+def _clean_names(live: LiveChildren, target: GatewayTarget) -> Iterator[str]:
     """Server names that the live EnvoyFilter on a shared gateway is about."""
-    for spec in _remote_specs(facts, site, "EnvoyFilter", headers_part(site.id)):
+    for spec in _remote_specs(live, target, "EnvoyFilter", headers_part(target.id)):
         for patch in spec.get("configPatches") or ():
             found = ((patch.get("match") or {}).get("listener") or {}).get("filterChain") or {}
             yield found.get("sni", "")
 
 
-def _remote_specs(facts: Facts, site: GatewayTarget, kind: str, what: str) -> list[Manifest]:
+def _remote_specs(live: LiveChildren, target: GatewayTarget, kind: str, what: str) -> list[Manifest]:
     """
     Specs of the live children in a shared gateway's namespace, the object's own included.
 
     Objects come back from a backup without their status, which names these: the plan's own then counts by its name.
     """
-    if site.dedicated:
+    if target.dedicated:
         return []
-    found = [item for ref, item in facts.live.items() if (ref.kind, ref.namespace) == (kind, site.namespace)]
-    unnamed = ObjectRef(kind, site.namespace, remote_name(facts.key, what))
-    if unnamed in facts.others and site.namespace != facts.key.namespace:
-        found.append(facts.others[unnamed])
+    found = [item for ref, item in live.objects.items() if (ref.kind, ref.namespace) == (kind, target.namespace)]
+    unnamed = ObjectRef(kind, target.namespace, remote_name(live.key, what))
+    if unnamed in live.others and target.namespace != live.key.namespace:
+        found.append(live.others[unnamed])
     return [item.get("spec") or {} for item in found]
 
 
-def _identity_rules(facts: Facts, site: GatewayTarget) -> tuple[Manifest, ...]:
+def _identity_rules(live: LiveChildren, target: GatewayTarget) -> tuple[Manifest, ...]:
     """Rules of the live AuthorizationPolicy that grant somebody something, those for ports left out."""
-    live = _live_list(facts, ObjectRef("AuthorizationPolicy", facts.key.namespace, site.object_name), "rules")
-    return tuple(rule for rule in live if "from" in rule)
+    rules = live.items_of("AuthorizationPolicy", target.object_name, "rules")
+    return tuple(rule for rule in rules if "from" in rule)
 
 
-def _service_ports(facts: Facts, site: GatewayTarget) -> tuple[Manifest, ...]:
-    return tuple(_live_list(facts, ObjectRef("Service", facts.key.namespace, site.service), "ports"))
-
-
-def _live_list(facts: Facts, ref: ObjectRef, field: str) -> list[Manifest]:
-    found = facts.live.get(ref, {})
-    items: list[Manifest] = (found.get("spec") or {}).get(field) or []
-    return items
+def _service_ports(live: LiveChildren, target: GatewayTarget) -> tuple[Manifest, ...]:
+    return tuple(live.items_of("Service", target.service, "ports"))
 
 
 def _port_name(server: Manifest) -> str:

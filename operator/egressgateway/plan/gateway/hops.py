@@ -110,10 +110,10 @@ class Hop:
         return "[^:]+" if self.originates else f"[^:]+(:{self.port})?"
 
 
-def build_hops(key: Key, destinations: Iterable[Destination], site: GatewayTarget) -> tuple[Hop, ...]:
+def build_hops(key: Key, destinations: Iterable[Destination], target: GatewayTarget) -> tuple[Hop, ...]:
     """Every way through the gateway, in a stable order: a rule that changes place is a rule rewritten."""
     hops = [
-        _hop(key, destination, host, port, site)
+        _hop(key, destination, host, port, target)
         for destination in destinations
         for host in destination.hosts
         for port in destination.ports
@@ -132,7 +132,7 @@ def family_of(port: DestinationPort) -> str:
     return f"{family}s" if port.tls is not None else family
 
 
-def _hop(key: Key, destination: Destination, host: str, port: DestinationPort, site: GatewayTarget) -> Hop:
+def _hop(key: Key, destination: Destination, host: str, port: DestinationPort, target: GatewayTarget) -> Hop:
     protocol = str(port.protocol)
     family = family_of(port)
     wildcard = destination.wildcard
@@ -143,20 +143,20 @@ def _hop(key: Key, destination: Destination, host: str, port: DestinationPort, s
         port=port.port,
         target_port=port.dialed,
         protocol=protocol,
-        name=hop_name(host, family, port.port, site.id),
-        sni=sni_name(key, host, family, port.port, site.id),
-        hop_port=_hop_port(site, protocol, port.port),
+        name=hop_name(host, family, port.port, target.id),
+        sni=sni_name(key, host, family, port.port, target.id),
+        hop_port=_hop_port(target, protocol, port.port),
         server=(wildcard.server if wildcard else None) or host,
-        strict=site.strict,
+        strict=target.strict,
         originates=port.tls is not None,
         dynamic=wildcard is not None and wildcard.strategy is WildcardStrategy.DYNAMIC_RESOLUTION,
     )
 
 
-def _hop_port(site: GatewayTarget, protocol: str, port: int) -> int:
+def _hop_port(target: GatewayTarget, protocol: str, port: int) -> int:
     """Under mutual TLS one port serves all; without it only requests name their host, the rest needs ports."""
-    if site.strict:
-        return site.hop_port
+    if target.strict:
+        return target.hop_port
     if protocol in HTTP_FAMILY:
-        return site.plain_port
-    return port if site.dedicated else site.hop_port
+        return target.plain_port
+    return port if target.dedicated else target.hop_port

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from egressgateway.api.expose import ExposedHost
-from egressgateway.api.gateway_class import EgressGatewayClassSpec, Provider
+from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.scalars import is_label
-from egressgateway.facts import Facts, PodSelection
+from egressgateway.api.spec import EgressGatewaySpec
+from egressgateway.facts import Facts, MeshConfig, PodSelection
 from egressgateway.names import selector_labels
-from egressgateway.refs import Manifest, ObjectRef
+from egressgateway.refs import Key, Manifest, ObjectRef
 
 CA_SUFFIX = "-cacert"
 """Istio also looks for a CA in a Secret of this name beside the one that `credentialName` says."""
@@ -25,11 +26,11 @@ def wanted_pods(facts: Facts) -> frozenset[PodSelection]:
     return frozenset(_wanted_pods(facts))
 
 
-def gateway_ref(facts: Facts, exposed: ExposedHost) -> ObjectRef | None:
-    """The Istio Gateway that an exposed host is attached to; None for the object's own."""
+def gateway_ref(own: str, exposed: ExposedHost) -> ObjectRef | None:
+    """The Istio Gateway that an exposed host of the namespace `own` is attached to; None for the object's own."""
     if exposed.gateway_ref is None:
         return None
-    return ObjectRef("Gateway", exposed.gateway_ref.namespace or facts.key.namespace, exposed.gateway_ref.name)
+    return ObjectRef("Gateway", exposed.gateway_ref.namespace or own, exposed.gateway_ref.name)
 
 
 def exposed_on(facts: Facts, exposed: ExposedHost) -> str:
@@ -39,7 +40,7 @@ def exposed_on(facts: Facts, exposed: ExposedHost) -> str:
     On APISIX it is the ingress class: every controller that serves it has all of its routes, by whichever Service
     requests come. No namespace is called like that, so that none of Istio's Gateways is.
     """
-    reference = gateway_ref(facts, exposed)
+    reference = gateway_ref(facts.key.namespace, exposed)
     if reference is not None:
         return f"{reference.namespace}/{reference.name}"
     return apisix_gateway(facts.class_.spec)
@@ -51,48 +52,50 @@ def apisix_gateway(class_spec: EgressGatewayClassSpec | None) -> str:
 
 
 def reads_own_secrets(class_spec: EgressGatewayClassSpec | None) -> bool:
-    """Whether Secrets of the object's namespace reach the gateway: by its pods' rights, or by APISIX's controller."""
-    return class_spec is None or class_spec.shared is None or class_spec.data_plane is Provider.APISIX
+    """Whether Secrets of the object's namespace reach the gateway: by its pods' rights, or its ingress controller's."""
+    return class_spec is None or class_spec.shared is None or bool(class_spec.ingress_class)
 
 
-def shared_service(facts: Facts) -> ObjectRef | None:
+def shared_service(class_spec: EgressGatewayClassSpec | None) -> ObjectRef | None:
     """The Service of the class's shared gateway."""
-    shared = facts.class_.spec.shared if facts.class_.spec else None
+    shared = class_spec.shared if class_spec else None
     return ObjectRef("Service", shared.namespace, shared.service) if shared else None
 
 
-def shared_pods(facts: Facts) -> PodSelection | None:
+def shared_pods(class_spec: EgressGatewayClassSpec | None) -> PodSelection | None:
     """The pods of the class's shared gateway."""
-    shared = facts.class_.spec.shared if facts.class_.spec else None
+    shared = class_spec.shared if class_spec else None
     return PodSelection(shared.namespace, tuple(sorted(shared.selector.items()))) if shared else None
 
 
-def own_pods(facts: Facts) -> PodSelection | None:
+def own_pods(
+    key: Key, spec: EgressGatewaySpec | None, class_spec: EgressGatewayClassSpec | None
+) -> PodSelection | None:
     """The pods of the object's own gateway, where they tell what came of probes; None where nothing is to be told."""
-    spec, class_spec = facts.gateway.spec, facts.class_.spec
     if spec is None or class_spec is None or class_spec.shared is not None:
         return None
     if not any(destination.probe is not None for destination in spec.destinations):
         return None
-    return PodSelection(facts.key.namespace, tuple(sorted(selector_labels(facts.key).items())))
+    return PodSelection(key.namespace, tuple(sorted(selector_labels(key).items())))
 
 
-def ingress_pods(facts: Facts, ref: ObjectRef, gateway: Manifest) -> PodSelection | None:
+def ingress_pods(own: str, ref: ObjectRef, gateway: Manifest, mesh_config: MeshConfig) -> PodSelection | None:
     """
-    Pods that the Istio Gateway `ref` configures: by its selector, in every namespace (Istio's default).
+    Pods that the Istio Gateway `ref` configures, for an object of the namespace `own`: by its selector, in every
+    namespace (Istio's default).
 
     Of a Gateway in the object's own namespace only pods there count: anybody may write one, and what it selects
     elsewhere would become a consumer without the class's consent.
     """
     selector = (gateway.get("spec") or {}).get("selector") or {}
-    within = ref.namespace if ref.namespace == facts.key.namespace or facts.mesh_config.scopes_gateways else ""
+    within = ref.namespace if ref.namespace == own or mesh_config.scopes_gateways else ""
     selectable = selector and all(is_label(key, str(value)) for key, value in selector.items())
     return PodSelection(within, tuple(sorted(selector.items()))) if selectable else None
 
 
 def _wanted(facts: Facts) -> Iterator[ObjectRef]:
     spec, namespace = facts.gateway.spec, facts.key.namespace
-    shared = shared_service(facts)
+    shared = shared_service(facts.class_.spec)
     if shared is not None:
         yield shared
     if spec is None:
@@ -103,7 +106,7 @@ def _wanted(facts: Facts) -> Iterator[ObjectRef]:
                 yield ObjectRef("Secret", namespace, port.tls.credential_name)
                 yield ObjectRef("Secret", namespace, port.tls.credential_name + CA_SUFFIX)
     for exposed in spec.expose:
-        gateway = gateway_ref(facts, exposed)
+        gateway = gateway_ref(facts.key.namespace, exposed)
         if gateway is not None:
             yield gateway
         if exposed.tls is not None and shared is None:
@@ -113,15 +116,15 @@ def _wanted(facts: Facts) -> Iterator[ObjectRef]:
 
 
 def _wanted_pods(facts: Facts) -> Iterator[PodSelection]:
-    shared = shared_pods(facts)
+    shared = shared_pods(facts.class_.spec)
     if shared is not None:
         yield shared
-    own = own_pods(facts)
+    own = own_pods(facts.key, facts.gateway.spec, facts.class_.spec)
     if own is not None:
         yield own
     for exposed in facts.gateway.spec.expose if facts.gateway.spec else ():
-        ref = gateway_ref(facts, exposed)
+        ref = gateway_ref(facts.key.namespace, exposed)
         gateway = facts.references.objects.get(ref) if ref else None
-        selection = ingress_pods(facts, ref, gateway) if ref and gateway else None
+        selection = ingress_pods(facts.key.namespace, ref, gateway, facts.mesh_config) if ref and gateway else None
         if selection is not None:
             yield selection

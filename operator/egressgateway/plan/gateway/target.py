@@ -76,16 +76,16 @@ def target_of(facts: Facts) -> GatewayTarget:
     class_spec = facts.class_.spec or EgressGatewayClassSpec()
     strict = class_spec.mtls is not MtlsMode.DISABLED
     if class_spec.shared is not None:
-        return _shared(facts, class_spec.shared, strict=strict)
+        return _shared(facts, class_spec.shared, class_spec.ingress_class, strict=strict)
     service = workload_name(facts.key)
     return GatewayTarget(
         id=_WITH_MTLS if strict else _PLAIN,
         namespace=facts.key.namespace,
         service=service,
-        service_host=_service_host(facts, facts.key.namespace, service),
+        service_host=_service_host(facts.mesh.cluster_domain, facts.key.namespace, service),
         object_name=service,
         selector=selector_labels(facts.key),
-        identities=[_identity(facts, facts.key.namespace, service)],
+        identities=[_identity(facts.mesh.trust_domain, facts.key.namespace, service)],
         dedicated=True,
         strict=strict,
     )
@@ -93,7 +93,7 @@ def target_of(facts: Facts) -> GatewayTarget:
 
 def workload_of(facts: Facts) -> WorkloadFacts:
     """Pods of the gateway that the object's class gives it."""
-    selection = shared_pods(facts)
+    selection = shared_pods(facts.class_.spec)
     if selection is None:
         return facts.workload
     pods = facts.references.pods.get(selection, ())
@@ -106,13 +106,13 @@ def listen_port(service_port: int) -> int:
     return service_port if service_port >= _FIRST_UNPRIVILEGED else service_port + _PRIVILEGED_OFFSET
 
 
-def identities_of(facts: Facts, pods: Iterable[PodFacts]) -> list[str]:
+def identities_of(trust_domain: str, pods: Iterable[PodFacts]) -> list[str]:
     """SPIFFE identities of `pods`, in a stable order."""
-    return sorted({_identity(facts, pod.namespace, pod.service_account) for pod in pods})
+    return sorted({_identity(trust_domain, pod.namespace, pod.service_account) for pod in pods})
 
 
-def _shared(facts: Facts, shared: SharedGateway, *, strict: bool) -> GatewayTarget:
-    selection = shared_pods(facts)
+def _shared(facts: Facts, shared: SharedGateway, ingress_class: str, *, strict: bool) -> GatewayTarget:
+    selection = shared_pods(facts.class_.spec)
     pods = facts.references.pods.get(selection, ()) if selection else ()
     # The owner is part of it: Istio joins the rules of several objects for one Service, and the older subset wins.
     mode = "strict" if strict else "plain"
@@ -120,7 +120,6 @@ def _shared(facts: Facts, shared: SharedGateway, *, strict: bool) -> GatewayTarg
     ports = shared.ports
     http_port = (ports.http if ports else None) or _DEFAULT_HTTP
     tls_port = (ports.tls if ports else None) or _DEFAULT_TLS
-    ingress_class = facts.class_.spec.ingress_class if facts.class_.spec else ""
     if ingress_class:
         # A sidecar in front of APISIX ends the mutual TLS, so requests are plain where APISIX listens. Two more things
         # make another way: the object's uid, of which the mark of requests is made, and the ingress class, because one
@@ -132,10 +131,10 @@ def _shared(facts: Facts, shared: SharedGateway, *, strict: bool) -> GatewayTarg
         id=id_,
         namespace=shared.namespace,
         service=shared.service,
-        service_host=_service_host(facts, shared.namespace, shared.service),
+        service_host=_service_host(facts.mesh.cluster_domain, shared.namespace, shared.service),
         object_name=object_name,
         selector=shared.selector,
-        identities=identities_of(facts, pods) or _pinned(facts, object_name),
+        identities=identities_of(facts.mesh.trust_domain, pods) or _pinned(facts, object_name),
         dedicated=False,
         strict=strict,
         hop_port=tls_port,
@@ -161,9 +160,9 @@ def _pinned(facts: Facts, object_name: str) -> list[str]:
     return sorted(pinned)
 
 
-def _service_host(facts: Facts, namespace: str, service: str) -> str:
-    return f"{service}.{namespace}.svc.{facts.mesh.cluster_domain}"
+def _service_host(cluster_domain: str, namespace: str, service: str) -> str:
+    return f"{service}.{namespace}.svc.{cluster_domain}"
 
 
-def _identity(facts: Facts, namespace: str, service_account: str) -> str:
-    return f"spiffe://{facts.mesh.trust_domain}/ns/{namespace}/sa/{service_account}"
+def _identity(trust_domain: str, namespace: str, service_account: str) -> str:
+    return f"spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}"

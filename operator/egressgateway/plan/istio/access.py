@@ -12,17 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from egressgateway.api.access import AccessEntry
-from egressgateway.api.gateway_class import EgressGatewayClassSpec
-from egressgateway.contention.consumers import namespaces_of
-from egressgateway.facts import Facts
+from egressgateway.contention.consumers import all_entries, namespaces_of
 from egressgateway.names import access_part
 from egressgateway.namespaces import EVERY_NAMESPACE, union
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.draining import Draining
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.gateway.target import GatewayTarget, listen_port
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import remote_child, shared_child
+from egressgateway.plan.routing.children import remote_child, shared_child
 from egressgateway.stages import Stage
 
 _NO_PORT: Final = ["0"]
@@ -50,54 +48,53 @@ class _Grant:
     paths: list[str] = field(default_factory=list)
 
 
-def plan_access(  # noqa: PLR0913, PLR0917  (what the policies speak of)
-    facts: Facts,
-    site: GatewayTarget,
+def plan_access(
+    context: PlanContext,
     hops: Sequence[Hop],
     visitors: Sequence[Visitor],
     exposed_ports: Sequence[int],
     retained: Draining,
 ) -> Iterator[Child]:
     """The policies of the gateway's pods."""
-    if site.strict and site.dedicated:
+    if context.target.strict and context.target.dedicated:
         values = {
-            "site": site,
-            "rules": [*_allow_rules(facts, hops, visitors, exposed_ports), *_plain_rules(retained, site)],
+            "site": context.target,
+            "rules": [*_allow_rules(context, hops, visitors, exposed_ports), *_plain_rules(retained, context.target)],
             "retained_rules": retained.rules,
         }
-        yield shared_child(facts, site.object_name, "AuthorizationPolicy", Stage.FOUNDATION, values)
-    elif site.dedicated and any(_is_strict(server) for server in retained.servers):
+        yield shared_child(context.owner, context.target.object_name, "AuthorizationPolicy", Stage.FOUNDATION, values)
+    elif context.target.dedicated and any(_is_strict(server) for server in retained.servers):
         # Clients are leaving ways under mutual TLS; the policy of those would forbid them the new ones.
         ports = sorted({hop.hop_port for hop in hops} | set(exposed_ports))
         values = {
-            "site": site,
+            "site": context.target,
             "rules": [_rule(ports=[str(listen_port(port)) for port in ports])],
             "retained_rules": retained.identity_rules,
         }
-        yield shared_child(facts, site.object_name, "AuthorizationPolicy", Stage.FOUNDATION, values)
-    elif site.strict and (hops or retained.rules):
+        yield shared_child(context.owner, context.target.object_name, "AuthorizationPolicy", Stage.FOUNDATION, values)
+    elif context.target.strict and (hops or retained.rules):
         values = {
-            "site": site,
-            "rules": _deny_rules(facts, hops, visitors),
+            "site": context.target,
+            "rules": _deny_rules(context, hops, visitors),
             "every_port_but": _NO_PORT,
             "retained_rules": retained.rules,
         }
         yield remote_child(
-            facts,
-            site.namespace,
+            context.owner,
+            context.target.namespace,
             "AuthorizationPolicy",
-            access_part(site.id),
+            access_part(context.target.id),
             Stage.FOUNDATION,
             values,
             "authorizationpolicy-deny",
         )
-    yield from _authorizer(facts, site, hops, retained)
+    yield from _authorizer(context, hops, retained)
 
 
 def _allow_rules(
-    facts: Facts, hops: Sequence[Hop], visitors: Sequence[Visitor], exposed_ports: Sequence[int]
+    context: PlanContext, hops: Sequence[Hop], visitors: Sequence[Visitor], exposed_ports: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    for grant in _grants(facts, hops):
+    for grant in _grants(context, hops):
         yield {
             "principals": grant.principals,
             "names": grant.names,
@@ -111,9 +108,9 @@ def _allow_rules(
         yield _rule(ports=[str(listen_port(port)) for port in exposed_ports])
 
 
-def _plain_rules(retained: Draining, site: GatewayTarget) -> Iterator[dict[str, Any]]:
+def _plain_rules(retained: Draining, target: GatewayTarget) -> Iterator[dict[str, Any]]:
     """Ways without mutual TLS that clients are leaving: nobody can be told apart there."""
-    ports: set[int] = {server["port"]["number"] for server in retained.servers} - {site.hop_port}
+    ports: set[int] = {server["port"]["number"] for server in retained.servers} - {target.hop_port}
     if ports:
         yield _rule(ports=[str(listen_port(port)) for port in sorted(ports)])
 
@@ -122,7 +119,7 @@ def _is_strict(server: Mapping[str, Any]) -> bool:
     return (server.get("tls") or {}).get("mode") == "ISTIO_MUTUAL"
 
 
-def _deny_rules(facts: Facts, hops: Sequence[Hop], visitors: Sequence[Visitor]) -> list[dict[str, Any]]:
+def _deny_rules(context: PlanContext, hops: Sequence[Hop], visitors: Sequence[Visitor]) -> list[dict[str, Any]]:
     """
     The opposite of what is granted, for the object's own server names alone: the gateway is others', too.
 
@@ -134,7 +131,7 @@ def _deny_rules(facts: Facts, hops: Sequence[Hop], visitors: Sequence[Visitor]) 
     ("istio-recipes" §6), but only for this server name; so connections by other names are not cut.
     """
     rules = []
-    all_grants = list(_grants(facts, hops))
+    all_grants = list(_grants(context, hops))
     for hop in hops:
         grants = [grant for grant in all_grants if not grant.names or hop.sni in grant.names]
         free = {principal for visitor in visitors if visitor.sni == hop.sni for principal in visitor.principals}
@@ -150,11 +147,9 @@ def _deny_rules(facts: Facts, hops: Sequence[Hop], visitors: Sequence[Visitor]) 
     return [{"not_methods": [], "not_paths": [], **rule} for rule in rules]
 
 
-def _grants(facts: Facts, hops: Sequence[Hop]) -> Iterator[_Grant]:
-    spec, class_spec = facts.gateway.spec, facts.class_.spec or EgressGatewayClassSpec()
-    entries = spec.access.from_ if spec is not None and spec.access is not None else (AccessEntry(),)
-    for entry in entries:
-        served = namespaces_of(facts.key, entry, class_spec, facts.namespaces)
+def _grants(context: PlanContext, hops: Sequence[Hop]) -> Iterator[_Grant]:
+    for entry in all_entries(context.spec):
+        served = namespaces_of(context.key, entry, context.class_spec, context.namespaces)
         names = [hop.sni for hop in hops if hop.destination in entry.destinations]
         if not served or (entry.destinations and not names):
             continue
@@ -162,7 +157,7 @@ def _grants(facts: Facts, hops: Sequence[Hop]) -> Iterator[_Grant]:
             principals=[
                 principal
                 for namespace in sorted(union([served]))
-                for principal in _principals(facts, namespace, entry.service_accounts)
+                for principal in _principals(context, namespace, entry.service_accounts)
             ],
             names=names,
             methods=list(entry.methods),
@@ -170,14 +165,14 @@ def _grants(facts: Facts, hops: Sequence[Hop]) -> Iterator[_Grant]:
         )
 
 
-def _principals(facts: Facts, namespace: str, service_accounts: Sequence[str]) -> Iterator[str]:
+def _principals(context: PlanContext, namespace: str, service_accounts: Sequence[str]) -> Iterator[str]:
     """Identities without their scheme, as policies write them; a star stands at an end only."""
-    domain = facts.mesh.trust_domain
+    domain = context.mesh.trust_domain
     if namespace == EVERY_NAMESPACE:
         if not service_accounts:
             yield f"{domain}/*"
         for account in service_accounts:
-            for known in sorted(facts.namespaces):
+            for known in sorted(context.namespaces):
                 yield f"{domain}/ns/{known}/sa/{account}"
         return
     if not service_accounts:
@@ -186,22 +181,24 @@ def _principals(facts: Facts, namespace: str, service_accounts: Sequence[str]) -
         yield f"{domain}/ns/{namespace}/sa/{account}"
 
 
-def _authorizer(facts: Facts, site: GatewayTarget, hops: Sequence[Hop], retained: Draining) -> Iterator[Child]:
+def _authorizer(context: PlanContext, hops: Sequence[Hop], retained: Draining) -> Iterator[Child]:
     """The class's external authorizer, asked about every request of the object."""
-    authorizer = facts.class_.spec.external_authorization if facts.class_.spec else None
+    authorizer = context.class_spec.external_authorization
     if authorizer is None:
         return
-    names = [] if site.dedicated else [*(hop.sni for hop in hops), *sorted(retained.guarded_names)]
-    values = {"site": site, "provider": authorizer.provider, "names": names}
-    if site.dedicated:
-        name = f"{site.object_name}-authorizer"
-        yield shared_child(facts, name, "AuthorizationPolicy", Stage.FOUNDATION, values, "authorizationpolicy-custom")
+    names = [] if context.target.dedicated else [*(hop.sni for hop in hops), *sorted(retained.guarded_names)]
+    values = {"site": context.target, "provider": authorizer.provider, "names": names}
+    if context.target.dedicated:
+        name = f"{context.target.object_name}-authorizer"
+        yield shared_child(
+            context.owner, name, "AuthorizationPolicy", Stage.FOUNDATION, values, "authorizationpolicy-custom"
+        )
     elif names:
         yield remote_child(
-            facts,
-            site.namespace,
+            context.owner,
+            context.target.namespace,
             "AuthorizationPolicy",
-            f"authorizer-{site.id}",
+            f"authorizer-{context.target.id}",
             Stage.FOUNDATION,
             values,
             "authorizationpolicy-custom",

@@ -1,124 +1,28 @@
-"""
-The clients' leg: what sends consumers' calls through the gateway.
-
-ServiceEntry, VirtualService and the hop's DestinationRule go to one set of namespaces: a narrower DestinationRule is a
-503, a narrower VirtualService a silent bypass (notes "istio-recipes" §7).
-"""
+"""What routes consumers' calls to a gateway of Istio's: by authority, by server name, or by port alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 from egressgateway.api.destination import Destination
-from egressgateway.facts import Facts
-from egressgateway.namespaces import EVERY_NAMESPACE, export_to, union
-from egressgateway.plan.accept import Acceptance
-from egressgateway.plan.gateway.draining import Draining
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
-from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import live_child, part_child, remote_child, shared_child
-from egressgateway.refs import Manifest
+from egressgateway.plan.routing.children import part_child
 from egressgateway.stages import Stage
 
-Served = Mapping[str, frozenset[str]]
-"""Consumer namespaces by destination."""
 
-PlanRoute = Callable[[Facts, GatewayTarget, Destination, Sequence[Hop], list[str]], Child]
-"""What routes one host of a destination, by its hops, for the namespaces of an `exportTo`."""
-
-
-def plan_hop(
-    facts: Facts, site: GatewayTarget, hops: Sequence[Hop], consumers: frozenset[str], retained: Draining
-) -> Iterator[Child]:
-    """
-    The DestinationRule by which clients find and trust the gateway, wherever their proxies look for it.
-
-    That is the client's own namespace, then the one of the gateway's Service. Beside a shared gateway other objects
-    have rules of their own, which Istio joins only where all are exported alike: so a copy goes to each consumer.
-    """
-    if not hops and not retained.subsets:
-        return
-    values = {"hops": hops, "site": site, "retained_subsets": retained.subsets}
-    own = facts.key.namespace
-    exported = ["."] if not site.dedicated else export_to(consumers or frozenset({own}), own)
-    yield shared_child(
-        facts,
-        site.object_name,
-        "DestinationRule",
-        Stage.FOUNDATION,
-        {**values, "export_to": exported},
-        "destinationrule-hop",
-    )
-    if site.dedicated:
-        return
-    everywhere = frozenset(facts.namespaces) if EVERY_NAMESPACE in consumers else consumers
-    for namespace in sorted(everywhere - {own}):
-        yield remote_child(
-            facts,
-            namespace,
-            "DestinationRule",
-            f"hop-{site.id}",
-            Stage.FOUNDATION,
-            {**values, "export_to": ["."]},
-            "destinationrule-hop",
-        )
-
-
-def plan_clients(
-    facts: Facts, site: GatewayTarget, acceptance: Acceptance, hops: Sequence[Hop], plan_route: PlanRoute
-) -> Iterator[Child]:
-    """For each destination what registers its names, and for each host what routes it."""
-    for destination in acceptance.served:
-        consumers = acceptance.consumers.get(destination.name, frozenset())
-        if not consumers:
-            continue
-        own = [hop for hop in hops if hop.destination == destination.name]
-        exported = export_to(consumers, facts.key.namespace)
-        yield _entry(facts, site, destination, own, exported)
-        for host in sorted(destination.hosts):
-            yield plan_route(facts, site, destination, [hop for hop in own if hop.host == host], exported)
-
-
-def plan_route(
-    facts: Facts, site: GatewayTarget, destination: Destination, hops: Sequence[Hop], exported: list[str]
-) -> Child:
+def plan_route(context: PlanContext, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
     """What sends calls to one host to a gateway of Istio's."""
     values = {
         "hosts": list(hops[0].names),
         "http_hops": [hop for hop in hops if hop.http],
         "tls_hops": [hop for hop in hops if hop.tls],
         "tcp_hops": [hop for hop in hops if not hop.http and not hop.tls],
-        "gateway_service": site.service_host,
+        "gateway_service": context.target.service_host,
         "export_to": exported,
     }
     within = ("clients", hops[0].host)
     return part_child(
-        facts, "VirtualService", Stage.CLIENTS, destination.name, within, values, "virtualservice-clients"
-    )
-
-
-def plan_narrowed(facts: Facts, narrowed: Sequence[Manifest]) -> Iterator[Child]:
-    """What clients of parts that cannot be planned go by, with fewer hosts; all else of it stays as it is."""
-    for found in narrowed:
-        yield live_child(facts, found, Stage.CLIENTS, {"spec": found["spec"]}, f"{found['kind'].lower()}-narrowed")
-
-
-def all_consumers(served: Served) -> frozenset[str]:
-    return union(served.values())
-
-
-def _entry(
-    facts: Facts, site: GatewayTarget, destination: Destination, hops: Sequence[Hop], exported: list[str]
-) -> Child:
-    """What registers a destination's names, with the gateway's Service behind them: no way leads past it."""
-    ports = {hop.port: hop for hop in hops}
-    values = {
-        "hosts": sorted(destination.names),
-        "ports": [ports[number] for number in sorted(ports)],
-        "gateway_service": site.service_host,
-        "export_to": exported,
-    }
-    return part_child(
-        facts, "ServiceEntry", Stage.CLIENTS, destination.name, ("clients",), values, "serviceentry-clients"
+        context.owner, "VirtualService", Stage.CLIENTS, destination.name, within, values, "virtualservice-clients"
     )

@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from egressgateway.api.expose import ExposedHost
-from egressgateway.facts import Facts, PodFacts
+from egressgateway.facts import PodFacts
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.findings import exposed_part
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.gateway.references import gateway_ref, ingress_pods
-from egressgateway.plan.gateway.target import GatewayTarget, identities_of
+from egressgateway.plan.gateway.target import identities_of
 from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.access import Visitor
-from egressgateway.plan.istio.children import part_child, shared_child
 from egressgateway.plan.istio.routes import http_options, request_headers
-from egressgateway.plan.istio.upstream import Upstream
+from egressgateway.plan.istio.upstream import subset_of
+from egressgateway.plan.routing.children import part_child, shared_child
+from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.refs import ObjectRef
 from egressgateway.stages import Stage
 
@@ -45,14 +47,14 @@ class Attachment:
         return self.gateway.name if own else f"{self.gateway.namespace}/{self.gateway.name}"
 
 
-def attachment_of(facts: Facts, exposed: ExposedHost) -> Attachment | None:
+def attachment_of(context: PlanContext, exposed: ExposedHost) -> Attachment | None:
     """The Gateway of `gatewayRef`; None on the own gateway."""
-    ref = gateway_ref(facts, exposed)
+    ref = gateway_ref(context.key.namespace, exposed)
     if ref is None:
         return None
-    found = facts.references.objects.get(ref)
-    selection = ingress_pods(facts, ref, found) if found else None
-    return Attachment(ref, facts.references.pods.get(selection, ()) if selection else ())
+    found = context.references.objects.get(ref)
+    selection = ingress_pods(context.key.namespace, ref, found, context.mesh_config) if found else None
+    return Attachment(ref, context.references.pods.get(selection, ()) if selection else ())
 
 
 def exposed_ports(exposed: Sequence[ExposedHost]) -> tuple[tuple[int, str], ...]:
@@ -64,37 +66,40 @@ def exposed_ports(exposed: Sequence[ExposedHost]) -> tuple[tuple[int, str], ...]
     return tuple(sorted(ports.items()))
 
 
-def visitors_of(facts: Facts, exposed: Sequence[ExposedHost], hops: Sequence[Hop]) -> Iterator[Visitor]:
+def visitors_of(context: PlanContext, exposed: Sequence[ExposedHost], hops: Sequence[Hop]) -> Iterator[Visitor]:
     """Ingress gateways that a chain lets use one way, and nobody else of their namespaces."""
     for entry in exposed:
-        attachment, hop = attachment_of(facts, entry), _hop_behind(entry, hops)
+        attachment, hop = attachment_of(context, entry), _hop_behind(entry, hops)
         if attachment is not None and hop is not None and attachment.pods:
-            identities = identities_of(facts, attachment.pods)
+            identities = identities_of(context.mesh.trust_domain, attachment.pods)
             yield Visitor(tuple(identity.removeprefix("spiffe://") for identity in identities), hop.sni)
 
 
-def visiting_namespaces(facts: Facts, exposed: Sequence[ExposedHost]) -> frozenset[str]:
+def visiting_namespaces(context: PlanContext, exposed: Sequence[ExposedHost]) -> frozenset[str]:
     """Namespaces of ingress gateways that send requests on to a destination."""
     chained = [entry for entry in exposed if entry.backend.destination is not None]
-    attachments = [attachment_of(facts, entry) for entry in chained]
+    attachments = [attachment_of(context, entry) for entry in chained]
     return frozenset(namespace for found in attachments if found is not None for namespace in found.namespaces)
 
 
 def plan_exposed(
-    facts: Facts, site: GatewayTarget, exposed: Sequence[ExposedHost], upstreams: Sequence[Upstream]
+    context: PlanContext, exposed: Sequence[ExposedHost], upstreams: Sequence[Upstream]
 ) -> Iterator[Child]:
     """Gateway and routes of the own ports, and routes on other people's Gateways."""
     own = [entry for entry in exposed if entry.gateway_ref is None]
     if own:
-        values = {"site": site, "servers": [server for entry in own for server in _servers(entry)] + _redirects(own)}
-        name = f"{facts.key.name}-expose"
-        yield shared_child(facts, name, "Gateway", Stage.GATEWAY, values, "gateway-expose")
+        values = {
+            "site": context.target,
+            "servers": [server for entry in own for server in _servers(entry)] + _redirects(own),
+        }
+        name = f"{context.key.name}-expose"
+        yield shared_child(context.owner, name, "Gateway", Stage.GATEWAY, values, "gateway-expose")
     for entry in exposed:
-        attachment = attachment_of(facts, entry)
+        attachment = attachment_of(context, entry)
         if attachment is None:
-            yield _own_route(facts, entry, upstreams)
+            yield _own_route(context, entry, upstreams)
         else:
-            yield _attached_route(facts, site, entry, attachment, [upstream.hop for upstream in upstreams])
+            yield _attached_route(context, entry, attachment, [upstream.hop for upstream in upstreams])
 
 
 def _servers(entry: ExposedHost) -> Iterator[dict[str, Any]]:
@@ -123,55 +128,53 @@ def _redirects(own: Sequence[ExposedHost]) -> list[dict[str, Any]]:
     ]
 
 
-def _own_route(facts: Facts, entry: ExposedHost, upstreams: Sequence[Upstream]) -> Child:
+def _own_route(context: PlanContext, entry: ExposedHost, upstreams: Sequence[Upstream]) -> Child:
     """On the own gateway a chain needs no hop: the request is where it leaves from."""
     behind = next((upstream for upstream in upstreams if _is_behind(entry, upstream.hop)), None)
     values = {
         "hosts": sorted(entry.hosts),
-        "gateways": [f"{facts.key.name}-expose"],
+        "gateways": [f"{context.key.name}-expose"],
         "export_to": ["."],
         "paths": _paths(entry),
         "authority": behind.hop.authority if behind else None,
-        "headers": request_headers(facts, behind) if behind else None,
+        "headers": request_headers(context, behind) if behind else None,
         "options": http_options(behind),
-        "destination": _behind(facts, entry, behind),
+        "destination": _behind(context, entry, behind),
     }
-    return _child(facts, entry, values, Stage.GATEWAY)
+    return _child(context, entry, values, Stage.GATEWAY)
 
 
-def _attached_route(
-    facts: Facts, site: GatewayTarget, entry: ExposedHost, attachment: Attachment, hops: Sequence[Hop]
-) -> Child:
+def _attached_route(context: PlanContext, entry: ExposedHost, attachment: Attachment, hops: Sequence[Hop]) -> Child:
     hop = _hop_behind(entry, hops)
     values = {
         "hosts": sorted(entry.hosts),
-        "gateways": [attachment.as_seen_from(facts.key.namespace)],
-        "export_to": ["." if name == facts.key.namespace else name for name in attachment.namespaces],
+        "gateways": [attachment.as_seen_from(context.key.namespace)],
+        "export_to": ["." if name == context.key.namespace else name for name in attachment.namespaces],
         "paths": _paths(entry),
         "authority": hop.sni if hop else None,
         "headers": None,
         "options": http_options(None),
         "destination": (
-            {"host": site.service_host, "port": hop.hop_port, "subset": hop.name}
+            {"host": context.target.service_host, "port": hop.hop_port, "subset": hop.name}
             if hop
-            else _behind(facts, entry, None)
+            else _behind(context, entry, None)
         ),
     }
-    return _child(facts, entry, values, Stage.CLIENTS)
+    return _child(context, entry, values, Stage.CLIENTS)
 
 
-def _behind(facts: Facts, entry: ExposedHost, upstream: Upstream | None) -> dict[str, Any]:
+def _behind(context: PlanContext, entry: ExposedHost, upstream: Upstream | None) -> dict[str, Any]:
     if upstream is not None:
-        return {"host": upstream.hop.upstream, "port": upstream.hop.port, "subset": upstream.subset}
+        return {"host": upstream.hop.upstream, "port": upstream.hop.port, "subset": subset_of(upstream)}
     service = entry.backend.service
     assert service is not None  # noqa: S101  (the schema has exactly one of the two)
-    host = f"{service.name}.{facts.key.namespace}.svc.{facts.mesh.cluster_domain}"
+    host = f"{service.name}.{context.key.namespace}.svc.{context.mesh.cluster_domain}"
     return {"host": host, "port": service.port, "subset": ""}
 
 
-def _child(facts: Facts, entry: ExposedHost, values: dict[str, Any], stage: Stage) -> Child:
+def _child(context: PlanContext, entry: ExposedHost, values: dict[str, Any], stage: Stage) -> Child:
     part = exposed_part(entry.name)
-    return part_child(facts, "VirtualService", stage, part, ("expose",), values, "virtualservice-expose")
+    return part_child(context.owner, "VirtualService", stage, part, ("expose",), values, "virtualservice-expose")
 
 
 def _paths(entry: ExposedHost) -> list[dict[str, str]]:

@@ -8,19 +8,19 @@ failing, all are tried. Only outlier detection, where somebody asked for that, l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from egressgateway.api.probe import Probe
-from egressgateway.facts import Facts, PodSelection
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop, build_hops
+from egressgateway.plan.gateway.probing import ProbedWay, Probing
 from egressgateway.plan.gateway.references import own_pods
-from egressgateway.plan.gateway.target import GatewayTarget, target_of
-from egressgateway.plan.gateway.workload import GATE_PATH, GATE_PORT, has_gate, probes_name
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import shared_child
-from egressgateway.plan.istio.upstream import Upstream, outlier_detection_of, upstreams_of
+from egressgateway.plan.istio.upstream import outlier_detection_of, subset_of
+from egressgateway.plan.pods.workload import GATE_PATH, GATE_PORT, has_gate, probes_name
+from egressgateway.plan.routing.children import shared_child
+from egressgateway.plan.routing.upstreams import Upstream, upstreams_of
 from egressgateway.stages import Stage
 
 USER_AGENT: Final = "egressgateway-probe"
@@ -43,33 +43,13 @@ Envoy takes for none at all, and is always content (measured).
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ProbedWay:
-    """One (host, port) that is probed, by the name of the gateway's Envoy cluster for it."""
-
-    cluster: str
-    host: str
-    port: int
-    asks: bool
-    """A request is made, so that there is a status to be wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class Probing:
-    """What there is to be read of an object's probes: from which pods, by destination the ways."""
-
-    pods: PodSelection
-    ways: Mapping[str, tuple[ProbedWay, ...]]
-    period_seconds: int
-
-
-def probing_of(facts: Facts) -> Probing | None:
+def probing_of(context: PlanContext) -> Probing | None:
     """The object's probes; None without any."""
-    spec, pods = facts.gateway.spec, own_pods(facts)
-    if spec is None or pods is None:
+    pods = own_pods(context.key, context.spec, context.class_spec)
+    if pods is None:
         return None
-    probed = [destination for destination in spec.destinations if destination.probe is not None]
-    upstreams = _probed(upstreams_of(build_hops(facts.key, probed, target_of(facts)), probed))
+    probed = [destination for destination in context.spec.destinations if destination.probe is not None]
+    upstreams = _probed(upstreams_of(build_hops(context.key, probed, context.target), probed))
     ways: dict[str, tuple[ProbedWay, ...]] = {}
     for upstream in upstreams:
         hop = upstream.hop
@@ -79,7 +59,7 @@ def probing_of(facts: Facts) -> Probing | None:
     return Probing(pods, ways, period) if ways else None
 
 
-def plan_probes(facts: Facts, site: GatewayTarget, upstreams: Sequence[Upstream]) -> Iterator[Child]:
+def plan_probes(context: PlanContext, upstreams: Sequence[Upstream]) -> Iterator[Child]:
     """
     One EnvoyFilter for all probes, and for the page by which the kubelet learns of those that gate the pods.
 
@@ -87,8 +67,8 @@ def plan_probes(facts: Facts, site: GatewayTarget, upstreams: Sequence[Upstream]
     """
     probed = _probed(upstreams)
     gating = [upstream for upstream in probed if _probe(upstream).gates is not None]
-    gated = has_gate(facts)
-    if not site.dedicated or not (probed or gated):
+    gated = has_gate(context.spec, context.live)
+    if not context.target.dedicated or not (probed or gated):
         return
     values = {
         "checks": [_check(upstream) for upstream in probed],
@@ -96,12 +76,14 @@ def plan_probes(facts: Facts, site: GatewayTarget, upstreams: Sequence[Upstream]
         if gated
         else None,
     }
-    yield shared_child(facts, probes_name(facts.key), "EnvoyFilter", Stage.FOUNDATION, values, "envoyfilter-probes")
+    yield shared_child(
+        context.owner, probes_name(context.key), "EnvoyFilter", Stage.FOUNDATION, values, "envoyfilter-probes"
+    )
 
 
 def cluster_of(upstream: Upstream) -> str:
     """Name that istiod gives the Envoy cluster of a way out."""
-    return f"outbound|{upstream.hop.port}|{upstream.subset}|{upstream.hop.upstream}"
+    return f"outbound|{upstream.hop.port}|{subset_of(upstream)}|{upstream.hop.upstream}"
 
 
 def _probed(upstreams: Sequence[Upstream]) -> list[Upstream]:

@@ -15,69 +15,65 @@ from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode
 from egressgateway.api.probe import Probe
 from egressgateway.api.server import WildcardStrategy
-from egressgateway.api.spec import EgressGatewaySpec
-from egressgateway.facts import Facts
+from egressgateway.facts import MeshConfig
+from egressgateway.plan.context import PlanContext
 
 _DEFAULT_HTTP: Final = 80
 _DEFAULT_HTTPS: Final = 443
 
 
-def limits_of_class(facts: Facts, spec: EgressGatewayClassSpec) -> Iterator[str]:
+def limits_of_class(spec: EgressGatewayClassSpec, class_name: str, mesh_config: MeshConfig) -> Iterator[str]:
     """Fields of the class that every object of it would need."""
     template = spec.dedicated.pod_template.as_json() if spec.dedicated and spec.dedicated.pod_template else {}
     for name in ("serviceAccountName", "serviceAccount"):
         if name in (template.get("spec") or {}):
             # Clients insist on the gateway's own identity.
             field = f"spec.dedicated.podTemplate.spec.{name}"
-            yield f"{facts.class_}: {field}: each gateway has an account of its own; remove it"
-    if spec.shared is not None and facts.mesh_config.scopes_gateways:
+            yield f"{class_name}: {field}: each gateway has an account of its own; remove it"
+    if spec.shared is not None and mesh_config.scopes_gateways:
         # A Gateway in the object's namespace would select nothing, and the hop would end nowhere.
         yield (
-            f"{facts.class_}: spec.shared: the mesh lets Gateways select pods of their own namespace only "
+            f"{class_name}: spec.shared: the mesh lets Gateways select pods of their own namespace only "
             "(PILOT_SCOPE_GATEWAY_TO_NAMESPACE); use a class with a dedicated gateway"
         )
 
 
-def limits_of_spec(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> Iterator[str]:
+def limits_of_spec(context: PlanContext) -> Iterator[str]:
     """Fields that concern the whole object."""
-    if class_spec.shared is not None and class_spec.mtls is not MtlsMode.DISABLED:
-        yield from _not_by_denial(facts, spec)
+    if context.class_spec.shared is not None and context.class_spec.mtls is not MtlsMode.DISABLED:
+        yield from _not_by_denial(context)
 
 
-def limits_of_destination(
-    facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str
-) -> Iterator[str]:
+def limits_of_destination(context: PlanContext, destination: Destination, field: str) -> Iterator[str]:
     """Fields of one destination; `field` is its path."""
     yield from _endless_idling(destination, field)
     if destination.wildcard is not None:
-        yield from _wildcard(facts, class_spec, destination, field)
+        yield from _wildcard(context, destination, field)
     if destination.probe is not None:
         yield from _probe(destination, destination.probe, field)
-    if class_spec.shared is not None:
-        yield from _destination_on_a_shared_gateway(facts, class_spec, destination, field)
-    authorizer = class_spec.external_authorization
-    kind = (facts.mesh_config.authorizers or {}).get(authorizer.provider) if authorizer else None
+    if context.class_spec.shared is not None:
+        yield from _destination_on_a_shared_gateway(context, destination, field)
+    authorizer = context.class_spec.external_authorization
+    kind = (context.mesh_config.authorizers or {}).get(authorizer.provider) if authorizer else None
     if authorizer is not None and kind == "http" and not destination.is_http:
         # Istio leaves an HTTP authorizer out of what is not HTTP, and lets everything pass there.
         yield (
-            f"{field}.ports: the authorizer {authorizer.provider} of {facts.class_} is asked about HTTP requests "
+            f"{field}.ports: the authorizer {authorizer.provider} of {context.class_name} is asked about HTTP requests "
             "only; use ports with protocol HTTP, HTTP2 or GRPC"
         )
 
 
-def limits_of_exposed(
-    facts: Facts, class_spec: EgressGatewayClassSpec, exposed: ExposedHost, field: str
-) -> Iterator[str]:
+def limits_of_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> Iterator[str]:
     """Fields of one exposed host."""
-    if class_spec.shared is not None and exposed.gateway_ref is None:
-        yield f"{field}.gatewayRef: required with {facts.class_}, whose gateway is shared; name an Istio Gateway"
+    if context.class_spec.shared is not None and exposed.gateway_ref is None:
+        yield f"{field}.gatewayRef: required with {context.class_name}, whose gateway is shared; name an Istio Gateway"
 
 
-def _not_by_denial(facts: Facts, spec: EgressGatewaySpec) -> Iterator[str]:
+def _not_by_denial(context: PlanContext) -> Iterator[str]:
     """On a shared gateway access is what is not denied; several conditions on one destination have no such opposite."""
-    entries = spec.access.from_ if spec.access else ()
+    entries = context.spec.access.from_ if context.spec.access else ()
     limited = [index for index, entry in enumerate(entries) if entry.methods or entry.paths]
-    for destination in spec.destinations:
+    for destination in context.spec.destinations:
         touching = [
             index
             for index in limited
@@ -85,8 +81,8 @@ def _not_by_denial(facts: Facts, spec: EgressGatewaySpec) -> Iterator[str]:
         ]
         if len(touching) > 1:
             yield (
-                f"spec.access.from[{touching[1]}]: with the shared gateway of {facts.class_} one entry alone may have "
-                f"methods or paths for destination {destination.name}; join them"
+                f"spec.access.from[{touching[1]}]: with the shared gateway of {context.class_name} one entry alone may "
+                f"have methods or paths for destination {destination.name}; join them"
             )
 
 
@@ -101,7 +97,7 @@ def _endless_idling(destination: Destination, field: str) -> Iterator[str]:
         )
 
 
-def _wildcard(facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str) -> Iterator[str]:
+def _wildcard(context: PlanContext, destination: Destination, field: str) -> Iterator[str]:
     numbers = [port.port for port in destination.ports if port.protocol.is_http]
     if len(numbers) > 1:
         # A real host may stand in one server of a gateway only; the second would be skipped without a word.
@@ -111,14 +107,14 @@ def _wildcard(facts: Facts, class_spec: EgressGatewayClassSpec, destination: Des
         )
     assert destination.wildcard is not None  # noqa: S101  (asked for wildcards only)
     if destination.wildcard.strategy is WildcardStrategy.DYNAMIC_RESOLUTION:
-        yield from _dynamic(facts, class_spec, destination, field)
+        yield from _dynamic(context, destination, field)
 
 
-def _dynamic(facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str) -> Iterator[str]:
+def _dynamic(context: PlanContext, destination: Destination, field: str) -> Iterator[str]:
     """The name that is asked for decides where the gateway connects to, so nothing else can."""
-    if class_spec.mtls is MtlsMode.DISABLED:
+    if context.class_spec.mtls is MtlsMode.DISABLED:
         yield (
-            f"{field}.wildcard.strategy: DynamicResolution needs mtls Strict, {facts.class_} has Disabled; use "
+            f"{field}.wildcard.strategy: DynamicResolution needs mtls Strict, {context.class_name} has Disabled; use "
             "strategy SingleServer, or another class"
         )
     for index, port in enumerate(destination.ports):
@@ -157,9 +153,7 @@ def _probe(destination: Destination, probe: Probe, field: str) -> Iterator[str]:
         yield f"{field}.probe.statuses: without a path nothing is asked that has a status; set probe.path"
 
 
-def _destination_on_a_shared_gateway(
-    facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str
-) -> Iterator[str]:
+def _destination_on_a_shared_gateway(context: PlanContext, destination: Destination, field: str) -> Iterator[str]:
     wildcard = destination.wildcard
     if wildcard is not None and (
         wildcard.strategy is WildcardStrategy.DYNAMIC_RESOLUTION
@@ -167,18 +161,18 @@ def _destination_on_a_shared_gateway(
     ):
         # Its real host would stand in a server of a gateway that others configure, too.
         yield (
-            f"{field}.wildcard: on the shared gateway of {facts.class_} only strategy SingleServer with protocol TLS "
-            "works; use a class with a dedicated gateway"
+            f"{field}.wildcard: on the shared gateway of {context.class_name} only strategy SingleServer with protocol "
+            "TLS works; use a class with a dedicated gateway"
         )
-    if class_spec.mtls is MtlsMode.DISABLED:
+    if context.class_spec.mtls is MtlsMode.DISABLED:
         if destination.has_tcp:
             yield (
-                f"{field}.ports: TCP needs mtls Strict on the shared gateway of {facts.class_}; use a class with a "
-                "dedicated gateway, or with mtls Strict"
+                f"{field}.ports: TCP needs mtls Strict on the shared gateway of {context.class_name}; use a class with "
+                "a dedicated gateway, or with mtls Strict"
             )
         tls_ports = [port.port for port in destination.ports if port.protocol == "TLS"]
         if len(tls_ports) > 1:
             yield (
-                f"{field}.ports: one TLS port only without mtls on the shared gateway of {facts.class_}; remove the "
-                "others, or use a class with mtls Strict"
+                f"{field}.ports: one TLS port only without mtls on the shared gateway of {context.class_name}; remove "
+                "the others, or use a class with mtls Strict"
             )

@@ -12,30 +12,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from egressgateway.facts import Facts
 from egressgateway.names import private_names
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.draining import Draining
 from egressgateway.plan.gateway.hops import Hop
-from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import shared_child
+from egressgateway.plan.routing.children import shared_child
 from egressgateway.stages import Stage
 
 _REFUSAL: Final = "private names of an egress gateway are for its own pods: ask for the host itself"
 
 
-def plan_private_names(facts: Facts, site: GatewayTarget, hops: Sequence[Hop], retained: Draining) -> Iterator[Child]:
+def plan_private_names(context: PlanContext, hops: Sequence[Hop], retained: Draining) -> Iterator[Child]:
     """What keeps sidecars beside the gateway from its way out, for as long as the gateway has one."""
     if not hops and not retained.servers:
         return
     values = {
-        "hosts": [private_names(facts.key, id_) for id_ in site.ids],
+        "hosts": [private_names(context.key, id_) for id_ in context.target.ids],
         "refusal": _REFUSAL,
-        "gateway_service": site.service_host,
+        "gateway_service": context.target.service_host,
         "gateway_port": _port(hops, retained),
-        "export_to": site.export_to,
+        "export_to": context.target.export_to,
     }
-    yield shared_child(facts, site.object_name, "VirtualService", Stage.FOUNDATION, values, "virtualservice-private")
+    yield shared_child(
+        context.owner, context.target.object_name, "VirtualService", Stage.FOUNDATION, values, "virtualservice-private"
+    )
 
 
 def _port(hops: Sequence[Hop], retained: Draining) -> int:

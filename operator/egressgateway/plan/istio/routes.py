@@ -6,49 +6,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from egressgateway.api.scalars import format_duration
-from egressgateway.api.spec import MeshHeadersMode, Telemetry, TracingMode
 from egressgateway.api.traffic import Retries, Traffic
-from egressgateway.facts import Facts
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.draining import Draining
-from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import part_child, shared_child
-from egressgateway.plan.istio.upstream import Upstream
+from egressgateway.plan.istio.upstream import subset_of
+from egressgateway.plan.routing.children import part_child, shared_child
+from egressgateway.plan.routing.headers import stripped_headers
+from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
 
-# What a mesh adds to a request, by sidecar, gateway or tracer; measured at an external server ("istio-recipes" §8).
-_NEVER_LEAVES: Final = ("x-forwarded-client-cert",)
-_MESH_HEADERS: Final = (
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    "x-forwarded-host",
-    "x-envoy-external-address",
-    "x-envoy-attempt-count",
-    "x-envoy-decorator-operation",
-    "x-envoy-original-path",
-    "x-envoy-expected-rq-timeout-ms",
-    "x-envoy-peer-metadata",
-    "x-envoy-peer-metadata-id",
-    "x-request-id",
-    "x-istio-attributes",
-)
-_TRACE_HEADERS: Final = (
-    "traceparent",
-    "tracestate",
-    "baggage",
-    "b3",
-    "x-b3-traceid",
-    "x-b3-spanid",
-    "x-b3-parentspanid",
-    "x-b3-sampled",
-    "x-b3-flags",
-)
 _DEFAULT_ATTEMPTS: Final = 2
 
 
-def plan_gateway(
-    facts: Facts, site: GatewayTarget, upstreams: Sequence[Upstream], retained: Draining
-) -> Iterator[Child]:
+def plan_gateway(context: PlanContext, upstreams: Sequence[Upstream], retained: Draining) -> Iterator[Child]:
     """
     The Gateway, and a VirtualService for each hop.
 
@@ -57,29 +28,19 @@ def plan_gateway(
     """
     if upstreams or retained.servers:
         servers = [upstream.hop for upstream in upstreams]
-        values = {"hops": servers, "site": site, "retained_servers": retained.servers}
-        yield shared_child(facts, site.object_name, "Gateway", Stage.GATEWAY, values)
+        values = {"hops": servers, "site": context.target, "retained_servers": retained.servers}
+        yield shared_child(context.owner, context.target.object_name, "Gateway", Stage.GATEWAY, values)
     for upstream in upstreams:
-        yield _route(facts, site, upstream)
+        yield _route(context, upstream)
 
 
-def strips_trace_context(facts: Facts) -> bool:
-    """Whether external hosts may not see which trace a request belongs to."""
-    return _telemetry(facts).tracing is not TracingMode.PROPAGATE
-
-
-def strips_mesh_headers(facts: Facts) -> bool:
-    """Whether external hosts may not see what the mesh adds to requests."""
-    return _telemetry(facts).mesh_headers is not MeshHeadersMode.KEEP
-
-
-def request_headers(facts: Facts, upstream: Upstream) -> dict[str, Any]:
+def request_headers(context: PlanContext, upstream: Upstream) -> dict[str, Any]:
     """Headers that the gateway's route sets and removes, as a VirtualService has them."""
     own = upstream.destination.request_headers
     # Envoy reads `%` as the start of a variable of its own.
     set_ = {header.name: header.value.replace("%", "%%") for header in own.set_} if own else {}
     kept = {name.lower() for name in set_}
-    removed = [name for name in stripped_headers(facts) if name not in kept]
+    removed = [name for name in stripped_headers(context) if name not in kept]
     removed += [name for name in (own.remove if own else ()) if name.lower() not in removed]
     return {"set": set_, "remove": removed}
 
@@ -94,33 +55,21 @@ def http_options(upstream: Upstream | None) -> dict[str, Any]:
     }
 
 
-def _route(facts: Facts, site: GatewayTarget, upstream: Upstream) -> Child:
+def _route(context: PlanContext, upstream: Upstream) -> Child:
     hop = upstream.hop
     values = {
         "hop": hop,
-        "gateway": site.object_name,
+        "gateway": context.target.object_name,
         "hosts": [host.removeprefix("./") for host in hop.server_hosts if host != "./*"] or [hop.sni],
-        "headers": request_headers(facts, upstream),
+        "headers": request_headers(context, upstream),
         "options": http_options(upstream),
-        "subset": upstream.subset,
-        "export_to": site.export_to,
+        "subset": subset_of(upstream),
+        "export_to": context.target.export_to,
     }
     within = ("gateway", hop.host, hop.name)
-    return part_child(facts, "VirtualService", Stage.GATEWAY, hop.destination, within, values, "virtualservice-gateway")
-
-
-def stripped_headers(facts: Facts) -> Iterator[str]:
-    """Headers of the mesh that external hosts may not see, as far as the object does not want them to."""
-    yield from _NEVER_LEAVES
-    if strips_mesh_headers(facts):
-        yield from _MESH_HEADERS
-    if strips_trace_context(facts):
-        yield from _TRACE_HEADERS
-
-
-def _telemetry(facts: Facts) -> Telemetry:
-    spec = facts.gateway.spec
-    return (spec.telemetry if spec else None) or Telemetry()
+    return part_child(
+        context.owner, "VirtualService", Stage.GATEWAY, hop.destination, within, values, "virtualservice-gateway"
+    )
 
 
 def _retries(retries: Retries) -> dict[str, Any]:

@@ -5,52 +5,50 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from egressgateway.api.spec import AccessLog
-from egressgateway.facts import Facts
 from egressgateway.names import headers_part
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.draining import Draining
 from egressgateway.plan.gateway.hops import Hop
-from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import remote_child, shared_child
-from egressgateway.plan.istio.routes import strips_mesh_headers, strips_trace_context
+from egressgateway.plan.routing.children import remote_child, shared_child
+from egressgateway.plan.routing.headers import strips_mesh_headers, strips_trace_context
 from egressgateway.stages import Stage
 
 
-def plan_telemetry(facts: Facts, site: GatewayTarget) -> Iterator[Child]:
+def plan_telemetry(context: PlanContext) -> Iterator[Child]:
     """
     Access log as asked for, and no trace context of the gateway's own.
 
     A tracer writes `traceparent` after the routes have removed it ("istio-recipes" §8). Where the mesh cannot switch
     off the context alone (before Istio 1.30), the gateway's spans go with it.
     """
-    spec = facts.gateway.spec
-    access_log = spec.telemetry.access_log if spec is not None and spec.telemetry is not None else None
-    if not site.dedicated or (access_log is None and not strips_trace_context(facts)):
+    access_log = context.spec.telemetry.access_log if context.spec.telemetry is not None else None
+    if not context.target.dedicated or (access_log is None and not strips_trace_context(context)):
         return
     values = {
-        "site": site,
+        "site": context.target,
         "access_log": None if access_log is None else access_log is AccessLog.ENABLED,
-        "strip": strips_trace_context(facts),
-        "keeps_spans": facts.mesh_config.context_propagation,
+        "strip": strips_trace_context(context),
+        "keeps_spans": context.mesh_config.context_propagation,
     }
-    yield shared_child(facts, site.object_name, "Telemetry", Stage.FOUNDATION, values)
+    yield shared_child(context.owner, context.target.object_name, "Telemetry", Stage.FOUNDATION, values)
 
 
-def plan_original_host(facts: Facts, site: GatewayTarget, hops: Sequence[Hop], retained: Draining) -> Iterator[Child]:
+def plan_original_host(context: PlanContext, hops: Sequence[Hop], retained: Draining) -> Iterator[Child]:
     """
     On a shared gateway: no `x-envoy-original-host`, which would tell external hosts the private server name.
 
     Envoy sets it after the routes have removed headers; the own gateway's pods have it switched off.
     """
     names = [*(hop.sni for hop in hops if hop.http and not hop.wildcard), *sorted(retained.clean_names)]
-    if site.dedicated or not site.strict or not names or not strips_mesh_headers(facts):
+    if context.target.dedicated or not context.target.strict or not names or not strips_mesh_headers(context):
         return
-    values = {"site": site, "names": names}
+    values = {"site": context.target, "names": names}
     yield remote_child(
-        facts,
-        site.namespace,
+        context.owner,
+        context.target.namespace,
         "EnvoyFilter",
-        headers_part(site.id),
+        headers_part(context.target.id),
         Stage.FOUNDATION,
         values,
         "envoyfilter-original-host",

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-from egressgateway.api.destination import Destination, DestinationPort, Resolution
+from egressgateway.api.destination import Resolution
 from egressgateway.api.tls import PortTls, TlsMode
 from egressgateway.api.traffic import LoadBalancingAlgorithm, OutlierDetection, Traffic
-from egressgateway.facts import Facts
 from egressgateway.names import WAY_OUT, private_address
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
-from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.children import part_child
+from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
 
 SUBSET: Final = "tls"
@@ -32,40 +31,21 @@ _ALGORITHMS: Final = {
 _DEFAULT_FAILOVER_ERRORS: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """One hop with what its destination says of it."""
-
-    hop: Hop
-    destination: Destination
-    port: DestinationPort
-
-    @property
-    def subset(self) -> str:
-        """Subset that the gateway's route names; empty without one."""
-        tls = self.port.tls
-        return SUBSET if tls is not None and (tls.credential_name or tls.insecure_skip_verify) else ""
+def subset_of(upstream: Upstream) -> str:
+    """Subset that the gateway's route names; empty without one."""
+    tls = upstream.port.tls
+    return SUBSET if tls is not None and (tls.credential_name or tls.insecure_skip_verify) else ""
 
 
-def upstreams_of(hops: Sequence[Hop], destinations: Sequence[Destination]) -> tuple[Upstream, ...]:
-    by_name = {destination.name: destination for destination in destinations}
-    return tuple(
-        Upstream(hop, by_name[hop.destination], port)
-        for hop in hops
-        for port in by_name[hop.destination].ports
-        if port.port == hop.port
-    )
-
-
-def plan_upstreams(facts: Facts, site: GatewayTarget, upstreams: Sequence[Upstream]) -> Iterator[Child]:
+def plan_upstreams(context: PlanContext, upstreams: Sequence[Upstream]) -> Iterator[Child]:
     """ServiceEntry, and as needed DestinationRule and EnvoyFilter, of each way out."""
     addresses = _private_addresses(upstreams)
     for upstream in upstreams:
         if _has_policy(upstream):
-            yield _policy(facts, site, upstream)
-        yield _entry(facts, site, upstream, addresses.get(upstream.hop.sni))
+            yield _policy(context, upstream)
+        yield _entry(context, upstream, addresses.get(upstream.hop.sni))
         if upstream.hop.dynamic:
-            yield _dynamic(facts, upstream.hop)
+            yield _dynamic(context, upstream.hop)
 
 
 def _private_addresses(upstreams: Sequence[Upstream]) -> dict[str, str]:
@@ -77,16 +57,16 @@ def _private_addresses(upstreams: Sequence[Upstream]) -> dict[str, str]:
     return taken
 
 
-def _entry(facts: Facts, site: GatewayTarget, upstream: Upstream, address: str | None) -> Child:
+def _entry(context: PlanContext, upstream: Upstream, address: str | None) -> Child:
     hop = upstream.hop
     values = {
         "hop": hop,
         "address": address,
         "endpoints": _endpoints(upstream),
         "resolution": _resolution(upstream),
-        "export_to": site.export_to,
+        "export_to": context.target.export_to,
     }
-    return _part(facts, "ServiceEntry", hop, WAY_OUT, values, "serviceentry-upstream")
+    return _part(context, "ServiceEntry", hop, WAY_OUT, values, "serviceentry-upstream")
 
 
 def _endpoints(upstream: Upstream) -> list[dict[str, Any]]:
@@ -110,17 +90,17 @@ def _has_policy(upstream: Upstream) -> bool:
     return upstream.port.tls is not None or bool(_traffic_policy(upstream))
 
 
-def _policy(facts: Facts, site: GatewayTarget, upstream: Upstream) -> Child:
+def _policy(context: PlanContext, upstream: Upstream) -> Child:
     policy = _traffic_policy(upstream)
     if upstream.port.tls is not None:
         policy["tls"] = _tls(upstream, upstream.port.tls)
     values = {
         "hop": upstream.hop,
-        "subset": upstream.subset,
+        "subset": subset_of(upstream),
         "policy": policy,
-        "export_to": site.export_to,
+        "export_to": context.target.export_to,
     }
-    return _part(facts, "DestinationRule", upstream.hop, WAY_OUT, values, "destinationrule-upstream")
+    return _part(context, "DestinationRule", upstream.hop, WAY_OUT, values, "destinationrule-upstream")
 
 
 def _tls(upstream: Upstream, tls: PortTls) -> dict[str, Any]:
@@ -193,7 +173,7 @@ def _outlier_detection(detection: OutlierDetection | None, *, fails_over: bool) 
     return settings
 
 
-def _dynamic(facts: Facts, hop: Hop) -> Child:
+def _dynamic(context: PlanContext, hop: Hop) -> Child:
     template = "envoyfilter-dynamic-http" if hop.http else "envoyfilter-dynamic-tls"
     values = {
         "hop": hop,
@@ -204,7 +184,7 @@ def _dynamic(facts: Facts, hop: Hop) -> Child:
         "inner_listener": f"{hop.name}-sni",
         "outer": f"{hop.name}-outer",
     }
-    return _part(facts, "EnvoyFilter", hop, "dynamic", values, template)
+    return _part(context, "EnvoyFilter", hop, "dynamic", values, template)
 
 
 INNER_NETWORKS: Final = (
@@ -225,9 +205,11 @@ INNER_NETWORKS: Final = (
 
 
 def _part(  # noqa: PLR0913, PLR0917  (what tells a child from others, and its values)
-    facts: Facts, kind: str, hop: Hop, leg: str, values: dict[str, Any], template: str
+    context: PlanContext, kind: str, hop: Hop, leg: str, values: dict[str, Any], template: str
 ) -> Child:
-    return part_child(facts, kind, Stage.FOUNDATION, hop.destination, (leg, hop.host, hop.name), values, template)
+    return part_child(
+        context.owner, kind, Stage.FOUNDATION, hop.destination, (leg, hop.host, hop.name), values, template
+    )
 
 
 def _is_address(text: str) -> bool:

@@ -8,25 +8,17 @@ A value by itself is looked up in the table of `capabilities`. What depends on s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from egressgateway.api.destination import Destination
 from egressgateway.api.expose import ExposedHost
-from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, Provider
-from egressgateway.api.spec import EgressGatewaySpec
-from egressgateway.facts import Facts
-from egressgateway.plan.apisix import limits as apisix
-from egressgateway.plan.checks.capabilities import (
-    CAPABILITIES,
-    CLASS_CAPABILITIES,
-    Capability,
-    Circumstance,
-    SetField,
-    refusals,
-    set_fields,
-)
-from egressgateway.plan.istio import limits as istio
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode
+from egressgateway.facts import MeshConfig
+from egressgateway.plan.capabilities.fields import SetField, refusals, set_fields
+from egressgateway.plan.capabilities.model import Circumstance, Table
+from egressgateway.plan.context import PlanContext
+from egressgateway.plan.providers import provider_of
 
 _LISTS: Final = ("destinations", "expose")
 """Lists whose entries are parts, judged each by itself."""
@@ -34,50 +26,45 @@ _LISTS: Final = ("destinations", "expose")
 _SHOWN: Final = (str, int)
 
 
-def unsupported_in_class(facts: Facts, spec: EgressGatewayClassSpec) -> Iterator[str]:
+def unsupported_in_class(spec: EgressGatewayClassSpec, class_name: str, mesh_config: MeshConfig) -> Iterator[str]:
     """Fields of the class that every object of it would need."""
-    for message in _refused(facts, spec, CLASS_CAPABILITIES, set_fields(spec)):
-        yield f"{facts.class_}: {message}"
-    if spec.data_plane is Provider.ISTIO:
-        yield from istio.limits_of_class(facts, spec)
+    for message in _refused(spec, class_name, provider_of(spec).capabilities.class_spec, set_fields(spec)):
+        yield f"{class_name}: {message}"
+    yield from provider_of(spec).limits_of_class(spec, class_name, mesh_config)
 
 
-def unsupported_in_spec(facts: Facts, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec) -> Iterator[str]:
+def unsupported_in_spec(context: PlanContext) -> Iterator[str]:
     """Fields that concern the whole object."""
-    own = (found for found in set_fields(spec) if found.row.partition(".")[0] not in _LISTS)
-    yield from _refused(facts, class_spec, CAPABILITIES, own)
-    if class_spec.data_plane is Provider.APISIX:
-        yield from apisix.limits_of_spec(facts, spec)
-    else:
-        yield from istio.limits_of_spec(facts, spec, class_spec)
+    own = (found for found in set_fields(context.spec) if found.row.partition(".")[0] not in _LISTS)
+    yield from _refused_in(context, own)
+    yield from provider_of(context.class_spec).limits_of_spec(context)
 
 
-def unsupported_in_destination(
-    facts: Facts, class_spec: EgressGatewayClassSpec, destination: Destination, field: str
-) -> Iterator[str]:
+def unsupported_in_destination(context: PlanContext, destination: Destination, field: str) -> Iterator[str]:
     """Fields of one destination; `field` is its path."""
-    yield from _refused(facts, class_spec, CAPABILITIES, set_fields(destination, field, "destinations"))
+    own = set_fields(destination, field, "destinations")
+    yield from _refused_in(context, own)
     if not destination.is_http:
         yield from _requests_without_http(destination, field)
     if destination.request_headers is not None:
         yield from _ambiguous_headers(destination, field)
-    if class_spec.data_plane is Provider.APISIX:
-        yield from apisix.limits_of_destination(facts, class_spec, field)
-    else:
-        yield from istio.limits_of_destination(facts, class_spec, destination, field)
+    yield from provider_of(context.class_spec).limits_of_destination(context, destination, field)
 
 
-def unsupported_in_exposed(
-    facts: Facts, class_spec: EgressGatewayClassSpec, exposed: ExposedHost, field: str
-) -> Iterator[str]:
+def unsupported_in_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> Iterator[str]:
     """Fields of one exposed host."""
-    yield from _refused(facts, class_spec, CAPABILITIES, set_fields(exposed, field, "expose"))
-    if class_spec.data_plane is Provider.ISTIO:
-        yield from istio.limits_of_exposed(facts, class_spec, exposed, field)
+    own = set_fields(exposed, field, "expose")
+    yield from _refused_in(context, own)
+    yield from provider_of(context.class_spec).limits_of_exposed(context, exposed, field)
+
+
+def _refused_in(context: PlanContext, fields: Iterable[SetField]) -> Iterator[str]:
+    table = provider_of(context.class_spec).capabilities.spec
+    yield from _refused(context.class_spec, context.class_name, table, fields)
 
 
 def _refused(
-    facts: Facts, class_spec: EgressGatewayClassSpec, table: Mapping[str, Capability], fields: Iterable[SetField]
+    class_spec: EgressGatewayClassSpec, class_name: str, table: Table, fields: Iterable[SetField]
 ) -> Iterator[str]:
     """What the table has against values; a field within one that is refused as a whole is not told, too."""
     holds = {Circumstance.ALWAYS}
@@ -87,11 +74,11 @@ def _refused(
     for found in fields:
         if found.path.startswith(gone):
             continue
-        for each in refusals(table, class_spec.data_plane, found):
+        for each in refusals(table, found):
             if each.only in holds:
                 shown = f"{found.value} is " if isinstance(found.value, _SHOWN) else ""
                 who = " ".join(filter(None, (f"provider {class_spec.data_plane}", each.only)))
-                yield f"{found.path}: {shown}not possible on {facts.class_} ({who}): {each.why}; {each.remedy}"
+                yield f"{found.path}: {shown}not possible on {class_name} ({who}): {each.why}; {each.remedy}"
                 gone = (*gone, f"{found.path}.", f"{found.path}[")
 
 

@@ -12,17 +12,19 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from egressgateway.api.gateway import Autoscaling, DedicatedGateway, ExposedService, GatewaySettings, ServiceType
+from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.model import ApiModel
 from egressgateway.api.probe import ProbeGate
 from egressgateway.api.reserved import unreachable_networks
-from egressgateway.api.spec import MeshHeadersMode
-from egressgateway.facts import Facts
+from egressgateway.api.spec import EgressGatewaySpec, MeshHeadersMode
+from egressgateway.live.children import LiveChildren
 from egressgateway.names import LABEL_STAGE, child_labels, selector_labels, workload_name
 from egressgateway.namespaces import EVERY_NAMESPACE
-from egressgateway.plan.gateway import scheduling
+from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.gateway.target import LISTENER_PORT, GatewayTarget, listen_port
-from egressgateway.plan.ir import Child
+from egressgateway.plan.ir import Child, Owner
+from egressgateway.plan.pods import scheduling
 from egressgateway.refs import GROUP, VERSION, Key, Manifest, ObjectRef
 from egressgateway.stages import Stage
 
@@ -70,7 +72,7 @@ class WorkloadNeeds:
             likewise of the hop's Service.
     """
 
-    site: GatewayTarget
+    target: GatewayTarget
     hops: tuple[Hop, ...] = ()
     exposed_ports: tuple[tuple[int, str], ...] = ()
     consumers: frozenset[str] = frozenset()
@@ -84,8 +86,8 @@ class WorkloadNeeds:
         """Ports of the hop's Service."""
         ports = {hop.hop_port: hop for hop in self.hops}
         planned = [_hop_port(number, ports[number]) for number in sorted(ports)]
-        if self.site.strict and not planned:
-            planned = [{"name": "tls", "port": self.site.hop_port, "target_port": LISTENER_PORT}]
+        if self.target.strict and not planned:
+            planned = [{"name": "tls", "port": self.target.hop_port, "target_port": LISTENER_PORT}]
         known = {port["port"] for port in planned}
         return planned + [
             {"name": port["name"], "port": port["port"], "target_port": port["targetPort"]}
@@ -101,9 +103,8 @@ def _hop_port(number: int, hop: Hop) -> dict[str, Any]:
     return {"name": name, "port": number, "target_port": listen_port(number)}
 
 
-def effective_settings(facts: Facts) -> DedicatedGateway:
+def effective_settings(spec: EgressGatewaySpec | None, class_spec: EgressGatewayClassSpec | None) -> DedicatedGateway:
     """Settings of the object over those of its class; `replicas` and `autoscaling` are one choice."""
-    spec, class_spec = facts.gateway.spec, facts.class_.spec
     own = (spec.gateway if spec else None) or GatewaySettings()
     defaults = (class_spec.dedicated if class_spec else None) or DedicatedGateway()
     merged = {name: getattr(defaults, name) for name in type(defaults).model_fields}
@@ -132,17 +133,17 @@ def desired_replicas(settings: DedicatedGateway) -> int:
     return _DEFAULT_REPLICAS if settings.replicas is None else settings.replicas
 
 
-def common_values(key: Key, uid: str) -> dict[str, Any]:
+def common_values(owner: Owner) -> dict[str, Any]:
     """What every template knows: where the child stands and whose it is."""
     return {
-        "namespace": key.namespace,
-        "selector": selector_labels(key),
+        "namespace": owner.key.namespace,
+        "selector": selector_labels(owner.key),
         "owner_references": [
             {
                 "apiVersion": f"{GROUP}/{VERSION}",
                 "kind": "EgressGateway",
-                "name": key.name,
-                "uid": uid,
+                "name": owner.key.name,
+                "uid": owner.uid,
                 "controller": True,
                 "blockOwnerDeletion": True,
             }
@@ -154,45 +155,45 @@ def stage_labels(key: Key, stage: Stage) -> dict[str, str]:
     return {**child_labels(key), LABEL_STAGE: stage.label}
 
 
-def plan_workload(facts: Facts, needs: WorkloadNeeds) -> Iterator[Child]:
+def plan_workload(context: PlanContext, needs: WorkloadNeeds) -> Iterator[Child]:
     """
     ServiceAccount, Services, Deployment, and as wanted RoleBinding, HorizontalPodAutoscaler, PodDisruptionBudget and
     NetworkPolicy.
     """
-    settings = effective_settings(facts)
-    yield _child(facts, "ServiceAccount", Stage.FOUNDATION, {})
+    settings = effective_settings(context.spec, context.class_spec)
+    yield _child(context.owner, "ServiceAccount", Stage.FOUNDATION, {})
     if needs.reads_secrets:
-        yield from _right_to_secrets(facts)
+        yield from _right_to_secrets(context)
     service = {"traffic_distribution": settings.traffic_distribution, "ports": needs.hop_ports}
-    yield _child(facts, "Service", Stage.FOUNDATION, service)
+    yield _child(context.owner, "Service", Stage.FOUNDATION, service)
     if needs.exposed_ports:
-        yield _exposed_service(facts, settings, needs)
+        yield _exposed_service(context, settings, needs)
     overlay = settings.pod_template.as_json() if settings.pod_template else {}
-    deployment = _child(facts, "Deployment", Stage.GATEWAY, _deployment_values(facts, settings, needs))
+    deployment = _child(context.owner, "Deployment", Stage.GATEWAY, _deployment_values(context, settings, needs))
     yield replace(deployment, overlay={"spec": {"template": overlay}} if overlay else {})
     if settings.autoscaling is not None:
         yield _child(
-            facts, "HorizontalPodAutoscaler", Stage.GATEWAY, _autoscaler_values(settings, settings.autoscaling)
+            context.owner, "HorizontalPodAutoscaler", Stage.GATEWAY, _autoscaler_values(settings, settings.autoscaling)
         )
     if desired_replicas(settings) > 1:
-        yield _child(facts, "PodDisruptionBudget", Stage.GATEWAY, {})
+        yield _child(context.owner, "PodDisruptionBudget", Stage.GATEWAY, {})
     if settings.network_policy is None or settings.network_policy.mode == "Enabled":
-        yield _child(facts, "NetworkPolicy", Stage.FOUNDATION, _network_policy_values(facts, needs))
+        yield _child(context.owner, "NetworkPolicy", Stage.FOUNDATION, _network_policy_values(context, needs))
 
 
-def _right_to_secrets(facts: Facts) -> Iterator[Child]:
+def _right_to_secrets(context: PlanContext) -> Iterator[Child]:
     """The right that istiod asks for: by the operator's ClusterRole for gateways, else by a Role of the gateway's."""
-    own, shared = workload_name(facts.key), facts.mesh.gateway_cluster_role
+    own, shared = workload_name(context.key), context.mesh.gateway_cluster_role
     if not shared:
-        yield _child(facts, "Role", Stage.FOUNDATION, {})
+        yield _child(context.owner, "Role", Stage.FOUNDATION, {})
         binding = {"role_kind": "Role", "role": own, "account": own}
-        yield _child(facts, "RoleBinding", Stage.FOUNDATION, binding)
+        yield _child(context.owner, "RoleBinding", Stage.FOUNDATION, binding)
         return
     # A name of its own: what a RoleBinding refers to can never be changed.
     name = f"{own}-secrets"
     binding = {"role_kind": "ClusterRole", "role": shared, "account": own, "name": name}
-    child = _child(facts, "RoleBinding", Stage.FOUNDATION, binding)
-    yield replace(child, ref=ObjectRef("RoleBinding", facts.key.namespace, name))
+    child = _child(context.owner, "RoleBinding", Stage.FOUNDATION, binding)
+    yield replace(child, ref=ObjectRef("RoleBinding", context.key.namespace, name))
 
 
 def exposed_service_name(key: Key) -> str:
@@ -200,7 +201,7 @@ def exposed_service_name(key: Key) -> str:
     return f"{key.name}-expose"
 
 
-def _exposed_service(facts: Facts, settings: DedicatedGateway, needs: WorkloadNeeds) -> Child:
+def _exposed_service(context: PlanContext, settings: DedicatedGateway, needs: WorkloadNeeds) -> Child:
     service = settings.service or ExposedService.model_construct()
     type_ = service.type or ServiceType.CLUSTER_IP
     balanced = type_ is ServiceType.LOAD_BALANCER
@@ -216,39 +217,39 @@ def _exposed_service(facts: Facts, settings: DedicatedGateway, needs: WorkloadNe
             for port, protocol in needs.exposed_ports
         ],
     }
-    name = exposed_service_name(facts.key)
-    child = _child(facts, "Service", Stage.FOUNDATION, {**values, "name": name})
+    name = exposed_service_name(context.key)
+    child = _child(context.owner, "Service", Stage.FOUNDATION, {**values, "name": name})
     return replace(
         child,
-        ref=ObjectRef("Service", facts.key.namespace, name),
+        ref=ObjectRef("Service", context.key.namespace, name),
         template="workload/service-expose.yaml.j2",
     )
 
 
-def _child(facts: Facts, kind: str, stage: Stage, values: Mapping[str, Any]) -> Child:
-    name = workload_name(facts.key)
+def _child(owner: Owner, kind: str, stage: Stage, values: Mapping[str, Any]) -> Child:
+    name = workload_name(owner.key)
     return Child(
-        ref=ObjectRef(kind, facts.key.namespace, name),
+        ref=ObjectRef(kind, owner.key.namespace, name),
         stage=stage,
         template=f"workload/{kind.lower()}.yaml.j2",
         values={
-            **common_values(facts.key, facts.gateway.uid),
+            **common_values(owner),
             "name": name,
-            "labels": stage_labels(facts.key, stage),
+            "labels": stage_labels(owner.key, stage),
             **values,
         },
     )
 
 
-def _deployment_values(facts: Facts, settings: DedicatedGateway, needs: WorkloadNeeds) -> dict[str, Any]:
+def _deployment_values(context: PlanContext, settings: DedicatedGateway, needs: WorkloadNeeds) -> dict[str, Any]:
     grace = settings.termination_grace_period_seconds
     grace = _DEFAULT_TERMINATION_GRACE_SECONDS if grace is None else grace
-    selector = selector_labels(facts.key)
+    selector = selector_labels(context.key)
     return {
         # With an autoscaler the count is its business: sent by us too, every scaling would be drift.
         "replicas": None if settings.autoscaling is not None else desired_replicas(settings),
-        "pod_labels": _pod_labels(facts, settings),
-        "pod_annotations": _pod_annotations(facts, settings, grace),
+        "pod_labels": _pod_labels(context, settings),
+        "pod_annotations": _pod_annotations(context, settings, grace),
         "ports": _container_ports(needs),
         "termination_grace_period_seconds": grace,
         "priority_class_name": settings.priority_class_name,
@@ -257,17 +258,17 @@ def _deployment_values(facts: Facts, settings: DedicatedGateway, needs: Workload
         "affinity": scheduling.affinity(settings, selector),
         "topology_spread_constraints": scheduling.topology_spread(settings, selector),
         "resources": plain(settings.resources) or _DEFAULT_RESOURCES,
-        **_probes(facts),
+        **_probes(context.spec),
     }
 
 
-def _probes(facts: Facts) -> dict[str, Any]:
+def _probes(spec: EgressGatewaySpec) -> dict[str, Any]:
     """
     What the kubelet asks pods that follow destinations.
 
     The page is Envoy's own, so it stands for Istio's readiness too: a proxy without configuration does not have it.
     """
-    gates = _gates(facts)
+    gates = _gates(spec)
     page = {"httpGet": {"path": GATE_PATH, "port": GATE_PORT}, "periodSeconds": 5, "timeoutSeconds": 3}
     restarts = ProbeGate.LIVENESS in gates
     return {
@@ -277,16 +278,16 @@ def _probes(facts: Facts) -> dict[str, Any]:
     }
 
 
-def has_gate(facts: Facts) -> bool:
+def has_gate(spec: EgressGatewaySpec, live: LiveChildren) -> bool:
     """
     Whether pods answer the kubelet for destinations: where some follow one, and until no pod is asked any more.
 
     A page that goes before the probes do would take every pod out of service.
     """
-    live = facts.live.get(ObjectRef("Deployment", facts.key.namespace, workload_name(facts.key)))
-    page = ObjectRef("EnvoyFilter", facts.key.namespace, probes_name(facts.key)) in facts.live
-    asked = page and live is not None and (_template_asks(live) or not _is_rolled_out(live))
-    return bool(_gates(facts)) or asked
+    deployment = live.named("Deployment", workload_name(live.key))
+    page = live.named("EnvoyFilter", probes_name(live.key)) is not None
+    asked = page and deployment is not None and (_template_asks(deployment) or not _is_rolled_out(deployment))
+    return bool(_gates(spec)) or asked
 
 
 def probes_name(key: Key) -> str:
@@ -312,33 +313,32 @@ def _is_rolled_out(deployment: Manifest) -> bool:
     )
 
 
-def _gates(facts: Facts) -> frozenset[ProbeGate]:
+def _gates(spec: EgressGatewaySpec) -> frozenset[ProbeGate]:
     """What of the pods follows some destination."""
-    spec = facts.gateway.spec
-    probes = [destination.probe for destination in (spec.destinations if spec else ())]
+    probes = [destination.probe for destination in spec.destinations]
     return frozenset(probe.gates for probe in probes if probe is not None and probe.gates is not None)
 
 
-def _pod_labels(facts: Facts, settings: DedicatedGateway) -> dict[str, str]:
+def _pod_labels(context: PlanContext, settings: DedicatedGateway) -> dict[str, str]:
     # Where the namespace says nothing, a pod that only asks for injection gets the default revision's, or none at all.
-    revision = settings.revision if settings.revision is not None else facts.mesh.revision or None
+    revision = settings.revision if settings.revision is not None else context.mesh.revision or None
     injection = {"istio.io/rev": revision} if revision is not None else {"sidecar.istio.io/inject": "true"}
     # `dataplane-mode: none` keeps an ambient namespace from capturing the gateway's traffic.
-    return {**(settings.pod_labels or {}), **child_labels(facts.key), **injection, "istio.io/dataplane-mode": "none"}
+    return {**(settings.pod_labels or {}), **child_labels(context.key), **injection, "istio.io/dataplane-mode": "none"}
 
 
-def _pod_annotations(facts: Facts, settings: DedicatedGateway, grace_seconds: int) -> dict[str, str]:
+def _pod_annotations(context: PlanContext, settings: DedicatedGateway, grace_seconds: int) -> dict[str, str]:
     return {
         **(settings.pod_annotations or {}),
         "inject.istio.io/templates": "gateway",
-        "proxy.istio.io/config": json.dumps(_proxy_config(facts, grace_seconds), sort_keys=True),
+        "proxy.istio.io/config": json.dumps(_proxy_config(context.spec, grace_seconds), sort_keys=True),
         "prometheus.io/scrape": "true",
         "prometheus.io/port": "15020",
         "prometheus.io/path": "/stats/prometheus",
     }
 
 
-def _proxy_config(facts: Facts, grace_seconds: int) -> dict[str, Any]:
+def _proxy_config(spec: EgressGatewaySpec, grace_seconds: int) -> dict[str, Any]:
     """
     Istio's ProxyConfig of the pods.
 
@@ -355,10 +355,9 @@ def _proxy_config(facts: Facts, grace_seconds: int) -> dict[str, Any]:
             "MINIMUM_DRAIN_DURATION": f"{min(drain, _SHORTEST_DRAIN_SECONDS)}s",
         },
     }
-    spec = facts.gateway.spec
-    if spec is not None and any(destination.probe is not None for destination in spec.destinations):
+    if any(destination.probe is not None for destination in spec.destinations):
         config["proxyStatsMatcher"] = {"inclusionRegexps": [_STATS_OF_PROBES]}
-    telemetry = spec.telemetry if spec else None
+    telemetry = spec.telemetry
     if telemetry is None or telemetry.mesh_headers is not MeshHeadersMode.KEEP:
         config["proxyHeaders"] = {
             # Set again for each try, after the routes have removed it.
@@ -384,21 +383,20 @@ def _autoscaler_values(settings: DedicatedGateway, autoscaling: Autoscaling) -> 
     }
 
 
-def _network_policy_values(facts: Facts, needs: WorkloadNeeds) -> dict[str, Any]:
-    authorizer = facts.class_.spec.external_authorization if facts.class_.spec else None
+def _network_policy_values(context: PlanContext, needs: WorkloadNeeds) -> dict[str, Any]:
     return {
-        "consumers": sorted(needs.consumers or {facts.key.namespace}),
+        "consumers": sorted(needs.consumers or {context.key.namespace}),
         "everyone": EVERY_NAMESPACE in needs.consumers,
         "hop_ports": sorted({port["target_port"] for port in needs.hop_ports}),
         "exposed_ports": [listen_port(port) for port, _ in needs.exposed_ports],
-        "control_plane_namespace": facts.mesh.root_namespace,
+        "control_plane_namespace": context.mesh.root_namespace,
         "destination_ports": sorted({hop.target_port for hop in needs.hops} | needs.retained_ports),
         "except_four": unreachable_networks(4),
         "except_six": unreachable_networks(6),
         "backends": needs.backends,
         # It may be anywhere in the cluster, on any port.
-        "authorizer": authorizer is not None,
-        "gate_port": GATE_PORT if has_gate(facts) else None,
+        "authorizer": context.class_spec.external_authorization is not None,
+        "gate_port": GATE_PORT if has_gate(context.spec, context.live) else None,
     }
 
 

@@ -7,35 +7,32 @@ Templates are Istio's; one of another folder is named with it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-from egressgateway.facts import Facts
 from egressgateway.live.children import part_of
 from egressgateway.names import DESTINATIONS, LABEL_PART, part_name, remote_name
-from egressgateway.plan.gateway.workload import common_values, stage_labels
-from egressgateway.plan.ir import Child
+from egressgateway.plan.ir import Child, Owner
+from egressgateway.plan.pods.workload import common_values, stage_labels
 from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.stages import Stage
 
-EXPOSE: Final = "expose"
-
 
 def shared_child(  # noqa: PLR0913, PLR0917  (what tells a child from others, and its values)
-    facts: Facts, name: str, kind: str, stage: Stage, values: Mapping[str, Any], template: str | None = None
+    owner: Owner, name: str, kind: str, stage: Stage, values: Mapping[str, Any], template: str | None = None
 ) -> Child:
     """A child that serves every part."""
-    return _child(facts, ObjectRef(kind, facts.key.namespace, name), stage, "", values, template or kind.lower())
+    return _child(owner, ObjectRef(kind, owner.key.namespace, name), stage, "", values, template or kind.lower())
 
 
 def remote_child(  # noqa: PLR0913, PLR0917  (likewise)
-    facts: Facts, namespace: str, kind: str, what: str, stage: Stage, values: Mapping[str, Any], template: str
+    owner: Owner, namespace: str, kind: str, what: str, stage: Stage, values: Mapping[str, Any], template: str
 ) -> Child:
     """A child in another namespace, where an owner reference cannot reach: its labels say whose it is."""
-    return _child(facts, ObjectRef(kind, namespace, remote_name(facts.key, what)), stage, "", values, template)
+    return _child(owner, ObjectRef(kind, namespace, remote_name(owner.key, what)), stage, "", values, template)
 
 
 def part_child(  # noqa: PLR0913, PLR0917  (what tells a child from others, and its values)
-    facts: Facts,
+    owner: Owner,
     kind: str,
     stage: Stage,
     part: str,
@@ -45,22 +42,22 @@ def part_child(  # noqa: PLR0913, PLR0917  (what tells a child from others, and 
 ) -> Child:
     """A child that belongs to one destination or exposed host."""
     list_, _, name = part.rpartition(".")
-    child_name = part_name(facts.key, list_ or DESTINATIONS, name, *within)
-    return _child(facts, ObjectRef(kind, facts.key.namespace, child_name), stage, part, values, template)
+    child_name = part_name(owner.key, list_ or DESTINATIONS, name, *within)
+    return _child(owner, ObjectRef(kind, owner.key.namespace, child_name), stage, part, values, template)
 
 
-def live_child(facts: Facts, found: Manifest, stage: Stage, values: Mapping[str, Any], template: str) -> Child:
+def live_child(owner: Owner, found: Manifest, stage: Stage, values: Mapping[str, Any], template: str) -> Child:
     """A child of a part, under the name that it has already."""
-    ref = ObjectRef(found["kind"], facts.key.namespace, found["metadata"]["name"])
-    return _child(facts, ref, stage, part_of(found), values, template)
+    ref = ObjectRef(found["kind"], owner.key.namespace, found["metadata"]["name"])
+    return _child(owner, ref, stage, part_of(found), values, template)
 
 
 def _child(  # noqa: PLR0913, PLR0917  (likewise)
-    facts: Facts, ref: ObjectRef, stage: Stage, part: str, values: Mapping[str, Any], template: str
+    owner: Owner, ref: ObjectRef, stage: Stage, part: str, values: Mapping[str, Any], template: str
 ) -> Child:
-    common = common_values(facts.key, facts.gateway.uid)
-    owned: dict[str, Any] = {} if ref.namespace == facts.key.namespace else {"owner_references": []}
-    labels = stage_labels(facts.key, stage)
+    common = common_values(owner)
+    owned: dict[str, Any] = {} if ref.namespace == owner.key.namespace else {"owner_references": []}
+    labels = stage_labels(owner.key, stage)
     return Child(
         ref=ref,
         stage=stage,

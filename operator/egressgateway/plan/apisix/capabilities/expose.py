@@ -1,0 +1,20 @@
+"""What APISIX makes of exposed hosts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from egressgateway.plan.apisix.capabilities.remedies import REMOVE_OR_ISTIO
+from egressgateway.plan.capabilities.model import Support, Table, refused
+
+EXPOSE: Final[Table] = {
+    "expose.hosts": Support("`http[].match.hosts` of an ApisixRoute"),
+    "expose.gatewayRef": refused("hosts are exposed on the class's APISIX itself", REMOVE_OR_ISTIO),
+    "expose.port": refused("where APISIX listens is its installation's"),
+    "expose.tls": refused("which certificates APISIX shows is its installation's (ApisixTls)"),
+    "expose.paths": Support("`http[].match.paths`"),
+    "expose.backend.service": Support(
+        "`backends`, with `resolveGranularity: service`, so that the mesh's own routing and mutual TLS apply"
+    ),
+    "expose.backend.destination": Support("`upstreams`: the destination's ApisixUpstream"),
+}

@@ -1,0 +1,21 @@
+"""What APISIX makes of a class."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from egressgateway.plan.apisix.capabilities.remedies import REMOVE_OR_ISTIO
+from egressgateway.plan.capabilities.model import Support, Table, refused
+
+GATEWAY_CLASS: Final[Table] = {
+    "dedicated": refused("APISIX is installed by its own chart", "use shared"),
+    "shared": Support("APISIX: its Service and its pods"),
+    "shared.selector": Support("the pods' readiness"),
+    "shared.ports.http": Support("the way of all requests"),
+    "shared.ports.tls": refused("requests go to the http port, under mutual TLS too, which a sidecar ends"),
+    "apisix": Support("below"),
+    "apisix.ingressClassName": Support("`ingressClassName` of every object of APISIX"),
+    "mtls": Support("Strict: ISTIO_MUTUAL to a sidecar in front of APISIX", also="Strict needs a sidecar in every pod"),
+    "externalAuthorization": refused("APISIX asks no authorizer of the mesh", REMOVE_OR_ISTIO),
+    "allowedGateways": Support("nothing: `gatewayRef` is refused"),
+}

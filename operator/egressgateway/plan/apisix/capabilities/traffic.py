@@ -1,0 +1,62 @@
+"""What APISIX makes of how a destination is spoken to: time-outs, retries, pools, outliers, probes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from egressgateway.plan.apisix.capabilities.remedies import REMOVE_OR_ISTIO
+from egressgateway.plan.capabilities.model import Refusal, Support, Table, refused
+
+_NOT_IN_CRD: Final = "ApisixUpstream has no field for it"
+
+
+def _has_fractions(value: timedelta) -> bool:
+    return bool(value.microseconds)
+
+
+TRAFFIC: Final[Table] = {
+    "destinations.traffic.timeout": Support(
+        "`timeout` of the clients' VirtualService; `timeout.send` and `.read` of the ApisixUpstream, in whole seconds"
+    ),
+    "destinations.traffic.retries": Support("below"),
+    "destinations.traffic.retries.attempts": Support("`retries`"),
+    "destinations.traffic.retries.perTryTimeout": refused(
+        "APISIX limits the silence between two reads, no try as a whole", REMOVE_OR_ISTIO
+    ),
+    "destinations.traffic.retries.retryOn": refused(
+        "APISIX tries again after errors of connections alone", REMOVE_OR_ISTIO
+    ),
+    "destinations.traffic.connectionPool": Support("below"),
+    "destinations.traffic.connectionPool.maxConnections": refused(_NOT_IN_CRD, REMOVE_OR_ISTIO),
+    "destinations.traffic.connectionPool.maxPendingRequests": refused(_NOT_IN_CRD, REMOVE_OR_ISTIO),
+    "destinations.traffic.connectionPool.maxRequestsPerConnection": refused(_NOT_IN_CRD, REMOVE_OR_ISTIO),
+    "destinations.traffic.connectionPool.connectTimeout": Support(
+        "`timeout.connect`",
+        (Refusal("APISIX counts in whole seconds", "set whole seconds", "fractions of a second", _has_fractions),),
+    ),
+    "destinations.traffic.connectionPool.idleTimeout": refused(_NOT_IN_CRD, REMOVE_OR_ISTIO),
+    "destinations.traffic.connectionPool.tcpKeepalive": refused(_NOT_IN_CRD, REMOVE_OR_ISTIO),
+    "destinations.traffic.outlierDetection": Support(
+        "`healthCheck`: passive by responses; an endpoint that was left out is dialled every 30 s until it answers"
+    ),
+    "destinations.traffic.outlierDetection.consecutive5xxErrors": Support(
+        "`passive.unhealthy.httpFailures`",
+        (Refusal("APISIX counts to 254", "choose less", "more than 254", lambda value: value > 254),),
+    ),
+    "destinations.traffic.outlierDetection.interval": refused(
+        "APISIX leaves an endpoint out with the response that was one too many", REMOVE_OR_ISTIO
+    ),
+    "destinations.traffic.outlierDetection.baseEjectionTime": refused(
+        "APISIX takes an endpoint back when it can be dialled again", REMOVE_OR_ISTIO
+    ),
+    "destinations.traffic.outlierDetection.maxEjectionPercent": refused(
+        "APISIX leaves out all, and goes to every one if none is left", REMOVE_OR_ISTIO
+    ),
+    "destinations.traffic.loadBalancing": Support("below"),
+    "destinations.traffic.loadBalancing.algorithm": Support(
+        "`loadbalancer.type`",
+        (Refusal("APISIX has no such algorithm", "use RoundRobin", "Random", lambda value: value == "Random"),),
+    ),
+    "destinations.probe": refused("the health checks of APISIX's objects tell nobody what they found", REMOVE_OR_ISTIO),
+}

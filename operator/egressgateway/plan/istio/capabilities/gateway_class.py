@@ -1,0 +1,24 @@
+"""What Istio makes of a class."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from egressgateway.plan.capabilities.model import Support, Table
+
+GATEWAY_CLASS: Final[Table] = {
+    "dedicated": Support("a Deployment for each object", also="no `serviceAccountName` in `podTemplate`"),
+    "shared": Support(
+        "the gateway that clients are sent to", also="not where the mesh has PILOT_SCOPE_GATEWAY_TO_NAMESPACE"
+    ),
+    "shared.selector": Support("`selector` of the Gateway; the pods' readiness and identities"),
+    "shared.ports.http": Support("the way of requests without mutual TLS"),
+    "shared.ports.tls": Support("the way of everything under mutual TLS, and of the clients' own TLS"),
+    "apisix": Support("refused by the schema"),
+    "apisix.ingressClassName": Support("refused by the schema"),
+    "mtls": Support("Strict: ISTIO_MUTUAL with the gateway's identity pinned"),
+    "externalAuthorization": Support(
+        "AuthorizationPolicy with action CUSTOM", also="an HTTP authorizer is for the HTTP family only"
+    ),
+    "allowedGateways": Support("checked by the operator"),
+}

@@ -1,0 +1,43 @@
+"""Plans of objects that are not judged part by part: what runs stays, but for what is not allowed any more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from egressgateway.live.children import LiveChildren, part_of, stage_of
+from egressgateway.plan.gateway.draining import Draining, plan_drain
+from egressgateway.plan.gateway.target import GatewayTarget
+from egressgateway.plan.ir import Owner, Plan
+from egressgateway.plan.revoked import Revoked, less_revoked
+from egressgateway.plan.routing.clients import plan_narrowed
+from egressgateway.refs import Manifest, ObjectRef
+from egressgateway.stages import Stage
+
+
+def plan_kept(owner: Owner, live: LiveChildren, target: GatewayTarget, revoked: Revoked) -> Plan:
+    """
+    Everything stays as it is, but for what is not allowed any more.
+
+    And for hosts that are registered with clients and not routed any more.
+    """
+    parts = live.parts - revoked.parts
+    retained = less_revoked(plan_drain(live, (), parts, target), live.objects, revoked)
+    stays = frozenset(
+        ref
+        for ref, found in live.objects.items()
+        if part_of(found) in parts
+        and ref not in revoked.refs
+        and (stage_of(found) is not Stage.CLIENTS or ref in retained.children)
+    )
+    return Plan(tuple(plan_narrowed(owner, retained.narrowed)), stays)
+
+
+def plan_frozen(owner: Owner, live: Mapping[ObjectRef, Manifest], revoked: Revoked) -> Plan:
+    """Nothing of a suspended object is written, whatever became of it; what is not allowed any more goes."""
+    if revoked.everything:
+        return Plan()
+    stays = frozenset(
+        ref for ref, found in live.items() if part_of(found) not in revoked.parts and ref not in revoked.refs
+    )
+    retained = less_revoked(Draining(children=stays), live, revoked)
+    return Plan(tuple(plan_narrowed(owner, retained.narrowed)), retained.children)

@@ -1,0 +1,1 @@
+"""The gateway's own pods, and what surrounds them."""

@@ -1,0 +1,103 @@
+"""
+The clients' leg: what sends consumers' calls through the gateway.
+
+ServiceEntry, VirtualService and the hop's DestinationRule go to one set of namespaces: a narrower DestinationRule is a
+503, a narrower VirtualService a silent bypass (notes "istio-recipes" §7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from egressgateway.api.destination import Destination
+from egressgateway.namespaces import EVERY_NAMESPACE, export_to, union
+from egressgateway.plan.acceptance import Acceptance
+from egressgateway.plan.context import PlanContext
+from egressgateway.plan.gateway.draining import Draining
+from egressgateway.plan.gateway.hops import Hop
+from egressgateway.plan.ir import Child, Owner
+from egressgateway.plan.routing.children import live_child, part_child, remote_child, shared_child
+from egressgateway.refs import Manifest
+from egressgateway.stages import Stage
+
+Served = Mapping[str, frozenset[str]]
+"""Consumer namespaces by destination."""
+
+PlanRoute = Callable[[PlanContext, Destination, Sequence[Hop], list[str]], Child]
+"""What routes one host of a destination, by its hops, for the namespaces of an `exportTo`."""
+
+
+def plan_hop(
+    context: PlanContext, hops: Sequence[Hop], consumers: frozenset[str], retained: Draining
+) -> Iterator[Child]:
+    """
+    The DestinationRule by which clients find and trust the gateway, wherever their proxies look for it.
+
+    That is the client's own namespace, then the one of the gateway's Service. Beside a shared gateway other objects
+    have rules of their own, which Istio joins only where all are exported alike: so a copy goes to each consumer.
+    """
+    if not hops and not retained.subsets:
+        return
+    values = {"hops": hops, "site": context.target, "retained_subsets": retained.subsets}
+    own = context.key.namespace
+    exported = ["."] if not context.target.dedicated else export_to(consumers or frozenset({own}), own)
+    yield shared_child(
+        context.owner,
+        context.target.object_name,
+        "DestinationRule",
+        Stage.FOUNDATION,
+        {**values, "export_to": exported},
+        "destinationrule-hop",
+    )
+    if context.target.dedicated:
+        return
+    everywhere = frozenset(context.namespaces) if EVERY_NAMESPACE in consumers else consumers
+    for namespace in sorted(everywhere - {own}):
+        yield remote_child(
+            context.owner,
+            namespace,
+            "DestinationRule",
+            f"hop-{context.target.id}",
+            Stage.FOUNDATION,
+            {**values, "export_to": ["."]},
+            "destinationrule-hop",
+        )
+
+
+def plan_clients(
+    context: PlanContext, acceptance: Acceptance, hops: Sequence[Hop], plan_route: PlanRoute
+) -> Iterator[Child]:
+    """For each destination what registers its names, and for each host what routes it."""
+    for destination in acceptance.served:
+        consumers = acceptance.consumers.get(destination.name, frozenset())
+        if not consumers:
+            continue
+        own = [hop for hop in hops if hop.destination == destination.name]
+        exported = export_to(consumers, context.key.namespace)
+        yield _entry(context, destination, own, exported)
+        for host in sorted(destination.hosts):
+            yield plan_route(context, destination, [hop for hop in own if hop.host == host], exported)
+
+
+def plan_narrowed(owner: Owner, narrowed: Sequence[Manifest]) -> Iterator[Child]:
+    """What clients of parts that cannot be planned go by, with fewer hosts; all else of it stays as it is."""
+    for found in narrowed:
+        yield live_child(owner, found, Stage.CLIENTS, {"spec": found["spec"]}, f"{found['kind'].lower()}-narrowed")
+
+
+def all_consumers(served: Served) -> frozenset[str]:
+    return union(served.values())
+
+
+def _entry(context: PlanContext, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
+    """What registers a destination's names, with the gateway's Service behind them: no way leads past it."""
+    ports = {hop.port: hop for hop in hops}
+    values = {
+        "hosts": sorted(destination.names),
+        "ports": [ports[number] for number in sorted(ports)],
+        "gateway_service": context.target.service_host,
+        "export_to": exported,
+    }
+    return part_child(
+        context.owner, "ServiceEntry", Stage.CLIENTS, destination.name, ("clients",), values, "serviceentry-clients"
+    )
