@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -23,6 +24,13 @@ from harness.rest import Object
 
 USER_AGENT = "bare-loop"
 AT_ONCE = 32
+TRIES = 5
+PATIENCE_SECONDS = 1.0
+_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+
+
+class _BusyServer(RuntimeError):
+    """The server has no time for a write just now."""
 
 
 def run_bare_loop(access: Access, recording: Recording, keys: list[Key]) -> None:
@@ -74,10 +82,21 @@ class _Loop:
         self._uids[Key(namespace, name)] = created["metadata"]["uid"]
 
     async def _send(self, write: Write) -> Object:
+        """Make one write; where a busy server gives up on it, again: it may have stored it all the same."""
+        for _ in range(TRIES - 1):
+            try:
+                return await self._try(write)
+            except _BusyServer:
+                await asyncio.sleep(PATIENCE_SECONDS)
+        return await self._try(write)
+
+    async def _try(self, write: Write) -> Object:
         url = URL(self._access.server + write.target, encoded=True)
         headers = {"Content-Type": write.content_type}
         async with self._session.request(write.method, url, data=write.body, headers=headers) as answer:
             body = await answer.read()
+            if answer.status in _BUSY:
+                raise _BusyServer(f"{write.method} {write.target}: {answer.status} {body[:500]!r}")
             if answer.status >= 300:
                 raise RuntimeError(f"{write.method} {write.target}: {answer.status} {body[:500]!r}")
             found: Object = orjson.loads(body)
