@@ -65,6 +65,7 @@ class Caches:
                 if resource.kind in ROUTE_KINDS
                 else partial(keep_of_child, with_status=resource.kind in WITH_STATUS),
                 budget=self.children_budget,
+                as_text=True,
             )
             for resource in CHILD_RESOURCES
         }
@@ -187,8 +188,9 @@ class Caches:
     def remove_gateway(self, manifest: Manifest) -> Change | None:
         return self._filed(self.gateways.remove(manifest))
 
-    def replace_gateways(self, listed: Iterable[Manifest], namespace: str | None) -> list[Change]:
-        return [change for change in map(self._filed, self.gateways.replace(listed, namespace)) if change]
+    def replacing_gateways(self, listed: Iterable[Manifest], namespace: str | None) -> Iterator[Change]:
+        """See `Store.replacing`."""
+        return (change for change in map(self._filed, self.gateways.replacing(listed, namespace)) if change)
 
     def _filed(self, change: Change | None) -> Change | None:
         if change is not None:
