@@ -25,6 +25,7 @@ from egressgateway.engine.cache.keeping import (
     keep_of_namespace,
 )
 from egressgateway.engine.cache.meshconfig import MeshCache
+from egressgateway.engine.cache.own_writes import OwnWrites
 from egressgateway.engine.cache.port_index import PortIndex
 from egressgateway.engine.cache.references import ReferenceCache
 from egressgateway.engine.cache.requested import NOTHING, claimed_by, contention_key_of, key_of, requested_of, rights_in
@@ -75,6 +76,7 @@ class Caches:
         self.routes = RouteIndex()
         self.ports = PortIndex()
         self.references = ReferenceCache()
+        self.own_writes = OwnWrites()
         self.mesh = MeshCache(mesh.root_namespace, mesh.revision)
         self.on_own_write: Callable[[Change], None] = _ignore
         """Called with a change of an EgressGateway that we made ourselves: the watch will not tell of it again."""
