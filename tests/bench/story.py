@@ -34,6 +34,7 @@ PER_NAMESPACE = 10
 STATUS_CHANGES = 1000
 PATIENCE_SECONDS = 600.0
 LOOK_SECONDS = 1.0
+PASSES = "egressgateway_reconcile_total"
 MANAGED = {"app.kubernetes.io/managed-by": "egressgateway-operator"}
 
 Say = Callable[[str], None]
@@ -59,6 +60,9 @@ class Figures:
     created: Timeline | None = None
     creation: Writes = field(default_factory=Writes)
     by_kind: Counter[str] = field(default_factory=Counter)
+    passes: float = 0
+    """Over all objects together, until nothing more is to be done."""
+
     creation_usage: Usage = Usage(0, 0)
     restart: Writes = field(default_factory=Writes)
     restart_usage: Usage = Usage(0, 0)
@@ -124,13 +128,14 @@ class Story:
         self._say(f"applying {figures.objects} objects at once")
         keys = self._keys("served")
         counter, begin = WriteCounter(self._plane), lines(self._plane)
-        before = self._plane.metrics().writes()
+        before, passes = self._plane.metrics().writes(), self._operator.total(PASSES)
         with self._usage() as usage:
             apply_objects(self._access, [self._sized_as_recorded(key) for key in keys])
             gateways = [Gateways(self._plane, namespace) for namespace in sorted({key.namespace for key in keys})]
             self._wait_until_ready(gateways, len(keys))
             self._wait_until_idle(len(keys))
         figures.creation_usage = usage[0]
+        figures.passes = self._operator.total(PASSES) - passes
         figures.creation = counter.read()
         after = self._plane.metrics().writes()
         after.subtract(before)

@@ -119,3 +119,15 @@ def test_equal_facts_are_judged_once_on_the_way_to_ready(judged: list[object]) -
         assert any(ref.kind == "VirtualService" for ref in world.live)
     finally:
         world.close()
+
+
+def test_three_passes_make_an_object_ready(judged: list[object]) -> None:
+    """One writes the gateway's side, one sees its pods ready, one writes the clients' side when the mesh was told."""
+    world = World(SPEC)
+    try:
+        assert world.settle() == 3
+        assert len(judged) == 3
+        ready = next(each for each in world.status["conditions"] if each["type"] == "Ready")
+        assert ready["status"] == "True"
+    finally:
+        world.close()
