@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from egressgateway.facts import Ports
 from egressgateway.live.ports import ports_for
@@ -11,11 +12,12 @@ from egressgateway.namespaces import EVERY_NAMESPACE
 from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.stages import Stage
 
+_STAGES: Final = {stage.label: stage for stage in Stage}
+
 
 def stage_of(manifest: Manifest) -> Stage:
     """Stage of a live child, from its label; one without counts as foundation, which goes last."""
-    label = _label(manifest, LABEL_STAGE)
-    return next((stage for stage in Stage if stage.label == label), Stage.FOUNDATION)
+    return _STAGES.get(_label(manifest, LABEL_STAGE), Stage.FOUNDATION)
 
 
 def part_of(manifest: Manifest) -> str:
