@@ -53,8 +53,8 @@ controlplane: $(STAMP) tools ## Tests on a real etcd, kube-apiserver and kube-co
 kind: $(STAMP) tools ## Tests in a kind cluster with Istio and the installed chart; needs docker and the Internet
 	@$(BIN)/python -m pytest -m kind tests/kind $(filter-out -n 2 --dist loadfile,$(PYTEST_ARGS))
 
-bench: $(STAMP) tools ## Writes, CPU and throughput of 200 objects, beside a bare apply loop (KIND=rich: with nearly everything)
-	@PYTHONPATH=tests $(BIN)/python -m bench $(if $(KIND),--kind $(KIND))
+bench: $(STAMP) tools ## Writes, CPU, memory and throughput of 200 objects (OBJECTS=), beside a bare apply loop (KIND=rich: with nearly everything)
+	@PYTHONPATH=tests $(BIN)/python -m bench $(if $(OBJECTS),--objects $(OBJECTS)) $(if $(KIND),--kind $(KIND))
 
 bench-hostile: $(STAMP) tools ## What one hostile tenant costs the others: memory, and their edits to Ready (about six minutes)
 	@PYTHONPATH=tests $(BIN)/python -m bench --hostile

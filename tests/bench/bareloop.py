@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -23,6 +24,9 @@ from harness.rest import Object
 
 USER_AGENT = "bare-loop"
 AT_ONCE = 32
+TRIES = 5
+PATIENCE_SECONDS = 1.0
+_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 
 
 def run_bare_loop(access: Access, recording: Recording, keys: list[Key]) -> None:
@@ -74,14 +78,25 @@ class _Loop:
         self._uids[Key(namespace, name)] = created["metadata"]["uid"]
 
     async def _send(self, write: Write) -> Object:
+        """Make one write; where a busy server gives up on it, again."""
+        for tried in range(TRIES):
+            status, body = await self._try(write)
+            if status == HTTPStatus.CONFLICT and tried:
+                # The server had stored it, and only did not say so in time.
+                return {}
+            if status < HTTPStatus.MULTIPLE_CHOICES:
+                found: Object = orjson.loads(body)
+                return found
+            if status not in _BUSY:
+                break
+            await asyncio.sleep(PATIENCE_SECONDS)
+        raise RuntimeError(f"{write.method} {write.target}: {status} {body[:500]!r}")
+
+    async def _try(self, write: Write) -> tuple[int, bytes]:
         url = URL(self._access.server + write.target, encoded=True)
         headers = {"Content-Type": write.content_type}
         async with self._session.request(write.method, url, data=write.body, headers=headers) as answer:
-            body = await answer.read()
-            if answer.status >= 300:
-                raise RuntimeError(f"{write.method} {write.target}: {answer.status} {body[:500]!r}")
-            found: Object = orjson.loads(body)
-            return found
+            return answer.status, await answer.read()
 
     async def _at_once(self, calls: Iterable[Coroutine[Any, Any, Any]]) -> None:
         """Make the calls in their order, always 32 of them under way."""

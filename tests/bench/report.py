@@ -14,6 +14,11 @@ from bench.timeline import PAUSE_SECONDS
 LEAST_SHARE = 0.85
 MOST_CPU_MS_PER_CHILD = 0.35
 MOST_STATUS_WRITES = 2
+MOST_PASSES = 6
+"""
+One that writes the gateway's side, one when its pods are ready, one when the mesh has been told, which writes the
+clients' side; and one after each change of the number of pods meanwhile.
+"""
 
 Row = tuple[str, str, str, bool | None]
 """What, figure, aim, and whether the aim is met; None where nothing is aimed at."""
@@ -69,6 +74,7 @@ def count_rows(figures: Figures) -> list[Row]:
         _at_most("  status", made.status / count, MOST_STATUS_WRITES),
         _at_most("  refused", made.refused / count, 0),
         _at_most("  deletes", made.deletes / count, 0),
+        _at_most("passes per object", round(figures.passes / count, 1), MOST_PASSES),
         _at_most("events per object", made.events / count, 1),
         _at_most("writes of a restart", figures.restart.total, 0),
         _at_most(f"writes after {STATUS_CHANGES} changes of children's status", figures.status_changes.total, 0),

@@ -32,8 +32,9 @@ from harness.wait import eventually
 
 PER_NAMESPACE = 10
 STATUS_CHANGES = 1000
-PATIENCE_SECONDS = 600.0
+PATIENCE_SECONDS_PER_OBJECT = 3.0
 LOOK_SECONDS = 1.0
+PASSES = "egressgateway_reconcile_total"
 MANAGED = {"app.kubernetes.io/managed-by": "egressgateway-operator"}
 
 Say = Callable[[str], None]
@@ -59,6 +60,9 @@ class Figures:
     created: Timeline | None = None
     creation: Writes = field(default_factory=Writes)
     by_kind: Counter[str] = field(default_factory=Counter)
+    passes: float = 0
+    """Over all objects together, until nothing more is to be done."""
+
     creation_usage: Usage = Usage(0, 0)
     restart: Writes = field(default_factory=Writes)
     restart_usage: Usage = Usage(0, 0)
@@ -124,13 +128,14 @@ class Story:
         self._say(f"applying {figures.objects} objects at once")
         keys = self._keys("served")
         counter, begin = WriteCounter(self._plane), lines(self._plane)
-        before = self._plane.metrics().writes()
+        before, passes = self._plane.metrics().writes(), self._operator.total(PASSES)
         with self._usage() as usage:
             apply_objects(self._access, [self._sized_as_recorded(key) for key in keys])
             gateways = [Gateways(self._plane, namespace) for namespace in sorted({key.namespace for key in keys})]
             self._wait_until_ready(gateways, len(keys))
             self._wait_until_idle(len(keys))
         figures.creation_usage = usage[0]
+        figures.passes = self._operator.total(PASSES) - passes
         figures.creation = counter.read()
         after = self._plane.metrics().writes()
         after.subtract(before)
@@ -205,15 +210,17 @@ class Story:
         def idle() -> bool:
             return self._operator.is_idle(reconciles)
 
-        eventually(idle, timeout=PATIENCE_SECONDS, interval=LOOK_SECONDS, what="an idle operator")
+        eventually(idle, timeout=self._patience, interval=LOOK_SECONDS, what="an idle operator")
 
     def _wait_until_ready(self, gateways: list[Gateways], count: int) -> None:
+        namespaces = {each.namespace for each in gateways}
+
         def ready() -> bool:
-            listed = [each for one in gateways for each in self._plane.rest.items(one.path())]
-            return sum(is_ready(each) for each in listed) == count
+            listed = self._plane.rest.items(EGRESS_GATEWAY.path())
+            return sum(is_ready(each) for each in listed if each["metadata"]["namespace"] in namespaces) == count
 
         # Looked at seldom: each look costs the server, or the operator, some of the time that is measured.
-        eventually(ready, timeout=PATIENCE_SECONDS, interval=LOOK_SECONDS, what=f"{count} Ready objects")
+        eventually(ready, timeout=self._patience, interval=LOOK_SECONDS, what=f"{count} Ready objects")
 
     def _wait_until_nothing_is_left(self, prefix: str) -> None:
         def nothing() -> bool:
@@ -223,7 +230,12 @@ class Story:
             found = children(self._plane, None, MANAGED).values()
             return not any(each["metadata"]["namespace"].startswith(prefix) for each in found)
 
-        eventually(nothing, timeout=PATIENCE_SECONDS, what="the end of all children")
+        eventually(nothing, timeout=self._patience, interval=LOOK_SECONDS, what="the end of all children")
+
+    @property
+    def _patience(self) -> float:
+        """Seconds for one phase, on the busiest of machines."""
+        return max(600.0, PATIENCE_SECONDS_PER_OBJECT * self.figures.objects)
 
     @contextmanager
     def _usage(self) -> Iterator[list[Usage]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -173,7 +174,8 @@ def forbidden_address(address: str) -> str:
     return next((why for network, why in _NETWORKS if meant in network), "")
 
 
-def unreachable_networks(version: int) -> list[str]:
+@cache
+def unreachable_networks(version: int) -> tuple[str, ...]:
     """
     CIDRs of one IP version, 4 or 6, that the gateway's NetworkPolicy leaves out of what destinations may be.
 
@@ -183,7 +185,7 @@ def unreachable_networks(version: int) -> list[str]:
     networks = [network for network, _ in _NETWORKS if network.version == version]
     if version == 6:
         networks += _embedded_networks()
-    return [str(network) for network in ipaddress.collapse_addresses(networks)]  # type: ignore[type-var]
+    return tuple(str(network) for network in ipaddress.collapse_addresses(networks))  # type: ignore[type-var]
 
 
 def _meant_by(address: Address) -> Address:

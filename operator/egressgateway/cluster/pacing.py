@@ -83,7 +83,7 @@ class RefusalPatience:
 
 class StartLimiter:
     """
-    Lets many that do the same thing through one at a time, and slowly while what they try fails.
+    Lets many that do the same thing through a few at a time, and one by one and slowly while what they try fails.
 
     For reflectors by the hundred: each has a backoff of its own, but their number would be a storm all the same.
     """
@@ -92,11 +92,14 @@ class StartLimiter:
         self,
         *,
         spacing_seconds: float = 0.01,
+        at_once: int = 1,
         slowest: int = 7,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """One each `spacing_seconds`; while everything fails one each 2**`slowest` times as long."""
+        """`at_once` each `spacing_seconds`; while everything fails one each 2**`slowest` times as long."""
         self._spacing_seconds = spacing_seconds
+        self._at_once = at_once
+        self._left = 0
         self._slowest = slowest
         self._sleep = sleep
         self._slowness = 0
@@ -105,8 +108,12 @@ class StartLimiter:
     async def admit(self) -> None:
         """Return when it is the caller's turn; turns are given in the order in which they were asked for."""
         async with self._gate:
+            if self._left and not self._slowness:
+                self._left -= 1
+                return
             # How long is decided at the gate, not in the queue: after an outage nobody waits for what is over.
             await self._sleep(self._spacing_seconds * 2**self._slowness)
+            self._left = self._at_once - 1
             # Only failures are reported. Whoever is let through is taken for a success until then.
             self._slowness = max(0, self._slowness - 1)
 

@@ -21,7 +21,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from egressgateway.cluster import request
 from egressgateway.cluster.backoff import Backoff
@@ -44,6 +44,13 @@ log = logging.getLogger(__name__)
 
 Restart = Literal["ended", "expired", "stalled", "failed", "notserved", "forbidden", "crashed"]
 """Why a watch had to be started anew."""
+
+
+CHANGES_AT_ONCE: Final = 16
+"""
+Of a list, before others have their turn on the event loop: whoever is told of a change may look at thousands of objects
+for it, and a list may have thousands of changes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,13 +231,15 @@ class Reflector:
             field_selector=self._scope.field_selector,
             largest=self._timing.page_size,
         )
-        changes = self._store.replace(items, self._scope.namespace)
+        for number, change in enumerate(self._store.replacing(items, self._scope.namespace), start=1):
+            self._tell(change)
+            if number % CHANGES_AT_ONCE == 0:
+                await asyncio.sleep(0)
         self._version = version
         self._heard()
         self._absences = 0
         self.state.served = self.state.listed = True
         self.state.refused = False
-        self._tell(changes)
         self._on_settled()
 
     def _gathering(self) -> Callable[[Manifest], Manifest]:
@@ -265,7 +274,7 @@ class Reflector:
             change = None
         self._version = version
         if change is not None:
-            self._tell([change])
+            self._tell(change)
 
     def _not_served(self, error: NotFound | Forbidden) -> None:
         self._version = None
@@ -279,16 +288,16 @@ class Reflector:
             return
         self.state.served = False
         self._store.begin_list(self._scope.namespace)
-        self._tell(self._store.replace([], self._scope.namespace))
+        for change in self._store.replacing([], self._scope.namespace):
+            self._tell(change)
         self._on_settled()
 
-    def _tell(self, changes: list[Change]) -> None:
-        for change in changes:
-            try:
-                self._on_change(change)
-            except Exception:
-                # The store has it already; the other changes must not get lost with this one.
-                log.exception("Handler of a change failed", extra={"fields": self._fields()})
+    def _tell(self, change: Change) -> None:
+        try:
+            self._on_change(change)
+        except Exception:
+            # The store has it already; the other changes must not get lost with this one.
+            log.exception("Handler of a change failed", extra={"fields": self._fields()})
 
     def _heard(self) -> None:
         self.state.last_heard = asyncio.get_running_loop().time()

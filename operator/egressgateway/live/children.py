@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from egressgateway.facts import Facts, Ports
 from egressgateway.live.ports import ports_for
@@ -11,6 +12,8 @@ from egressgateway.names import LABEL_PART, LABEL_STAGE
 from egressgateway.namespaces import EVERY_NAMESPACE
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.stages import Stage
+
+_STAGES: Final = {stage.label: stage for stage in Stage}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,7 @@ class LiveChildren:
 
 def stage_of(manifest: Manifest) -> Stage:
     """Stage of a live child, from its label; one without counts as foundation, which goes last."""
-    label = _label(manifest, LABEL_STAGE)
-    return next((stage for stage in Stage if stage.label == label), Stage.FOUNDATION)
+    return _STAGES.get(_label(manifest, LABEL_STAGE), Stage.FOUNDATION)
 
 
 def part_of(manifest: Manifest) -> str:

@@ -107,6 +107,19 @@ async def test_turnstile_gives_turns_in_order(clock: Clock) -> None:
     assert clock.slept == [0.01] * 5
 
 
+async def test_turnstile_lets_a_few_through_at_once_while_all_is_well(clock: Clock) -> None:
+    """A new leader has thousands of objects to read; after one failure they come one by one."""
+    gate = StartLimiter(at_once=8, sleep=clock.sleep)
+    for _ in range(24):
+        await gate.admit()
+    assert clock.slept == [0.01] * 3
+    clock.slept.clear()
+    for _ in range(10):
+        await gate.admit()
+        gate.failed()
+    assert len(clock.slept) >= 9
+
+
 async def test_turnstile_slows_down_while_everything_fails(clock: Clock) -> None:
     """Hundreds of reflectors without a server make about one call a second together."""
     gate = StartLimiter(sleep=clock.sleep)

@@ -248,3 +248,36 @@ def test_nothing_is_remembered_of_deletions_when_nobody_waits() -> None:
         assert store._asked
         _ = 1 / 0
     assert not store._asked
+
+
+def test_what_is_stored_between_two_changes_of_a_list_stays() -> None:
+    """While a long list is taken over others have their turn: what they store or delete is newer than the list."""
+    store = Store()
+    for name in "abc":
+        store.put(thing(name, 1, uid=name))
+    store.begin_list()
+    changes = store.replacing([thing(name, 2, uid=name) for name in "abcd"])
+    assert next(changes).object["metadata"]["name"] == "a"
+    store.put(thing("b", 5, uid="b"))
+    store.put(thing("new", 4, uid="new"))
+    store.remove(thing("c", 3, uid="c"))
+    assert events(list(changes)) == [("ADDED", "d")]
+    assert sorted((each["metadata"]["name"], each["metadata"]["resourceVersion"]) for each in store) == [
+        ("a", "2"),
+        ("b", "5"),
+        ("d", "2"),
+        ("new", "4"),
+    ]
+
+
+def test_objects_kept_as_text_are_what_was_put() -> None:
+    """By name, by index, one by one, and as the old side of a change; who changes what he got changes his copy."""
+    store = Store(index=by_owner, as_text=True)
+    store.put(thing("a", 1, owner="x", note="grüße"))
+    found = store.get("shop", "a")
+    assert found == thing("a", 1, owner="x", note="grüße")
+    assert store.by_index("x") == tuple(store) == (found,)
+    found["metadata"]["name"] = "changed"
+    change = store.put(thing("a", 2))
+    assert change == Change("MODIFIED", thing("a", 1, owner="x", note="grüße"), thing("a", 2), False)
+    assert store.by_index("x") == ()

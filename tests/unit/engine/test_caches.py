@@ -73,6 +73,17 @@ def test_ready_pods_of_a_deployment_concern_its_owner() -> None:
     assert changed(child("Deployment"), child("Deployment", status={"readyReplicas": 1})) == {KEY}
 
 
+def test_count_of_rollouts_concerns_nobody() -> None:
+    """The Deployment's controller writes it on each new Deployment: every object was judged once more for it."""
+    caches, new = Caches(), child("Deployment")
+    new["metadata"]["resourceVersion"] = "1"
+    caches.put_child("Deployment", new)
+    revision = {"annotations": {"deployment.kubernetes.io/revision": "1"}, "resourceVersion": "2"}
+    change = caches.children["Deployment"].put({**child("Deployment"), "metadata": {**new["metadata"], **revision}})
+    assert change is not None
+    assert caches.affected_by_child(change) == set()
+
+
 def test_end_of_a_roll_concerns_the_owner() -> None:
     """What only pods of the last template need may go then."""
     rolling = child("Deployment", status={"replicas": 2, "updatedReplicas": 1})

@@ -9,7 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from egressgateway import __version__
 from egressgateway.cluster.queue import WorkQueue
-from egressgateway.engine.process.metrics import MOST_SERIES, Metrics
+from egressgateway.engine.process.gateway_series import MOST_SERIES, OBJECTS_PER_PIECE
+from egressgateway.engine.process.metrics import Metrics
 from egressgateway.refs import Key
 
 KEY, OTHER = Key("shop", "out"), Key("shop", "other")
@@ -20,7 +21,11 @@ def conditions(**statuses: str) -> list[dict[str, str]]:
 
 
 def value(metrics: Metrics, name: str, /, **labels: str) -> float | None:
-    return metrics.registry.get_sample_value(f"egressgateway_{name}", labels)
+    """As Prometheus reads it."""
+    families = text_string_to_metric_families(metrics.render().decode())
+    samples = (sample for family in families for sample in family.samples)
+    wanted = (f"egressgateway_{name}", labels)
+    return next((sample.value for sample in samples if (sample.name, sample.labels) == wanted), None)
 
 
 def test_conditions_are_one_series_per_status() -> None:
@@ -124,3 +129,29 @@ def test_series_of_one_namespace_are_bounded() -> None:
     [hidden] = [line for line in lines if line.startswith("egressgateway_objects_without_series{")]
     assert hidden.startswith('egressgateway_objects_without_series{namespace="intruder"} ')
     assert 4_000 <= float(hidden.split()[-1]) < 5_000
+
+
+def test_a_page_of_many_objects_comes_in_pieces() -> None:
+    """
+    No piece has the series of more objects than one may, of whichever family; together they have all, each once.
+
+    A page of ten thousand objects, written at once, held up everything else for a second at each scrape.
+    """
+    metrics = Metrics()
+    keys = [Key(f"ns-{number}", "partners") for number in range(2 * OBJECTS_PER_PIECE + 1)]
+    for key in keys:
+        metrics.status(key, {"conditions": conditions(Ready="False", Accepted="True"), "gateway": {"readyReplicas": 2}})
+        metrics.reachable(key, {"api": "Unknown"})
+    found: list[str] = []
+    for piece in metrics.pieces():
+        lines = [line for line in piece.decode().splitlines() if 'namespace="ns-' in line]
+        assert len({line.split('"')[1] for line in lines}) <= OBJECTS_PER_PIECE
+        found += lines
+    # Statuses of two conditions and of a probe, a cause, and the pods.
+    assert len(found) == len(set(found)) == len(keys) * (2 * 3 + 3 + 1 + 1)
+    assert value(metrics, "destination_reachable", **labels_of(keys[-1]), destination="api", status="Unknown") == 1
+    assert value(metrics, "gateway_ready_pods", **labels_of(keys[0])) == 2
+
+
+def labels_of(key: Key) -> dict[str, str]:
+    return {"namespace": key.namespace, "name": key.name}

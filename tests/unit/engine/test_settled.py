@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from egressgateway.cluster.result import Done
+from egressgateway.cluster.result import Again, Done, Waiting
 from egressgateway.engine.reconcile import reconciler as story
 from egressgateway.refs import ObjectRef
 from unit.engine.simulation import GRACE, START, World
@@ -92,3 +92,42 @@ def test_an_end_that_was_foreseen_is_judged_in_time(world: World, judged: list[o
     world.loop.now += 2 * 86_400
     world.settle()
     assert not any(ref.kind == "VirtualService" for ref in world.live)
+
+
+def test_equal_facts_are_judged_once_on_the_way_to_ready(judged: list[object]) -> None:
+    """While pods start, and while the mesh is told, whatever wakes the object is no reason to judge it again."""
+    world = World(SPEC)
+    try:
+        world.pods_ready = False
+        world.settle()
+        waiting = world.reconcile()
+        assert isinstance(waiting, Waiting)
+        judged.clear()
+        assert [world.reconcile() for _ in range(5)] == [waiting] * 5
+        assert judged == []
+
+        world.pods_ready = True
+        assert world.kubelet()
+        pushed = world.reconcile()
+        assert isinstance(pushed, Again)
+        judged.clear()
+        world.loop.now += 0.5
+        assert world.reconcile() == Again(pushed.after - timedelta(seconds=0.5))
+        assert judged == []
+        world.loop.now += pushed.after.total_seconds()
+        world.settle()
+        assert any(ref.kind == "VirtualService" for ref in world.live)
+    finally:
+        world.close()
+
+
+def test_three_passes_make_an_object_ready(judged: list[object]) -> None:
+    """One writes the gateway's side, one sees its pods ready, one writes the clients' side when the mesh was told."""
+    world = World(SPEC)
+    try:
+        assert world.settle() == 3
+        assert len(judged) == 3
+        ready = next(each for each in world.status["conditions"] if each["type"] == "Ready")
+        assert ready["status"] == "True"
+    finally:
+        world.close()

@@ -27,6 +27,7 @@ from egressgateway.engine.cache.keeping import (
     keep_of_namespace,
 )
 from egressgateway.engine.cache.meshconfig import MeshCache
+from egressgateway.engine.cache.own_writes import OwnWrites
 from egressgateway.engine.cache.parsed import is_default_class, reach_of_class
 from egressgateway.engine.cache.port_index import PortIndex
 from egressgateway.engine.cache.references import ReferenceCache
@@ -68,6 +69,7 @@ class Caches:
                 if resource.kind in ROUTE_KINDS
                 else partial(keep_of_child, with_status=resource.kind in WITH_STATUS),
                 budget=self.children_budget,
+                as_text=True,
             )
             for resource in CHILD_RESOURCES
         }
@@ -78,6 +80,7 @@ class Caches:
         self.routes = RouteIndex()
         self.ports = PortIndex()
         self.references = ReferenceCache()
+        self.own_writes = OwnWrites()
         self.mesh = MeshCache(mesh.root_namespace, mesh.revision)
         self.on_own_write: Callable[[Change], None] = _ignore
         """Called with a change of an EgressGateway that we made ourselves: the watch will not tell of it again."""
@@ -220,8 +223,9 @@ class Caches:
     def remove_gateway(self, manifest: Manifest) -> Change | None:
         return self._filed(self.gateways.remove(manifest))
 
-    def replace_gateways(self, listed: Iterable[Manifest], namespace: str | None) -> list[Change]:
-        return [change for change in map(self._filed, self.gateways.replace(listed, namespace)) if change]
+    def replacing_gateways(self, listed: Iterable[Manifest], namespace: str | None) -> Iterator[Change]:
+        """See `Store.replacing`."""
+        return (change for change in map(self._filed, self.gateways.replacing(listed, namespace)) if change)
 
     def _filed(self, change: Change | None) -> Change | None:
         if change is None:

@@ -49,7 +49,13 @@ _GUARDED: Final = frozenset({"VirtualService", "ServiceEntry", "DestinationRule"
 _WAYS: Final = ("hosts", "exportTo", "gateways", "location", "ports", "endpoints")
 
 _IDENTITY: Final = ("namespace", "name", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
-_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+_UNREAD: Final = frozenset(
+    {
+        "kubectl.kubernetes.io/last-applied-configuration",
+        # Written by the Deployment's controller at each rollout: no change that a pass would see to.
+        "deployment.kubernetes.io/revision",
+    }
+)
 WITH_STATUS: Final = frozenset({"Deployment", "Service", "ApisixRoute", "ApisixUpstream"})
 """Kinds of children whose status somebody reads (`engine.cache.caches._looks`)."""
 
@@ -197,7 +203,7 @@ def _annotations(found: Mapping[str, Any]) -> dict[str, Any]:
     short = {
         name: value
         for name, value in found.items()
-        if name != _APPLIED and isinstance(value, str) and len(value) <= LONGEST_ANNOTATION
+        if name not in _UNREAD and isinstance(value, str) and len(value) <= LONGEST_ANNOTATION
     }
     # Ours come first: those of others are only kept because a spec may ask for some on a Service.
     ordered = sorted(short, key=lambda name: ("egressgateway" not in name, name))

@@ -2,7 +2,7 @@
 Watches each object and each set of pods that some EgressGateway wants, and nothing else.
 
 One reflector for each, by name: that works with rights on single objects (`resourceNames`), and a Secret that nobody
-named is never read. They may be hundreds, so they share a turnstile: after an outage they come back one by one.
+named is never read. They may be hundreds, so they share a turnstile: after an outage they come back a few at a time.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ LINGER_SECONDS: Final = 60.0
 
 MOST_LINGERING: Final = 64
 """How many such there are at once: who changes what he refers to each second would have thousands."""
+
+ADMITTED_AT_ONCE: Final = 8
+"""
+Each hundredth of a second, as long as the API server answers: a list of one object by its name costs less than a write,
+and a new leader has thousands to list before it can judge what refers to them.
+"""
 
 _NAMESPACE_BYTES: Final = 16 << 20
 """Memory for what is referred to in one namespace. Somebody else's object may have a megabyte."""
@@ -73,7 +79,7 @@ class ReferenceWatch:
         self._on_restart = on_restart
         self._timing = timing or Timing()
         self._linger_seconds = linger_seconds
-        self._turnstile = StartLimiter()
+        self._turnstile = StartLimiter(at_once=ADMITTED_AT_ONCE)
         self._budget = NamespaceBudget(_NAMESPACE_BYTES)
         self._watched: dict[Wanted, _Subscription] = {}
         # In the order in which they ceased to be wanted.

@@ -18,6 +18,7 @@ from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.errors import UNAUTHORIZED
 from egressgateway.cluster.informer import OnScope
 from egressgateway.cluster.pages import list_all
+from egressgateway.cluster.reflector import CHANGES_AT_ONCE
 from egressgateway.cluster.store import Change
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.errors import ClusterError, Forbidden
@@ -121,8 +122,10 @@ class Resync:
     async def _list(self, namespace: str | None) -> None:
         self._caches.gateways.begin_list(namespace)
         listed, _ = await list_all(self._client, EGRESS_GATEWAY, namespace, self._gathering)
-        for change in self._caches.replace_gateways(listed, namespace):
+        for number, change in enumerate(self._caches.replacing_gateways(listed, namespace), start=1):
             self._on_change(change)
+            if number % CHANGES_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def _gathering(self) -> Callable[[Manifest], Manifest]:
         held = self._caches.gateways.gathering()

@@ -8,6 +8,7 @@ restarting does not bring a server back.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import Callable, Iterable
 
@@ -84,8 +85,15 @@ class Server:
     async def _answer_readyz(self, _: web.Request) -> web.Response:
         return _verdict(self._ready(), self._remarks())
 
-    async def _answer_metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+    async def _answer_metrics(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE})
+        await response.prepare(request)
+        for piece in self._metrics.pieces():
+            await response.write(piece)
+            # A write to a reader that keeps up does not wait, and so gives nobody a turn.
+            await asyncio.sleep(0)
+        await response.write_eof()
+        return response
 
 
 def dead_informers(informers: Iterable[Informer]) -> list[str]:

@@ -7,160 +7,22 @@ series go with it (`forget`). Hosts are never labels: their number is the users'
 
 from __future__ import annotations
 
-from collections import Counter as Tally
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from egressgateway import __version__
-from egressgateway.api.conditions import Actor, Reason
 from egressgateway.cluster.queue import WorkQueue
+from egressgateway.engine.process.gateway_series import GatewaySeries
 from egressgateway.refs import Key, Manifest
 from egressgateway.status.causes import causes
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-STATUSES = ("True", "False", "Unknown")
 # From a reconcile that finds nothing to do to one that waits for a slow API server, in seconds.
 RECONCILE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-
-
-T = TypeVar("T")
-
-MOST_SERIES = 10_000
-"""
-Series of one namespace's EgressGateways: a page of all of them takes a tenth of a second to write, in which nothing
-else is done. About 500 objects; who has more is told by their statuses, and by `egressgateway_objects_without_series`.
-"""
-
-
-class _GatewaySeries(Collector):
-    """
-    What is known of each EgressGateway, made into series at each scrape.
-
-    Scrapes are seldom and changes are many: a dozen series for each object need not be kept up to date in between.
-    """
-
-    def __init__(self) -> None:
-        self.conditions: dict[Key, dict[str, str]] = {}
-        self.destinations: dict[Key, tuple[str, int]] = {}
-        self.conflicts: dict[Key, int] = {}
-        self.reachable: dict[Key, Mapping[str, str]] = {}
-        self.causes: dict[Key, Mapping[Reason, Actor]] = {}
-        self.ready_pods: dict[Key, int] = {}
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """prometheus_client's protocol for collectors."""
-        shown, hidden = self._shown()
-        yield self._conditions(shown)
-        yield self._causes(shown)
-        yield self._ready_pods(shown)
-        yield self._destinations()
-        yield self._reachable(shown)
-        yield _by_namespace(hidden)
-        text = "Hosts refused because another object claimed them."
-        yield GaugeMetricFamily("egressgateway_host_conflicts", text, value=sum(self.conflicts.values()))
-
-    def clear(self) -> None:
-        """Nothing is known of any object."""
-        for known in self._known:
-            known.clear()
-
-    def forget(self, key: Key) -> None:
-        """Nothing is known of `key`."""
-        for known in self._known:
-            known.pop(key, None)
-
-    @property
-    def _known(self) -> tuple[dict[Key, Any], ...]:
-        return self.conditions, self.causes, self.ready_pods, self.destinations, self.conflicts, self.reachable
-
-    def _shown(self) -> tuple[set[Key], Tally[str]]:
-        """Objects that have series, those that were known first; and by namespace, how many have none."""
-        shown, series, hidden = set[Key](), Tally[str](), Tally[str]()
-        for key in dict.fromkeys((*self.conditions, *self.causes, *self.ready_pods, *self.reachable)):
-            possible = len(self.conditions.get(key, ())) + len(self.reachable.get(key, ()))
-            series[key.namespace] += len(STATUSES) * possible + len(self.causes.get(key, ())) + 1
-            if series[key.namespace] <= MOST_SERIES:
-                shown.add(key)
-            else:
-                hidden[key.namespace] += 1
-        return shown, hidden
-
-    def _conditions(self, shown: Container[Key]) -> GaugeMetricFamily:
-        family = GaugeMetricFamily(
-            "egressgateway_status_condition",
-            "1 for the status that a condition of an EgressGateway has, 0 for the others.",
-            labels=["namespace", "name", "type", "status"],
-        )
-        for key, conditions in _of(self.conditions, shown):
-            for type_, status in conditions.items():
-                for possible in STATUSES:
-                    family.add_metric([*key, type_, possible], 1 if possible == status else 0)
-        return family
-
-    def _causes(self, shown: Container[Key]) -> GaugeMetricFamily:
-        family = GaugeMetricFamily(
-            "egressgateway_not_ready_cause",
-            "1 for each reason why an EgressGateway is not Ready, with who has to act; none while it is.",
-            labels=["namespace", "name", "reason", "acts"],
-        )
-        for key, found in _of(self.causes, shown):
-            for reason, acts in found.items():
-                family.add_metric([*key, reason, acts], 1)
-        return family
-
-    def _ready_pods(self, shown: Container[Key]) -> GaugeMetricFamily:
-        family = GaugeMetricFamily(
-            "egressgateway_gateway_ready_pods",
-            "Ready pods of the gateway that an EgressGateway sends its clients to.",
-            labels=["namespace", "name"],
-        )
-        for key, count in _of(self.ready_pods, shown):
-            family.add_metric([*key], count)
-        return family
-
-    def _reachable(self, shown: Container[Key]) -> GaugeMetricFamily:
-        family = GaugeMetricFamily(
-            "egressgateway_destination_reachable",
-            "1 for what the probe of a destination came to (True, False, Unknown), 0 for the others.",
-            labels=["namespace", "name", "destination", "status"],
-        )
-        for key, destinations in _of(self.reachable, shown):
-            for destination, status in destinations.items():
-                for possible in STATUSES:
-                    family.add_metric([*key, destination, possible], 1 if possible == status else 0)
-        return family
-
-    def _destinations(self) -> GaugeMetricFamily:
-        sums: Tally[str] = Tally()
-        for provider, count in self.destinations.values():
-            sums[provider] += count
-        family = GaugeMetricFamily(
-            "egressgateway_destinations", "Destinations of all EgressGateways.", labels=["provider"]
-        )
-        for provider, count in sums.items():
-            family.add_metric([provider], count)
-        return family
-
-
-def _of(known: Mapping[Key, T], shown: Container[Key]) -> Iterator[tuple[Key, T]]:
-    return ((key, value) for key, value in known.items() if key in shown)
-
-
-def _by_namespace(hidden: Mapping[str, int]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(
-        "egressgateway_objects_without_series",
-        "EgressGateways of a namespace that has so many that these have no series of their own.",
-        labels=["namespace"],
-    )
-    for namespace, count in hidden.items():
-        family.add_metric([namespace], count)
-    return family
 
 
 class Metrics:
@@ -216,7 +78,7 @@ class Metrics:
         # To look a series up by its labels costs more than to count; these are on the hot path.
         self._request_series: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self._applied_series: dict[tuple[str, str, str], Counter] = {}
-        self._gateways = _GatewaySeries()
+        self._gateways = GatewaySeries()
         registry.register(self._gateways)
 
     def reconciled(self, result: str, seconds: float) -> None:
@@ -314,6 +176,12 @@ class Metrics:
         """The EgressGateway `key` is gone, and its series with it."""
         self._gateways.forget(key)
 
+    def pieces(self) -> Iterator[bytes]:
+        """All of it in Prometheus' text format; a caller on the event loop gives others their turn between two."""
+        yield generate_latest(self.registry)
+        for piece in self._gateways.pieces():
+            yield piece.encode()
+
     def render(self) -> bytes:
-        """All of it in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """The same as a whole."""
+        return b"".join(self.pieces())

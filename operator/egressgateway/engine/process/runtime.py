@@ -48,7 +48,9 @@ from egressgateway.refs import (
     NAMESPACE,
     Key,
     Manifest,
+    ObjectRef,
     Resource,
+    ref_of,
 )
 from egressgateway.settings import Settings
 
@@ -72,6 +74,7 @@ class Runtime:
         self.caches = Caches(settings.mesh, namespace_bytes=settings.namespace_memory)
         self.caches.on_own_write = self._tell_rivals
         self.caches.on_freed = self._look_at
+        self.caches.own_writes.on_news = self._look_at
         # Half of the workers at most: the other half is there for everybody else at once.
         self._queue: WorkQueue[Key] = WorkQueue(tenant_of=_namespace_of, share=max(1, settings.workers // 4))
         self._working = False
@@ -282,7 +285,7 @@ class Runtime:
         def on_change(change: Change) -> None:
             if resource is EGRESS_GATEWAY_CLASS:
                 self._classes.look()
-            self._enqueue(affected(change), change)
+            self._enqueue(self._but_the_writer(ref_of(change.object), affected(change), change), change)
 
         return Informer(
             self._client,
@@ -330,7 +333,13 @@ class Runtime:
 
     def _gateway_changed(self, change: Change) -> None:
         self._classes.gateway_changed(change)
-        self._enqueue(self.caches.affected_by_gateway(change), change)
+        ref = ObjectRef(EGRESS_GATEWAY.kind, *key_of(change.object))
+        self._enqueue(self._but_the_writer(ref, self.caches.affected_by_gateway(change), change), change)
+
+    def _but_the_writer(self, ref: ObjectRef, keys: Iterable[Key], change: Change) -> Iterable[Key]:
+        """Of those whom a change affects, all but the one whose pass is writing to the object just now."""
+        writer = self.caches.own_writes.take(ref, change)
+        return keys if writer is None else [key for key in keys if key != writer]
 
     def _tell_rivals(self, change: Change) -> None:
         """We wrote to an EgressGateway: who wrote knows what comes next, the others do not."""

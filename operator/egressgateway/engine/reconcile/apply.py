@@ -27,6 +27,7 @@ from egressgateway.diff.steering import (
 )
 from egressgateway.diff.subset import EXACT_KINDS
 from egressgateway.engine.cache.caches import Caches
+from egressgateway.engine.cache.own_writes import OwnWrite
 from egressgateway.engine.process.metrics import Metrics
 from egressgateway.engine.reconcile.drift_backoff import is_repair, last_foreign_manager
 from egressgateway.engine.reconcile.state import GatewayState
@@ -124,8 +125,9 @@ class Applier:
             if any(action.ref in failures or action.ref in foreign for action in step):
                 return
 
-    async def _send(self, action: Write | Delete, state: GatewayState) -> None:
-        await (self._write(action, state) if isinstance(action, Write) else self._delete(action, state))
+    async def _send(self, key: Key, action: Write | Delete, state: GatewayState) -> None:
+        with self._caches.own_writes.to(action.ref, key) as own:
+            await (self._write(action, state, own) if isinstance(action, Write) else self._delete(action, state, own))
 
     async def _write_all(
         self,
@@ -140,7 +142,7 @@ class Applier:
         async def one(action: Write | Delete) -> None:
             try:
                 async with state.write_slots:
-                    await self._send(action, state)
+                    await self._send(key, action, state)
             except Conflict as error:
                 if await self._is_foreign(key, action):
                     foreign.add(action.ref)
@@ -152,12 +154,13 @@ class Applier:
 
         await asyncio.gather(*(one(action) for action in actions))
 
-    async def _write(self, write: Write, state: GatewayState) -> None:
+    async def _write(self, write: Write, state: GatewayState, own: OwnWrite) -> None:
         repair = is_repair(write, state.written)
         with self._caches.children[write.ref.kind].asking() as asked:
             live = await self._client.send(_sendable(write, _request_of(write)))
             if live is None:
                 return
+            own.answered(live)
             # The answer has the newest state of all, unless the object went meanwhile: the watch will only repeat it.
             self._caches.put_child(write.ref.kind, live, asked)
         version: str = live["metadata"]["resourceVersion"]
@@ -180,7 +183,7 @@ class Applier:
             return ""
         return "" if found is None else last_foreign_manager(found, FIELD_MANAGER)
 
-    async def _delete(self, delete: Delete, state: GatewayState) -> None:
+    async def _delete(self, delete: Delete, state: GatewayState, own: OwnWrite) -> None:
         """
         Delete a child.
 
@@ -195,8 +198,10 @@ class Applier:
                 call = delete_object(resource, delete.ref.namespace, delete.ref.name, uid=uid)
                 answer = await self._client.send(call)
             if answer is not None and _is_kept(answer, uid):
+                own.answered(answer)
                 self._caches.put_child(delete.ref.kind, answer, asked)
             else:
+                own.deleted()
                 self._caches.remove_child(delete.ref.kind, delete.live)
         state.written.pop(delete.ref, None)
         log.debug("Child deleted", extra={"fields": {"child": str(delete.ref)}})

@@ -20,7 +20,7 @@ from egressgateway.engine.reconcile.apply import FIELD_MANAGER
 from egressgateway.engine.reconcile.transitions import readiness_moved, transitions
 from egressgateway.errors import NotFound
 from egressgateway.names import FINALIZER
-from egressgateway.refs import EGRESS_GATEWAY, Key, Manifest
+from egressgateway.refs import EGRESS_GATEWAY, Key, Manifest, ObjectRef
 from egressgateway.status.merge import status_patch
 
 log = logging.getLogger(__name__)
@@ -93,9 +93,11 @@ class OwnerWriter:
             subresource=subresource,
             field_manager=FIELD_MANAGER,
         )
-        with self._caches.gateways.asking() as asked:
+        ref = ObjectRef(EGRESS_GATEWAY.kind, *key)
+        with self._caches.own_writes.to(ref, key) as own, self._caches.gateways.asking() as asked:
             patched = await self._client.send(call)
             if patched is not None:
+                own.answered(patched)
                 self._caches.wrote_gateway(patched, asked)
 
 

@@ -285,7 +285,7 @@ class Reconciler:
         if not remote_refs(facts, done.plan):
             await self._records.forget(key)
         self._tell_of_expiries(facts, state)
-        state.settled = SteadyState.after(facts, outcome) if done.changes.empty else None
+        state.settled = None if done.applied.writes or done.waits else SteadyState.after(facts, outcome)
         self._metrics.destinations(key, str(status.get("provider", "")), len(summary.parts))
         self._metrics.reachable(key, {name: found.status for name, found in facts.reached.items()})
         self._metrics.host_conflicts(key, len(done.acceptance.claims.lost))

@@ -12,39 +12,57 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from egressgateway.cluster.result import Done, Outcome
+from egressgateway.cluster.result import Again, Done, Outcome, Stalled, Waiting
 from egressgateway.diff.changeset import Written
 from egressgateway.engine.reconcile.drift_backoff import DriftBackoff
 from egressgateway.facts import Facts
 from egressgateway.refs import Key, ObjectRef
+from egressgateway.render.digest import digest_of
 
 
 @dataclass(frozen=True, slots=True)
 class SteadyState:
     """
-    A pass that found nothing to do: what it saw, and until when the same facts mean the same.
+    A pass that wrote nothing: what it saw, what it came to, and until when the same facts mean the same.
 
     Judging and planning know nothing but facts, so equal facts need no second look. Where the time alone changes
-    something (a destination expires), the pass said when; `until` is None where nothing does.
+    something (a destination expires, the mesh has been told), the pass said when; `until` is None where nothing does.
+    Of live objects, which are most of the memory, only a digest is kept.
     """
 
     facts: Facts
+    live: str
+    outcome: Done | Again | Waiting
     until: datetime | None
 
     @classmethod
     def after(cls, facts: Facts, outcome: Outcome) -> SteadyState | None:
-        """What a pass over `facts` that came to `outcome` leaves to remember; None when it did not come to rest."""
-        if not isinstance(outcome, Done):
+        """What a pass over `facts` that came to `outcome` leaves to remember; None where only another try can tell."""
+        if isinstance(outcome, Stalled):
             return None
-        return cls(facts, None if outcome.after is None else facts.now + outcome.after)
+        until = None if outcome.after is None else facts.now + outcome.after
+        return cls(_without_live(facts), _digest_of_live(facts), outcome, until)
 
     def outcome_for(self, facts: Facts) -> Outcome | None:
         """What a pass over `facts` would come to; None when only the pass can tell."""
         if self.until is not None and facts.now >= self.until:
             return None
-        if replace(facts, now=self.facts.now) != self.facts:
+        if replace(_without_live(facts), now=self.facts.now) != self.facts or _digest_of_live(facts) != self.live:
             return None
-        return Done(None if self.until is None else self.until - facts.now)
+        return self.outcome if self.until is None else replace(self.outcome, after=self.until - facts.now)
+
+
+def _without_live(facts: Facts) -> Facts:
+    return replace(facts, live={}, others={})
+
+
+def _digest_of_live(facts: Facts) -> str:
+    return digest_of(
+        {
+            side: [found[ref] for ref in sorted(found)]
+            for side, found in (("live", facts.live), ("others", facts.others))
+        }
+    )
 
 
 WRITES_AT_ONCE: Final = 16

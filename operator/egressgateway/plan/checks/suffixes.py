@@ -8,7 +8,7 @@ made of. The list comes with a package and is read once; nothing is fetched.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 from publicsuffixlist import PublicSuffixList
 
@@ -18,6 +18,7 @@ def _icann() -> PublicSuffixList:
     return PublicSuffixList(only_icann=True, accept_unknown=False)
 
 
+@lru_cache(maxsize=4096)
 def is_public_suffix(name: str) -> bool:
     """Whether `name` itself is one; what no registry knows (`corp`, `example`) is none."""
     return bool(_icann().is_public(name))
