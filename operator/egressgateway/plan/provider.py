@@ -49,7 +49,7 @@ class Provider(Protocol):
 
     @abstractmethod
     def requirements(self, spec: EgressGatewaySpec | None) -> Sequence[Requirement]:
-        """What the cluster has to serve for an object; None stands for one whose spec or class cannot be read."""
+        """What the cluster has to serve for an object; None is a spec that cannot be read."""
 
     @abstractmethod
     def plan(self, context: PlanContext, acceptance: Acceptance) -> Plan:
