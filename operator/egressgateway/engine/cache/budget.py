@@ -37,7 +37,10 @@ _LARGEST_BODY: Final = 8 * MAX_BYTES
 
 _PER_OBJECT: Final = 1024
 _PER_TOKEN: Final = 60
-"""Bytes that Python takes for an object, and for each value in it, beyond the value's own (measured: 58 to 64)."""
+"""
+Bytes that Python takes for an object, and for each value in it, beyond the value's own (measured: 58 to 64). A child is
+kept as text, and takes that only while a pass looks at it; it is counted so all the same.
+"""
 
 
 _PER_HOST: Final = 1024
