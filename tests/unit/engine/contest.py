@@ -21,13 +21,10 @@ from egressgateway.cluster.result import Again, Waiting
 from egressgateway.cluster.store import Change
 from egressgateway.contention.hostnames import overlaps
 from egressgateway.engine.cache.caches import Caches
-from egressgateway.engine.process.metrics import Metrics
-from egressgateway.engine.reconcile.observe import Observer
-from egressgateway.engine.reconcile.reconciler import Reconciler
 from egressgateway.errors import ClusterError
 from egressgateway.refs import EGRESS_GATEWAY, Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
-from unit.engine.simulation import START, Crash, Loop, Server
+from unit.engine.simulation import START, Crash, Loop, Server, default_class, reconciler_over
 
 FORGED: Final = "forged"
 """Beginning of the names of what tenants write themselves."""
@@ -38,13 +35,6 @@ Place = tuple[str, str]
 
 PortPlace = tuple[int, str]
 """A port, and a consumer namespace in which it is registered."""
-
-
-class _Silent:
-    """An `EventRecorder` that tells nobody."""
-
-    def record(self, regarding: Manifest, type_: str, reason: str, action: str, note: str) -> None:
-        pass
 
 
 class Contest:
@@ -169,9 +159,7 @@ class Contest:
         caches = Caches()
         caches.on_own_write = self._told
         caches.on_freed = self._look_at
-        annotations = {"egressgateway.dev/is-default-class": "true"}
-        metadata = {"name": "standard", "uid": "class", "resourceVersion": "1", "annotations": annotations}
-        caches.classes.put({"metadata": metadata | {"creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": CLASS})
+        caches.classes.put(default_class(CLASS))
         for name in self.namespaces:
             caches.namespaces.put({"metadata": {"name": name, "resourceVersion": "1", "labels": {}}})
         self._caches = caches
@@ -181,16 +169,7 @@ class Contest:
                 self._due[Key(ref.namespace, ref.name)] = self.loop.now
             else:
                 caches.put_child(ref.kind, deepcopy(found))
-        settings = Settings()
-        self._reconciler = Reconciler(
-            client=self.server,  # type: ignore[arg-type]  # all that it needs of a client is `send`
-            caches=caches,
-            events=_Silent(),  # type: ignore[arg-type]  # nobody reads events here
-            metrics=Metrics(),
-            observer=Observer(caches, settings),
-            settings=settings,
-            now=self._now,
-        )
+        self._reconciler = reconciler_over(self.server, caches, Settings(), now=self._now, told=[])
 
     def settle(self, *, backwards: bool = False, passes: int = 200) -> int:
         """
