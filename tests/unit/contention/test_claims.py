@@ -16,7 +16,10 @@ from egressgateway.contention.claims import contended_names
 from egressgateway.contention.hostnames import overlaps
 from egressgateway.contention.rights import is_recorded, read_rights, rights_fields
 from egressgateway.facts import NEVER, Claimed, Rights
-from unit.contention.claimants import HOST, NAMESPACES, NOW, Claimant, days
+from egressgateway.refs import Key
+from unit import objects
+from unit.contention.claimants import HOST, NAMESPACES, Claimant, days
+from unit.plan.world import NOW
 
 SHOP = frozenset({"shop"})
 ME = Claimant()
@@ -243,11 +246,9 @@ def test_who_serves_everybody_but_one_has_no_claim_there() -> None:
 
 def gateway(reason: str | None, *, observed: int = 1, **spec: Any) -> dict[str, Any]:
     condition = {"type": "Accepted", "status": "False" if reason else "True", "reason": reason or "Accepted"}
-    return {
-        "metadata": {"name": "x", "namespace": "shop", "generation": 1},
-        "spec": {"destinations": [{"name": "d", "hosts": [HOST], "aliases": ["b.example.com"]}], **spec},
-        "status": {"observedGeneration": observed, "destinations": [{"name": "d", "conditions": [condition]}]},
-    }
+    status = {"observedGeneration": observed, "destinations": [{"name": "d", "conditions": [condition]}]}
+    wanted = {"destinations": [{"name": "d", "hosts": [HOST], "aliases": ["b.example.com"]}], **spec}
+    return objects.gateway(Key("shop", "x"), wanted, status)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from egressgateway.errors import ClusterError
 from egressgateway.refs import EGRESS_GATEWAY, Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
 from unit.engine.simulation import START, Crash, Loop, Server, default_class, reconciler_over
+from unit.objects import TLS, destination, gateway
 
 FORGED: Final = "forged"
 """Beginning of the names of what tenants write themselves."""
@@ -60,9 +61,8 @@ class Contest:
         """A second later than the last one: creation is known to the second. `host:port` is TCP, a host TLS."""
         self._created += 1
         created = (START + timedelta(seconds=self._created)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        metadata = {"name": key.name, "namespace": key.namespace, "generation": 1, "creationTimestamp": created}
-        head = {"apiVersion": EGRESS_GATEWAY.api_version, "kind": EGRESS_GATEWAY.kind, "metadata": metadata}
-        self._put(key, {**head, "spec": _spec(key, hosts, consumers, aliases), "status": _initial_status()})
+        wanted = _spec(key, hosts, consumers, aliases)
+        self._put(key, gateway(key, wanted, _initial_status(), uid=f"uid-{self._created}", creationTimestamp=created))
 
     def edit(self, key: Key, *hosts: str, consumers: Collection[str] = (), aliases: Sequence[str] = ()) -> None:
         """Another spec; who is suspended stays so."""
@@ -413,24 +413,21 @@ def _spec(key: Key, hosts: Iterable[str], consumers: Collection[str], aliases: S
 
     The consumer `*` is everybody.
     """
-    ports = [{"port": 443, "protocol": "TLS"}]
-    own = {"name": "own", "hosts": [f"{key.name}.{key.namespace}.own.example"], "ports": ports}
-    destinations = [
-        {"name": f"d{number}", **_asked(host, ports)} | (_DYNAMIC if host.startswith("*") else {})
-        for number, host in enumerate(hosts)
-    ]
+    own = destination("own", f"{key.name}.{key.namespace}.own.example", ports=[TLS])
+    destinations = [_asked(f"d{number}", host) for number, host in enumerate(hosts)]
     if aliases:
-        also = {"hosts": [f"{key.name}.{key.namespace}.also.example"], "aliases": list(aliases)}
-        destinations.append({"name": "also", **also, "ports": [{"port": 80, "protocol": "HTTP"}]})
+        destinations.append(destination("also", f"{key.name}.{key.namespace}.also.example", aliases=list(aliases)))
     granted = {"namespaceSelector": {}} if "*" in consumers else {"namespaces": sorted(consumers)}
     access = {"access": {"from": [granted]}} if consumers else {}
     return {"destinations": [own, *destinations], **access}
 
 
-def _asked(host: str, ports: list[dict[str, Any]]) -> dict[str, Any]:
-    name, _, port = host.partition(":")
+def _asked(name: str, host: str) -> Manifest:
+    """`host:port/protocol`, by default TCP; without a port it is TLS."""
+    plain, _, port = host.partition(":")
     number, _, protocol = port.partition("/")
-    return {"hosts": [name], "ports": [{"port": int(number), "protocol": protocol or "TCP"}] if number else ports}
+    ports = [{"port": int(number), "protocol": protocol or "TCP"}] if number else [TLS]
+    return destination(name, plain, ports=ports, **(_DYNAMIC if host.startswith("*") else {}))
 
 
 def _initial_status() -> dict[str, Any]:

@@ -31,6 +31,7 @@ from egressgateway.render.environment import Renderer
 from egressgateway.render.manifests import RenderCache
 from egressgateway.settings import Settings
 from harness.conditions import transition_violations, violations
+from unit.objects import gateway
 
 KEY = Key("shop", "partners")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -212,17 +213,7 @@ class World:
         self.server = Server()
         self.pods_ready = True
         self.owner = ObjectRef(EGRESS_GATEWAY.kind, *KEY)
-        metadata = {"name": KEY.name, "namespace": KEY.namespace, "generation": 1, "uid": "owner"}
-        created = {"creationTimestamp": "2026-01-01T00:00:00Z"}
-        self.server.put(
-            self.owner,
-            {
-                "apiVersion": EGRESS_GATEWAY.api_version,
-                "kind": "EgressGateway",
-                "metadata": metadata | created,
-                "spec": spec,
-            },
-        )
+        self.server.put(self.owner, gateway(KEY, spec, uid="owner"))
         self.classes: list[Manifest] = []
         self.namespaces: dict[str, dict[str, str]] = {KEY.namespace: {}}
         self.mesh_config: Manifest | None = None

@@ -12,6 +12,7 @@ from egressgateway.engine.cache.route_index import RouteIndex, keep_needed, rout
 from egressgateway.facts import Rights, UnmanagedRoute
 from egressgateway.names import child_labels
 from egressgateway.refs import Key, Manifest, ObjectRef
+from unit.objects import owner_reference
 
 ME = Key("shop", "me")
 HOST = "a.example.com"
@@ -30,7 +31,7 @@ def route(
 
 
 def owned() -> Manifest:
-    owner = {"apiVersion": "egressgateway.dev/v1alpha1", "kind": "EgressGateway", "name": ME.name, "uid": "1"}
+    owner = owner_reference(ME.name, "1")
     return {"ownerReferences": [owner], "labels": child_labels(ME)}
 
 
