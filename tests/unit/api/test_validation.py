@@ -13,12 +13,13 @@ from egressgateway.api.destination import Protocol
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.api.validation import SpecError, parse_class_spec, parse_spec
+from unit import objects
 
 TLS = [{"port": 443, "protocol": "TLS"}]
 
 
 def destination(name: str = "a", **fields: Any) -> dict[str, Any]:
-    return {"name": name, "hosts": [f"{name}.example"], "ports": TLS, **fields}
+    return {**objects.destination(name, f"{name}.example", ports=TLS), **fields}
 
 
 def errors_of(spec: Any) -> tuple[SpecError, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -17,8 +16,9 @@ from egressgateway.cluster.leader_election import LEASE_LABELS, claimed
 from egressgateway.cluster.request import Request
 from egressgateway.errors import ClusterError, Conflict, Forbidden, Invalid, NotFound, Unavailable
 from egressgateway.names import FINALIZER
-from egressgateway.refs import Manifest
+from egressgateway.refs import Key, Manifest
 from egressgateway.settings import LeaseSettings
+from unit import objects
 from unit.cluster.fake_api import write_kubeconfig
 from unit.plan.world import NOW
 
@@ -28,10 +28,10 @@ REMOTE = "children in other namespaces outlive them"
 
 
 def gateway(name: str, *, deleting: bool = False, remote: bool = False) -> Manifest:
-    metadata: dict[str, Any] = {"namespace": "shop", "name": name, "uid": name, "resourceVersion": "1"}
-    metadata["finalizers"] = ["somebody.else/holds", FINALIZER]
     status = {"remoteChildren": [{"kind": "VirtualService"}]} if remote else {}
-    return {"metadata": {**metadata, **({"deletionTimestamp": "now"} if deleting else {})}, "status": status}
+    ending = {"deletionTimestamp": "now"} if deleting else {}
+    finalizers = ["somebody.else/holds", FINALIZER]
+    return objects.gateway(Key("shop", name), {}, status, uid=name, finalizers=finalizers, **ending)
 
 
 def lease(holder: str = "", *, namespace: str = "system", seconds: int = 1) -> Manifest:

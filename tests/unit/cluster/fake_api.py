@@ -240,7 +240,7 @@ def write_kubeconfig(directory: Path, server: str, trust: dict[str, str] | None 
     return str(path)
 
 
-async def eventually(condition: Callable[[], object], within_seconds: float = 10.0) -> None:
+async def eventually(condition: Callable[[], object], within_seconds: float = 60.0) -> None:
     """Return once `condition` holds; fail when it does not in time."""
     async with asyncio.timeout(within_seconds):
         while not condition():  # noqa: ASYNC110  (any condition, whoever brings it about)

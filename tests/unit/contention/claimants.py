@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.scalars import format_instant
 from egressgateway.contention.claims import Claims, Stakes, resolve_claims
 from egressgateway.contention.rights import read_rights
-from egressgateway.facts import Claimed, ClassFacts, Contender, Facts, GatewayFacts
+from egressgateway.facts import Claimed, Contender, GatewayFacts
 from egressgateway.refs import Key
-from egressgateway.settings import MeshSettings
+from unit.plan.world import NOW, facts_of
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOST = "a.example.com"
 NAMESPACES: Mapping[str, Mapping[str, str]] = {"shop": {}, "lab": {}, "bank": {}}
 
@@ -57,11 +55,8 @@ class Claimant:
 
     def contend(self, others: Iterable[Claimant], namespaces: Mapping[str, Mapping[str, str]] = NAMESPACES) -> Claims:
         """What the object comes to, judging by itself."""
-        facts = Facts(
-            now=NOW,
+        facts = facts_of(
             gateway=GatewayFacts(self.key, "u", 1, self.created, None, status=self._status()),
-            class_=ClassFacts("", EgressGatewayClassSpec()),
-            mesh=MeshSettings(),
             namespaces=namespaces,
             contenders=tuple(other.as_contender() for other in others if other.key != self.key),
         )

@@ -17,7 +17,10 @@ from egressgateway.contention.hostnames import overlaps
 from egressgateway.contention.requested import unrejected
 from egressgateway.contention.rights import is_recorded, read_rights, rights_fields
 from egressgateway.facts import NEVER, Claimed, Rights
-from unit.contention.claimants import HOST, NAMESPACES, NOW, Claimant, days
+from egressgateway.refs import Key
+from unit import objects
+from unit.contention.claimants import HOST, NAMESPACES, Claimant, days
+from unit.plan.world import NOW
 
 SHOP = frozenset({"shop"})
 ME = Claimant()
@@ -245,7 +248,7 @@ def test_who_serves_everybody_but_one_has_no_claim_there() -> None:
 def test_who_serves_everybody_but_one_must_be_able_to_list_the_others() -> None:
     """Istio's `exportTo` knows every namespace, or a list: of thousands none is served, and nothing is claimed."""
     mine = Claimant("all", "bank", serves={HOST: frozenset("*")})
-    many = {f"ns-{number}": dict[str, str]() for number in range(MAX_CONSUMER_NAMESPACES)}
+    many = {f"ns-{number}": dict[str, str]() for number in range(1, MAX_CONSUMER_NAMESPACES)} | {"bank": {}}
     few = mine.contend([contender(days(3))], namespaces={"shop": {}, **many})
     assert len(few.won[HOST]) == MAX_CONSUMER_NAMESPACES
     assert few.unlistable == {}
@@ -262,11 +265,9 @@ def claimable(manifest: dict[str, Any]) -> set[str]:
 
 def gateway(reason: str | None, *, observed: int = 1, **spec: Any) -> dict[str, Any]:
     condition = {"type": "Accepted", "status": "False" if reason else "True", "reason": reason or "Accepted"}
-    return {
-        "metadata": {"name": "x", "namespace": "shop", "generation": 1},
-        "spec": {"destinations": [{"name": "d", "hosts": [HOST], "aliases": ["b.example.com"]}], **spec},
-        "status": {"observedGeneration": observed, "destinations": [{"name": "d", "conditions": [condition]}]},
-    }
+    status = {"observedGeneration": observed, "destinations": [{"name": "d", "conditions": [condition]}]}
+    wanted = {"destinations": [{"name": "d", "hosts": [HOST], "aliases": ["b.example.com"]}], **spec}
+    return objects.gateway(Key("shop", "x"), wanted, status)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from egressgateway.contention.requested import (
 from egressgateway.facts import Claimed
 from egressgateway.namespaces import NamespaceLabels
 from egressgateway.plan.gateway.references import apisix_gateway
-from egressgateway.refs import Manifest
+from egressgateway.refs import Key, Manifest
+from unit import objects
 from unit.plan.world import class_of
 
 DATABASE = {"name": "db", "hosts": ["db.example.com"], "ports": [{"port": 5432, "protocol": "TCP"}]}
@@ -36,9 +37,8 @@ OWN = {"name": "own", "hosts": ["own.example.com"]}
 
 
 def gateway(status: Manifest | None = None, **spec: Any) -> Manifest:
-    metadata = {"namespace": "shop", "name": "me", "uid": "u", "generation": 3}
     everything = {"destinations": [DATABASE, WEB], "expose": [SHOWN, ELSEWHERE, OWN]}
-    return {"metadata": metadata, "spec": everything | spec, "status": status or {}}
+    return objects.gateway(Key("shop", "me"), everything | spec, status, generation=3)
 
 
 def refused(reason: str, *, list_name: str = "destinations", part: str = "db", generation: int = 3) -> Manifest:

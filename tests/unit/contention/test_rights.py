@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from egressgateway.api.status import EgressGatewayStatus
 from egressgateway.contention.rights import as_ports, is_recorded, read_claims, read_rights, read_since, rights_fields
 from egressgateway.facts import NEVER, Claimed, ClaimedPort, Ports, Rights
-from unit.contention.claimants import HOST, NOW, days
+from unit.contention.claimants import HOST, days
+from unit.plan.world import NOW
 
 AT = "2026-01-01T00:00:00Z"
 DATABASE = ClaimedPort(5432, tcp=True)

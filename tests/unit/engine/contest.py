@@ -21,13 +21,11 @@ from egressgateway.cluster.result import Again, Waiting
 from egressgateway.cluster.store import Change
 from egressgateway.contention.hostnames import overlaps
 from egressgateway.engine.cache.caches import Caches
-from egressgateway.engine.process.metrics import Metrics
-from egressgateway.engine.reconcile.observe import Observer
-from egressgateway.engine.reconcile.reconciler import Reconciler
 from egressgateway.errors import ClusterError
 from egressgateway.refs import EGRESS_GATEWAY, Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
-from unit.engine.simulation import START, Crash, Loop, Server
+from unit.engine.simulation import START, Crash, Loop, Server, default_class, reconciler_over
+from unit.objects import TLS, destination, gateway
 
 FORGED: Final = "forged"
 """Beginning of the names of what tenants write themselves."""
@@ -38,13 +36,6 @@ Place = tuple[str, str]
 
 PortPlace = tuple[int, str]
 """A port, and a consumer namespace in which it is registered."""
-
-
-class _Silent:
-    """An `EventRecorder` that tells nobody."""
-
-    def record(self, regarding: Manifest, type_: str, reason: str, action: str, note: str) -> None:
-        pass
 
 
 class Contest:
@@ -70,9 +61,8 @@ class Contest:
         """A second later than the last one: creation is known to the second. `host:port` is TCP, a host TLS."""
         self._created += 1
         created = (START + timedelta(seconds=self._created)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        metadata = {"name": key.name, "namespace": key.namespace, "generation": 1, "creationTimestamp": created}
-        head = {"apiVersion": EGRESS_GATEWAY.api_version, "kind": EGRESS_GATEWAY.kind, "metadata": metadata}
-        self._put(key, {**head, "spec": _spec(key, hosts, consumers, aliases), "status": _initial_status()})
+        wanted = _spec(key, hosts, consumers, aliases)
+        self._put(key, gateway(key, wanted, _initial_status(), uid=f"uid-{self._created}", creationTimestamp=created))
 
     def edit(self, key: Key, *hosts: str, consumers: Collection[str] = (), aliases: Sequence[str] = ()) -> None:
         """Another spec; who is suspended stays so."""
@@ -169,9 +159,7 @@ class Contest:
         caches = Caches()
         caches.on_own_write = self._told
         caches.on_freed = self._look_at
-        annotations = {"egressgateway.dev/is-default-class": "true"}
-        metadata = {"name": "standard", "uid": "class", "resourceVersion": "1", "annotations": annotations}
-        caches.classes.put({"metadata": metadata | {"creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": CLASS})
+        caches.classes.put(default_class(CLASS))
         for name in self.namespaces:
             caches.namespaces.put({"metadata": {"name": name, "resourceVersion": "1", "labels": {}}})
         self._caches = caches
@@ -181,16 +169,7 @@ class Contest:
                 self._due[Key(ref.namespace, ref.name)] = self.loop.now
             else:
                 caches.put_child(ref.kind, deepcopy(found))
-        settings = Settings()
-        self._reconciler = Reconciler(
-            client=self.server,  # type: ignore[arg-type]  # all that it needs of a client is `send`
-            caches=caches,
-            events=_Silent(),  # type: ignore[arg-type]  # nobody reads events here
-            metrics=Metrics(),
-            observer=Observer(caches, settings),
-            settings=settings,
-            now=self._now,
-        )
+        self._reconciler = reconciler_over(self.server, caches, Settings(), now=self._now, told=[])
 
     def settle(self, *, backwards: bool = False, passes: int = 200) -> int:
         """
@@ -434,24 +413,21 @@ def _spec(key: Key, hosts: Iterable[str], consumers: Collection[str], aliases: S
 
     The consumer `*` is everybody.
     """
-    ports = [{"port": 443, "protocol": "TLS"}]
-    own = {"name": "own", "hosts": [f"{key.name}.{key.namespace}.own.example"], "ports": ports}
-    destinations = [
-        {"name": f"d{number}", **_asked(host, ports)} | (_DYNAMIC if host.startswith("*") else {})
-        for number, host in enumerate(hosts)
-    ]
+    own = destination("own", f"{key.name}.{key.namespace}.own.example", ports=[TLS])
+    destinations = [_asked(f"d{number}", host) for number, host in enumerate(hosts)]
     if aliases:
-        also = {"hosts": [f"{key.name}.{key.namespace}.also.example"], "aliases": list(aliases)}
-        destinations.append({"name": "also", **also, "ports": [{"port": 80, "protocol": "HTTP"}]})
+        destinations.append(destination("also", f"{key.name}.{key.namespace}.also.example", aliases=list(aliases)))
     granted = {"namespaceSelector": {}} if "*" in consumers else {"namespaces": sorted(consumers)}
     access = {"access": {"from": [granted]}} if consumers else {}
     return {"destinations": [own, *destinations], **access}
 
 
-def _asked(host: str, ports: list[dict[str, Any]]) -> dict[str, Any]:
-    name, _, port = host.partition(":")
+def _asked(name: str, host: str) -> Manifest:
+    """`host:port/protocol`, by default TCP; without a port it is TLS."""
+    plain, _, port = host.partition(":")
     number, _, protocol = port.partition("/")
-    return {"hosts": [name], "ports": [{"port": int(number), "protocol": protocol or "TCP"}] if number else ports}
+    ports = [{"port": int(number), "protocol": protocol or "TCP"}] if number else [TLS]
+    return destination(name, plain, ports=ports, **(_DYNAMIC if host.startswith("*") else {}))
 
 
 def _initial_status() -> dict[str, Any]:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from egressgateway.facts import PodSelection
-from egressgateway.refs import Manifest, ObjectRef
+from egressgateway.refs import ObjectRef
 from unit.engine.simulation import World
+from unit.objects import destination, spec
 
 SELECTOR: Final = {"istio": "egress"}
 CLASS: Final = {"shared": {"namespace": "edge", "service": "egress", "selector": SELECTOR}}
 
 
-def destination(name: str, **more: Any) -> Manifest:
-    return {"name": name, "hosts": [f"{name}.example.com"], "ports": [{"port": 80, "protocol": "HTTP"}], **more}
-
-
 def shared_world(*, settle: bool = True) -> World:
     """Two destinations, served unless not asked to `settle`."""
-    world = World({"className": "standard", "destinations": [destination("a"), destination("b")]})
+    world = World({"className": "standard", **spec(destination("a"), destination("b"))})
     world.set_namespace("edge")
     metadata = {"namespace": "edge", "name": "egress", "resourceVersion": "1"}
     service = {"metadata": metadata, "spec": {"ports": [{"port": 80}, {"port": 443}]}}

@@ -27,12 +27,16 @@ from egressgateway.engine.reconcile.reconciler import Reconciler
 from egressgateway.errors import ClusterError, Conflict, NotFound
 from egressgateway.facts import PodSelection
 from egressgateway.refs import CHILD_RESOURCES, CONFIG_MAP, EGRESS_GATEWAY, Key, Manifest, ObjectRef, ref_of
+from egressgateway.render.environment import Renderer
+from egressgateway.render.manifests import RenderCache
 from egressgateway.settings import Settings
 from harness.conditions import transition_violations, violations
+from unit.objects import gateway
 
 KEY = Key("shop", "partners")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 GRACE = Settings().mesh.push_grace.total_seconds()
+_RENDERER = Renderer()
 _RESOURCES = {resource.plural: resource for resource in (*CHILD_RESOURCES, EGRESS_GATEWAY, CONFIG_MAP)}
 
 
@@ -169,6 +173,37 @@ class _Told:
         self._told.append((type_, reason, note))
 
 
+def reconciler_over(
+    server: Server,
+    caches: Caches,
+    settings: Settings,
+    *,
+    now: Callable[[], datetime],
+    told: list[tuple[str, str, str]],
+) -> Reconciler:
+    """The real reconciler, of a process that has just started; its events go to `told`."""
+    made = Reconciler(
+        client=server,  # type: ignore[arg-type]  # all that it needs of a client is `send`
+        caches=caches,
+        events=_Told(told),  # type: ignore[arg-type]  # what is told is kept instead of posted
+        metrics=Metrics(),
+        observer=Observer(caches, settings),
+        settings=settings,
+        now=now,
+    )
+    # To compile the templates takes longer than all else that a small world does.
+    made._renderer = _RENDERER
+    made._rendered = RenderCache(_RENDERER)
+    return made
+
+
+def default_class(spec: Manifest, version: str = "1") -> Manifest:
+    """An EgressGatewayClass for objects that name none."""
+    annotations = {"egressgateway.dev/is-default-class": "true"}
+    fixed = {"name": "standard", "uid": "class", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    return {"metadata": {**fixed, "resourceVersion": version, "annotations": annotations}, "spec": spec}
+
+
 class World:
     """One EgressGateway, its operator, and the pods of its gateway."""
 
@@ -178,17 +213,7 @@ class World:
         self.server = Server()
         self.pods_ready = True
         self.owner = ObjectRef(EGRESS_GATEWAY.kind, *KEY)
-        metadata = {"name": KEY.name, "namespace": KEY.namespace, "generation": 1, "uid": "owner"}
-        created = {"creationTimestamp": "2026-01-01T00:00:00Z"}
-        self.server.put(
-            self.owner,
-            {
-                "apiVersion": EGRESS_GATEWAY.api_version,
-                "kind": "EgressGateway",
-                "metadata": metadata | created,
-                "spec": spec,
-            },
-        )
+        self.server.put(self.owner, gateway(KEY, spec, uid="owner"))
         self.classes: list[Manifest] = []
         self.namespaces: dict[str, dict[str, str]] = {KEY.namespace: {}}
         self.mesh_config: Manifest | None = None
@@ -248,15 +273,7 @@ class World:
         for ref, found in self.server.objects.items():
             if ref.namespace not in without:
                 self._tell(ref, found)
-        self.reconciler = Reconciler(
-            client=self.server,  # type: ignore[arg-type]  # all that it needs of a client is `send`
-            caches=self.caches,
-            events=_Told(self.told),  # type: ignore[arg-type]  # what is told is kept instead of posted
-            metrics=Metrics(),
-            observer=Observer(self.caches, self.settings),
-            settings=self.settings,
-            now=lambda: self.now,
-        )
+        self.reconciler = reconciler_over(self.server, self.caches, self.settings, now=lambda: self.now, told=self.told)
 
     def edit(self, spec: Manifest) -> None:
         """The author changes the spec."""
@@ -288,10 +305,8 @@ class World:
 
     def set_class(self, spec: Manifest) -> None:
         """The default class is now this one."""
-        metadata = {"name": "standard", "annotations": {"egressgateway.dev/is-default-class": "true"}}
-        version = {"resourceVersion": str(len(self.server.writes) + 10_000 + int(self.loop.now * 1000))}
-        created = {"creationTimestamp": "2026-01-01T00:00:00Z"}
-        self.classes = [{"metadata": metadata | version | created, "spec": spec}]
+        version = len(self.server.writes) + 10_000 + int(self.loop.now * 1000)
+        self.classes = [default_class(spec, str(version))]
         self.caches.classes.put(deepcopy(self.classes[0]))
 
     def set_namespace(self, name: str, **labels: str) -> None:

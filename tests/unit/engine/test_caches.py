@@ -14,13 +14,14 @@ from egressgateway.engine.cache.caches import Caches
 from egressgateway.facts import Rights
 from egressgateway.live.evidence import named_owner
 from egressgateway.refs import Key, Manifest
+from unit.objects import owner_reference
 
 KEY = Key("payments", "partners")
 
 
 def child(kind: str = "ServiceEntry", *, labels: dict[str, str] | None = None, **fields: Any) -> Manifest:
     """A child of `KEY`, with what else is said of it."""
-    owner = {"apiVersion": "egressgateway.dev/v1alpha1", "kind": "EgressGateway", "name": KEY.name, "uid": "1"}
+    owner = owner_reference(KEY.name, "1")
     metadata = {
         "name": "partners-egress",
         "namespace": KEY.namespace,

@@ -15,7 +15,8 @@ from egressgateway.cluster.request import Request
 from egressgateway.cluster.store import Change, Store
 from egressgateway.engine.process.classes import ClassStatusWriter, class_used_by
 from egressgateway.errors import ClusterError, Forbidden
-from egressgateway.refs import Manifest
+from egressgateway.refs import Key, Manifest
+from unit import objects
 from unit.cluster.fake_api import eventually
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -46,8 +47,7 @@ def class_(name: str = "standard", *, version: int = 1, generation: int = 1, **c
 
 def gateway(name: str, named: str | None = None, served_by: str | None = None) -> Manifest:
     spec = {"className": named} if named else {}
-    status = {"className": served_by} if served_by else {}
-    return {"metadata": {"name": name, "namespace": "shop"}, "spec": spec, "status": status}
+    return objects.gateway(Key("shop", name), spec, {"className": served_by} if served_by else {})
 
 
 class Bench:

@@ -8,32 +8,31 @@ from typing import Any
 
 import pytest
 
+from egressgateway.api.scalars import format_instant
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.api.validation import parse_spec
 from egressgateway.cluster.result import Done
 from egressgateway.engine.reconcile.expiry import expiring, next_notice
 from unit.engine.simulation import START, World
+from unit.objects import destination, spec
 
 END = START + timedelta(days=3)
 
 
-def destination(name: str, ends: datetime | None) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "name": name,
-        "hosts": [f"{name}.example.com"],
-        "ports": [{"port": 80, "protocol": "HTTP"}],
-    }
-    return found if ends is None else found | {"expiresAt": ends.strftime("%Y-%m-%dT%H:%M:%SZ")}
-
-
 def spec_of(**ends: datetime | None) -> dict[str, Any]:
-    return {"destinations": [destination(name, end) for name, end in ends.items()]}
+    """A destination for each name, that ends then."""
+    return spec(
+        *(
+            destination(name, **({} if end is None else {"expiresAt": format_instant(end)}))
+            for name, end in ends.items()
+        )
+    )
 
 
 def parsed(**ends: datetime | None) -> EgressGatewaySpec:
-    spec = parse_spec(spec_of(**ends))
-    assert isinstance(spec, EgressGatewaySpec)
-    return spec
+    found = parse_spec(spec_of(**ends))
+    assert isinstance(found, EgressGatewaySpec)
+    return found
 
 
 @pytest.fixture

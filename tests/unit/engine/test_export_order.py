@@ -13,6 +13,7 @@ import pytest
 
 from egressgateway.errors import Invalid
 from egressgateway.refs import Manifest, ObjectRef
+from unit import objects
 from unit.engine.simulation import World
 
 A, B, C = "a.example.com", "b.example.com", "c.example.com"
@@ -20,11 +21,8 @@ EVERYWHERE = ("shop", "blog", "news")
 
 
 def spec(hosts: list[str], namespaces: list[str], port: int = 80) -> Manifest:
-    ports = [{"port": port, "protocol": "HTTP"}]
-    return {
-        "destinations": [{"name": "x", "hosts": hosts, "ports": ports}],
-        "access": {"from": [{"namespaces": namespaces}]},
-    }
+    found = objects.destination("x", *hosts, ports=[{"port": port, "protocol": "HTTP"}])
+    return objects.spec(found, access={"from": [{"namespaces": namespaces}]})
 
 
 START = spec([A, B], ["shop", "blog"])

@@ -12,8 +12,9 @@ from egressgateway.cluster.request import Request
 from egressgateway.cluster.store import Change
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.cache.resync import Resync
-from egressgateway.refs import Manifest, ObjectRef
+from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
+from unit import objects
 from unit.cluster.fake_api import eventually
 from unit.engine.simulation import World
 
@@ -22,13 +23,12 @@ SPEC = {"destinations": [{"name": "a", "hosts": [HOST], "ports": [{"port": 80, "
 
 
 def gateway(name: str, version: int, **metadata: Any) -> Manifest:
-    since = "2026-01-01T00:00:00Z"
-    fixed = {"namespace": "shop", "name": name, "uid": f"uid of {name}", "generation": 1, "creationTimestamp": since}
+    since = objects.CREATED
     status = {
         "claims": [{"host": HOST, "claimedAt": since}],
         "consumers": [{"namespace": "shop", "since": since}],
     }
-    return {"metadata": {**fixed, "resourceVersion": str(version), **metadata}, "spec": SPEC, "status": status}
+    return objects.gateway(Key("shop", name), SPEC, status, version=version, **metadata)
 
 
 class Pages:

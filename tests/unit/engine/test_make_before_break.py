@@ -11,6 +11,7 @@ import pytest
 from egressgateway.cluster.result import Again, Done, Stalled, Waiting
 from egressgateway.errors import Forbidden, Invalid, Unavailable
 from egressgateway.refs import Manifest, ObjectRef
+from unit import objects
 from unit.engine.routing import leaks, read_routing
 from unit.engine.simulation import GRACE, World
 
@@ -18,11 +19,12 @@ HOST, OTHER = "a.example.com", "b.example.com"
 
 
 def destination(name: str = "x", *hosts: str, port: int = 80, protocol: str = "HTTP", **more: Any) -> Manifest:
-    return {"name": name, "hosts": list(hosts or (HOST,)), "ports": [{"port": port, "protocol": protocol}], **more}
+    ports = [{"port": port, "protocol": protocol}]
+    return objects.destination(name, *(hosts or (HOST,)), ports=ports, **more)
 
 
 def spec(*destinations: Manifest, **more: Any) -> Manifest:
-    return {"destinations": list(destinations or (destination(),)), **more}
+    return objects.spec(*(destinations or (destination(),)), **more)
 
 
 @pytest.fixture

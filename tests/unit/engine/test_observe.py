@@ -25,6 +25,7 @@ from egressgateway.facts import (
 from egressgateway.names import child_labels
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
+from unit import objects
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ME, OTHER, FAR = Key("shop", "me"), Key("shop", "other"), Key("lab", "far")
@@ -34,19 +35,8 @@ HOST = "a.example.com"
 def gateway(
     key: Key = ME, *, version: int = 1, status: Manifest | None = None, host: str = HOST, **spec: Any
 ) -> Manifest:
-    ports = [{"port": 80, "protocol": "HTTP"}]
-    return {
-        "metadata": {
-            "namespace": key.namespace,
-            "name": key.name,
-            "uid": f"{key}",
-            "generation": 1,
-            "resourceVersion": f"{version}",
-            "creationTimestamp": "2026-01-01T00:00:00Z",
-        },
-        "spec": {"destinations": [{"name": "d", "hosts": [host], "ports": ports}], **spec},
-        "status": status or {},
-    }
+    wanted = {**objects.spec(objects.destination("d", host)), **spec}
+    return objects.gateway(key, wanted, status, version=version, uid=f"{key}")
 
 
 def egress_class(
@@ -462,7 +452,7 @@ def test_children_of_another_namespace_are_the_objects_by_all_three_labels() -> 
 
 
 def owned_by(key: Key) -> list[Manifest]:
-    return [{"apiVersion": "egressgateway.dev/v1alpha1", "kind": "EgressGateway", "name": key.name, "uid": "u"}]
+    return [objects.owner_reference(key.name, "u")]
 
 
 def affected(caches: Caches, manifest: Manifest) -> set[Key]:

@@ -8,6 +8,7 @@ import pytest
 
 from egressgateway.names import FINALIZER, LABEL_STAGE, child_labels
 from egressgateway.refs import Manifest, ObjectRef
+from unit import objects
 from unit.engine.routing import Watcher, leaks, read_routing
 from unit.engine.simulation import GRACE, KEY, World
 
@@ -15,8 +16,7 @@ HOST, OTHER = "a.example.com", "b.example.com"
 
 
 def spec(*hosts: str) -> Manifest:
-    ports = [{"port": 80, "protocol": "HTTP"}]
-    return {"destinations": [{"name": f"d{at}", "hosts": [host], "ports": ports} for at, host in enumerate(hosts)]}
+    return objects.spec(*objects.one_each(*hosts))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from egressgateway.cluster.result import Stalled
 from egressgateway.errors import Invalid
 from egressgateway.refs import Manifest, ObjectRef
+from unit import objects
 from unit.engine.routing import (
     PRIVATE,
     Watcher,
@@ -21,22 +22,15 @@ from unit.engine.routing import (
     unguarded,
 )
 from unit.engine.simulation import GRACE, KEY, World
+from unit.objects import spec
 
 HOST, OTHER = "a.example.com", "b.example.com"
 GUARD = ObjectRef("VirtualService", KEY.namespace, f"{KEY.name}-egress")
 
 
-def spec(*destinations: Manifest, **more: Any) -> Manifest:
-    return {"destinations": list(destinations), **more}
-
-
 def destination(name: str, host: str, *ports: tuple[int, str], **more: Any) -> Manifest:
-    return {
-        "name": name,
-        "hosts": [host],
-        "ports": [{"port": p, "protocol": protocol} for p, protocol in ports],
-        **more,
-    }
+    listed = [{"port": number, "protocol": protocol} for number, protocol in ports]
+    return objects.destination(name, host, ports=listed, **more)
 
 
 SERVED = spec(destination("x", HOST, (80, "HTTP"), (443, "TLS")), destination("y", OTHER, (80, "HTTP")))

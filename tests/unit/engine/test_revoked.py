@@ -19,16 +19,16 @@ from egressgateway.engine.cache.keeping import LEFT_OUT, is_left_out
 from egressgateway.errors import ClusterError, Conflict, Invalid
 from egressgateway.names import LABEL_PART, LABEL_STAGE, selector_labels
 from egressgateway.refs import Manifest, ObjectRef
+from unit import objects
 from unit.engine.simulation import GRACE, KEY, World
 
 BANK, SHOP = "bank.example.com", "shop.example.com"
 OPEN: Final = {"allowedConsumers": {"from": "All"}, "allowedCIDRs": ["192.0.2.0/24"]}
 VICTIM: Final = "victim"
-TLS: Final = [{"port": 443, "protocol": "TLS"}]
 
 
-def destination(name: str, host: str, **more: Any) -> Manifest:
-    return {"name": name, "hosts": [host], "ports": TLS, **more}
+def destination(name: str, host: str, *, ports: list[Manifest] | None = None, **more: Any) -> Manifest:
+    return objects.destination(name, host, ports=ports or [objects.TLS], **more)
 
 
 def spec(**more: Any) -> Manifest:

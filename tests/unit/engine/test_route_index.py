@@ -13,6 +13,7 @@ from egressgateway.facts import Rights, UnmanagedRoute
 from egressgateway.names import child_labels
 from egressgateway.namespaces import EVERYONE
 from egressgateway.refs import Key, Manifest, ObjectRef
+from unit.objects import owner_reference
 
 ME = Key("shop", "me")
 HOST = "a.example.com"
@@ -31,7 +32,7 @@ def route(
 
 
 def owned() -> Manifest:
-    owner = {"apiVersion": "egressgateway.dev/v1alpha1", "kind": "EgressGateway", "name": ME.name, "uid": "1"}
+    owner = owner_reference(ME.name, "1")
     return {"ownerReferences": [owner], "labels": child_labels(ME)}
 
 

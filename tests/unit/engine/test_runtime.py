@@ -23,21 +23,15 @@ from egressgateway.engine.process.worker import Workers, work_while_leading
 from egressgateway.errors import Forbidden, NotFound
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import LeaseSettings, MeshSettings, Settings
+from unit import objects
 from unit.cluster.fake_api import eventually
 
 pytestmark = pytest.mark.asyncio
 
 
 def gateway(namespace: str, name: str, version: int = 1) -> Manifest:
-    fixed = {"generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"}
-    metadata = {"namespace": namespace, "name": name, "uid": f"{namespace}/{name}", "resourceVersion": str(version)}
-    ports = [{"port": 80, "protocol": "HTTP"}]
-    return {
-        "apiVersion": "egressgateway.dev/v1alpha1",
-        "kind": "EgressGateway",
-        "metadata": metadata | fixed,
-        "spec": {"destinations": [{"name": "a", "hosts": [f"{name}.{namespace}.example.com"], "ports": ports}]},
-    }
+    wanted = objects.spec(objects.destination("a", f"{name}.{namespace}.example.com"))
+    return objects.gateway(Key(namespace, name), wanted, version=version)
 
 
 class Api:

@@ -19,6 +19,7 @@ from egressgateway.refs import Key, Manifest
 from egressgateway.settings import Settings
 from egressgateway.status.merge import merge_status
 from egressgateway.status.summarize import Observed, summarize
+from unit import objects
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ODD, SANE = Key("shop", "odd"), Key("shop", "sane")
@@ -69,20 +70,8 @@ SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[Healt
 
 
 def gateway(key: Key, spec: Any, status: Any = None) -> Manifest:
-    return {
-        "apiVersion": "egressgateway.dev/v1alpha1",
-        "kind": "EgressGateway",
-        "metadata": {
-            "namespace": key.namespace,
-            "name": key.name,
-            "uid": key.name,
-            "generation": 1,
-            "resourceVersion": "1",
-            "creationTimestamp": "2026-01-01T00:00:00Z",
-        },
-        "spec": spec,
-        "status": status,
-    }
+    """Of any shape: what was not given is not there in a form of ours."""
+    return {**objects.gateway(key, spec), "status": status}
 
 
 def world() -> Caches:
@@ -158,7 +147,7 @@ def test_route_of_any_shape_takes_nobody_out(kind: str, spec: Any, status: Any, 
         "egressgateway.dev/namespace": SANE.namespace,
         "egressgateway.dev/stage": "foundation",
     }
-    owner = {"apiVersion": "egressgateway.dev/v1alpha1", "kind": "EgressGateway", "name": SANE.name, "uid": "x"}
+    owner = objects.owner_reference(SANE.name, "x")
     for number, more in enumerate(({"labels": labels}, {"labels": labels, "ownerReferences": [owner]}, {})):
         metadata = {
             "namespace": "shop",

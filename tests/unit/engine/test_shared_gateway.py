@@ -8,8 +8,9 @@ from copy import deepcopy
 import pytest
 
 from egressgateway.refs import Manifest, ObjectRef
-from unit.engine.shared import CLASS, destination, shared_world
+from unit.engine.shared import CLASS, shared_world
 from unit.engine.simulation import World
+from unit.objects import destination
 
 PROBED: Manifest = {"probe": {}}
 """What a shared gateway refuses: the way of a destination that was served stays as it is."""

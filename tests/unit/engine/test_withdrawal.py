@@ -15,6 +15,7 @@ from egressgateway.engine.reconcile.remote_records import Record, manifest_of, r
 from egressgateway.errors import Forbidden, Unavailable
 from egressgateway.names import FINALIZER, LABEL_STAGE
 from egressgateway.refs import CONFIG_MAP, Key, Manifest, ObjectRef
+from unit import objects
 from unit.engine.contest import Contest
 from unit.engine.shared import shared_world
 from unit.engine.simulation import KEY, World
@@ -25,9 +26,7 @@ FIRST, SECOND = Key("evil", "first"), Key("shop", "second")
 
 
 def spec(*hosts: str, **more: object) -> Manifest:
-    ports = [{"port": 443, "protocol": "TLS"}]
-    destinations = [{"name": f"d{at}", "hosts": [host], "ports": ports} for at, host in enumerate(hosts)]
-    return {"destinations": destinations, **more}
+    return objects.spec(*objects.one_each(*hosts, ports=[objects.TLS]), **more)
 
 
 @pytest.fixture

@@ -49,12 +49,10 @@ from egressgateway.status.summarize import Observed, Summary, summarize
 from harness.everychild import without_common
 from harness.golden import ROOT
 from unit.engine.simulation import merge
+from unit.plan.world import SERVING, facts_of
 
 RENDERER = Renderer()
 CREATED = datetime.fromisoformat("2026-01-01T00:00:00Z")
-
-
-SERVING = WorkloadFacts(replicas=2, ready=2, complete=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +242,7 @@ def _facts(case: Case) -> Facts:
     namespaces = {metadata["namespace"]: {}, **case.namespaces}
     spec = parse_spec(case.gateway.get("spec"))
     errors = spec if isinstance(spec, tuple) else ()
-    return Facts(
+    return facts_of(
         now=case.now,
         gateway=GatewayFacts(
             key=Key(metadata["namespace"], metadata["name"]),
@@ -257,7 +255,6 @@ def _facts(case: Case) -> Facts:
         ),
         class_=_class(case),
         mesh=case.settings,
-        namespace_labels=namespaces[metadata["namespace"]],
         namespaces=namespaces,
         references=case.references,
         unmanaged_routes=case.unmanaged_routes,

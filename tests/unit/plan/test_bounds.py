@@ -13,6 +13,7 @@ from egressgateway.contention.consumers import consumers_of
 from egressgateway.namespaces import NamespaceLabels
 from egressgateway.plan.accept import accept
 from egressgateway.plan.checks.bounds import MAX_BYTES, MAX_EXPORTS, MAX_IDENTITIES, too_large
+from unit import objects
 from unit.plan.world import KEY, class_of, facts_of, spec_of
 
 ALL: dict[str, Any] = {"allowedConsumers": {"from": "All"}}
@@ -24,7 +25,7 @@ SHARED: dict[str, Any] = {
 
 def destinations(count: int, ports: int = 1) -> list[dict[str, Any]]:
     listed = [{"port": 8000 + number, "protocol": "HTTP"} for number in range(ports)]
-    return [{"name": f"d{n}", "hosts": [f"d{n}.example.com"], "ports": listed} for n in range(count)]
+    return [objects.destination(f"d{number}", ports=listed) for number in range(count)]
 
 
 def named(count: int) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from egressgateway.api.validation import parse_class_spec, parse_spec
 from egressgateway.facts import ClassFacts, Facts, GatewayFacts, WorkloadFacts
 from egressgateway.refs import Key
 from egressgateway.settings import MeshSettings
+from unit import objects
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = Key("shop", "partners")
@@ -21,7 +22,7 @@ SERVING = WorkloadFacts(replicas=2, ready=2, complete=True)
 
 def destination(name: str = "api", host: str = "api.example.com", **fields: Any) -> dict[str, Any]:
     """One destination, by default with one HTTP port."""
-    return {"name": name, "hosts": [host], "ports": [{"port": 80, "protocol": "HTTP"}], **fields}
+    return objects.destination(name, host, **fields)
 
 
 def spec_of(*destinations: dict[str, Any], **fields: Any) -> EgressGatewaySpec:
@@ -39,21 +40,23 @@ def class_of(**fields: Any) -> EgressGatewayClassSpec:
 
 
 def facts_of(
-    spec: EgressGatewaySpec,
+    spec: EgressGatewaySpec | None = None,
     class_spec: EgressGatewayClassSpec | None = None,
     *,
+    gateway: GatewayFacts | None = None,
     namespaces: Mapping[str, Mapping[str, str]] | None = None,
     status: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Facts:
-    """An object of namespace `shop` in a mesh that serves."""
-    known = {KEY.namespace: {}, **(namespaces or {})}
+    """An object in a mesh that serves: `gateway`, or one of namespace `shop` with that `spec` and `status`."""
+    found = gateway or GatewayFacts(KEY, "u", 1, NOW, spec, status=status or {})
+    known = {found.key.namespace: {}, **(namespaces or {})}
     facts = Facts(
         now=NOW,
-        gateway=GatewayFacts(KEY, "u", 1, NOW, spec, status=status or {}),
+        gateway=found,
         class_=ClassFacts("standard", class_spec or EgressGatewayClassSpec()),
         mesh=MeshSettings(),
-        namespace_labels=known[KEY.namespace],
+        namespace_labels=known[found.key.namespace],
         namespaces=known,
         workload=SERVING,
     )

@@ -12,7 +12,6 @@ from functools import cache
 from typing import Any
 
 import pytest
-import yaml
 
 from egressgateway.api.gateway_class import ProviderName
 from egressgateway.api.spec import EgressGatewaySpec
@@ -24,8 +23,7 @@ from egressgateway.plan.build import build_plan
 from egressgateway.plan.ir import Child
 from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.render.manifests import render_child
-from harness.golden import ROOT
-from unit.golden.cases import RENDERER, case_names, run_named
+from unit.golden.cases import RENDERER, case_named, case_names, run_named
 from unit.render.attacks import ATTACKS, HEADERS, LABELS
 
 EXAMPLES = 20_800
@@ -101,7 +99,7 @@ def subjects() -> tuple[Subject, ...]:
     """Every case with a spec that the models take."""
     found = []
     for name in case_names():
-        raw = yaml.safe_load((ROOT / name / "in.yaml").read_text())["gateway"].get("spec")
+        raw = case_named(name).gateway.get("spec")
         facts = run_named(name).facts
         if facts.gateway.spec is not None:
             gateway = replace(facts.gateway, status={})
