@@ -53,16 +53,22 @@ class NamespaceLabels(dict[str, Mapping[str, str]]):
         self._remember(key, selector, found)
         return found
 
-    def followed_by(self, labels: Mapping[str, Mapping[str, str]]) -> NamespaceLabels:
-        """The table with these labels instead, and what selectors find there; the same one for equal labels."""
-        if labels == self:
+    def followed_by(self, news: Mapping[str, Mapping[str, str] | None]) -> NamespaceLabels:
+        """
+        The table after some namespaces got other labels, or went (None); the same one where that changes nothing.
+
+        What selectors find there is taken over: each is asked about the namespaces that changed, and no others.
+        """
+        changed = {name: labels for name, labels in news.items() if self.get(name) != labels}
+        if not changed:
             return self
-        following = NamespaceLabels(labels)
-        following.changed = frozenset(
-            name for name in self.keys() | labels.keys() if self.get(name) != labels.get(name)
-        )
+        following = NamespaceLabels({**self, **{name: found for name, found in changed.items() if found is not None}})
+        for name in changed.keys() & self.keys():
+            if changed[name] is None:
+                del following[name]
+        following.changed = frozenset(changed)
         for key, (selector, before) in self._selected.items():
-            now = frozenset(name for name in following.changed if name in labels and selector.matches(labels[name]))
+            now = frozenset(name for name, labels in changed.items() if labels is not None and selector.matches(labels))
             moved = (before & following.changed) ^ now
             following._moved[key] = moved
             following._remember(key, selector, before ^ moved if moved else before)

@@ -91,10 +91,11 @@ class Store:
         trim: Trim | None = None,
         budget: Budget | None = None,
         as_text: bool = False,
+        follow: bool = False,
     ) -> None:
         """
         `budget` is asked about each object that would be kept; without one everything is. `as_text`: objects are kept
-        as JSON text; who looks at one gets a copy of his own.
+        as JSON text; each reader gets a copy of its own. `follow`: `touched` tells which objects changed.
         """
         self._index = index
         self._trim = trim
@@ -106,6 +107,7 @@ class Store:
         # Each as `_keep_as` makes it.
         self._objects: dict[ObjectName, Any] = {}
         self._indexed: dict[Hashable, dict[ObjectName, Any]] = {}
+        self._touched: set[ObjectName] | None = set() if follow else None
         self._asked: set[Asked] = set()
         # For each list under way (by namespace, None: all) what was heard meanwhile.
         self._listing: dict[str | None, Asked] = {}
@@ -133,6 +135,14 @@ class Store:
             yield asked
         finally:
             self._asked.discard(asked)
+
+    def touched(self) -> set[ObjectName]:
+        """Names of objects that were stored or forgotten since the last call; none without `follow`."""
+        touched = self._touched
+        if not touched:
+            return set()
+        self._touched = set()
+        return touched
 
     def index_values(self) -> Iterable[Hashable]:
         """What the index files objects under."""
@@ -262,15 +272,20 @@ class Store:
         if held is None:
             return None if old is None else Change("DELETED", old, None, listed)
         self._objects[name] = kept = self._keep_as(held)
-        self.revision += 1
+        self._touch(name)
         value = self._index(held) if self._index else None
         if value is not None:
             self._indexed.setdefault(value, {})[name] = kept
         return Change("ADDED" if old is None else "MODIFIED", old, held, listed)
 
+    def _touch(self, name: ObjectName) -> None:
+        self.revision += 1
+        if self._touched is not None:
+            self._touched.add(name)
+
     def _forget(self, name: ObjectName, old: Manifest) -> None:
         del self._objects[name]
-        self.revision += 1
+        self._touch(name)
         if self._budget is not None:
             self._budget.give_back(self, name)
         value = self._index(old) if self._index else None

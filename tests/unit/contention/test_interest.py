@@ -37,8 +37,7 @@ def affected(
     index: InterestIndex, name: str, labels: dict[str, str] | None, classes: Classes | None = None
 ) -> set[str]:
     """Names of the objects that a namespace concerns that gets these labels, or goes."""
-    others = {other: known for other, known in BEFORE.items() if other != name}
-    after = BEFORE.followed_by(others if labels is None else {**others, name: labels})
+    after = BEFORE.followed_by({name: labels})
     return {key.name for key in index.changes(BEFORE, after, classes or {}).affected.get(name, ())}
 
 
@@ -128,6 +127,8 @@ def test_a_selector_is_asked_once_about_what_changed() -> None:
     table.selected_by(LabelSelector(match_labels={"team": "lab"}))
     assert len(asked) == 50
     asked.clear()
-    following = table.followed_by({**table, "new": Counted(team="lab")})
+    following = table.followed_by({"new": Counted(team="lab"), "ns-3": None})
     assert following.selected_by(LabelSelector(match_labels={"team": "lab"})) == {"new"}
     assert len(asked) == 1
+    assert following.keys() == table.keys() - {"ns-3"} | {"new"}
+    assert following.followed_by({"ns-1": {"team": "x"}, "ns-3": None}) is following

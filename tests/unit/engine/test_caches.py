@@ -187,3 +187,23 @@ class TestReservedClaims:
         caches.put_gateway(self.gateway(KEY, version="2", claimed=True))
         caches.release(KEY)
         assert woken == set()
+
+
+def test_namespaces_that_a_list_brings_are_followed_together() -> None:
+    """Each for itself would cost as much as all that are known, for each of ten thousand."""
+    caches, woken = Caches(), list[set[Key]]()
+    caches.on_freed = lambda keys: woken.append(set(keys))
+    selector = {"namespaceSelector": {"matchLabels": {"team": "lab"}}}
+    metadata = {"name": KEY.name, "namespace": KEY.namespace, "uid": "u", "resourceVersion": "1"}
+    caches.put_gateway({"metadata": metadata, "spec": {"access": {"from": [selector]}}})
+    listed = [
+        {"metadata": {"name": f"n{number}", "labels": {"team": "lab"}, "uid": f"n{number}"}} for number in range(9)
+    ]
+    changes = caches.namespaces.replace(listed)
+    assert [caches.affected_by_namespace(change) for change in changes] == [set()] * 9
+    assert woken == []
+    assert caches.follow_namespaces() == {KEY}
+    caches.namespaces.replace(listed[1:])
+    assert len(caches.namespace_labels()) == 8
+    assert woken == [{KEY}], "somebody asked for the table before the list's turn came"
+    assert caches.follow_namespaces() == set()

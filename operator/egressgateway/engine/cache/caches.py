@@ -61,7 +61,7 @@ class Caches:
             index=lambda gateway: gateway["metadata"]["namespace"], trim=keep_of_gateway, budget=self.gateways_budget
         )
         self.classes = Store(trim=keep_of_class)
-        self.namespaces = Store(trim=keep_of_namespace)
+        self.namespaces = Store(trim=keep_of_namespace, follow=True)
         self.children = {
             resource.kind: Store(
                 index=named_owner,
@@ -91,8 +91,6 @@ class Caches:
         self._rights: dict[Key, Rights] = {}
         self._reserved: dict[Key, Rights] = {}
         self._labels = NamespaceLabels({})
-        self._labels_revision = -1
-        self._affected_by_namespace: dict[str, set[Key]] = {}
         self._class_reaches: dict[str, tuple[str, ClassReach]] = {}
 
     def known_keys(self) -> set[Key]:
@@ -141,24 +139,28 @@ class Caches:
 
         The same object for as long as nothing in it changes, so that what is computed from it can be kept with it.
         """
-        if self._labels_revision != self.namespaces.revision:
-            self._labels_revision = self.namespaces.revision
-            found = {each["metadata"]["name"]: _labels(each) for each in self.namespaces if not _is_ending(each)}
-            self._follow(self._labels.followed_by(found))
+        affected = self.follow_namespaces()
+        if affected:
+            self.on_freed(affected)
         return self._labels
 
-    def _follow(self, labels: NamespaceLabels) -> None:
-        """From now on namespaces have these labels: whose consumers changes that?"""
-        before, self._labels = self._labels, labels
-        if labels is before:
-            return
-        changes = self._interests.changes(before, labels, self._classes_with_reach())
-        for name, keys in changes.affected.items():
-            self._affected_by_namespace.setdefault(name, set()).update(keys)
+    def follow_namespaces(self) -> set[Key]:
+        """Take over what became of namespaces since the last call; returns the objects whose answer that can change."""
+        news = {name: self._labels_of(name) for _, name in self.namespaces.touched()}
+        before, self._labels = self._labels, self._labels.followed_by(news)
+        if self._labels is before:
+            return set()
+        changes = self._interests.changes(before, self._labels, self._classes_with_reach())
         for key in changes.moved:
             gateway = self.gateways.get(*key)
             if gateway is not None:
                 self._file(key, gateway)
+        return {key for keys in changes.affected.values() for key in keys}
+
+    def _labels_of(self, namespace: str) -> Mapping[str, str] | None:
+        """None for one that there is not, or that is being deleted."""
+        found = self.namespaces.get("", namespace)
+        return None if found is None or _is_ending(found) else _labels(found)
 
     def _classes_with_reach(self) -> dict[str | None, ClassReach]:
         """By name the classes whose objects reach further than they say; under None the default class."""
@@ -321,12 +323,15 @@ class Caches:
             if name in (named, served_by) or (named is None and is_default):
                 yield key_of(gateway)
 
-    def affected_by_namespace(self, change: Change) -> Iterator[Key]:
-        """Objects whose answer a change of a namespace can change: see `contention.interest`."""
+    def affected_by_namespace(self, change: Change) -> set[Key]:
+        """
+        Objects whose answer a change of a namespace can change: see `contention.interest`.
+
+        Those that a list found come by the thousand: `follow_namespaces` takes them over together.
+        """
         if change.old is not None and change.new is not None and _standing(change.old) == _standing(change.new):
-            return
-        self.namespace_labels()
-        yield from self._affected_by_namespace.pop(change.object["metadata"]["name"], ())
+            return set()
+        return set() if change.listed else self.follow_namespaces()
 
 
 _Version = tuple[str, str]

@@ -78,6 +78,7 @@ class Runtime:
         # Half of the workers at most: the other half is there for everybody else at once.
         self._queue: WorkQueue[Key] = WorkQueue(tenant_of=_namespace_of, share=max(1, settings.workers // 4))
         self._working = False
+        self._following = False
         self._reach = Reach(settings.child_namespaces)
         self._reach.on_change = self._reach_changed
         self._preflight = Preflight(client, settings.namespaces)
@@ -285,6 +286,8 @@ class Runtime:
         def on_change(change: Change) -> None:
             if resource is EGRESS_GATEWAY_CLASS:
                 self._classes.look()
+            if resource is NAMESPACE and change.listed:
+                self._follow_namespaces_soon()
             self._enqueue(self._but_the_writer(ref_of(change.object), affected(change), change), change)
 
         return Informer(
@@ -299,6 +302,17 @@ class Runtime:
             on_scope=partial(self._reach.tell, resource.kind),
             optional=resource.kind in APISIX_KINDS,
         )
+
+    def _follow_namespaces_soon(self) -> None:
+        """Once for all namespaces that one stretch of a list brings."""
+        if not self._following:
+            self._following = True
+            asyncio.get_running_loop().call_soon(self._follow_namespaces)
+
+    def _follow_namespaces(self) -> None:
+        self._following = False
+        for key in self.caches.follow_namespaces():
+            self._add(key, Priority.ROUTINE)
 
     def _served_changed(self) -> None:
         """A CRD came or went: every object may be told so."""

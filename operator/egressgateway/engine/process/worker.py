@@ -48,6 +48,7 @@ class Workers:
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._beginning = asyncio.Lock()
         # The last failure of each key: its trace is logged when it is new, not at each retry.
         self._traced: dict[Key, str] = {}
 
@@ -89,6 +90,7 @@ class Workers:
             key = await self._queue.get()
             self._busy.add(task)
             try:
+                await self._turn()
                 await self._handle(key)
             except asyncio.CancelledError:
                 # Half done, and nothing will tell whoever works next: the next leader finds it, and so do we.
@@ -97,7 +99,15 @@ class Workers:
             finally:
                 self._busy.discard(task)
                 self._queue.done(key)
-            # A pass that finds nothing to do waits for nothing: between two of them the Lease is renewed.
+
+    async def _turn(self) -> None:
+        """
+        Wait until the event loop has been around once since another pass began.
+
+        A pass that finds nothing to do waits for nothing, and all workers may have such a one at once: between two of
+        them the Lease is renewed, and probes are answered.
+        """
+        async with self._beginning:
             await asyncio.sleep(0)
 
     async def _handle(self, key: Key) -> None:
