@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Final, TypeVar
 
 from egressgateway.contention.hostname_index import HostnameIndex
-from egressgateway.contention.requested import NOTHING, Places, Requested
+from egressgateway.contention.requested import BY_CLASS, INGRESS_CLASS, NOTHING, Places, Requested
 from egressgateway.namespaces import EVERY_NAMESPACE, EVERYONE
 from egressgateway.refs import Key
 
@@ -31,6 +31,10 @@ class _Scope:
         self.names: HostnameIndex[Key] = HostnameIndex()
         self.tcp_ports: dict[int, set[Key]] = {}
         self.named_ports: dict[int, set[Key]] = {}
+
+    @property
+    def empty(self) -> bool:
+        return self.names.empty and not self.tcp_ports and not self.named_ports
 
 
 class ClaimIndex:
@@ -52,6 +56,8 @@ class ClaimIndex:
             return
         for claimed in old.exposed - new.exposed:
             self._exposed[claimed.gateway].discard((claimed.host,), key)
+            if self._exposed[claimed.gateway].empty:
+                del self._exposed[claimed.gateway]
         for claimed in new.exposed - old.exposed:
             self._exposed.setdefault(claimed.gateway, HostnameIndex()).add((claimed.host,), key)
         self._file_names(key, old.names, new.names)
@@ -122,12 +128,18 @@ class ClaimIndex:
             scope = self._scopes[place] = _Scope()
         return scope
 
+    def _drop_if_empty(self, place: str) -> None:
+        """Whoever edits may name ever new namespaces."""
+        if self._scopes[place].empty:
+            del self._scopes[place]
+
     def _file_names(self, key: Key, old: Mapping[str, Places], new: Mapping[str, Places]) -> None:
         self._everything.names.discard(old.keys() - new.keys(), key)
         self._everything.names.add(new.keys() - old.keys(), key)
         for name, gone, come in _differences(old, new):
             for place in gone:
                 self._scopes[place].names.discard((name,), key)
+                self._drop_if_empty(place)
             for place in come:
                 self._scope(place).names.add((name,), key)
 
@@ -136,13 +148,23 @@ class ClaimIndex:
         for port, gone, come in _differences(old, new):
             for place in gone:
                 _refile(_ports(self._scopes[place], tcp=tcp), key, (port,), ())
+                self._drop_if_empty(place)
             for place in come:
                 _refile(_ports(self._scope(place), tcp=tcp), key, (), (port,))
 
+    def _same_gateway(self, gateway: str) -> Iterator[str]:
+        """Gateways in the index that may be this one: what a class decides, it may decide for any ingress class."""
+        if gateway == BY_CLASS:
+            yield from (known for known in self._exposed if known == BY_CLASS or known.startswith(INGRESS_CLASS))
+            return
+        yield from (gateway,) if gateway in self._exposed else ()
+        if gateway.startswith(INGRESS_CLASS) and BY_CLASS in self._exposed:
+            yield BY_CLASS
+
     def _by_gateway(self, requested: Requested) -> Iterator[Key]:
         for claimed in requested.exposed:
-            index = self._exposed.get(claimed.gateway)
-            if index is not None:
+            for gateway in self._same_gateway(claimed.gateway):
+                index = self._exposed[gateway]
                 yield from index.at(claimed.host)
                 yield from index.above(claimed.host)
                 yield from index.below(claimed.host)

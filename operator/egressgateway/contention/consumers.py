@@ -101,27 +101,29 @@ def reach_of(
     class_spec: EgressGatewayClassSpec | None,
     namespaces: Namespaces,
     *,
-    claimed: frozenset[str],
+    served: frozenset[str],
     contended: bool,
 ) -> Hashable:
     """
     What of the namespaces of the cluster makes a difference to an object: equal where nothing of that changed.
 
     Args:
-        claimed: namespaces in which it has claimed something.
+        served: namespaces in which it has claimed something, or that its live children are exported to.
         contended: others want some of what it asks for, so that what is left of every namespace may be listed.
     """
     spec = gateway.spec
     if spec is None or class_spec is None:
         return NamespaceTable(namespaces)
     consumers = consumers_of(gateway.key, spec, class_spec, namespaces)
-    named = claimed.union(*(entry.namespaces for entry in all_entries(spec)))
+    named = served.union(*(entry.namespaces for entry in all_entries(spec)))
     by_account = any(entry.service_accounts for entry in all_entries(spec))
     lists_all = EVERY_NAMESPACE in consumers.all and (contended or by_account or class_spec.shared is not None)
     return (
         tuple(consumers.served.items()),
         tuple(consumers.denied.items()),
         frozenset(name for name in named if name in namespaces),
+        # What runs and is not allowed any more is withdrawn, whatever the spec asks for by now.
+        allowed_consumers(gateway.key, class_spec, namespaces, served),
         NamespaceTable(namespaces) if lists_all else None,
     )
 

@@ -41,6 +41,10 @@ class HostnameIndex(Generic[T]):
                 del self._items[name]
                 self._forget_name(name)
 
+    @property
+    def empty(self) -> bool:
+        return not self._items
+
     def at(self, name: str) -> Iterator[T]:
         """Items under this very name."""
         yield from self._items.get(name, ())

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from egressgateway.api.selector import LabelSelector
 from egressgateway.contention.asks import Ask, asks_of
-from egressgateway.contention.requested import names_of
-from egressgateway.facts import NEVER, Rights
+from egressgateway.contention.raw import entries_of, mappings_in, texts_of
+from egressgateway.facts import NEVER, Rights, Since
 from egressgateway.namespaces import EVERY_NAMESPACE, NamespaceLabels, selector_key
 from egressgateway.refs import Key, Manifest
 
@@ -25,12 +26,12 @@ class Interest:
 
     Attributes:
         home: the namespace that it is in, alone.
-        namespaces: others that it names.
+        namespaces: others that it names, or has claimed something in: what runs there may have to be withdrawn.
         selectors: those that ask for something.
-        everyone: it asks for every namespace.
+        everyone: it asks for every namespace, or has claimed something in every one.
         lists_everyone: and has to list them one by one, so that each new one changes what is written.
-        last_labels: of its hosts: `db.corp` means a Service to pods once there is a namespace `corp`.
-        class_name: the class that it names; None for the default one.
+        last_labels: of names of external hosts: `db.corp` means a Service to pods once there is a namespace `corp`.
+        class_names: the class that it names, None for the default one; and the one that served it last.
     """
 
     home: frozenset[str] = frozenset()
@@ -39,7 +40,7 @@ class Interest:
     everyone: bool = False
     lists_everyone: bool = False
     last_labels: frozenset[str] = frozenset()
-    class_name: str | None = None
+    class_names: frozenset[str | None] = frozenset()
 
 
 NO_INTEREST = Interest()
@@ -63,17 +64,45 @@ class ClassReach:
 
 def interest_of(gateway: Manifest, rights: Rights) -> Interest:
     """The interest of an object that has claimed `rights`."""
-    asks, own = asks_of(gateway), gateway["metadata"]["namespace"]
+    asks, own, claimed = asks_of(gateway), gateway["metadata"]["namespace"], rights.places
     everyone = any(ask.of_everyone for ask in asks)
+    named = frozenset(name for ask in asks for name in ask.namespaces)
     return Interest(
         home=frozenset({own}),
-        namespaces=frozenset(name for ask in asks for name in ask.namespaces) - {own},
+        namespaces=(named | claimed) - {own, EVERY_NAMESPACE},
         selectors=tuple(ask.selector for ask in asks if ask.selector is not None and not ask.of_everyone),
-        everyone=everyone,
-        lists_everyone=everyone and (_by_account(asks) or _has_everyone_but(rights)),
-        last_labels=frozenset(name.rpartition(".")[2] for name in names_of(gateway)),
-        class_name=(gateway.get("spec") or {}).get("className"),
+        everyone=everyone or EVERY_NAMESPACE in claimed,
+        lists_everyone=everyone and (_by_account(asks) or _lacks_everyone(gateway, asks, rights)),
+        last_labels=last_labels_of(gateway),
+        class_names=_class_names(gateway),
     )
+
+
+def last_labels_of(gateway: Manifest) -> frozenset[str]:
+    """Last labels of all names in a spec that have to be external: a namespace of that name makes a Service of one."""
+    names = (name for each in entries_of(gateway, "destinations") for name in _external_names(each))
+    return frozenset(name.lower().rstrip(".").rpartition(".")[2] for name in names)
+
+
+def _external_names(destination: Mapping[str, Any]) -> Iterator[str]:
+    yield from texts_of(destination, "hosts")
+    yield from texts_of(destination, "aliases")
+    for endpoint in mappings_in(destination, "endpoints"):
+        yield str(endpoint.get("address", ""))
+    wildcard = destination.get("wildcard")
+    if isinstance(wildcard, dict):
+        yield str(wildcard.get("server", ""))
+    for port in mappings_in(destination, "ports"):
+        tls = port.get("tls")
+        if isinstance(tls, dict):
+            yield str(tls.get("sni", ""))
+            yield from texts_of(tls, "subjectAltNames")
+
+
+def _class_names(gateway: Manifest) -> frozenset[str | None]:
+    named = (gateway.get("spec") or {}).get("className")
+    last = (gateway.get("status") or {}).get("className")
+    return frozenset({named, last} if last else {named})
 
 
 Labels = Mapping[str, str]
@@ -156,7 +185,7 @@ class InterestIndex:
         for class_name, reach in classes.items():
             for name in after.moved(reach.consent, before) if reach.consent is not None else ():
                 affected[name] |= {
-                    key for key in self._asking_for(name, before, after) if self._filed[key].class_name == class_name
+                    key for key in self._asking_for(name, before, after) if class_name in self._filed[key].class_names
                 }
         return Changes({name: keys for name, keys in affected.items() if keys}, moved)
 
@@ -170,15 +199,18 @@ class InterestIndex:
         return {
             key
             for key in inside
-            if (home := classes.get(self._filed[key].class_name, ClassReach()).home) is not None
-            and home.matches(old) != home.matches(new)
+            for reach in self._reaches(key, classes)
+            if reach.home is not None and reach.home.matches(old) != reach.home.matches(new)
         }
 
     def _lists(self, key: Key, classes: Mapping[str | None, ClassReach]) -> bool:
         """Whether each new namespace changes what is written for `key`; where its class selects some, only those do."""
-        interest = self._filed[key]
-        reach = classes.get(interest.class_name, ClassReach())
-        return reach.consent is None and (interest.lists_everyone or reach.in_each_namespace)
+        reaches = self._reaches(key, classes)
+        in_each = self._filed[key].lists_everyone or any(reach.in_each_namespace for reach in reaches)
+        return in_each and not any(reach.consent is not None for reach in reaches)
+
+    def _reaches(self, key: Key, classes: Mapping[str | None, ClassReach]) -> list[ClassReach]:
+        return [classes[name] for name in self._filed[key].class_names if name in classes]
 
     def _asking_for(self, name: str, before: NamespaceLabels, after: NamespaceLabels) -> Iterator[Key]:
         yield from self._by_namespace.get(name, ())
@@ -204,11 +236,19 @@ def _by_account(asks: tuple[Ask, ...]) -> bool:
     return any(ask.of_everyone and ask.by_account for ask in asks)
 
 
-def _has_everyone_but(rights: Rights) -> bool:
-    """Whether what is asked for everyone is claimed for some only: others have it elsewhere, or some are excluded."""
-    claims = (*rights.names.values(), *rights.ports.values())
-    but_some = any(EVERY_NAMESPACE in since and NEVER in since.values() for since in claims)
-    return but_some or (bool(claims) and not any(EVERY_NAMESPACE in since for since in claims))
+def _lacks_everyone(gateway: Manifest, asks: tuple[Ask, ...], rights: Rights) -> bool:
+    """Whether something that is asked for everyone is not claimed for everyone: others have it in some namespace."""
+    whole = {name for name, since in rights.names.items() if _is_whole(since)}
+    for destination in entries_of(gateway, "destinations"):
+        granted = (ask for ask in asks if not ask.destinations or destination.get("name") in ask.destinations)
+        names = {*texts_of(destination, "hosts"), *texts_of(destination, "aliases")}
+        if any(ask.of_everyone for ask in granted) and not names <= whole:
+            return True
+    return not all(_is_whole(since) for since in rights.ports.values() if EVERY_NAMESPACE in since)
+
+
+def _is_whole(since: Since) -> bool:
+    return EVERY_NAMESPACE in since and NEVER not in since.values()
 
 
 def _refile(filed: dict[str, set[Key]], key: Key, old: frozenset[str], new: frozenset[str]) -> None:

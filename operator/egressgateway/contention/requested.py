@@ -25,6 +25,9 @@ _TCP: Final = "TCP"
 BY_CLASS: Final = "by class"
 """Stands for the gateway of a host that names none: the own one or the class's APISIX, which the spec does not say."""
 
+INGRESS_CLASS: Final = "IngressClass/"
+"""How the gateway's name begins, in claims, where hosts are exposed on APISIX."""
+
 _QUEUES_FOR_NAMES: Final = frozenset({Reason.HOST_CONFLICT, Reason.CONSUMER_NOT_ALLOWED})
 """Rejections that end when another object releases a name, or that leave other consumers served."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from egressgateway.contention.claim_index import ClaimIndex
-from egressgateway.contention.requested import NOTHING, Requested
+from egressgateway.contention.requested import BY_CLASS, NOTHING, Requested
 from egressgateway.facts import Claimed
 from egressgateway.refs import Key
 
@@ -131,3 +131,27 @@ def test_an_object_for_very_many_is_filed_as_one_for_everyone() -> None:
     many = frozenset(f"ns-{number}" for number in range(500))
     index = index_of(far=names(*(f"{number}.example.com" for number in range(10)), places=many))
     assert index.contenders_of(ME, names("3.example.com")) == {FAR}
+
+
+def test_nothing_is_left_of_namespaces_and_gateways_that_nobody_names_any_more() -> None:
+    """An author may name ever new ones, edit by edit."""
+    index = ClaimIndex()
+    for number in range(50):
+        places = frozenset({f"ns-{number}"})
+        exposed = Requested(exposed=frozenset({Claimed("a.example.com", f"x/{number}")}))
+        index.file(ME, names("a.example.com", places=places) | ports(tcp=(5432,), places=places) | exposed)
+    assert len(index._scopes) == 1
+    assert len(index._exposed) == 1
+    index.file(ME, NOTHING)
+    assert not index._scopes
+    assert not index._exposed
+
+
+def test_hosts_exposed_by_class_meet_claims_on_an_ingress_class() -> None:
+    """Which ingress class it is only the class says: whoever may have the host is looked at."""
+    claimed = Requested(exposed=frozenset({Claimed("a.example.com", "IngressClass/public")}))
+    asked = Requested(exposed=frozenset({Claimed("a.example.com", BY_CLASS)}))
+    assert index_of(far=claimed).contenders_of(ME, asked) == {FAR}
+    assert index_of(far=asked).contenders_of(ME, claimed) == {FAR}
+    on_istio = Requested(exposed=frozenset({Claimed("a.example.com", "ingress/public")}))
+    assert index_of(far=on_istio).contenders_of(ME, asked) == frozenset()

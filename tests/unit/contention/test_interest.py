@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from egressgateway.api.scalars import parse_instant
 from egressgateway.api.selector import LabelSelector
 from egressgateway.contention.interest import NO_INTEREST, ClassReach, InterestIndex, interest_of
@@ -70,6 +72,7 @@ def test_one_for_everyone_is_concerned_where_it_has_to_list_them() -> None:
     """As when another object has a name in one of them, or when the entry is for some accounts in each."""
     everywhere, but_one = {"*": SINCE}, {"*": SINCE, "lab": NEVER}
     rights = {"all": Rights({"db.example.com": everywhere}), "most": Rights({"db.example.com": but_one})}
+    rights["accounts"] = rights["all"]
     accounts = {**EVERYONE, "serviceAccounts": ["pay"]}
     index = index_of(rights, all=EVERYONE, most=EVERYONE, accounts=accounts)
     assert affected(index, "new", {}) == {"most", "accounts"}
@@ -78,7 +81,9 @@ def test_one_for_everyone_is_concerned_where_it_has_to_list_them() -> None:
 
 def test_a_class_that_consents_by_labels_concerns_its_objects() -> None:
     """Those that ask for the namespace by name, by selector or for everyone; None stands for the default class."""
+    whole = Rights({"db.example.com": {"*": SINCE}})
     index = index_of(
+        {"all": whole, "default": whole},
         named={"namespaces": ["new"], "class": "open"},
         all={**EVERYONE, "class": "open"},
         default=EVERYONE,
@@ -92,7 +97,9 @@ def test_a_class_that_consents_by_labels_concerns_its_objects() -> None:
 
 def test_a_shared_gateway_needs_something_in_each_namespace() -> None:
     """A new one has no DestinationRule yet, and would be answered with 503."""
-    index = index_of(all={**EVERYONE, "class": "shared"}, named={"namespaces": ["lab"], "class": "shared"})
+    whole = {"all": Rights({"db.example.com": {"*": SINCE}})}
+    index = index_of(whole, all={**EVERYONE, "class": "shared"}, named={"namespaces": ["lab"], "class": "shared"})
+    assert affected(index, "new", {}) == set()
     assert affected(index, "new", {}, {"shared": ClassReach(in_each_namespace=True)}) == {"all"}
 
 
@@ -104,6 +111,51 @@ def test_a_namespace_concerns_the_objects_in_it_where_its_labels_matter() -> Non
     assert affected(index, "shop", {"team": "shop", "cost": "1"}, home) == set()
     assert affected(index, "shop", {"team": "shop", "egress": "yes"}, home) == {"other"}
     assert affected(index, "shop", {"team": "shop", "istio-injection": "disabled"}) == {"one", "other"}
+
+
+def test_the_class_that_served_last_counts_too() -> None:
+    """An object that names a class which does not exist is judged by that one: what it forbids must end."""
+    index = InterestIndex()
+    spec = {"className": "missing", "access": {"from": [{"namespaces": ["lab"]}]}}
+    gateway = {"metadata": {"namespace": "shop", "name": "x"}, "spec": spec, "status": {"className": "guarded"}}
+    index.file(Key("shop", "x"), interest_of(gateway, Rights()))
+    label = LabelSelector(match_labels={"egress": "yes"})
+    assert affected(index, "lab", {"egress": "yes"}, {"guarded": ClassReach(consent=label)}) == {"x"}
+    assert affected(index, "shop", {"egress": "yes"}, {"guarded": ClassReach(home=label)}) == {"x"}
+    assert affected(index, "lab", {"egress": "yes"}, {"other": ClassReach(consent=label)}) == set()
+
+
+def test_what_is_claimed_counts_though_it_is_asked_for_no_more() -> None:
+    """Clients may still be sent there: a class that does not consent any more must be heard."""
+    index = index_of({"narrowed": Rights({"db.example.com": {"lab": SINCE}})}, narrowed={"class": "guarded"})
+    consent = {"guarded": ClassReach(LabelSelector(match_labels={"team": "lab"}))}
+    assert affected(index, "lab", {"team": "x"}, consent) == {"narrowed"}
+
+
+def test_one_for_everyone_that_is_refused_is_concerned_by_each_namespace() -> None:
+    """Too many are left to list: it is served once there are fewer."""
+    assert affected(index_of(all=EVERYONE), "lab", None) == {"all"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"endpoints": [{"address": "db.new"}]},
+        {"wildcard": {"server": "db.new"}},
+        {"ports": [{"port": 443, "tls": {"sni": "db.new"}}]},
+        {"ports": [{"port": 443, "tls": {"subjectAltNames": ["DB.new."]}}]},
+        {"aliases": ["db.new"]},
+    ],
+    ids=["endpoint", "server", "sni", "san", "alias"],
+)
+def test_every_name_that_has_to_be_external_counts(more: dict[str, Any]) -> None:
+    """A namespace of its last label makes a Service of it, or nothing any more."""
+    destination = {"name": "db", "hosts": ["db.example.com"], **more}
+    gateway = {"metadata": {"namespace": "shop", "name": "x"}, "spec": {"destinations": [destination]}}
+    index = InterestIndex()
+    index.file(Key("shop", "x"), interest_of(gateway, Rights()))
+    assert affected(index, "new", {}) == {"x"}
+    assert affected(index, "other", {}) == set()
 
 
 def test_an_object_that_is_gone_is_concerned_by_nothing() -> None:

@@ -207,3 +207,25 @@ def test_namespaces_that_a_list_brings_are_followed_together() -> None:
     assert len(caches.namespace_labels()) == 8
     assert woken == [{KEY}], "somebody asked for the table before the list's turn came"
     assert caches.follow_namespaces() == set()
+
+
+def test_the_default_class_is_the_oldest_that_is_marked() -> None:
+    """Whose labels decide is one question with one answer, here and where objects are judged."""
+    caches = Caches()
+    for name, made, team in (("young", "2030-02-01", "b"), ("old", "2030-01-01", "a")):
+        metadata = {"name": name, "annotations": {DEFAULT_CLASS_ANNOTATION: "true"}, "resourceVersion": "1"}
+        consent = {"from": "Selector", "selector": {"matchLabels": {"team": team}}}
+        created = {"creationTimestamp": f"{made}T00:00:00Z"}
+        caches.classes.put({"metadata": {**metadata, **created}, "spec": {"allowedConsumers": consent}})
+    access = {"from": [{"namespaces": ["web"]}]}
+    metadata = {"name": KEY.name, "namespace": KEY.namespace, "uid": "u", "resourceVersion": "1"}
+    caches.put_gateway({"metadata": metadata, "spec": {"access": access}})
+
+    def woken(version: str, **labels: str) -> set[Key]:
+        change = caches.namespaces.put({"metadata": {"name": "web", "labels": labels, "resourceVersion": version}})
+        assert change is not None
+        return caches.affected_by_namespace(change)
+
+    assert woken("1") == {KEY}
+    assert woken("2", team="b") == set()
+    assert woken("3", team="a") == {KEY}

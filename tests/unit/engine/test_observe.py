@@ -635,3 +635,43 @@ def test_facts_of_one_for_everyone_differ_where_it_lists_them() -> None:
         before = facts(caches)
         caches.namespaces.put(namespace("new"))
         assert (facts(caches) == before) is same
+
+
+def test_a_name_of_an_ending_namespace_is_external_again() -> None:
+    """The change that wakes its object must be one that the facts show."""
+    caches = caches_of(gateway(host="db.corp"))
+    corp = namespace("corp")
+    corp["metadata"]["creationTimestamp"] = MADE["creationTimestamp"]
+    caches.namespaces.put(corp)
+    before = facts(caches)
+    ending = namespace("corp", ending=True, version=2)
+    ending["metadata"]["creationTimestamp"] = MADE["creationTimestamp"]
+    change = caches.namespaces.put(ending)
+    assert change is not None
+    assert caches.affected_by_namespace(change) == {ME}
+    assert facts(caches) != before
+
+
+def test_facts_differ_where_a_class_consents_no_more_to_what_runs() -> None:
+    """Though the spec asks for that namespace no more: what is not allowed any more is withdrawn."""
+    consent = {"from": "Selector", "selector": {"matchLabels": {"egress": "yes"}}}
+    guarded = egress_class("guarded") | {"spec": {"allowedConsumers": consent}}
+    since = [{"namespace": name, "since": MADE["creationTimestamp"]} for name in ("lab", "shop")]
+    status = {"claims": [{"host": HOST, "claimedAt": MADE["creationTimestamp"]}], "consumers": since}
+    caches = caches_of(gateway(status=status, className="guarded"), classes=(guarded,))
+    caches.namespaces.put(namespace("lab", egress="yes"))
+    before = facts(caches)
+    change = caches.namespaces.put(namespace("lab", version=2))
+    assert change is not None
+    assert caches.affected_by_namespace(change) == {ME}
+    assert facts(caches) != before
+
+
+def test_a_wildcard_that_is_left_wakes_those_below_it() -> None:
+    """Whoever hears of it first: the watch, or the pass that made the write."""
+    caches = caches_of(gateway(access={"from": [{"namespaces": ["shop"]}]}))
+    wide = steering(FAR, "*.example.com", exported=["shop"])
+    caches.put_child("VirtualService", wide)
+    gone = caches.children["VirtualService"].remove(wide)
+    assert gone is not None
+    assert caches.affected_by_route(gone) == {FAR, ME}

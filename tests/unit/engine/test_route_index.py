@@ -110,7 +110,7 @@ def test_labels_do_not_hide_a_route(namespace: str) -> None:
     """Anybody can set them, in a namespace of his own too, and the route takes the host all the same."""
     routes = RouteIndex()
     forged = route(namespace=namespace, metadata={"labels": child_labels(ME)})
-    assert routes.take(added(forged), claimed) == {HOST: EVERYONE}
+    assert routes.take(added(forged), claimed).unclaimed == {HOST: EVERYONE}
     [found] = routes.for_names([HOST], ME, claimed)
     assert found.ref.namespace == namespace
 
@@ -118,7 +118,7 @@ def test_labels_do_not_hide_a_route(namespace: str) -> None:
 def test_an_owner_that_there_is_not_hides_no_route() -> None:
     """It has claimed nothing."""
     routes = RouteIndex()
-    assert routes.take(added(route(metadata=owned())), nothing) == {HOST: EVERYONE}
+    assert routes.take(added(route(metadata=owned())), nothing).unclaimed == {HOST: EVERYONE}
     assert len(routes.for_names([HOST], Key("shop", "other"), nothing)) == 1
 
 
@@ -143,7 +143,7 @@ def test_little_is_kept_of_a_foreign_route() -> None:
 def test_routes_are_found_by_host_and_below_a_wildcard() -> None:
     """A wildcard of theirs takes nothing from a host of ours: the more specific name wins."""
     routes = RouteIndex()
-    assert routes.take(added(route()), nothing) == {HOST: EVERYONE}
+    assert routes.take(added(route()), nothing).unclaimed == {HOST: EVERYONE}
     assert [found.ref.name for found in routes.for_names([HOST], ME, nothing)] == ["theirs"]
     assert len(routes.for_names(["*.example.com"], ME, nothing)) == 1
     assert routes.for_names(["b.example.com"], ME, nothing) == ()
@@ -155,15 +155,15 @@ def test_route_follows_its_object() -> None:
     """Old and new hosts are concerned by a change; what changes nothing concerns nobody."""
     routes = RouteIndex()
     routes.take(added(route()), nothing)
-    assert routes.take(Change("MODIFIED", route(), route(http=[{}]), listed=False), nothing) == {}
+    assert routes.take(Change("MODIFIED", route(), route(http=[{}]), listed=False), nothing).unclaimed == {}
     moved = route(hosts=["b.example.com"])
-    assert routes.take(Change("MODIFIED", route(), moved, listed=False), nothing) == {
+    assert routes.take(Change("MODIFIED", route(), moved, listed=False), nothing).unclaimed == {
         HOST: EVERYONE,
         "b.example.com": EVERYONE,
     }
     ours = route(metadata=owned(), exportTo=["."])
-    assert routes.take(Change("MODIFIED", moved, ours, listed=False), claimed) == {"b.example.com": EVERYONE}
-    assert routes.take(Change("DELETED", ours, None, listed=False), claimed) == {}
+    assert routes.take(Change("MODIFIED", moved, ours, listed=False), claimed).unclaimed == {"b.example.com": EVERYONE}
+    assert routes.take(Change("DELETED", ours, None, listed=False), claimed).unclaimed == {}
     assert routes.for_names([HOST, "b.example.com"], ME, nothing) == ()
 
 

@@ -28,7 +28,7 @@ from egressgateway.engine.cache.keeping import (
 )
 from egressgateway.engine.cache.meshconfig import MeshCache
 from egressgateway.engine.cache.own_writes import OwnWrites
-from egressgateway.engine.cache.parsed import is_default_class, reach_of_class
+from egressgateway.engine.cache.parsed import default_class, is_default_class, reach_of_class
 from egressgateway.engine.cache.port_index import PortIndex
 from egressgateway.engine.cache.references import ReferenceCache
 from egressgateway.engine.cache.route_index import ROUTE_KINDS, RouteIndex, keep_needed
@@ -172,14 +172,19 @@ class Caches:
                 known = self._class_reaches[name] = version, reach_of_class(class_)
             if known[1] != ClassReach():
                 found[name] = known[1]
-                if is_default_class(class_):
-                    found[None] = known[1]
+        default = default_class(self.classes)
+        if default is not None and default["metadata"]["name"] in found:
+            found[None] = found[default["metadata"]["name"]]
         return found
 
     def created_of(self, names: Iterable[str]) -> dict[str, datetime]:
         """Since when namespaces exist, of those among `names` that do."""
         found = ((name, self.namespaces.get("", name)) for name in set(names))
-        times = {name: each["metadata"].get("creationTimestamp") for name, each in found if each is not None}
+        times = {
+            name: each["metadata"].get("creationTimestamp")
+            for name, each in found
+            if each is not None and not _is_ending(each)
+        }
         return {name: parse_instant(time) for name, time in times.items() if time}
 
     def is_namespace_ending(self, name: str) -> bool:
@@ -202,9 +207,9 @@ class Caches:
     def _own_change(self, kind: str, change: Change | None) -> None:
         if change is not None and kind in ROUTE_KINDS:
             freed = self.claims.sharing_ports(self.ports.take(change))
-            waiting = {*self.claims.waiting_for(self.routes.take(change, self.rights_of)), *freed} - {
-                named_owner(change.object)
-            }
+            taken, left = self.routes.take(change, self.rights_of)
+            waiting = {*self.claims.waiting_for(taken), *self.claims.waiting_for(left), *freed}
+            waiting.discard(named_owner(change.object))
             if waiting:
                 self.on_freed(waiting)
 
@@ -303,8 +308,9 @@ class Caches:
     def affected_by_route(self, change: Change) -> set[Key]:
         """For a VirtualService or ServiceEntry: also who wants a host or a port that it takes, or did."""
         freed = self.claims.sharing_ports(self.ports.take(change))
-        taken = self.claims.wanting(self.routes.take(change, self.rights_of))
-        return {*self.affected_by_child(change), *taken, *freed}
+        taken, left = self.routes.take(change, self.rights_of)
+        waiting = {*self.claims.wanting(taken), *self.claims.waiting_for(left)}
+        return {*self.affected_by_child(change), *waiting, *freed}
 
     def affected_by_class(self, change: Change) -> Iterator[Key]:
         """

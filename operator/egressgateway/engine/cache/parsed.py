@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
@@ -85,15 +85,13 @@ class ParsedSpecs:
 
     def _default_class(self, last: str) -> ClassFacts:
         """
-        The class marked as default, of several the oldest, then by name; else the built-in one.
+        The class marked as default, else the built-in one.
 
         Never the built-in one for an object that `last` had a class: it may allow what that class denied.
         """
-        marked = [manifest for manifest in self._classes if is_default_class(manifest)]
-        if marked:
-            return self._facts_of(
-                min(marked, key=lambda found: (found["metadata"]["creationTimestamp"], found["metadata"]["name"]))
-            )
+        marked = default_class(self._classes)
+        if marked is not None:
+            return self._facts_of(marked)
         return _BUILT_IN if self._built_in_class and not last else ClassFacts(last, None)
 
     def _facts_of(self, manifest: Manifest) -> ClassFacts:
@@ -104,6 +102,16 @@ class ParsedSpecs:
             facts = ClassFacts(name, None, parsed) if isinstance(parsed, tuple) else ClassFacts(name, parsed)
             known = self._class_facts[name] = (version, facts)
         return known[1]
+
+
+def default_class(classes: Iterable[Manifest]) -> Manifest | None:
+    """The class marked as default: of several the oldest, then by name."""
+    marked = [class_ for class_ in classes if is_default_class(class_)]
+    return min(marked, key=_age, default=None)
+
+
+def _age(class_: Manifest) -> tuple[str, str]:
+    return str(class_["metadata"].get("creationTimestamp", "")), class_["metadata"]["name"]
 
 
 def is_default_class(class_: Manifest) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from egressgateway.api.scalars import parse_instant
 from egressgateway.cluster.store import Change
@@ -136,6 +136,19 @@ def own_route(manifest: Manifest) -> OwnRoute | None:
     return OwnRoute(owner, steers) if steers else None
 
 
+class Taken(NamedTuple):
+    """
+    Hosts that a change of a route concerns, and in which namespaces.
+
+    Attributes:
+        unclaimed: that it takes without a claim, or took before the change.
+        left: that a child of ours steered, and does not steer any more.
+    """
+
+    unclaimed: dict[str, frozenset[str]]
+    left: dict[str, frozenset[str]]
+
+
 class RouteIndex:
     """All that take requests for a host, ours and others', by host."""
 
@@ -145,16 +158,13 @@ class RouteIndex:
         self._own: dict[ObjectRef, OwnRoute] = {}
         self._own_by_host: HostnameIndex[ObjectRef] = HostnameIndex()
 
-    def take(self, change: Change, rights_of: RightsOf) -> dict[str, frozenset[str]]:
-        """Follow a change of a VirtualService or ServiceEntry; returns the hosts that it concerns, and where."""
+    def take(self, change: Change, rights_of: RightsOf) -> Taken:
+        """Follow a change of a VirtualService or ServiceEntry."""
         metadata = change.object["metadata"]
         ref = ObjectRef(change.object["kind"], metadata["namespace"], metadata["name"])
         route = route_of(change.new) if change.new else None
         own = own_route(change.new) if change.new else None
-        concerned = self._take_route(ref, route, rights_of)
-        for host, places in self._take_own(ref, own).items():
-            concerned[host] = union((concerned.get(host, frozenset()), places))
-        return concerned
+        return Taken(self._take_route(ref, route, rights_of), self._take_own(ref, own))
 
     def _take_route(self, ref: ObjectRef, new: Route | None, rights_of: RightsOf) -> dict[str, frozenset[str]]:
         """Whoever wants its hosts hears of a route that no claim of its owner covers, before or after the change."""

@@ -73,7 +73,9 @@ class Contenders:
     def _own(self, gateway: Manifest) -> Requested:
         """What the object asks for and has claimed; without a status in every namespace, as its routes may be."""
         rights = self._caches.rights_of(key_of(gateway))
-        own = requested_of(gateway, self._caches.namespace_labels()) | claimed_by(rights)
+        asked = requested_of(gateway, self._caches.namespace_labels())
+        asked = replace(asked, exposed=asked.exposed | self._exposes(gateway, asked.exposed))
+        own = asked | claimed_by(rights)
         if not rights.is_blank:
             return own
         return Requested(

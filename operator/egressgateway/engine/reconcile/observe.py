@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from egressgateway.contention.consumers import reach_of
+from egressgateway.contention.interest import last_labels_of
 from egressgateway.contention.requested import names_of
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.cache.parsed import ParsedSpecs
 from egressgateway.engine.cache.references import Wanted
+from egressgateway.engine.cache.route_index import ROUTE_KINDS
 from egressgateway.engine.process.probing import ProbeReader
 from egressgateway.engine.reconcile.contenders import Contenders
 from egressgateway.engine.reconcile.remote_records import recorded_in
 from egressgateway.engine.reconcile.state import GatewayState
 from egressgateway.facts import Facts, GatewayFacts, PodSelection, References, WorkloadFacts
+from egressgateway.live.children import namespaces_of_export, stage_of
 from egressgateway.live.evidence import is_child, is_owned_by, recorded_children
 from egressgateway.names import workload_name
 from egressgateway.plan.gateway.references import wanted_pods, wanted_references
 from egressgateway.plan.providers import probing_of
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
+from egressgateway.stages import Stage
 
 PATIENCE: Final = timedelta(seconds=10)
 """How long a gateway with a ready pod waits for its other pods before it takes traffic: one alone may be too few."""
@@ -44,6 +48,12 @@ def _without(known: References, too_many: frozenset[Wanted]) -> References:
     pods = {each: known.pods.get(each, ()) for each in too_many if isinstance(each, PodSelection)}
     objects = {ref: found for ref, found in known.objects.items() if ref not in refs}
     return References(objects, {**known.pods, **pods}, known.unreadable | refs, refs)
+
+
+def _exported(live: Iterable[Manifest], own: str) -> frozenset[str]:
+    """Namespaces whose clients hear of the object's routes."""
+    routes = (found for found in live if found["kind"] in ROUTE_KINDS and stage_of(found) is Stage.CLIENTS)
+    return frozenset[str]().union(*(namespaces_of_export(found, own) for found in routes))
 
 
 class Observer:
@@ -104,10 +114,10 @@ class Observer:
                 gateway,
                 class_.spec,
                 namespaces,
-                claimed=self._caches.rights_of(key).places,
+                served=self._caches.rights_of(key).places | _exported(live.values(), key.namespace),
                 contended=bool(contenders),
             ),
-            namespaces_created=self._caches.created_of(name.rpartition(".")[2] for name in names),
+            namespaces_created=self._caches.created_of(last_labels_of(manifest)),
             mesh_config=mesh.config,
             unmanaged_routes=self._caches.routes.for_names(names, key, self._caches.rights_of),
             contenders=contenders,
