@@ -62,7 +62,7 @@ class AccessEntry(ApiModel):
     rules: ClassVar[tuple[Rule[Any], ...]] = (
         Rule["AccessEntry"](
             cel="!(has(self.namespaces) && has(self.namespaceSelector))",
-            message="namespaces and namespaceSelector are one choice: make an entry for each",
+            message="set only one of namespaces and namespaceSelector: make an entry for each",
             holds=lambda self: not self.namespaces or self.namespace_selector is None,
             field=".namespaceSelector",
             reason="FieldValueForbidden",
@@ -88,8 +88,8 @@ class Access(ApiModel):
                 f".sum() <= {MAX_REQUIREMENTS}"
             ),
             message=(
-                f"namespace selectors may have {MAX_REQUIREMENTS} labels and expressions in all: give the namespaces "
-                "a label in common, or make several objects"
+                f"namespace selectors may have {MAX_REQUIREMENTS} labels and expressions in all: give the namespaces a "
+                "common label, or make several objects"
             ),
             holds=lambda self: _requirements(self) <= MAX_REQUIREMENTS,
             field=".from",

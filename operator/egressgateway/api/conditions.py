@@ -169,28 +169,34 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             _ACCEPTED, Actor.ADMIN, "Create the class, mark one as default, or name one that exists in spec.className."
         ),
         Reason.NAMESPACE_NOT_ALLOWED: _edit(
-            "Name another class in spec.className, or ask for this namespace in the class's allowedNamespaces."
+            "Name another class in spec.className, or ask a platform admin to allow this namespace in the class's "
+            "allowedNamespaces."
         ),
-        Reason.HOST_NOT_ALLOWED: _edit("Remove the host, or ask for it in the class's allowedHosts."),
+        Reason.HOST_NOT_ALLOWED: _edit(
+            "Remove the host, or ask a platform admin to add it to the class's allowedHosts."
+        ),
         Reason.ENDPOINT_NOT_ALLOWED: _edit(
-            "Remove the endpoint, or ask for its network in the class's allowedCIDRs; link-local is never allowed."
+            "Remove the endpoint, or ask a platform admin to add its network to the class's allowedCIDRs; link-local "
+            "is never allowed."
         ),
         Reason.CONSUMER_NOT_ALLOWED: _edit(
-            "Remove the namespace from spec.access, or ask for it in the class's allowedConsumers."
+            "Remove the namespace from spec.access, or ask a platform admin to add it to the class's allowedConsumers."
         ),
-        Reason.GATEWAY_NOT_ALLOWED: _edit("Use another gatewayRef, or ask for it in the class's allowedGateways."),
+        Reason.GATEWAY_NOT_ALLOWED: _edit(
+            "Use another gatewayRef, or ask a platform admin to add it to the class's allowedGateways."
+        ),
         Reason.FEATURE_NOT_ALLOWED: _edit(
-            "Remove the field, or ask for the feature: it is in the class's deniedFeatures."
+            "Remove the field, or ask a platform admin to remove the feature from the class's deniedFeatures."
         ),
         Reason.HOST_CONFLICT: _fails(
             _ACCEPTED,
             Actor.ADMIN,
-            "Remove the host or the consumer here or in the object that the message names; it has the earlier claim.",
+            "Remove the host or the consumer here or in the object that the message names, which claimed it first.",
         ),
         Reason.PORT_CONFLICT: _fails(
             _ACCEPTED,
             Actor.AUTHOR,
-            "Use another port; if the message names another object, this one gets the port once that one gives it up.",
+            "Use another port; if the message names another object, this one gets the port once that one releases it.",
         ),
         Reason.EXPIRED: ReasonEntry(
             (ConditionType.ACCEPTED,),
@@ -202,7 +208,7 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             (ConditionType.ACCEPTED, *_STEERED),
             "False",
             Actor.AUTHOR,
-            "Remove the field that the message names: the data plane cannot do it; or use another class.",
+            "Remove the field that the message names, which the data plane does not support, or use another class.",
             needs_edit=True,
         ),
         # ResolvedRefs
@@ -231,7 +237,7 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
         Reason.APPLY_FAILED: _fails(
             _PROGRAMMED,
             Actor.ADMIN,
-            "Read the server's words in the message: a right, a quota or a policy is in the way.",
+            "Read the server's error in the message: a missing right, a quota or a policy prevents the write.",
         ),
         Reason.RESOURCE_CONFLICT: _fails(
             _PROGRAMMED, Actor.AUTHOR, "Delete or rename the object that the message names, or rename this one."
@@ -239,22 +245,23 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
         Reason.ROUTE_REJECTED: _fails(
             _PROGRAMMED,
             Actor.ADMIN,
-            "Read the words of the gateway's own controller in the message; APISIX's log may have more.",
+            "Read the error of the gateway's own controller in the message; APISIX's log may have more.",
         ),
         Reason.ROUTE_IGNORED: _fails(
             _PROGRAMMED,
             Actor.ADMIN,
-            "Run a controller for the class's ingressClassName, or correct that; without its answer nobody is steered.",
+            "Run a controller for the class's ingressClassName, or correct that field; clients are not sent through "
+            "the gateway until it answers.",
         ),
         Reason.PENDING: ReasonEntry(
             (*OBJECT_CONDITIONS, ConditionType.STEERED, ConditionType.REACHABLE),
             None,
             Actor.NOBODY,
-            "Wait: an earlier step is still going on.",
+            "Wait: an earlier step has not finished.",
         ),
         # Steered
         Reason.GATEWAY_NOT_READY: _fails(
-            _STEERED, Actor.ADMIN, "Look at the gateway's pods: clients are sent to it once one is ready."
+            _STEERED, Actor.ADMIN, "Check the gateway's pods: clients are sent to it once one is ready."
         ),
         Reason.ROUTE_CONFLICT: _fails(
             _STEERED,
@@ -264,17 +271,18 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
         Reason.NO_CONSUMERS: _fails(
             _STEERED,
             Actor.AUTHOR,
-            "Label a namespace so that spec.access selects it, or name the consumers there; then it heals by itself.",
+            "Label a namespace so that spec.access selects it, or name the consumers there; no further action is "
+            "needed.",
         ),
         # Reachable
         Reason.REACHABLE: _success(ConditionType.REACHABLE),
         Reason.DNS_FAILED: _fails(
-            _REACHABLE, Actor.AUTHOR, "Look at the host's name, and at the DNS that the gateway's pods ask."
+            _REACHABLE, Actor.AUTHOR, "Check the host's name, and the DNS server of the gateway's pods."
         ),
         Reason.CONNECT_FAILED: _fails(
             _REACHABLE,
             Actor.AUTHOR,
-            "Look at the destination's port, and at firewalls and NetworkPolicies between the gateway and it.",
+            "Check the destination's port, and firewalls and NetworkPolicies between the gateway and it.",
         ),
         Reason.TLS_NAME_MISMATCH: _fails(
             _REACHABLE,
@@ -284,7 +292,7 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
         Reason.TLS_FAILED: _fails(
             _REACHABLE,
             Actor.AUTHOR,
-            "Look at the destination's certificate and its issuer, and at the client certificate of credentialName.",
+            "Check the destination's certificate and its issuer, and the client certificate of credentialName.",
         ),
         Reason.UNEXPECTED_STATUS: _fails(
             _REACHABLE, Actor.AUTHOR, "Ask the destination's owner, or correct probe.path and probe.statuses."
@@ -293,13 +301,13 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             _REACHABLE,
             "Unknown",
             Actor.ADMIN,
-            "Let the operator reach port 15090 of the gateway's pods, where they tell what came of their probes.",
+            "Let the operator reach port 15090 of the gateway's pods, which reports their probe results.",
         ),
         # Ready and the abnormal ones
         Reason.PARTIALLY_READY: _fails(
             (ConditionType.READY,),
             Actor.AUTHOR,
-            "Look at the conditions of the parts that the message names; the others serve.",
+            "Check the conditions of the parts that the message names; the others serve.",
         ),
         Reason.SUSPENDED: ReasonEntry(
             (ConditionType.READY,),
@@ -313,7 +321,7 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
         Reason.INTERNAL_ERROR: _fails(
             _PROGRAMMED,
             Actor.OPERATOR,
-            "Report it with the operator's log, which has the trace; the operator tries again.",
+            "Report it with the operator's log, which has the trace; the operator retries.",
         ),
         Reason.INSECURE_SKIP_VERIFY: ReasonEntry(
             (), None, Actor.AUTHOR, "Name the CA of the destination in credentialName, and remove insecureSkipVerify."

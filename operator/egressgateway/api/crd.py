@@ -35,14 +35,14 @@ _GATEWAY_NAME_RULE = {
 _GATEWAY_COLUMNS = (
     ("Class", ".status.className", "The class that serves the object; empty for the built-in one", 0),
     ("Gateway", ".status.gateway.service", "The Service that mesh clients are sent to", 0),
-    ("Destinations", ".status.summary.destinations", "Destinations that serve, of those that are wanted", 0),
-    ("Ready", '.status.conditions[?(@.type=="Ready")].status', "Whether all of it serves", 0),
+    ("Destinations", ".status.summary.destinations", "Destinations that serve, out of those in the spec", 0),
+    ("Ready", '.status.conditions[?(@.type=="Ready")].status', "Whether the whole object serves", 0),
     ("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why", 0),
     ("Age", ".metadata.creationTimestamp", "", 0),
     ("Provider", ".status.provider", "The data plane", 1),
     ("Address", ".status.addresses[0].value", "An address of the exposed ports", 1),
     ("Hosts", ".status.summary.hosts", "The first hosts", 1),
-    ("Message", '.status.conditions[?(@.type=="Ready")].message', "Why, in words", 1),
+    ("Message", '.status.conditions[?(@.type=="Ready")].message', "The reason, in a sentence", 1),
 )
 _CLASS_COLUMNS = (
     ("Provider", ".status.provider", "The data plane", 0),

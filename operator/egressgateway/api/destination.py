@@ -66,7 +66,8 @@ class DestinationPort(ApiModel):
         Rule["DestinationPort"](
             cel="!has(self.tls) || self.protocol != 'TLS'",
             message=(
-                "tls is opened by the gateway: not with protocol TLS, which is the client's own TLS and never opened"
+                "tls is TLS origination by the gateway: not with protocol TLS, which is passthrough of the client's "
+                "own TLS"
             ),
             holds=lambda port: port.tls is None or port.protocol is not Protocol.TLS,
             field=".tls",
@@ -131,7 +132,7 @@ class Destination(ApiModel):
         list_map("port", "protocol"),
         Rule[tuple[DestinationPort, ...]](
             cel="self.all(p, self.exists_one(q, q.port == p.port))",
-            message="a port number may appear once: one protocol a port",
+            message="a port number may appear only once: one protocol per port",
             holds=_port_numbers_differ,
         ),
     ]

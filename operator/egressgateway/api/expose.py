@@ -76,7 +76,7 @@ class Backend(ApiModel):
     rules: ClassVar[tuple[Rule[Any], ...]] = (
         Rule["Backend"](
             cel="has(self.service) != has(self.destination)",
-            message="exactly one of service and destination is needed",
+            message="exactly one of service and destination is required",
             holds=lambda self: (self.service is None) != (self.destination is None),
         ),
     )
@@ -121,14 +121,14 @@ class ExposedHost(ApiModel):
         ),
         Rule["ExposedHost"](
             cel="!has(self.gatewayRef) || !has(self.port)",
-            message="port is for the own gateway: the Gateway of gatewayRef has its own ports",
+            message="port is for the object's own gateway: the Gateway of gatewayRef has its own ports",
             holds=lambda self: self.gateway_ref is None or self.port is None,
             field=".port",
             reason="FieldValueForbidden",
         ),
         Rule["ExposedHost"](
             cel="!has(self.gatewayRef) || !has(self.tls)",
-            message="tls is for the own gateway: the Gateway of gatewayRef has its own certificates",
+            message="tls is for the object's own gateway: the Gateway of gatewayRef has its own certificates",
             holds=lambda self: self.gateway_ref is None or self.tls is None,
             field=".tls",
             reason="FieldValueForbidden",
@@ -138,7 +138,7 @@ class ExposedHost(ApiModel):
                 "!has(self.tls) || !has(self.tls.httpsRedirect) || !self.tls.httpsRedirect || !has(self.port) || "
                 "self.port != 80"
             ),
-            message="httpsRedirect answers on port 80, so that tls needs another port",
+            message="httpsRedirect answers on port 80, so tls needs another port",
             holds=lambda self: not (self.tls and self.tls.https_redirect and self.port == 80),
             field=".port",
         ),

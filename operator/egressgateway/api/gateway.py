@@ -194,7 +194,7 @@ class Workload(ApiModel):
     rules: ClassVar[tuple[Rule[Any], ...]] = (
         Rule["Workload"](
             cel="!(has(self.replicas) && has(self.autoscaling))",
-            message="replicas and autoscaling are one choice: remove one of the two",
+            message="set only one of replicas and autoscaling: remove one of the two",
             holds=lambda self: self.replicas is None or self.autoscaling is None,
             field=".replicas",
             reason="FieldValueForbidden",

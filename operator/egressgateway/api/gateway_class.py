@@ -226,7 +226,7 @@ class EgressGatewayClassSpec(ApiModel):
     rules: ClassVar[tuple[Rule[Any], ...]] = (
         Rule["EgressGatewayClassSpec"](
             cel="!(has(self.dedicated) && has(self.shared))",
-            message="dedicated and shared are one choice: remove one of the two",
+            message="set only one of dedicated and shared: remove one of the two",
             holds=lambda self: self.dedicated is None or self.shared is None,
             field=".shared",
             reason="FieldValueForbidden",

@@ -24,7 +24,7 @@ def _not_reserved(names: ReservedNames) -> Rule[str]:
 OUTSIDE_CLUSTER, NO_PRIVATE_NAME, NO_METADATA_NAME = map(_not_reserved, IN_SCHEMA)
 
 # inet_aton, and with it many a resolver, takes 127.1 and 1.0x7f for addresses; no top-level domain begins with a digit.
-NOT_AN_ADDRESS = without(r"\.\d\w*$", "must be a host name: what ends in a number is read as an IP address")
+NOT_AN_ADDRESS = without(r"\.\d\w*$", "must be a host name: a name that ends in a number is read as an IP address")
 
 _NO_HOST = "no IP address, no single label, no trailing dot; international names in punycode"
 _A_HOST = "must be a lower-case fully qualified host name such as api.example.com"
@@ -36,12 +36,12 @@ def _mistakes(*more: Mistake) -> Mistakes:
         Mistake("://", ": no scheme and no path, the host alone"),
         Mistake(r"^[\da-fA-F.:]+/\d+$", ": no network (CIDR), name the hosts in it"),
         Mistake("/", ": no path, the host alone"),
-        Mistake(":.*:", ": no IP address, name the host; where it is may be said in endpoints"),
-        Mistake(":", ": no port, it belongs into ports"),
+        Mistake(":.*:", ": no IP address, name the host; its address may be set in endpoints"),
+        Mistake(":", ": no port, set it in ports"),
         Mistake("[^ -~]", ": only ASCII; international names in punycode, such as xn--bcher-kva.example"),
         Mistake(" ", ": no spaces"),
         *more,
-        Mistake("_", ": '_' is no letter of host names; a wildcard covers such a name"),
+        Mistake("_", ": '_' is not allowed in host names; use a wildcard that covers the name"),
         Mistake("[A-Z]", ": no capitals, write it in lower case"),
         Mistake(r"\.$", ": no dot at the end"),
         Mistake(r"^[^.]*$", ": no single label, write the whole name"),
@@ -140,9 +140,9 @@ Address = Annotated[
             (
                 Mistake("://", ": no scheme and no path"),
                 Mistake("/", ": no network (CIDR), name each address in it; no path"),
-                Mistake("^[^:]+:[^:]+$", ": no port, it belongs into ports, as port or targetPort"),
+                Mistake("^[^:]+:[^:]+$", ": no port, set it in ports, as port or targetPort"),
                 Mistake("[*]", ": no '*' here, one host alone"),
-                Mistake("_", ": '_' is no letter of host names"),
+                Mistake("_", ": '_' is not allowed in host names"),
                 Mistake("[A-Z]", ": no capitals, write it in lower case"),
             ),
         ),

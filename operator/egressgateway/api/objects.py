@@ -46,9 +46,7 @@ GATEWAY_NAME = NameForm(
 CLASS_NAME = NameForm(
     pattern="[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
     max_length=253,
-    message=(
-        "must be a name of Kubernetes: lower-case letters, digits, '-' and '.', with a letter or digit at both ends"
-    ),
+    message="must be a Kubernetes name: lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
 )
 
 

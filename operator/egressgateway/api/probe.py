@@ -17,7 +17,7 @@ ProbePath = Annotated[
     Field(min_length=1, max_length=256),
     Rule[str](
         cel="self.startsWith('/') && !self.matches('[^!-~]')",
-        message="must be a path such as /healthz, with a query if need be; no spaces",
+        message="must be a path such as /healthz, with a query if needed; no spaces",
         holds=lambda path: path.startswith("/") and not re.search("[^!-~]", path),
     ),
 ]

@@ -73,9 +73,10 @@ IN_CLUSTER: Final = ReservedNames(
     infixes=(".svc.",),
 )
 PRIVATE: Final = ReservedNames(
-    f"must not be under {PRIVATE_DOMAIN}: these names belong to the gateways themselves", domains=(PRIVATE_DOMAIN,)
+    f"must not be under {PRIVATE_DOMAIN}: these names are reserved for the gateways themselves",
+    domains=(PRIVATE_DOMAIN,),
 )
-_NO_METADATA: Final = "must not be a name of a cloud's metadata service: who reaches one has the machine's credentials"
+_NO_METADATA: Final = "must not be a name of a cloud's metadata service, which gives out the machine's credentials"
 METADATA: Final = ReservedNames(
     _NO_METADATA,
     # From the clouds' own pages. `instance-data` is completed by the search path of a region on AWS.
@@ -112,8 +113,8 @@ _LOOPBACK: Final = "loopback"
 _LINK_LOCAL: Final = "link-local"
 _MULTICAST: Final = "multicast"
 _METADATA: Final = "a cloud's metadata service"
-_MESH: Final = "an address of the mesh's own"
-_DOUBTFUL: Final = "an address that stands for another one"
+_MESH: Final = "an address reserved by the mesh"
+_DOUBTFUL: Final = "an address that is translated to another one"
 
 FORBIDDEN_NETWORKS: Final = {
     # IANA special-purpose address registries, unless said otherwise.

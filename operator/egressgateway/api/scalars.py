@@ -65,14 +65,14 @@ PartReference = Annotated[Text, Field(min_length=1, max_length=40)]
 LabelName = Annotated[
     Text,
     Field(min_length=1, max_length=63),
-    without("[^a-z0-9-]", f"must be a name of Kubernetes: {_NAME_WORDS}", edges="-"),
+    without("[^a-z0-9-]", f"must be a Kubernetes name: {_NAME_WORDS}", edges="-"),
 ]
 """Name of a namespace or Service."""
 
 ObjectName = Annotated[
     Text,
     Field(min_length=1, max_length=253),
-    without("[^a-z0-9.-]", f"must be a name of Kubernetes, dots allowed: {_NAME_WORDS}", edges="-."),
+    without("[^a-z0-9.-]", f"must be a Kubernetes name, dots allowed: {_NAME_WORDS}", edges="-."),
 ]
 """Name of any other object: Secret, service account, class."""
 
@@ -238,7 +238,7 @@ def is_label(key: str, value: str) -> bool:
 
 
 _KEY_WORDS = "letters, digits, '-', '_' and '.', at most 63, after an optional DNS prefix and '/'"
-_KEYS_FORM = keys_form(_KEY, f"keys must be names of Kubernetes: {_KEY_WORDS}")
+_KEYS_FORM = keys_form(_KEY, f"keys must be Kubernetes names: {_KEY_WORDS}")
 
 LabelKey = Annotated[
     Text,
@@ -274,8 +274,8 @@ NO_RESERVED_KEYS: Rule[dict[str, str]] = Rule(
         "!key.matches('^([a-z0-9.-]+[.])?(istio[.]io|kubernetes[.]io|k8s[.]io|egressgateway[.]dev)/'))"
     ),
     message=(
-        "keys of Istio, Kubernetes and this API are reserved, they can change image, volumes and "
-        "routing: only a class can set them"
+        "keys of Istio, Kubernetes and this API are reserved, because they can change image, volumes and routing: only "
+        "a class can set them"
     ),
     offences=lambda entries: (Offence("", key) for key in entries if key == "istio" or _RESERVED_PREFIX.fullmatch(key)),
     reason="FieldValueForbidden",

@@ -172,13 +172,13 @@ class EgressGatewaySpec(ApiModel):
             cel=(
                 "(has(self.destinations) && size(self.destinations) > 0) || (has(self.expose) && size(self.expose) > 0)"
             ),
-            message="at least one entry in destinations or expose is needed",
+            message="at least one entry in destinations or expose is required",
             holds=lambda self: bool(self.destinations or self.expose),
             reason="FieldValueRequired",
         ),
         Rule["EgressGatewaySpec"](
             cel="!has(self.access) || (has(self.destinations) && size(self.destinations) > 0)",
-            message="access says who may use the destinations, and there are none",
+            message="access needs destinations: it grants their use, and there are none",
             holds=lambda self: self.access is None or bool(self.destinations),
             field=".access",
         ),
@@ -237,7 +237,7 @@ class EgressGatewaySpec(ApiModel):
                 "(has(self.expose) && self.expose.exists(e, !has(e.gatewayRef)))"
             ),
             message=(
-                "a Service type other than ClusterIP is only for hosts exposed on the own gateway: remove it, or "
+                "a Service type other than ClusterIP needs a host exposed on the object's own gateway: remove it, or "
                 "add to expose"
             ),
             holds=_service_serves_something,
@@ -261,7 +261,7 @@ class EgressGatewaySpec(ApiModel):
                 "!has(self.destinations) || self.destinations.all(d, self.destinations.all(e, "
                 "e.name <= d.name || !sets.intersects(d.hosts, e.hosts)))"
             ),
-            message="a host may stand in one destination only",
+            message="a host may be in one destination only",
             offences=_repeated_hosts,
             field=".destinations",
         ),
@@ -271,7 +271,7 @@ class EgressGatewaySpec(ApiModel):
                 "!sets.intersects(d.aliases, e.hosts) && "
                 "(e.name <= d.name || !has(e.aliases) || !sets.intersects(d.aliases, e.aliases))))"
             ),
-            message="an alias may stand in one destination only, and not among hosts",
+            message="an alias may be in one destination only, and not among hosts",
             offences=_repeated_aliases,
             field=".destinations",
         ),

@@ -149,7 +149,7 @@ def _offences(check: Rule[Any] | ListType, value: Any, path: str) -> Iterator[Sp
         if isinstance(check, Rule):
             yield SpecError(where, shown, check.message_for(offence.value), check.harmful)
         else:
-            yield SpecError(where, shown, "Duplicate value: it stands in the list already")
+            yield SpecError(where, shown, "Duplicate value: it is already in the list")
 
 
 def _as_json(value: Any) -> Any:

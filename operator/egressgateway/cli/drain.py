@@ -106,7 +106,7 @@ async def drain_objects(client: ApiCaller, drain: Drain, *, say: Say, ask: Ask) 
 def outlook(gateways: Sequence[Manifest], *, delete: bool) -> Iterator[str]:
     """What will become of the objects, and of their gateways."""
     if delete:
-        yield _counted(gateways, "will be deleted, and their gateways with them, by the operator that runs")
+        yield _counted(gateways, "will be deleted with their gateways by the running operator")
         return
     held = _held(gateways)
     yield _counted(
@@ -114,10 +114,10 @@ def outlook(gateways: Sequence[Manifest], *, delete: bool) -> Iterator[str]:
     )
     if going := [each for each in held if _goes(each) and not _is_stuck(each)]:
         yield _counted(
-            going, "are being deleted: they and their gateways will go, and clients are not taken back first"
+            going, "are being deleted: they and their gateways will be removed before clients are moved off them"
         )
     if stuck := [each for each in held if _is_stuck(each)]:
-        yield _counted(stuck, "are being deleted and have children in other namespaces: they stay as they are")
+        yield _counted(stuck, "are being deleted and have children in other namespaces: they stay unchanged")
 
 
 async def delete_all(client: ApiCaller, drain: Drain, say: Say) -> None:
@@ -172,16 +172,19 @@ async def release_all(client: ApiCaller, drain: Drain, leases: Found, say: Say) 
                 continue
             stayed, gone = (stayed, gone + released) if _goes(gateway) else (stayed + released, gone)
         if steering := [each for each in free if _remote(each) and key_of(each) not in refused]:
-            say(f"{_names(steering)}: children in other namespaces outlive them if deleted while no operator runs")
+            say(
+                f"{_names(steering)}: their children in other namespaces remain if they are deleted "
+                "while no operator runs"
+            )
         if stayed + gone == before:
             await asyncio.sleep(backoff.next(_LONGEST_WAIT_SECONDS))
-    say(f"{stayed} EgressGateways released; they and their gateways stay as they are")
+    say(f"{stayed} EgressGateways released; they and their gateways stay unchanged")
     if gone:
-        say(f"{gone} EgressGateways that were being deleted are held no more; they and their gateways go")
+        say(f"{gone} EgressGateways that were being deleted are released; they and their gateways are removed")
     for each in held:
         refused[key_of(each)] = (
-            f"{key_of(each)}: being deleted, and its children in other namespaces would stay and steer clients to "
-            "nothing; run the operator until it is gone, then drain again"
+            f"{key_of(each)}: it is being deleted, and its children in other namespaces would remain and send clients "
+            "to a missing gateway; run the operator until it is gone, then drain again"
         )
     _report(refused, f"{stayed + gone} others are released")
 
@@ -270,12 +273,12 @@ def _left(gateways: Sequence[Manifest], drain: Drain, leases: Found) -> str:
     lease = leases.held_in_words() or "of its own"
     if drain.delete:
         return (
-            f"{_names(gateways)}: still there {waited}; see whether an operator runs (it renews the Lease {lease}) and "
-            "what their status says, then drain again"
+            f"{_names(gateways)}: still there {waited}; check that an operator runs (it renews the Lease {lease}) and "
+            "read their status, then drain again"
         )
     held = _held(gateways)
     left = f"{_names(held)}: not released {waited}" if held else f"not done {waited}, and nothing is left to release"
     return (
-        f"{left}; does an operator still renew the Lease {lease}? Stop it, then drain again; or where it serves other "
-        "namespaces, name the Lease of the one that is gone by --lease-namespace and --lease-name"
+        f"{left}; stop any operator that still renews the Lease {lease}, then drain again; if it serves other "
+        "namespaces, name the Lease of the removed operator with --lease-namespace and --lease-name"
     )

@@ -42,9 +42,9 @@ class Found:
     def describe(self) -> str:
         """What is known of operators."""
         if self.why_not:
-            return f"whether an operator runs could not be looked up: {self.why_not}"
+            return f"cannot find out whether an operator runs: {self.why_not}"
         if not self.leases:
-            return "no operator's Lease was found: whether one runs that has none, or an older one, is not known"
+            return "no operator's Lease was found: an operator without a Lease, or an older version, may still run"
         return _shown([_state_of(each) for each in self.leases], ", ")
 
     def held_in_words(self) -> str:
@@ -64,7 +64,7 @@ async def find_leases(client: ApiCaller, place: Place) -> Found:
     except NotFound:
         return Found()
     except Forbidden as error:
-        return Found(why_not=f"{error}; name it by --lease-namespace and --lease-name")
+        return Found(why_not=f"{error}; name it with --lease-namespace and --lease-name")
 
 
 def name_of(lease: Manifest) -> str:
@@ -108,7 +108,7 @@ async def _outlasted(client: ApiCaller, lease: Manifest, say: Say) -> Manifest |
             return lease
         if (renewed := _spec(lease).get("renewTime")) != seen:
             if seen is None:
-                say(f"waiting for the end of {holder_of(lease)}, by Lease {name_of(lease)}")
+                say(f"waiting until {holder_of(lease)} no longer holds Lease {name_of(lease)}")
             seen, since = renewed, loop.time()
         elif loop.time() - since > float(_spec(lease).get("leaseDurationSeconds") or 0):
             return lease
@@ -130,13 +130,13 @@ async def _delete(client: ApiCaller, lease: Manifest, say: Say) -> None:
         # Somebody leads again, or somebody else was here.
         return
     except ClusterError as error:
-        say(f"Lease {name_of(lease)} stays, and delays the next operator until it runs out: {error}")
+        say(f"Lease {name_of(lease)} stays, and delays the next operator until it expires: {error}")
 
 
 def _state_of(lease: Manifest) -> str:
     if holder := holder_of(lease):
         return f"Lease {name_of(lease)} is held by {holder}"
-    return f"Lease {name_of(lease)} is free: no operator leads by it"
+    return f"Lease {name_of(lease)} is free: no operator holds it"
 
 
 def _shown(words: Sequence[str], between: str) -> str:

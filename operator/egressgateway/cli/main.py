@@ -54,7 +54,7 @@ def checked_revision(value: str) -> str:
     """
     if value and not re.fullmatch(REVISION, value):
         raise typer.BadParameter(
-            f"{value!r} is no revision of istiod: lowercase letters, digits and '-', at most 56; see the label "
+            f"{value!r} is not a revision of istiod: lowercase letters, digits and '-', at most 56; see the label "
             "istio.io/rev of its Deployment"
         )
     return value
@@ -74,7 +74,7 @@ def run(  # noqa: PLR0913  (one parameter a flag)
     ] = None,
     gateway_namespace: Annotated[
         list[str] | None,
-        typer.Option(help="With --namespace: another one, where a gateway that objects share runs; repeatable."),
+        typer.Option(help="With --namespace: another namespace, with a shared gateway; repeatable."),
     ] = None,
     identity: Annotated[
         str, typer.Option(envvar="POD_NAME", help="Name of this replica in the Lease. Default: the host's name.")
@@ -87,19 +87,19 @@ def run(  # noqa: PLR0913  (one parameter a flag)
         str, typer.Option(help="Its name: replicas of one operator share it.")
     ] = "egressgateway-operator",
     lease_seconds: Annotated[
-        float, typer.Option(min=1.5, help="How long a leader that vanished blocks its successor.")
+        float, typer.Option(min=1.5, help="How long a vanished leader blocks its successor.")
     ] = 15.0,
     built_in_class: Annotated[
         bool, typer.Option(help="Serve objects without a class while the cluster has no default class.")
     ] = True,
     trust_domain: Annotated[
-        str | None, typer.Option(help="The mesh's trust domain. Default: what the mesh says, else cluster.local.")
+        str | None, typer.Option(help="The mesh's trust domain. Default: the mesh's own setting, else cluster.local.")
     ] = None,
     cluster_domain: Annotated[str, typer.Option(help="The cluster's DNS domain.")] = "cluster.local",
     mesh_namespace: Annotated[
         str | None,
         typer.Option(
-            help="The mesh's root namespace, where istiod runs. Default: what the mesh says, else istio-system."
+            help="The mesh's root namespace, where istiod runs. Default: the mesh's own setting, else istio-system."
         ),
     ] = None,
     mesh_revision: Annotated[
@@ -120,7 +120,7 @@ def run(  # noqa: PLR0913  (one parameter a flag)
     max_in_flight: Annotated[int, typer.Option(min=1, help="Calls to the API server at once.")] = 32,
     namespace_memory_mib: Annotated[
         int,
-        typer.Option(min=8, help="Memory for the cached objects of one namespace; what is above it counts as empty."),
+        typer.Option(min=8, help="Memory for the cached objects of one namespace; objects beyond it count as empty."),
     ] = 64,
     metrics_host: Annotated[str, typer.Option(help="Address of /healthz, /readyz and /metrics.")] = "0.0.0.0",  # noqa: S104
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Their port; 0 takes a free one.")] = 8080,
@@ -193,19 +193,19 @@ class Objects(StrEnum):
 def drain(  # noqa: PLR0913  (one parameter a flag)
     *,
     objects: Annotated[
-        Objects, typer.Option(help="Keep them, with gateways that go on working, or delete them.")
+        Objects, typer.Option(help="Keep them and their working gateways, or delete them.")
     ] = Objects.KEEP,
     namespace: Annotated[
         list[str] | None, typer.Option("--namespace", "-n", help="Only this namespace; repeatable. Default: all.")
     ] = None,
     lease_namespace: Annotated[
-        str | None, typer.Option(help="Namespace of the operator's Lease. Default: it is looked for in all of them.")
+        str | None, typer.Option(help="Namespace of the operator's Lease. Default: all of them are searched.")
     ] = None,
     lease_name: Annotated[
         str | None, typer.Option(help="Its name; needs --lease-namespace. Default: it is found by its label.")
     ] = None,
     timeout_seconds: Annotated[float, typer.Option(min=1.0, help="How long it may take.")] = 120.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
 ) -> None:
     """
@@ -245,9 +245,7 @@ def _agreed(question: str) -> bool:
     try:
         return typer.confirm(question)
     except typer.Abort:
-        raise DrainError(
-            "nothing was changed: the question was not answered; in a script answer it with --yes"
-        ) from None
+        raise DrainError("nothing was changed: the question was not answered; in a script, use --yes") from None
 
 
 @app.command()

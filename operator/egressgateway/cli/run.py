@@ -57,7 +57,7 @@ async def _run(settings: Settings) -> int:
                 backoff.reset()
             pause = backoff.next(cap=_LONGEST_PAUSE_SECONDS)
             fields = {"error": f"{type(error).__name__}: {error}", "in_seconds": round(pause, 1)}
-            log.exception("kopf gave up; everything begins anew", extra={"fields": fields})
+            log.exception("kopf stopped; restarting", extra={"fields": fields})
             if not await _is_told_to_end(pause):
                 continue
         return 0

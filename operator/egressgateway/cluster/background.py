@@ -25,4 +25,4 @@ def _tell_of_bug(task: asyncio.Task[None]) -> None:
         return
     bug = task.exception()
     if bug is not None:
-        log.error("Background task ended by a bug", exc_info=bug, extra={"fields": {"task": task.get_name()}})
+        log.error("Background task ended because of a bug", exc_info=bug, extra={"fields": {"task": task.get_name()}})

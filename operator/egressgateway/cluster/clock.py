@@ -69,5 +69,5 @@ class ServerClock:
         far = abs(self.skew()) > NOTEWORTHY
         if far and not self._is_noted:
             fields = {"ahead_seconds": round(self.skew().total_seconds(), 1)}
-            log.warning("Clock differs from the API server's, which is used instead", extra={"fields": fields})
+            log.warning("Clock differs from the API server's; using the API server's", extra={"fields": fields})
         self._is_noted = far

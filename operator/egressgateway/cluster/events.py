@@ -121,7 +121,7 @@ class EventRecorder:
                 log.debug("Event not posted", extra={"fields": {"reason": event["reason"], "error": str(error)}})
             except Exception:
                 self.dropped += 1
-                log.exception("Event not posted by a bug", extra={"fields": {"reason": event["reason"]}})
+                log.exception("Event not posted because of a bug", extra={"fields": {"reason": event["reason"]}})
             finally:
                 self._queue.task_done()
 

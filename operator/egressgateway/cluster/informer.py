@@ -112,7 +112,9 @@ class Informer:
             task.cancel()
         for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
             if isinstance(outcome, Exception):
-                log.error("Informer had died", extra={"fields": {"kind": self.resource.kind, "error": repr(outcome)}})
+                log.error(
+                    "Informer had stopped", extra={"fields": {"kind": self.resource.kind, "error": repr(outcome)}}
+                )
         self._tasks = []
 
     async def synced(self) -> None:

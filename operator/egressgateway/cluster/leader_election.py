@@ -211,7 +211,7 @@ class LeaderElector:
             return self.error
         if self._held_by_other():
             return f"{self.leader} took the Lease"
-        return f"no renewal was answered for {self._settings.renew_deadline.total_seconds():g} s"
+        return f"the API server confirmed no renewal for {self._settings.renew_deadline.total_seconds():g} s"
 
     async def _hold(self) -> None:
         """Renew; returns when another holds the Lease, or when the last renewal is too old."""
@@ -245,7 +245,7 @@ class LeaderElector:
             self._must_read = True
             self._remember("" if isinstance(error, Conflict) else str(error))
         except Exception:
-            log.exception("Leader election failed; it goes on", extra={"fields": self._fields()})
+            log.exception("Leader election failed; retrying", extra={"fields": self._fields()})
             self._must_read = True
         return False
 
@@ -315,7 +315,7 @@ class LeaderElector:
 
     def _remember(self, error: str) -> None:
         if error and error != self.error:
-            log.warning("Leader election is cut off", extra={"fields": self._fields() | {"error": error}})
+            log.warning("Leader election request failed", extra={"fields": self._fields() | {"error": error}})
         self.error = error
 
     @property

@@ -185,7 +185,7 @@ class Reflector:
         except ClusterError as error:
             return self._judge(error)
         except Exception as error:
-            log.exception("Informer failed; it lists again", extra={"fields": self._fields()})
+            log.exception("Informer failed; relisting", extra={"fields": self._fields()})
             self._version = None
             self.state.error = f"{type(error).__name__}: {error}"
             return 0.0, "crashed"
@@ -307,7 +307,7 @@ class Reflector:
     def _remember(self, error: ClusterError) -> None:
         text = str(error)
         if text != self.state.error:
-            log.warning("Informer is cut off", extra={"fields": self._fields() | {"error": text}})
+            log.warning("Informer request failed", extra={"fields": self._fields() | {"error": text}})
         self.state.error = text
 
     def _named(self, manifest: Manifest) -> Manifest:

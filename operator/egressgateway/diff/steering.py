@@ -30,11 +30,11 @@ class DeferReason(StrEnum):
     """Why a change waits."""
 
     GATEWAY_NOT_READY = "no gateway pod is ready yet"
-    NAME_TAKEN = "an object that it relies on has a name that is taken"
-    PUSH = "the mesh is being told of the gateway"
-    DRAIN = "the mesh is being told that clients have left"
-    NOT_TAKEN = "the gateway's own controller has not taken its routes"
-    PORT_IN_USE = "clients of another destination still have one of its ports"
+    NAME_TAKEN = "the name of an object that it needs is already in use"
+    PUSH = "the gateway's configuration is being pushed to the mesh"
+    DRAIN = "the removal of its clients is being pushed to the mesh"
+    NOT_TAKEN = "the gateway's own controller has not accepted its routes"
+    PORT_IN_USE = "clients of another destination still use one of its ports"
 
 
 Burst = tuple[Write | Delete, ...]

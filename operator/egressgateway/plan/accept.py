@@ -208,8 +208,9 @@ def _object_findings(facts: Facts, context: PlanContext | None) -> Iterator[Find
 def _spec_is_known(facts: Facts) -> Iterator[Finding]:
     if facts.gateway.left_out:
         message = (
-            f"namespace {facts.key.namespace}: its EgressGateways take more of the operator's memory than a namespace "
-            "may have, and this one was left out; delete or shorten some, or let an admin raise --namespace-memory-mib"
+            f"namespace {facts.key.namespace}: its EgressGateways exceed the operator's memory limit for a namespace, "
+            "so the operator does not read this one; delete or shorten some, or ask a platform admin to raise "
+            "--namespace-memory-mib"
         )
         yield Finding(_ACCEPTED, Reason.INVALID, message)
 
@@ -228,8 +229,8 @@ def _class_exists(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             _ACCEPTED,
             Reason.CLASS_NOT_FOUND,
-            f"spec.className: absent, and {class_}, which served the object so far, is no longer there as the default; "
-            "name a class",
+            f"spec.className: not set, and {class_}, which served the object until now, is no longer the default "
+            "class; name a class",
         )
     elif class_.spec is None and class_.name:
         yield Finding(
@@ -242,8 +243,8 @@ def _class_exists(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             _ACCEPTED,
             Reason.CLASS_NOT_FOUND,
-            "spec.className: absent, no EgressGatewayClass is marked as default, and the built-in one is out of reach; "
-            "name a class",
+            "spec.className: not set, no EgressGatewayClass is marked as default, and the built-in class is not "
+            "available; name a class",
         )
 
 
@@ -275,8 +276,8 @@ def _injection_is_enabled(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             _RESOLVED,
             Reason.INJECTION_DISABLED,
-            f"namespace {facts.key.namespace} has the label istio-injection=disabled: Istio would not "
-            "complete the gateway's pods, and their image would stay `auto`; remove the label",
+            f"namespace {facts.key.namespace} has the label istio-injection=disabled: Istio would not inject the "
+            "gateway's pods, and their image would stay `auto`; remove the label",
         )
 
 
@@ -288,7 +289,7 @@ def _kinds_are_served(facts: Facts) -> Iterator[Finding]:
                 _RESOLVED,
                 Reason.PROVIDER_UNAVAILABLE,
                 f"{facts.class_}: the API server does not serve {', '.join(sorted(missing))} to the operator; "
-                f"{requirement.remedy}, this heals by itself",
+                f"{requirement.remedy}; no further action is needed",
             )
 
 
@@ -381,7 +382,7 @@ class _Judge:
         expires = destination.expires_at
         if expires is not None and expires <= self.facts.now:
             message = (
-                f"{where}.expiresAt: {format_instant(expires)} is over; remove the destination, or set a later time"
+                f"{where}.expiresAt: expired at {format_instant(expires)}; remove the destination, or set a later time"
             )
             yield Finding(_ACCEPTED, Reason.EXPIRED, message, destination.name)
             return
@@ -474,8 +475,8 @@ class _Judge:
             behind = exposed.backend.destination
             if behind is not None and behind.name in out and exposed_part(exposed.name) not in out:
                 message = (
-                    f"spec.expose[{index}].backend.destination: destination {behind.name} is not served itself; remove "
-                    "what its own conditions have against it"
+                    f"spec.expose[{index}].backend.destination: destination {behind.name} is not served; correct what "
+                    "its own conditions report"
                 )
                 found.append(Finding(_RESOLVED, Reason.PENDING, message, exposed_part(exposed.name)))
         return found
@@ -486,25 +487,27 @@ class _Judge:
                 if port.tls is not None and port.tls.insecure_skip_verify:
                     message = (
                         f"spec.destinations[{index}].ports[{number}].tls.insecureSkipVerify: the certificate of "
-                        f"{destination.hosts[0]} is not verified, anybody on the way can read and answer"
+                        f"{destination.hosts[0]} is not verified, so anyone on the network path can read and answer "
+                        "requests"
                     )
                     yield Advisory(message, destination.name, Reason.INSECURE_SKIP_VERIFY)
         if self.facts.left_out:
             yield Advisory(
-                f"namespace {self.facts.key.namespace}: {self.facts.left_out} objects with the operator's labels, "
-                "VirtualServices or ServiceEntries there are too large or too many to be read, and count as empty; "
-                "delete those that nobody needs, or let an admin raise --namespace-memory-mib"
+                f"namespace {self.facts.key.namespace}: the operator treats {self.facts.left_out} VirtualServices, "
+                "ServiceEntries or objects with its own labels as empty, because they are too large or too many; "
+                "delete unused ones, or ask a platform admin to raise --namespace-memory-mib"
             )
         yield from external_notices(self.context)
         yield from unchecked_references(self.context, wanted_references(self.facts))
         if self.facts.mesh_config.outbound_policy == "ALLOW_ANY":
             yield Advisory(
-                "the mesh's outboundTrafficPolicy is ALLOW_ANY: ports that are not listed here leave directly"
+                "the mesh's outboundTrafficPolicy is ALLOW_ANY: traffic to ports that are not listed here leaves the "
+                "mesh directly"
             )
         limited = self.spec.access is not None and any(entry.paths for entry in self.spec.access.from_)
         if limited and not self.facts.mesh_config.normalizes_slashes:
             yield Advisory(
-                "access.from.paths: an encoded slash (%2F) in a path is compared as it stands; set the mesh's "
+                "access.from.paths: an encoded slash (%2F) in a path is compared without decoding it; set the mesh's "
                 "pathNormalization to DECODE_AND_MERGE_SLASHES"
             )
 

@@ -51,7 +51,7 @@ from egressgateway.stages import Stage
 _ACCEPTED: Final = ConditionType.ACCEPTED
 _EXPOSED: Final = exposed_part("")
 _CLIENT_KINDS: Final = ("ServiceEntry", "VirtualService")
-_REMEDY: Final = "it is withdrawn; ask the platform's admin, or remove it"
+_REMEDY: Final = "it is withdrawn; ask a platform admin to allow it, or remove it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,9 @@ def _by_spec(context: PlanContext, *, suspended: bool) -> Iterator[Finding]:
             continue
         where, end = f"spec.destinations[{index}]", destination.expires_at
         if not suspended and end is not None and end <= context.now:
-            message = f"{where}.expiresAt: {format_instant(end)} is over; remove the destination, or set a later time"
+            message = (
+                f"{where}.expiresAt: expired at {format_instant(end)}; remove the destination, or set a later time"
+            )
             yield Finding(_ACCEPTED, Reason.EXPIRED, message, destination.name)
         yield from filter(_withdraws, guard_destination(context, destination, where))
         # Partial, whoever is left by the spec: what is live of the part says whether somebody is.
@@ -192,8 +194,8 @@ def _revoked(
             left = allowed_consumers(facts.key, class_spec, facts.namespaces, exported)
             denied |= not_allowed
             message = (
-                f"{ref}: {facts.class_} does not allow {_listed(not_allowed)} as a consumer; clients there are not "
-                "sent through the gateway any more; ask the platform's admin for it in allowedConsumers"
+                f"{ref}: {facts.class_} does not allow {_listed(not_allowed)} as a consumer; clients there are no "
+                "longer sent through the gateway; ask a platform admin to add it to allowedConsumers"
             )
             tell(ref, part, Reason.CONSUMER_NOT_ALLOWED, message, partial=bool(left))
             if left:

@@ -78,7 +78,7 @@ def _refused(
             if each.only in holds:
                 shown = f"{found.value} is " if isinstance(found.value, _SHOWN) else ""
                 who = " ".join(filter(None, (f"provider {class_spec.data_plane}", each.only)))
-                yield f"{found.path}: {shown}not possible on {class_name} ({who}): {each.why}; {each.remedy}"
+                yield f"{found.path}: {shown}not supported by {class_name} ({who}): {each.why}; {each.remedy}"
                 gone = (*gone, f"{found.path}.", f"{found.path}[")
 
 
@@ -97,7 +97,7 @@ def _requests_without_http(destination: Destination, field: str) -> Iterator[str
         if value is not None:
             yield (
                 f"{field}.traffic.{name}: needs ports with protocol HTTP, HTTP2 or GRPC only; remove it, or make a "
-                "destination of its own for the other ports"
+                "separate destination for the other ports"
             )
 
 
@@ -107,6 +107,6 @@ def _ambiguous_headers(destination: Destination, field: str) -> Iterator[str]:
         return
     counted = Counter(header.name.lower() for header in headers.set_)
     for name in sorted(name for name, count in counted.items() if count > 1):
-        yield f"{field}.requestHeaders.set: {name} is set more than once (case does not tell headers apart); keep one"
+        yield f"{field}.requestHeaders.set: {name} is set more than once (header names are case-insensitive); keep one"
     for name in sorted(counted.keys() & {name.lower() for name in headers.remove}):
         yield f"{field}.requestHeaders.remove: {name} is also set; keep one of the two"

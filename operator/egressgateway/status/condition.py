@@ -57,7 +57,7 @@ _SUCCESS: Final = {
 }
 
 NOT_PROGRAMMED: Final = Condition(
-    ConditionType.PROGRAMMED, "False", Reason.PENDING, "nothing is programmed for what is not accepted"
+    ConditionType.PROGRAMMED, "False", Reason.PENDING, "nothing is programmed until it is accepted"
 )
 """Of a part that was rejected: a consequence of what is said elsewhere."""
 

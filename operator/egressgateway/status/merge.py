@@ -17,12 +17,14 @@ from egressgateway.plan.revoked import NOTHING, Revoked
 from egressgateway.status.condition import Condition, Part, Summary
 from egressgateway.status.messages import cut, joined, told_once
 
-_SUSPENDED_MESSAGE: Final = "spec.suspend is true: nothing is written but this status; traffic flows as it is"
+_SUSPENDED_MESSAGE: Final = (
+    "spec.suspend is true: the operator writes only this status; traffic keeps its current route"
+)
 _NOT_STEERED: Final = "clients are not sent through the gateway"
 
 _ENDED: Final = frozenset({*CLAIMS, "remoteChildren"})
 
-_LEAVING_MESSAGE: Final = "the object is being deleted, and its clients are taken back"
+_LEAVING_MESSAGE: Final = "the object is being deleted, and its clients are being moved off the gateway"
 
 
 def merge_status(
@@ -111,7 +113,9 @@ def _not_accepted(findings: Sequence[Finding], messages: Iterable[tuple[str, str
 
 def stuck_status(old: Mapping[str, Any], generation: int, now: datetime, why: str) -> dict[str, Any]:
     """The status of an object that cannot be let go, because the server does not let its clients be withdrawn."""
-    message = cut(f"clients cannot be withdrawn, so the object is not let go; it is tried again: {why}")
+    message = cut(
+        f"clients cannot be moved off the gateway, so the object is not released; the operator retries: {why}"
+    )
     ready = Condition(ConditionType.READY, "False", Reason.APPLY_FAILED, message)
     programmed = Condition(ConditionType.PROGRAMMED, "False", Reason.APPLY_FAILED, message)
     reconciling = Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, message)
@@ -151,7 +155,7 @@ def _left(part: Mapping[str, Any], generation: int, now: datetime) -> dict[str, 
 
 def broken_status(old: Mapping[str, Any], generation: int, now: datetime, error: Exception) -> dict[str, Any]:
     """The status while a bug of the operator keeps it from looking at the object; what runs is not touched."""
-    message = cut(f"the operator failed and tries again, its log has the trace: {type(error).__name__}: {error}")
+    message = cut(f"the operator failed and retries; its log has the trace: {type(error).__name__}: {error}")
     ready = Condition(ConditionType.READY, "False", Reason.INTERNAL_ERROR, message)
     programmed = Condition(ConditionType.PROGRAMMED, "False", Reason.INTERNAL_ERROR, message)
     reconciling = Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, message)
@@ -161,8 +165,8 @@ def broken_status(old: Mapping[str, Any], generation: int, now: datetime, error:
 def unstored_status(old: Mapping[str, Any], generation: int, now: datetime, error: Exception) -> dict[str, Any]:
     """The status while the API server refuses to store more of it, or of what is recorded beside: what runs stays."""
     message = cut(
-        "what the object claims, and its state, cannot be stored, so that nothing more is written for it: have fewer "
-        f"hosts, ports or consumer namespaces in one object; the server says: {error}"
+        "the object's claims and state cannot be stored, so the operator writes nothing more for it; use fewer hosts, "
+        f"ports or consumer namespaces in one object; the server says: {error}"
     )
     ready = Condition(ConditionType.READY, "False", Reason.APPLY_FAILED, message)
     programmed = Condition(ConditionType.PROGRAMMED, "False", Reason.APPLY_FAILED, message)

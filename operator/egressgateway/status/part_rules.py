@@ -19,11 +19,11 @@ from egressgateway.status.condition import NOT_PROGRAMMED, succeeded
 from egressgateway.status.messages import told_once
 from egressgateway.status.rules import Rule, Table, otherwise
 
-_RETAINED: Final = "what was programmed before is left as it was"
+_RETAINED: Final = "the previous configuration stays in place"
 _INCOMPLETE: Final = "not every object is in place yet"
 _STEERED: Final = "clients are sent through the gateway"
 _NO_POD: Final = "no gateway pod is ready"
-_PREVIOUS_ROUTE: Final = "clients are sent as before, until all that is asked for now is in place"
+_PREVIOUS_ROUTE: Final = "traffic keeps using the previous route until the new one is ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class PartState:
 
 def _foreign(state: PartState) -> str:
     return (
-        f"{state.foreign} exists and is not this object's: made by hand, or owned by another; "
+        f"{state.foreign} exists and does not belong to this object: it was made by hand, or another object owns it; "
         "delete or rename it, or rename this object"
     )
 
@@ -77,18 +77,17 @@ def _missing(state: PartState) -> str:
 
 
 def _refused(state: PartState) -> str:
-    return f"{state.controller} refuses {state.unaccepted}: {state.refusal}"
+    return f"{state.controller} rejects {state.unaccepted}: {state.refusal}"
 
 
 def _ignored(state: PartState) -> str:
     return (
-        f"no controller says anything of {state.unaccepted}, for {PATIENCE.seconds} seconds and more; "
-        f"{state.why_silent}"
+        f"no controller has reported on {state.unaccepted} for more than {PATIENCE.seconds} seconds; {state.why_silent}"
     )
 
 
 def _not_taken(state: PartState) -> str:
-    return f"{state.controller} has not taken {state.unaccepted} yet"
+    return f"{state.controller} has not accepted {state.unaccepted} yet"
 
 
 def _conflicts(state: PartState) -> str:

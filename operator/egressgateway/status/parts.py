@@ -26,7 +26,7 @@ from egressgateway.status.condition import Condition, Observed, succeeded
 from egressgateway.status.messages import joined, told_by_type
 from egressgateway.status.part_rules import PROGRAMMED, STEERED, PartState
 
-_NOT_PROBED: Final = Reached("Unknown", Reason.PENDING, "the first checks have not ended")
+_NOT_PROBED: Final = Reached("Unknown", Reason.PENDING, "the first checks have not finished")
 
 
 @dataclass(frozen=True, slots=True)

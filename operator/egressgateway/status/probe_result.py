@@ -34,8 +34,8 @@ _WORDS: Final = {
     Reason.DNS_FAILED: "its name has no address",
     Reason.CONNECT_FAILED: "no connection, or no answer in time",
     Reason.TLS_NAME_MISMATCH: "its certificate is for another name",
-    Reason.TLS_FAILED: "TLS fails: its certificate is not trusted, or it refuses the gateway's",
-    Reason.UNEXPECTED_STATUS: "its answer has none of the expected statuses",
+    Reason.TLS_FAILED: "TLS fails: its certificate is not trusted, or it rejects the gateway's",
+    Reason.UNEXPECTED_STATUS: "its response has an unexpected status",
 }
 
 
@@ -143,7 +143,7 @@ def reached(ways: Sequence[ProbedWay], pods: Sequence[Mapping[str, Observation] 
     """
     telling = [pod for pod in pods if pod is not None]
     if not telling:
-        words = "no gateway pod tells what came of its probes" if pods else "there is no gateway pod that could probe"
+        words = "no gateway pod reports its probe results" if pods else "there is no gateway pod to run the probes"
         return Reached("Unknown", Reason.NOT_OBSERVED, words)
     sights = [(way, pod.get(way.cluster)) for way in ways for pod in telling]
     failing = [(way, sight.trouble) for way, sight in sights if sight is not None and sight.trouble is not None]
@@ -152,7 +152,7 @@ def reached(ways: Sequence[ProbedWay], pods: Sequence[Mapping[str, Observation] 
         said = dict.fromkeys(f"{way.host}:{way.port}: {_WORDS[trouble]}" for way, trouble in failing)
         return Reached("False", failing[0][1], f"{'; '.join(said)}; seen by {counted}/{len(telling)} gateway pods")
     if not all(sight is not None and sight.decided for _, sight in sights):
-        return Reached("Unknown", Reason.PENDING, "the first checks have not ended")
+        return Reached("Unknown", Reason.PENDING, "the first checks have not finished")
     return Reached("True", Reason.REACHABLE, f"reached by {len(telling)}/{len(pods)} gateway pods")
 
 

@@ -154,7 +154,7 @@ def _of_object(type_: ConditionType, acceptance: Acceptance, parts: Sequence[Par
         return Condition(type_, "False", bad[0][1].reason, told_by_type(type_, told))
     if not parts and acceptance.of_object:
         # A spec that cannot be read has no parts to speak for it.
-        return Condition(type_, "Unknown", Reason.PENDING, "not looked at: the object is not accepted")
+        return Condition(type_, "Unknown", Reason.PENDING, "not evaluated: the object is not accepted")
     return succeeded(type_)
 
 

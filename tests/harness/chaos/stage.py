@@ -25,7 +25,7 @@ ELECTED: Final = ("--lease-seconds", "3", "--push-grace-seconds", "0.2")
 KOPF_BEGINS_ANEW: Final = (
     "Watcher for egressgateways.v1alpha1.egressgateway.dev@none has failed: ",
     "Multidimensional multitasker has failed: ",
-    "kopf gave up; everything begins anew",
+    "kopf stopped; restarting",
 )
 """What becomes of kopf when its watch gets an answer that it does not expect; the process goes on (`cli.run`)."""
 

@@ -95,7 +95,7 @@ def test_names_under_a_wildcard_are_not_followed_there(network: str) -> None:
 @pytest.mark.parametrize("name", ["a", "http-80.api.example.com.v1.shop.egress.internal", "z" * 40])
 def test_the_addresses_of_private_entries_are_no_endpoints(name: str) -> None:
     """Whoever named one as an endpoint would be sent to another way of a gateway."""
-    assert forbidden_address(private_address(name)) == "an address of the mesh's own"
+    assert forbidden_address(private_address(name)) == "an address reserved by the mesh"
 
 
 @pytest.mark.parametrize("name", [*RESERVED_NAMES, *RESERVED_WILDCARDS, *MORE_RESERVED])
@@ -149,8 +149,8 @@ def test_what_is_no_host_is_refused(text: str) -> None:
     ("text", "words"),
     [
         ("API.Partner.Example.COM", "no capitals, write it in lower case"),
-        ("my_bucket.s3.example.com", "'_' is no letter of host names"),
-        ("ftp.example.com:5012", "no port, it belongs into ports"),
+        ("my_bucket.s3.example.com", "'_' is not allowed in host names"),
+        ("ftp.example.com:5012", "no port, set it in ports"),
         ("https://hooks.example.com/services", "no scheme and no path"),
         ("hooks.example.com/services", "no path, the host alone"),
         ("10.1.0.0/16", "no network (CIDR), name the hosts in it"),
@@ -180,10 +180,10 @@ def test_refusal_names_what_is_wrong_with_the_text(text: str, words: str) -> Non
     [
         ("https://hooks.example.com", "no scheme and no path"),
         ("192.0.2.0/24", "no network (CIDR)"),
-        ("db.example.com:5432", "no port, it belongs into ports"),
-        ("192.0.2.1:5432", "no port, it belongs into ports"),
+        ("db.example.com:5432", "no port, set it in ports"),
+        ("192.0.2.1:5432", "no port, set it in ports"),
         ("*.example.com", "no '*' here"),
-        ("my_db.example.com", "'_' is no letter of host names"),
+        ("my_db.example.com", "'_' is not allowed in host names"),
         ("DB.example.com", "no capitals"),
     ],
 )

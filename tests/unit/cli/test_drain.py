@@ -23,8 +23,8 @@ from unit.cluster.fake_api import write_kubeconfig
 from unit.plan.world import NOW
 
 KEEP, DELETE = Drain(), Drain(delete=True)
-GOING = "are being deleted: they and their gateways will go, and clients are not taken back first"
-REMOTE = "children in other namespaces outlive them"
+GOING = "are being deleted: they and their gateways will be removed before clients are moved off them"
+REMOTE = "their children in other namespaces remain"
 
 
 def gateway(name: str, *, deleting: bool = False, remote: bool = False) -> Manifest:
@@ -119,7 +119,7 @@ async def test_our_finalizer_goes_and_others_stay() -> None:
         == "2 EgressGateways (shop/one, shop/two) will lose the operator's finalizer: they and their gateways stay"
     )
     assert any(each.startswith(f"shop/two: {REMOTE}") for each in said)
-    assert said[-1].startswith("2 EgressGateways released; they and their gateways stay as they are")
+    assert said[-1].startswith("2 EgressGateways released; they and their gateways stay unchanged")
 
 
 async def test_what_is_being_deleted_is_said_to_go() -> None:
@@ -130,8 +130,8 @@ async def test_what_is_being_deleted_is_said_to_go() -> None:
         f"1 EgressGateways (shop/two) {GOING}",
     ]
     assert said[-2:] == [
-        "1 EgressGateways released; they and their gateways stay as they are",
-        "1 EgressGateways that were being deleted are held no more; they and their gateways go",
+        "1 EgressGateways released; they and their gateways stay unchanged",
+        "1 EgressGateways that were being deleted are released; they and their gateways are removed",
     ]
 
 
@@ -143,7 +143,9 @@ async def test_object_on_its_way_out_is_not_let_go_while_it_steers_others() -> N
     # It stopped at the first of them, and held up everybody else.
     assert left_held(server) == ["two", "four"]
     assert "2 EgressGateways (shop/two, shop/four) are being deleted and have children in other namespaces" in said[2]
-    assert said[-1].startswith("! 2 not released (2 others are released): shop/four: being deleted, and its children")
+    assert said[-1].startswith(
+        "! 2 not released (2 others are released): shop/four: it is being deleted, and its children"
+    )
 
 
 @pytest.mark.parametrize("drain", [KEEP, DELETE], ids=["keep", "delete"])
@@ -180,7 +182,7 @@ async def test_object_that_changes_meanwhile_is_let_go_at_the_next_look() -> Non
             raise refusals.pop()
 
     server.refuse = refuse_once
-    assert (await drained(server))[-1] == "1 EgressGateways released; they and their gateways stay as they are"
+    assert (await drained(server))[-1] == "1 EgressGateways released; they and their gateways stay unchanged"
     assert len(server.writes) == 2
 
 
@@ -211,7 +213,7 @@ async def test_nothing_is_written_while_an_operator_leads() -> None:
     calls = [(each.verb, each.resource) for each in server.requests]
     first_write = calls.index(("patch", "egressgateways"))
     assert calls[:first_write].count(("get", "leases")) > 2
-    assert "waiting for the end of operator-0, by Lease system/release" in said
+    assert "waiting until operator-0 no longer holds Lease system/release" in said
 
 
 async def test_many_leases_are_waited_for_at_once() -> None:
@@ -246,7 +248,7 @@ async def test_lease_is_found_by_its_label_wherever_it_is() -> None:
     written = claimed(None, "operator-0", LeaseSettings(namespace="anywhere", name="release"), NOW)
     assert written["metadata"]["labels"] == LEASE_LABELS
     server = Server(gateway("one"), leases=(lease(),))
-    assert "Lease system/release is free: no operator leads by it" in await drained(server)
+    assert "Lease system/release is free: no operator holds it" in await drained(server)
     [looked] = [each for each in server.requests if (each.resource, each.verb) == ("leases", "list")]
     assert looked.path == "/apis/coordination.k8s.io/v1/leases"
     assert dict(looked.query)["labelSelector"] == ",".join(
@@ -277,9 +279,9 @@ async def test_lease_that_was_named_is_the_one_that_is_read() -> None:
     [
         (
             Place(),
-            "whether an operator runs could not be looked up: list leases: no right; name it by --lease-namespace",
+            "cannot find out whether an operator runs: list leases: no right; name it with --lease-namespace",
         ),
-        (Place("system", "release"), "whether an operator runs could not be looked up: get Lease system/release"),
+        (Place("system", "release"), "cannot find out whether an operator runs: get Lease system/release"),
     ],
     ids=["looked for", "named"],
 )
@@ -301,7 +303,7 @@ async def test_check_that_cannot_be_made_is_said_before_it_asks(place: Place, wo
 async def test_missing_lease_is_no_proof_that_no_operator_runs() -> None:
     """One without election has none."""
     said = await drained(Server(gateway("one")))
-    assert said[1].startswith("no operator's Lease was found: whether one runs that has none")
+    assert said[1].startswith("no operator's Lease was found: an operator without a Lease")
 
 
 async def test_lease_whose_holder_has_ended_goes_and_holds_up_no_successor() -> None:
@@ -327,7 +329,7 @@ async def test_lease_that_cannot_be_deleted_is_no_failure(error: Exception, said
     server.refuse = refuse
     said = await drained(server)
     assert left_held(server) == []
-    assert any("delays the next operator until it runs out" in each for each in said) == said_so
+    assert any("delays the next operator until it expires" in each for each in said) == said_so
 
 
 async def test_without_the_definitions_there_is_nothing_to_do() -> None:
@@ -349,12 +351,12 @@ def test_the_end_of_the_time_says_what_is_left_and_what_to_do() -> None:
     released["metadata"]["finalizers"] = []
     kept = _left([held, released], KEEP, leases)
     assert kept.startswith("shop/one: not released after 120 seconds;")
-    assert "does an operator still renew the Lease system/release? Stop it, then drain again" in kept
-    assert "name the Lease of the one that is gone by --lease-namespace and --lease-name" in kept
+    assert "stop any operator that still renews the Lease system/release, then drain again" in kept
+    assert "name the Lease of the removed operator with --lease-namespace and --lease-name" in kept
     assert _left([released], KEEP, leases).startswith("not done after 120 seconds, and nothing is left")
     deleted = _left([held, released], DELETE, leases)
-    assert deleted.startswith("shop/one, shop/two: still there after 120 seconds; see whether an operator runs")
-    assert deleted.endswith("what their status says, then drain again")
+    assert deleted.startswith("shop/one, shop/two: still there after 120 seconds; check that an operator runs")
+    assert deleted.endswith("read their status, then drain again")
 
 
 def test_a_script_without_yes_is_told_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,8 +44,8 @@ def test_taken_port_ends_with_one_line(tmp_path: Path) -> None:
         done = run_operator(kubeconfig, "--metrics-port", str(port))
     assert done.returncode == 1
     assert done.stderr == (
-        f"egressgw: cannot serve metrics on 127.0.0.1:{port}: another process listens there; "
-        "choose another --metrics-port\n"
+        f"egressgw: cannot serve metrics on 127.0.0.1:{port}: another process already listens there; choose another "
+        "--metrics-port\n"
     )
 
 
@@ -61,7 +61,7 @@ def test_revision_of_the_mesh_is_what_the_flag_says(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("value", ["1.30", "Stable", "-a", "a b", "a" * 57])
 def test_revision_that_no_control_plane_has_is_refused(value: str) -> None:
     """It would be a ConfigMap that is never there, and a label that no webhook looks for."""
-    with pytest.raises(typer.BadParameter, match=f"{value!r} is no revision of istiod.*istio.io/rev"):
+    with pytest.raises(typer.BadParameter, match=f"{value!r} is not a revision of istiod.*istio.io/rev"):
         checked_revision(value)
     assert CliRunner().invoke(app, ["run", f"--mesh-revision={value}"]).exit_code == 2
 

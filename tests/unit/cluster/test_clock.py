@@ -104,7 +104,7 @@ def test_a_skew_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         machine.call()
     assert [record.message for record in caplog.records] == [
-        "Clock differs from the API server's, which is used instead"
+        "Clock differs from the API server's; using the API server's"
     ]
     machine.ahead = timedelta(0)
     machine.call()

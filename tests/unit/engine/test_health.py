@@ -70,7 +70,7 @@ async def test_metrics_are_served_as_prometheus_reads_them(probed: Probed) -> No
 async def test_taken_port_is_an_error_at_the_start(probed: Probed) -> None:
     """Whoever cannot be probed must not run unnoticed."""
     second = Server("127.0.0.1", probed.server.port, healthy=list, ready=list, metrics=probed.metrics)
-    with pytest.raises(StartError, match="another process listens there; choose another --metrics-port"):
+    with pytest.raises(StartError, match="another process already listens there; choose another --metrics-port"):
         await second.start()
     await second.stop()
 

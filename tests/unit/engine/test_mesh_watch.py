@@ -98,7 +98,7 @@ async def test_configuration_that_was_named_is_waited_for(
     reading = asyncio.create_task(watched.watch.read())
     try:
         await eventually(lambda: watched.watch.missing in caplog.messages)
-        assert "--mesh-revision 1-30: there is no ConfigMap istio-system/istio-1-30" in watched.watch.missing
+        assert "--mesh-revision 1-30: ConfigMap istio-system/istio-1-30 does not exist" in watched.watch.missing
         assert not reading.done()
         api.intercept = None
         put_config(api, "trustDomain: one.example", "istio-1-30")

@@ -69,7 +69,9 @@ async def test_missing_right_is_told_with_the_servers_words(api: FakeApi, client
 
     preflight = Preflight(client, sleep=sleep)
     await preflight.wait()
-    assert told == ['the operator may not list egressgateways: User "x" cannot list; grant it the right, it asks again']
+    assert told == [
+        'the operator may not list egressgateways: User "x" cannot list; grant it the right; the operator retries'
+    ]
 
 
 async def test_operator_of_one_namespace_lists_there(api: FakeApi, client: ApiClient) -> None:

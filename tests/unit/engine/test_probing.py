@@ -103,7 +103,7 @@ async def test_pod_without_an_address_is_not_asked(envoy: Envoy, reader: Reader)
     probes, news = reader
     probes.want(KEY, PROBING, (PodFacts("shop", "partners-1", "partners-egress", ready=False),))
     await news.get()
-    assert probes.reached(KEY)["api"].message == "there is no gateway pod that could probe"
+    assert probes.reached(KEY)["api"].message == "there is no gateway pod to run the probes"
     assert envoy.asked == []
 
 

@@ -32,7 +32,7 @@ def test_differences_name_object_and_value() -> None:
     ("line", "bad"),
     [
         ({"level": "info", "message": "Started"}, False),
-        ({"level": "warning", "message": "Reconcile failed; it is tried again"}, False),
+        ({"level": "warning", "message": "Reconcile failed; retrying"}, False),
         ({"level": "error", "message": "Leadership lost"}, False),
         ({"level": "error", "message": "Something else"}, True),
         ({"level": "warning", "message": "Caught", "exception": "Traceback"}, True),

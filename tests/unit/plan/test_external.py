@@ -70,10 +70,10 @@ def test_what_pods_take_for_a_service_is_no_external_host(host: str, means: str)
     assert (finding.reason, finding.part) == (Reason.INVALID, "api")
     assert finding.consequence is Consequence.WITHDRAW
     assert (
-        f"spec.destinations[0].hosts: {host} is no external host: pods and Istio take it for {means};"
+        f"spec.destinations[0].hosts: {host} is not an external host: pods and Istio resolve it to {means};"
         in finding.message
     )
-    assert "list this very name in a class's allowedHosts" in finding.message
+    assert "list exactly this name in a class's allowedHosts" in finding.message
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_every_field_that_is_looked_up_is_checked(field: str, asked: dict[str, A
     """By clients or by the gateway: its resolver has the search paths of a pod, too."""
     (finding,) = findings(asked)
     assert finding.reason is Reason.INVALID
-    assert finding.message.startswith(f"spec.destinations[0].{field}: payments.prod is no external host: ")
+    assert finding.message.startswith(f"spec.destinations[0].{field}: payments.prod is not an external host: ")
 
 
 def test_a_bad_host_takes_out_its_destination_alone() -> None:

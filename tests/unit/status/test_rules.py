@@ -24,11 +24,11 @@ Said = tuple[str, Reason, str]
 PROGRAMMED_ROWS: Final[list[tuple[PartState, Said]]] = [
     (
         PartState(rejected=True, retained=True, missing=True),
-        ("True", Reason.PROGRAMMED, "what was programmed before is left as it was"),
+        ("True", Reason.PROGRAMMED, "the previous configuration stays in place"),
     ),
     (
         PartState(rejected=True, missing=True),
-        ("False", Reason.PENDING, "nothing is programmed for what is not accepted"),
+        ("False", Reason.PENDING, "nothing is programmed until it is accepted"),
     ),
     (
         PartState(foreign=REF, failure="no", missing=True),
@@ -36,7 +36,7 @@ PROGRAMMED_ROWS: Final[list[tuple[PartState, Said]]] = [
             "False",
             Reason.RESOURCE_CONFLICT,
             (
-                f"{REF} exists and is not this object's: made by hand, or owned by another; "
+                f"{REF} exists and does not belong to this object: it was made by hand, or another object owns it; "
                 "delete or rename it, or rename this object"
             ),
         ),
@@ -48,19 +48,19 @@ PROGRAMMED_ROWS: Final[list[tuple[PartState, Said]]] = [
     ),
     (
         PartState(unaccepted=REF, refusal="no such upstream", overdue=True, controller=CONTROLLER),
-        ("False", Reason.ROUTE_REJECTED, f"{CONTROLLER} refuses {REF}: no such upstream"),
+        ("False", Reason.ROUTE_REJECTED, f"{CONTROLLER} rejects {REF}: no such upstream"),
     ),
     (
         PartState(unaccepted=REF, overdue=True, controller=CONTROLLER, why_silent="is it there?"),
         (
             "False",
             Reason.ROUTE_IGNORED,
-            f"no controller says anything of {REF}, for 30 seconds and more; is it there?",
+            f"no controller has reported on {REF} for more than 30 seconds; is it there?",
         ),
     ),
     (
         PartState(unaccepted=REF, controller=CONTROLLER),
-        ("False", Reason.PENDING, f"{CONTROLLER} has not taken {REF} yet"),
+        ("False", Reason.PENDING, f"{CONTROLLER} has not accepted {REF} yet"),
     ),
     (PartState(), ("True", Reason.PROGRAMMED, "every object is in place")),
 ]
@@ -76,7 +76,7 @@ STEERED_ROWS: Final[list[tuple[PartState, Said]]] = [
     ),
     (
         PartState(on_previous_route=True),
-        ("Unknown", Reason.PENDING, "clients are sent as before, until all that is asked for now is in place"),
+        ("Unknown", Reason.PENDING, "traffic keeps using the previous route until the new one is ready"),
     ),
     (
         PartState(in_place=True, needs_pods=False),
@@ -86,15 +86,15 @@ STEERED_ROWS: Final[list[tuple[PartState, Said]]] = [
     (PartState(deferred="wait"), ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready yet")),
     (PartState(in_place=True, ready_pods=1), ("True", Reason.STEERED, "clients are sent through the gateway")),
     (
-        PartState(deferred="the mesh is being told of the gateway", ready_pods=1),
-        ("False", Reason.PENDING, "the mesh is being told of the gateway"),
+        PartState(deferred="the gateway's configuration is being pushed to the mesh", ready_pods=1),
+        ("False", Reason.PENDING, "the gateway's configuration is being pushed to the mesh"),
     ),
     (PartState(ready_pods=1), ("False", Reason.PENDING, "clients are not sent through the gateway")),
 ]
 
 NOT_ACCEPTED: Final = Condition(ConditionType.ACCEPTED, "False", Reason.INVALID, "a: no")
 NOT_YET: Final = Condition(ConditionType.PROGRAMMED, "False", Reason.PENDING, "not every object is in place yet")
-MOVING: Final = Condition(ConditionType.STEERED, "Unknown", Reason.PENDING, "clients are sent as before")
+MOVING: Final = Condition(ConditionType.STEERED, "Unknown", Reason.PENDING, "traffic keeps using the previous route")
 NO_POD: Final = Condition(ConditionType.STEERED, "False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready")
 NOT_SENT: Final = Condition(ConditionType.STEERED, "False", Reason.PENDING, "clients are not sent")
 
@@ -105,7 +105,7 @@ READY_ROWS: Final[list[tuple[ObjectState, Said]]] = [
     ),
     (
         ObjectState(failing=(NOT_YET,), unsteered=(MOVING, MOVING), serves_somebody=True),
-        ("Unknown", Reason.PENDING, "not every object is in place yet; clients are sent as before"),
+        ("Unknown", Reason.PENDING, "not every object is in place yet; traffic keeps using the previous route"),
     ),
     (
         ObjectState(failing=(NOT_ACCEPTED, NOT_YET), causes=(NOT_ACCEPTED,), serving=1, parts=3, serves_somebody=True),

@@ -64,9 +64,9 @@ class MeshWatch:
         if not cache.revision or self._configured.is_set():
             return ""
         return (
-            f"--mesh-revision {cache.revision}: there is no ConfigMap {cache.root_namespace}/{cache.config_name}, or "
-            "no right to read it; nothing is done until it is there. A revision is what istiod's pods have in their "
-            "label istio.io/rev, and no tag; without the flag, ConfigMap istio is read"
+            f"--mesh-revision {cache.revision}: ConfigMap {cache.root_namespace}/{cache.config_name} does not exist, "
+            "or the operator may not read it; the operator does nothing until it can. Use the value of the label "
+            "istio.io/rev on istiod's pods, not a tag; without the flag the operator reads ConfigMap istio"
         )
 
     async def read(self) -> None:

@@ -97,7 +97,7 @@ class Resync:
             await self._list(namespace)
         except Exception as error:
             if not isinstance(error, ClusterError):
-                log.exception("Resync failed; it lists again")
+                log.exception("Resync failed; relisting")
             if self._errors.get(namespace) != str(error):
                 fields = {"namespace": namespace or "", "error": str(error)}
                 log.warning("EgressGateways cannot be listed", extra={"fields": fields})

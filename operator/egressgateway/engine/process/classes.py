@@ -97,7 +97,7 @@ class ClassStatusWriter:
         try:
             return await self._write_all()
         except Exception:
-            log.exception("Status of classes not written by a bug; it is tried again")
+            log.exception("Status of classes not written because of a bug; retrying")
             return False
 
     async def _write_all(self) -> bool:
@@ -120,7 +120,7 @@ class ClassStatusWriter:
             return True
         except ClusterError as error:
             fields = {"class": found.metadata.name, "error": str(error)}
-            log.warning("Status of a class not written; it is tried again", extra={"fields": fields})
+            log.warning("Status of a class not written; retrying", extra={"fields": fields})
             return False
         return True
 

@@ -66,7 +66,7 @@ class GatewaySeries(Collector):
         yield self._destinations()
         _, hidden = self._shown()
         yield _by_namespace(hidden)
-        text = "Hosts refused because another object claimed them."
+        text = "Hosts rejected because another object claimed them first."
         yield GaugeMetricFamily("egressgateway_host_conflicts", text, value=sum(self.conflicts.values()))
 
     def pieces(self) -> Iterator[str]:
@@ -85,7 +85,8 @@ class GatewaySeries(Collector):
         )
         yield from _pieces(
             "egressgateway_not_ready_cause",
-            "1 for each reason why an EgressGateway is not Ready, with who has to act; none while it is.",
+            "1 for each reason why an EgressGateway is not Ready, with the role that has to act; no series while it "
+            "is Ready.",
             self.causes,
             shown,
             _cause_lines,
@@ -99,7 +100,7 @@ class GatewaySeries(Collector):
         )
         yield from _pieces(
             "egressgateway_destination_reachable",
-            "1 for what the probe of a destination came to (True, False, Unknown), 0 for the others.",
+            "1 for the result of a destination's probe (True, False, Unknown), 0 for the others.",
             self.reachable,
             shown,
             _reachable_lines,
@@ -132,7 +133,7 @@ class GatewaySeries(Collector):
 def _by_namespace(hidden: Mapping[str, int]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(
         "egressgateway_objects_without_series",
-        "EgressGateways of a namespace that has so many that these have no series of their own.",
+        "EgressGateways without series of their own, because their namespace has too many.",
         labels=["namespace"],
     )
     for namespace, count in hidden.items():

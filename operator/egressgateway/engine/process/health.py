@@ -70,7 +70,11 @@ class Server:
             await web.TCPSite(self._runner, self._host, self._wanted_port).start()
         except OSError as error:
             where = f"{self._host}:{self._wanted_port}"
-            why = "another process listens there" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+            why = (
+                "another process already listens there"
+                if error.errno == errno.EADDRINUSE
+                else error.strerror or str(error)
+            )
             raise StartError(f"cannot serve metrics on {where}: {why}; choose another --metrics-port") from error
 
     async def stop(self) -> None:

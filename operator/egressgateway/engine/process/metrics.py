@@ -46,13 +46,13 @@ class Metrics:
         )
         self._drift = Counter(
             "egressgateway_drift_corrections",
-            "Children that somebody else had changed or deleted, and that were repaired.",
+            "Children that another client changed or deleted, and that the operator corrected.",
             ["kind"],
             registry=registry,
         )
         self._requests = Counter(
             "egressgateway_api_requests",
-            "Calls to the API server; code `error` means that none came back.",
+            "Calls to the API server; code `error` means that there was no answer.",
             ["verb", "resource", "code"],
             registry=registry,
         )
@@ -64,11 +64,11 @@ class Metrics:
             registry=registry,
         )
         self._watch_restarts = Counter(
-            "egressgateway_watch_restarts", "Watches that were started anew.", ["kind", "reason"], registry=registry
+            "egressgateway_watch_restarts", "Watches that were restarted.", ["kind", "reason"], registry=registry
         )
         self._served = Gauge(
             "egressgateway_namespace_served",
-            "Of namespaces that --namespace names: 1 while their objects are served, 0 while they may not be read.",
+            "Per namespace of --namespace: 1 while its objects are served, 0 while the operator may not read them.",
             ["namespace"],
             registry=registry,
         )
@@ -154,22 +154,22 @@ class Metrics:
             "depth": ("Keys that wait for a worker.", lambda: queue.depth),
             "oldest_seconds": ("How long the oldest of them has been waiting.", queue.oldest_seconds),
             "processing": ("Keys that are being reconciled.", lambda: queue.processing),
-            "delayed": ("Keys that come later: retries and timers.", lambda: queue.delayed),
+            "delayed": ("Keys that are scheduled for later: retries and timers.", lambda: queue.delayed),
             "adds": ("Keys that were queued, since the start.", lambda: queue.adds),
-            "retries": ("Reconciles that failed and were queued again, since the start.", lambda: queue.retried),
+            "retries": ("Reconciles that failed and were requeued, since the start.", lambda: queue.retried),
         }
         for name, (text, read) in figures.items():
             Gauge(f"egressgateway_queue_{name}", text, registry=self.registry).set_function(read)
 
     def observe_clock(self, skew: Callable[[], timedelta]) -> None:
         """Show how far this machine's clock is ahead of the API server's, read at each scrape."""
-        text = "How far this machine's clock is ahead of the API server's, by which times are judged."
+        text = "How far this machine's clock is ahead of the API server's, which the operator uses."
         gauge = Gauge("egressgateway_clock_skew_seconds", text, registry=self.registry)
         gauge.set_function(lambda: skew().total_seconds())
 
     def observe_memory(self, namespaces_over: Callable[[], int]) -> None:
         """Show how many namespaces are short of memory, read at each scrape."""
-        text = "Namespaces whose objects take more memory than one may have: some are cached without their bodies."
+        text = "Namespaces whose objects exceed the memory limit: some are cached without their bodies."
         Gauge("egressgateway_namespaces_over_memory", text, registry=self.registry).set_function(namespaces_over)
 
     def forget(self, key: Key) -> None:

@@ -74,5 +74,5 @@ def _describe(error: ClusterError, resource: Resource) -> str:
     if isinstance(error, NotFound):
         return "EgressGateway CRDs are not installed: kubectl apply -f crds/"
     if isinstance(error, Forbidden):
-        return f"the operator may not list {resource.plural}: {error.message}; grant it the right, it asks again"
-    return f"the API server does not answer: {error.message}; it is asked again"
+        return f"the operator may not list {resource.plural}: {error.message}; grant it the right; the operator retries"
+    return f"the API server does not answer: {error.message}; the operator retries"

@@ -183,7 +183,7 @@ class ProbeReader:
                 return await _readings(answer, ways) if answer.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             fields = {"pod": f"{pod.namespace}/{pod.name}", "error": repr(error)}
-            log.debug("Gateway pod does not tell of its probes", extra={"fields": fields})
+            log.debug("Gateway pod does not report its probe results", extra={"fields": fields})
             return None
 
 

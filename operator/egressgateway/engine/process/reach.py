@@ -70,6 +70,6 @@ def _describe(namespace: str, refused: Mapping[str, str]) -> str:
     kind, error = next(iter(refused.items()))
     more = f" (and {len(refused) - 1} more kinds)" if len(refused) > 1 else ""
     return (
-        f"namespace {namespace} is not served: {kind} may not be listed there{more}: {error}; grant the operator its "
-        f"rights in {namespace}, or leave out --namespace {namespace}; it is asked again"
+        f"namespace {namespace} is not served: the operator may not list {kind} there{more}: {error}; grant the "
+        f"operator its rights in {namespace}, or remove --namespace {namespace}; the operator retries"
     )

@@ -176,7 +176,7 @@ class Runtime:
         await self._classes.stop()
         finished = await self._workers.stop(_STOP_GRACE)
         if not finished:
-            log.warning("Some reconciles did not finish in time; they are done again by the next leader")
+            log.warning("Some reconciles did not finish in time; the next leader repeats them")
         await self.elector.stop()
         await self._events.stop()
         await self._resync.stop()
@@ -203,7 +203,7 @@ class Runtime:
         looked = (self.elector.look(),) if self._settings.lease.enabled else ()
         await asyncio.gather(*synced, self._resync.synced.wait(), self._mesh.read(), *looked)
         self._refresh_unserved()
-        log.info("Caches are filled", extra={"fields": {"gateways": len(self.caches.gateways)}})
+        log.info("Caches are synced", extra={"fields": {"gateways": len(self.caches.gateways)}})
         self._filled = True
         self._tell_of_missing_kinds()
         self._classes.look()
@@ -329,9 +329,12 @@ class Runtime:
         self._told_missing = missing
         if missing:
             fields = {"kinds": sorted(missing)}
-            log.info("APISIX is not here (or no right to its kinds): no class can have it", extra={"fields": fields})
+            log.info(
+                "APISIX is not installed, or the operator may not read its kinds: no class can use it",
+                extra={"fields": fields},
+            )
         else:
-            log.info("APISIX is here: classes can have it")
+            log.info("APISIX is installed: classes can use it")
 
     def _look_at_all(self) -> None:
         for gateway in self.caches.gateways:

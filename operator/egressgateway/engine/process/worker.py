@@ -147,12 +147,12 @@ class Workers:
         fields: dict[str, Any] = {"error": str(error), "retry_in": round(retry_seconds, 3)}
         if isinstance(error, ClusterError):
             fields |= {"reason": error.reason, "failures": self._queue.failures(key)}
-            log.warning("Reconcile failed; it is tried again", extra={"fields": fields})
+            log.warning("Reconcile failed; retrying", extra={"fields": fields})
             return
         signature = repr(error)
         known = self._traced.get(key) == signature
         self._traced[key] = signature
-        log.error("Reconcile failed by a bug; it is tried again", exc_info=not known, extra={"fields": fields})
+        log.error("Reconcile failed because of a bug; retrying", exc_info=not known, extra={"fields": fields})
 
 
 async def work_while_leading(

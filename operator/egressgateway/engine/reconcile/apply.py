@@ -171,7 +171,7 @@ class Applier:
         if repair:
             self._metrics.drift_corrected(write.ref.kind)
             state.drift_backoff.count(write.ref, _clock())
-            log.info("Drift repaired", extra={"fields": {"child": str(write.ref)}})
+            log.info("Drift corrected", extra={"fields": {"child": str(write.ref)}})
         elif log.isEnabledFor(logging.DEBUG):
             log.debug("Child written", extra={"fields": {"child": str(write.ref), "mode": write.mode.value}})
 

@@ -98,7 +98,7 @@ class Cleanup:
             return Again(_COLLECTOR_LOOK)
         if await self._exists(key):
             # What is known here is not so: to remove a running gateway by it would be an outage.
-            log.warning("EgressGateway is there, and is not in the cache; its children are left alone")
+            log.warning("EgressGateway exists but is not in the cache; keeping its children")
             return Again(_COLLECTOR_LOOK)
         removals = [
             Delete(ref, stage_of(each), each)

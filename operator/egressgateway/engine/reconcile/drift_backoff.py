@@ -70,10 +70,10 @@ class DriftBackoff:
     def words(self, ref: ObjectRef) -> str:
         """What goes on, for people; the same words for as long as it goes on."""
         other_manager = self._bouts[ref].other_manager
-        who = f"field manager {other_manager!r}" if other_manager else "somebody else"
+        who = f"field manager {other_manager!r}" if other_manager else "another client"
         return (
-            f"{who} changes or deletes {ref} each time it is repaired; it is repaired ever more seldom, at last every "
-            f"{LONGEST_WAIT_SECONDS / 60:.0f} minutes: let that controller leave it alone"
+            f"{who} changes or deletes {ref} after each correction; corrections are backing off to one every "
+            f"{LONGEST_WAIT_SECONDS / 60:.0f} minutes; stop that controller from managing this object"
         )
 
 

@@ -35,6 +35,6 @@ def next_notice(spec: EgressGatewaySpec, now: datetime) -> datetime | None:
 def words(destination: Destination, end: datetime) -> str:
     """What is told."""
     return (
-        f"destination {destination.name} ends at {format_instant(end)}: clients are then no longer sent through the "
-        "gateway to it; set a later expiresAt if it is still needed"
+        f"destination {destination.name} expires at {format_instant(end)}: from then on clients do not reach it "
+        "through the gateway; set a later expiresAt if it is still needed"
     )

@@ -157,7 +157,7 @@ class Reconciler:
             return timedelta(seconds=rest)
         state.finalizer_due = _clock() + _FINALIZER_SPACING.total_seconds()
         await self._owner.add_finalizer(facts.key)
-        log.warning("Finalizer had been taken off an object with children; it is back")
+        log.warning("Finalizer had been removed from an object with children; restored it")
         return None
 
     async def _converge(self, facts: Facts, state: GatewayState) -> Outcome:
@@ -298,7 +298,10 @@ class Reconciler:
                 continue
             manager = await self._applier.last_changed_by(ref)
             words = state.drift_backoff.tell(ref, manager)
-            log.warning("Child is fought over", extra={"fields": {"child": str(ref), "field_manager": manager}})
+            log.warning(
+                "Another controller keeps changing a child",
+                extra={"fields": {"child": str(ref), "field_manager": manager}},
+            )
             self._record(key, Reason.REPAIR_BACK_OFF, words)
 
     def _tell_of_notices(self, facts: Facts, acceptance: Acceptance) -> None:
@@ -365,7 +368,9 @@ class Reconciler:
         try:
             await self._owner.write_status(facts.key, status)
         except ClusterError as error:
-            log.info("Status of a leaving object is not written", extra={"fields": {"error": str(error)}})
+            log.info(
+                "Status of an object that is being deleted was not written", extra={"fields": {"error": str(error)}}
+            )
 
     async def _remove_remote(self, facts: Facts, state: GatewayState) -> None:
         """
@@ -405,9 +410,9 @@ class Reconciler:
             status = broken_status(facts.gateway.status, facts.gateway.generation, facts.now, bug)
             await self._owner.write_status(facts.key, status)
         except ClusterError as error:
-            log.warning("Status of a failed pass is not written", extra={"fields": {"error": str(error)}})
+            log.warning("Status of a failed reconcile was not written", extra={"fields": {"error": str(error)}})
         except Exception:
-            log.exception("Status of a failed pass cannot be made")
+            log.exception("Status of a failed reconcile cannot be computed")
 
     async def _tell_of_refusal(self, facts: Facts, refusal: Invalid) -> None:
         """The server does not store what a pass found, so that it is not said; and must not go on unsaid."""
@@ -415,7 +420,7 @@ class Reconciler:
         try:
             await self._owner.write_status(facts.key, status)
         except ClusterError as error:
-            log.warning("Status of a refused pass is not written", extra={"fields": {"error": str(error)}})
+            log.warning("Status of a rejected reconcile was not written", extra={"fields": {"error": str(error)}})
 
     async def _tell_of_failure(self, facts: Facts, applied: Applied) -> None:
         """A server that does not let clients be withdrawn keeps the object: whoever deleted it must learn why."""

@@ -25,12 +25,12 @@ ADDED_HEADERS: Final = ("x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-f
 
 
 _SHUT_IN: Final = (
-    "clients are still sent to APISIX and get errors: sidecars of its pods let no request out (outboundTrafficPolicy "
-    "REGISTRY_ONLY)"
+    "clients are still sent to APISIX and get errors: the sidecars of its pods block their requests "
+    "(outboundTrafficPolicy REGISTRY_ONLY)"
 )
 _WITHOUT_SIDECARS: Final = (
-    "clients are still sent to APISIX by mutual TLS and get errors: pods of it have no sidecar to answer that; have "
-    "their sidecars injected, or use a class with mtls Disabled"
+    "clients are still sent to APISIX with mutual TLS and get errors: some of its pods have no sidecar to terminate "
+    "it; inject sidecars into them, or use a class with mtls Disabled"
 )
 
 
@@ -68,9 +68,9 @@ def limits_of_spec(context: PlanContext) -> Iterator[str]:
         if len({grant.namespaces for grant in grants}) > 1 and len({grant.conditions for grant in grants}) > 1:
             index, field = _first_conditional(context.spec, grants)
             yield (
-                f"spec.access.from[{index}].{field}: not possible on {context.class_name} (provider APISIX): APISIX "
-                f"does not know who calls, so all entries for destination {destination.name} need the same methods and "
-                "paths; make them alike, or use a class with provider Istio"
+                f"spec.access.from[{index}].{field}: not supported by {context.class_name} (provider APISIX): APISIX "
+                f"does not know the caller, so all entries for destination {destination.name} need the same methods "
+                "and paths; make them the same, or use a class with provider Istio"
             )
 
 
@@ -81,13 +81,13 @@ def limits_of_destination(context: PlanContext, field: str) -> Iterator[str]:
         yield (
             f"{field}: {context.class_name} has mtls Strict, and the pods behind Service "
             f"{target.namespace}/{target.service} of its APISIX have no mesh identity; use a class with mtls Disabled, "
-            "or have their sidecars injected"
+            "or inject sidecars into them"
         )
     if _lets_nothing_out(context) and any(pod.intercepted for pod in pods):
         yield (
-            f"{field}: the pods of {context.class_name}'s APISIX have sidecars, which let no host out that the mesh "
+            f"{field}: the pods of {context.class_name}'s APISIX have sidecars, which block hosts that the mesh "
             "does not know (outboundTrafficPolicy REGISTRY_ONLY); give these pods the annotation "
-            'traffic.sidecar.istio.io/includeOutboundIPRanges: "", or no sidecar'
+            'traffic.sidecar.istio.io/includeOutboundIPRanges: "", or remove their sidecars'
         )
 
 
@@ -149,7 +149,7 @@ def excluded_message(context: PlanContext) -> str:
     return (
         f"clients in namespace {context.target.namespace} are not sent to APISIX, which runs there with sidecars: "
         "its own requests would come back to it; give its pods the annotation "
-        'traffic.sidecar.istio.io/includeOutboundIPRanges: "", or no sidecar'
+        'traffic.sidecar.istio.io/includeOutboundIPRanges: "", or remove their sidecars'
     )
 
 

@@ -59,9 +59,9 @@ class ApisixProvider(Provider):
     def requirements(self, spec: EgressGatewaySpec | None) -> Sequence[Requirement]:
         steers = spec is not None and bool(spec.destinations)
         return (
-            Requirement(_CLIENTS_KINDS if steers else frozenset(), "install Istio (its CRDs)"),
+            Requirement(_CLIENTS_KINDS if steers else frozenset(), "install Istio with its CRDs"),
             Requirement(
-                APISIX_KINDS, "install APISIX's ingress controller (its CRDs), and grant the operator the right to them"
+                APISIX_KINDS, "install APISIX's ingress controller with its CRDs, and grant the operator access to them"
             ),
         )
 
@@ -97,8 +97,8 @@ class ApisixProvider(Provider):
 
     def why_silent(self, class_spec: EgressGatewayClassSpec) -> str:
         return (
-            f"is there an IngressClass {class_spec.ingress_class!r}, and does APISIX's ingress controller run and "
-            "serve it?"
+            f"check that IngressClass {class_spec.ingress_class!r} exists, and that APISIX's ingress controller runs "
+            "and serves it"
         )
 
 

@@ -7,8 +7,8 @@ from typing import Final
 from egressgateway.plan.capabilities.model import Support, Table
 
 SPEC: Final[Table] = {
-    "className": Support("the class; a change moves clients once the new way is complete"),
-    "suspend": Support("nothing but the status is written; what the class does not allow any more is withdrawn"),
+    "className": Support("the class; a change moves clients once the new route is complete"),
+    "suspend": Support("the operator writes only the status, and withdraws what the class no longer allows"),
     "destinations": Support("below"),
     "destinations.name": Support("part of the names of children"),
     "destinations.ports": Support("below"),

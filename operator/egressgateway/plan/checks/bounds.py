@@ -50,8 +50,8 @@ def over_bounds(
     exports = _exports(spec, consumers)
     if exports > MAX_EXPORTS:
         yield (
-            f"spec.access.from: {exports} pairs of a way (name and port) and a consumer namespace, at most "
-            f"{MAX_EXPORTS} can be; grant destinations to fewer namespaces, to every one with namespaceSelector: {{}}, "
+            f"spec.access.from: {exports} pairs of a hop (name and port) and a consumer namespace, more than the limit "
+            f"of {MAX_EXPORTS}; grant destinations to fewer namespaces, to all of them with namespaceSelector: {{}}, "
             "or make several objects"
         )
     if class_spec.mtls is MtlsMode.DISABLED:
@@ -59,9 +59,9 @@ def over_bounds(
     identities = _identities(key, spec, class_spec, namespaces)
     if identities > MAX_IDENTITIES:
         yield (
-            f"spec.access.from: {identities} identities and server names would stand in the gateway's "
-            f"AuthorizationPolicy, at most {MAX_IDENTITIES} can; list fewer namespaces or serviceAccounts, or make "
-            "several objects"
+            f"spec.access.from: the gateway's AuthorizationPolicy would list {identities} identities and server names, "
+            f"more than the limit of {MAX_IDENTITIES}; list fewer namespaces or serviceAccounts, or make several "
+            "objects"
         )
 
 
@@ -70,8 +70,8 @@ def too_many_consumers(count: int) -> str:
     if count <= MAX_CONSUMER_NAMESPACES:
         return ""
     return (
-        f"spec.access.from: {count} namespaces are selected, at most {MAX_CONSUMER_NAMESPACES} can be; "
-        "select fewer, or every one with namespaceSelector: {}"
+        f"spec.access.from: {count} namespaces are selected, more than the limit of {MAX_CONSUMER_NAMESPACES}; select "
+        "fewer, or all of them with namespaceSelector: {}"
     )
 
 
@@ -85,9 +85,9 @@ def too_many_rules(consumers: Consumers, namespaces: Namespaces, class_spec: Egr
     if class_spec.shared is None or EVERY_NAMESPACE not in consumers.all or len(namespaces) <= MAX_CONSUMER_NAMESPACES:
         return ""
     return (
-        f"spec.access.from: every namespace is selected, and the cluster has {len(namespaces)}; each of them needs "
-        f"a DestinationRule behind a shared gateway, and at most {MAX_CONSUMER_NAMESPACES} can be served; select "
-        "fewer, or use a class with a dedicated gateway"
+        f"spec.access.from: every namespace is selected, and the cluster has {len(namespaces)}; a shared gateway needs "
+        f"a DestinationRule for each of them, and the limit is {MAX_CONSUMER_NAMESPACES}; select fewer, or use a class "
+        "with a dedicated gateway"
     )
 
 
@@ -96,7 +96,7 @@ def too_large(what: object, size: int) -> str:
     if size <= MAX_BYTES:
         return ""
     return (
-        f"{what} would be {size} bytes, at most {MAX_BYTES} can be stored; have less in spec.access.from or in "
+        f"{what} would have {size} bytes, more than the limit of {MAX_BYTES}; list less in spec.access.from or in "
         "spec.destinations, or make several objects"
     )
 

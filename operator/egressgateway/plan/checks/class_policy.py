@@ -56,8 +56,8 @@ def guard_consumers(class_name: str, consumers: Consumers, destination: Destinat
     yield Finding(
         _ACCEPTED,
         Reason.CONSUMER_NOT_ALLOWED,
-        f"spec.access.from: {class_name} does not allow {_named(denied)} as a consumer; "
-        "ask the platform's admin for it in allowedConsumers, or remove it",
+        f"spec.access.from: {class_name} does not allow {_named(denied)} as a consumer; ask a platform admin to add "
+        "it to allowedConsumers, or remove it",
         destination.name,
         partial=bool(consumers.served.get(destination.name)),
     )
@@ -72,8 +72,8 @@ def guard_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> Ite
             yield Finding(
                 _ACCEPTED,
                 Reason.HOST_NOT_ALLOWED,
-                f"{field}.hosts: {context.class_name} does not allow {host} in allowedExposedHosts; "
-                "ask the platform's admin, or remove it",
+                f"{field}.hosts: {context.class_name} does not allow {host} in allowedExposedHosts; ask a platform "
+                "admin to allow it, or remove it",
                 part,
             )
     reference = exposed.gateway_ref
@@ -86,8 +86,8 @@ def guard_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> Ite
         yield Finding(
             _ACCEPTED,
             Reason.GATEWAY_NOT_ALLOWED,
-            f"{field}.gatewayRef: {context.class_name} does not allow {namespace}/{reference.name} "
-            "in allowedGateways; ask the platform's admin, or use the own gateway",
+            f"{field}.gatewayRef: {context.class_name} does not allow {namespace}/{reference.name} in "
+            "allowedGateways; ask a platform admin to allow it, or use the object's own gateway",
             part,
         )
 
@@ -113,12 +113,12 @@ def _hosts(context: PlanContext, destination: Destination, field: str) -> Iterat
         if is_allowed(named.name, _patterns(context.class_spec.allowed_hosts), context.class_spec.denied_hosts or ()):
             continue
         denied = next((found for found in context.class_spec.denied_hosts or () if overlaps(found, named.name)), "")
-        why = f", for it denies {denied}" if denied else ""
+        why = f", because it denies {denied}" if denied else ""
         yield Finding(
             _ACCEPTED,
             Reason.HOST_NOT_ALLOWED,
-            f"{named.field}: {context.class_name} does not allow {named.name}{why}; "
-            "ask the platform's admin, or remove it",
+            f"{named.field}: {context.class_name} does not allow {named.name}{why}; ask a platform admin to allow it, "
+            "or remove it",
             destination.name,
         )
 
@@ -128,20 +128,23 @@ def _endpoints(context: PlanContext, destination: Destination, field: str) -> It
         where, address = f"{field}.endpoints[{index}].address", endpoint.address
         forbidden = forbidden_address(address)
         if forbidden:
-            message = f"{where}: {address} is {forbidden}, where no gateway may connect to; use the destination's own"
+            message = (
+                f"{where}: {address} is {forbidden}, and no gateway may connect to it; use the destination's own "
+                "address"
+            )
         elif parsed_address(address) is None:
             if is_allowed(address, _patterns(context.class_spec.allowed_hosts), context.class_spec.denied_hosts or ()):
                 continue
             message = (
-                f"{where}: {context.class_name} does not allow {address} in "
-                "allowedHosts; ask the platform's admin, or use another address"
+                f"{where}: {context.class_name} does not allow {address} in allowedHosts; ask a platform admin to "
+                "allow it, or use another address"
             )
         elif _within(address, context.class_spec.allowed_cidrs or ()):
             continue
         else:
             message = (
-                f"{where}: {context.class_name} does not allow {address} in "
-                "allowedCIDRs; ask the platform's admin, or name the host instead"
+                f"{where}: {context.class_name} does not allow {address} in allowedCIDRs; ask a platform admin to "
+                "allow it, or name the host instead"
             )
         yield Finding(_ACCEPTED, Reason.ENDPOINT_NOT_ALLOWED, message, destination.name)
 
@@ -195,13 +198,17 @@ def guard_namespace(
     if allowed is None or allowed.selector is None:
         return
     if labels is None:
-        yield Finding(_ACCEPTED, Reason.PENDING, f"namespace {namespace} has not been seen yet; this heals by itself")
+        yield Finding(
+            _ACCEPTED,
+            Reason.PENDING,
+            f"the operator has not seen namespace {namespace} yet; no further action is needed",
+        )
     elif not allowed.selector.matches(labels):
         yield Finding(
             _ACCEPTED,
             Reason.NAMESPACE_NOT_ALLOWED,
-            f"spec.className: {class_name} does not serve namespace {namespace}: "
-            "its allowedNamespaces selects others; ask the platform's admin, or name another class",
+            f"spec.className: {class_name} does not serve namespace {namespace}: its allowedNamespaces selects other "
+            "namespaces; ask a platform admin to allow it, or name another class",
         )
 
 

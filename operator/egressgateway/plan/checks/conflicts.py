@@ -40,8 +40,8 @@ def host_conflicts(claims: Claims, destination: Destination, field: str, served:
                 _ACCEPTED,
                 Reason.HOST_CONFLICT,
                 f"{field}.hosts: {name} belongs to EgressGateway {winner} in "
-                f"{_describe(sorted(namespaces), others=bool(claims.won.get(name)))}, "
-                f"by the older claim; {_unlistable(claims, name)}remove it from one of the two",
+                f"{_describe(sorted(namespaces), others=bool(claims.won.get(name)))}, which claimed it first; "
+                f"{_unlistable(claims, name)}remove it from one of the two",
                 destination.name,
                 partial=bool(served),
             )
@@ -52,8 +52,8 @@ def _unlistable(claims: Claims, name: str) -> str:
     if not count:
         return ""
     return (
-        f"the {count} namespaces that are left would have to be listed in exportTo, and at most "
-        f"{MAX_CONSUMER_NAMESPACES} can be, so that none is served; name or select consumers, or "
+        f"exportTo would have to list the remaining {count} namespaces, and its limit is {MAX_CONSUMER_NAMESPACES}, so "
+        "none is served; name or select consumers, or "
     )
 
 
@@ -65,8 +65,8 @@ def exposed_conflicts(claims: Claims, exposed: ExposedHost, gateway: str, field:
             yield Finding(
                 _ACCEPTED,
                 Reason.HOST_CONFLICT,
-                f"{field}.hosts: {host} on gateway {gateway} belongs to EgressGateway {winner}, by the older claim; "
-                "remove it from one of the two",
+                f"{field}.hosts: {host} on gateway {gateway} belongs to EgressGateway {winner}, which claimed it "
+                "first; remove it from one of the two",
                 exposed_part(exposed.name),
             )
 
@@ -104,17 +104,20 @@ def exposed_port_conflicts(spec: EgressGatewaySpec) -> Iterator[Finding]:
         for port, protocol in _ports_of(exposed):
             known, owner = protocols.setdefault(port, (protocol, exposed.name))
             if known != protocol:
-                message = f"{field}.port: {port} serves {known} for {owner} already, not also {protocol}; use another"
+                message = (
+                    f"{field}.port: port {port} already serves {known} for {owner} and cannot also serve {protocol}; "
+                    "use another port"
+                )
                 yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, part, needs_edit=True)
             inside = listen_port(port)
             taken = listeners.setdefault(inside, port)
             if taken != port or inside in (LISTENER_PORT, PLAIN_PORT):
-                message = f"{field}.port: {port} is taken inside the gateway's pods; use another"
+                message = f"{field}.port: port {port} is already in use inside the gateway's pods; use another port"
                 yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, part, needs_edit=True)
         for port, host in ((port, host) for port, _ in _ports_of(exposed) for host in exposed.hosts):
             owner = hosts.setdefault((port, host), exposed.name)
             if owner != exposed.name:
-                message = f"{field}.hosts: {host} is exposed on port {port} by {owner} already; remove it"
+                message = f"{field}.hosts: {host} is already exposed on port {port} by {owner}; remove it"
                 yield Finding(_ACCEPTED, Reason.HOST_CONFLICT, message, part)
 
 
@@ -130,8 +133,8 @@ def route_conflicts(facts: Facts, destination: Destination, field: str, served: 
             yield Finding(
                 ConditionType.STEERED,
                 Reason.ROUTE_CONFLICT,
-                f"{field}.hosts: {route.ref} also routes {names[0]} for {_describe(sorted(common))}; "
-                "delete it, or hide it from them by its exportTo",
+                f"{field}.hosts: {route.ref} also routes {names[0]} for {_describe(sorted(common))}; delete it, or "
+                "hide it from these namespaces with exportTo",
                 destination.name,
                 partial=True,
             )
@@ -176,9 +179,9 @@ def _within_the_object(
                     yield Finding(
                         _ACCEPTED,
                         Reason.PORT_CONFLICT,
-                        f"spec.destinations[{index}].ports[{number}]: port {port.port} is destination "
-                        f"{other.name}'s, and TCP cannot tell two hosts apart; use another port, or let the mesh "
-                        "give hosts addresses (ISTIO_META_DNS_CAPTURE)",
+                        f"spec.destinations[{index}].ports[{number}]: port {port.port} is already used by destination "
+                        f"{other.name}; TCP cannot distinguish hosts on one port; use another port, or enable DNS "
+                        "capture in the mesh (ISTIO_META_DNS_CAPTURE)",
                         destination.name,
                         needs_edit=True,
                     )
@@ -194,8 +197,9 @@ def _with_kept(
         Finding(
             _ACCEPTED,
             Reason.PORT_CONFLICT,
-            f"spec.destinations[{index}].ports[{number}]: clients of destination {other}, which is refused, have port "
-            f"{port.port} until it is accepted or removed, and TCP tells no two hosts apart; use another",
+            f"spec.destinations[{index}].ports[{number}]: clients of destination {other} use port {port.port} until "
+            "that rejected destination is accepted or removed; TCP cannot distinguish hosts on one port; use another "
+            "port",
             destination.name,
         )
         for index, destination in enumerate(spec.destinations)
@@ -234,8 +238,9 @@ def _with_other_objects(
                 yield Finding(
                     _ACCEPTED,
                     Reason.PORT_CONFLICT,
-                    f"spec.destinations[{index}].ports[{number}]: port {port.port} is EgressGateway "
-                    f"{contender.key}'s in {_describe(sorted(lost))}, and TCP tells no two hosts apart; use another",
+                    f"spec.destinations[{index}].ports[{number}]: port {port.port} is already used by EgressGateway "
+                    f"{contender.key} in {_describe(sorted(lost))}; TCP cannot distinguish hosts on one port; use "
+                    "another port",
                     destination.name,
                     # Clients who are told of both reach the server of either.
                     withdraws=meet_on_a_port(ports_of(_live_entries(facts, destination.name)), contender.held_ports),
@@ -368,15 +373,18 @@ def _on_the_gateway(spec: EgressGatewaySpec) -> Iterator[Finding]:
             inside = listen_port(port.port)
             if listeners.setdefault(inside, port.port) != port.port or inside in (LISTENER_PORT, PLAIN_PORT):
                 where = f"spec.destinations[{index}].ports[{number}]"
-                message = f"{where}: without mtls port {port.port} is taken inside the gateway's pods; use another"
+                message = (
+                    f"{where}: without mtls, port {port.port} is already in use inside the gateway's pods; use another "
+                    "port"
+                )
                 yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, destination.name, needs_edit=True)
             protocol, owner = taken.setdefault(port.port, (str(port.protocol), destination.name))
             if protocol != port.protocol:
                 yield Finding(
                     _ACCEPTED,
                     Reason.PORT_CONFLICT,
-                    f"spec.destinations[{index}].ports[{number}]: without mtls port {port.port} is {protocol} for "
-                    f"destination {owner}, not also {port.protocol}; use another",
+                    f"spec.destinations[{index}].ports[{number}]: without mtls, port {port.port} already serves "
+                    f"{protocol} for destination {owner} and cannot also serve {port.protocol}; use another port",
                     destination.name,
                     needs_edit=True,
                 )

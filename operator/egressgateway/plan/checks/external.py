@@ -105,8 +105,8 @@ def external_notices(context: PlanContext) -> Iterator[Advisory]:
             meant = service_meant(named.name, context.namespaces)
             if meant and named.steered and _is_older(context, named.name, meant):
                 yield Advisory(
-                    f"{named.field}: {named.name} means {meant} to pods, too, since that namespace was made after this "
-                    "host was claimed; rename one of the two",
+                    f"{named.field}: {named.name} also means {meant} to pods, because that namespace was created "
+                    "after this host was claimed; rename one of the two",
                     destination.name,
                 )
 
@@ -150,7 +150,7 @@ def _all_names(destination: Destination, field: str) -> Iterator[NamedHost]:
 
 def _never_external(name: str, domain: str) -> str:
     if name == domain or name.endswith(f".{domain}"):
-        return f"is inside of the cluster, whose domain is {domain}"
+        return f"is inside the cluster, whose domain is {domain}"
     return reserved_name(name)
 
 
@@ -158,8 +158,8 @@ def _doubtful(context: PlanContext, named: NamedHost, part: str) -> Iterator[Fin
     meant = service_meant(named.name, context.namespaces)
     if meant and not (named.steered and _is_older(context, named.name, meant)):
         message = (
-            f"{named.field}: {named.name} is no external host: pods and Istio take it for {meant}; name another, or "
-            "ask the platform's admin to list this very name in a class's allowedHosts"
+            f"{named.field}: {named.name} is not an external host: pods and Istio resolve it to {meant}; use another "
+            "host, or ask a platform admin to list exactly this name in a class's allowedHosts"
         )
         # What takes a Service's name from its clients goes. An endpoint takes no name, and stays as it is: whoever
         # makes a namespace must not cut what reached another server before.
@@ -187,6 +187,6 @@ def _is_public(host: str) -> bool:
 def _public_message(host: str, where: str) -> str:
     suffix = host.removeprefix("*.")
     return (
-        f"{host} must not be a public suffix: everybody may register names under {suffix}; name hosts, or wildcards "
-        f"such as *.example.{suffix}, or ask the platform's admin to list this very name in a class's {where}"
+        f"{host} must not be a public suffix: anyone can register names under {suffix}; name hosts, or wildcards such "
+        f"as *.example.{suffix}, or ask a platform admin to list exactly this name in a class's {where}"
     )

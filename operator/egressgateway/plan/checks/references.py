@@ -70,7 +70,7 @@ def resolve_class(
             _RESOLVED,
             Reason.AUTHORIZER_NOT_FOUND,
             f"{class_name}: spec.externalAuthorization.provider: the mesh has no extensionProvider "
-            f"{authorizer.provider!r} that authorizes (it has {names}); add it to the mesh's configuration",
+            f"{authorizer.provider!r} for external authorization (it has {names}); add it to the mesh's configuration",
         )
 
 
@@ -110,7 +110,7 @@ def unchecked_references(context: PlanContext, wanted: Set[ObjectRef]) -> Iterat
     if authorizer is not None and context.mesh_config.authorizers is None:
         yield Advisory(
             f"authorizer {authorizer.provider} of {context.class_name} is not checked: the mesh's configuration cannot "
-            "be read; one that speaks HTTP is not asked about TLS and TCP"
+            "be read; an HTTP authorizer does not check TLS and TCP"
         )
     for ref in sorted(context.references.unreadable & wanted):
         if not ref.name.endswith(CA_SUFFIX):
@@ -138,14 +138,17 @@ def _attached(context: PlanContext, reference: ObjectRef, where: str, part: str)
     gateway = context.references.objects.get(reference)
     if gateway is None:
         if reference not in context.references.unreadable:
-            message = f"{where}: there is no Istio Gateway {reference.namespace}/{reference.name}; create or correct it"
+            message = (
+                f"{where}: there is no Istio Gateway {reference.namespace}/{reference.name}; create it, or correct the "
+                "reference"
+            )
             yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message, part)
         return
     pods = ingress_pods(context.key.namespace, reference, gateway, context.mesh_config)
     if pods is None or not context.references.pods.get(pods):
         message = (
-            f"{where}: Gateway {reference.namespace}/{reference.name} selects no pod, so that nobody serves it; "
-            "install its pods, or name another Gateway"
+            f"{where}: Gateway {reference.namespace}/{reference.name} selects no pod, so nothing serves it; install "
+            "its pods, or name another Gateway"
         )
         yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message, part)
 
@@ -161,8 +164,8 @@ def _service(context: PlanContext, backend: ServiceBackend, where: str, part: st
     elif found["spec"].get("type") == "ExternalName":
         # It would be published past every guard on hosts.
         message = (
-            f"{where}.name: Service {backend.name} is an ExternalName, which leads out of the cluster; make that host "
-            "a destination, and name it in backend.destination"
+            f"{where}.name: Service {backend.name} is an ExternalName, which points outside the cluster; make that "
+            "host a destination, and name it in backend.destination"
         )
     elif backend.port not in ports:
         listed = ", ".join(map(str, sorted(ports))) or "none"
@@ -243,7 +246,7 @@ def _pair_flaw(context: PlanContext, name: str) -> _Flaw | None:
 
 
 def _missing(context: PlanContext, name: str) -> _Flaw:
-    message = f"there is no Secret {name} in namespace {context.key.namespace}; create it, this heals by itself"
+    message = f"there is no Secret {name} in namespace {context.key.namespace}; create it; no further action is needed"
     return _Flaw(Reason.SECRET_NOT_FOUND, message)
 
 

@@ -29,7 +29,7 @@ def limits_of_class(spec: EgressGatewayClassSpec, class_name: str, mesh_config: 
         if name in (template.get("spec") or {}):
             # Clients insist on the gateway's own identity.
             field = f"spec.dedicated.podTemplate.spec.{name}"
-            yield f"{class_name}: {field}: each gateway has an account of its own; remove it"
+            yield f"{class_name}: {field}: each gateway has its own ServiceAccount; remove it"
     if spec.shared is not None and mesh_config.scopes_gateways:
         # A Gateway in the object's namespace would select nothing, and the hop would end nowhere.
         yield (
@@ -58,8 +58,8 @@ def limits_of_destination(context: PlanContext, destination: Destination, field:
     if authorizer is not None and kind == "http" and not destination.is_http:
         # Istio leaves an HTTP authorizer out of what is not HTTP, and lets everything pass there.
         yield (
-            f"{field}.ports: the authorizer {authorizer.provider} of {context.class_name} is asked about HTTP requests "
-            "only; use ports with protocol HTTP, HTTP2 or GRPC"
+            f"{field}.ports: the authorizer {authorizer.provider} of {context.class_name} checks HTTP requests only; "
+            "use ports with protocol HTTP, HTTP2 or GRPC"
         )
 
 
@@ -81,8 +81,8 @@ def _not_by_denial(context: PlanContext) -> Iterator[str]:
         ]
         if len(touching) > 1:
             yield (
-                f"spec.access.from[{touching[1]}]: with the shared gateway of {context.class_name} one entry alone may "
-                f"have methods or paths for destination {destination.name}; join them"
+                f"spec.access.from[{touching[1]}]: with the shared gateway of {context.class_name} only one entry may "
+                f"have methods or paths for destination {destination.name}; merge them"
             )
 
 
@@ -92,8 +92,8 @@ def _endless_idling(destination: Destination, field: str) -> Iterator[str]:
     never = pool is not None and pool.idle_timeout == timedelta(0)
     if never and any(port.protocol.is_http for port in destination.ports):
         yield (
-            f"{field}.traffic.connectionPool.idleTimeout: 0s is possible on ports with protocol TLS or TCP only; "
-            "set it to a long time"
+            f"{field}.traffic.connectionPool.idleTimeout: 0s needs ports with protocol TLS or TCP only; set a long "
+            "duration instead"
         )
 
 
@@ -102,8 +102,8 @@ def _wildcard(context: PlanContext, destination: Destination, field: str) -> Ite
     if len(numbers) > 1:
         # A real host may stand in one server of a gateway only; the second would be skipped without a word.
         yield (
-            f"{field}.ports: wildcard hosts may have one port with protocol HTTP, HTTP2 or GRPC, here are "
-            f"{', '.join(map(str, numbers))}; make an object of its own for the other"
+            f"{field}.ports: wildcard hosts may have only one port with protocol HTTP, HTTP2 or GRPC, and these are "
+            f"{', '.join(map(str, numbers))}; make a separate object for the other"
         )
     assert destination.wildcard is not None  # noqa: S101  (asked for wildcards only)
     if destination.wildcard.strategy is WildcardStrategy.DYNAMIC_RESOLUTION:
@@ -120,16 +120,16 @@ def _dynamic(context: PlanContext, destination: Destination, field: str) -> Iter
     for index, port in enumerate(destination.ports):
         expected = _DEFAULT_HTTPS if port.tls is not None else port.port
         if port.dialed != expected:
-            yield f"{field}.ports[{index}].targetPort: with DynamicResolution it can only be {expected}; set it to that"
+            yield f"{field}.ports[{index}].targetPort: with DynamicResolution it must be {expected}; set it to that"
         if port.tls is not None and port.port != _DEFAULT_HTTP:
             yield (
-                f"{field}.ports[{index}].port: with DynamicResolution and tls it can only be {_DEFAULT_HTTP}; "
-                "set it to that"
+                f"{field}.ports[{index}].port: with DynamicResolution and tls it must be {_DEFAULT_HTTP}; set it to "
+                "that"
             )
         if port.tls is not None and (port.tls.sni or port.tls.subject_alt_names):
             yield (
-                f"{field}.ports[{index}].tls: with DynamicResolution the name that is asked for is sent and verified; "
-                "remove sni and subjectAltNames"
+                f"{field}.ports[{index}].tls: DynamicResolution sends and verifies the requested name; remove sni and "
+                "subjectAltNames"
             )
     traffic = destination.traffic
     for name, value in (
@@ -138,19 +138,19 @@ def _dynamic(context: PlanContext, destination: Destination, field: str) -> Iter
     ):
         if value is not None:
             yield (
-                f"{field}.traffic.{name}: no choice to make with DynamicResolution, where each name has servers of "
-                "its own; remove it"
+                f"{field}.traffic.{name}: has no effect with DynamicResolution, where each name has its own servers; "
+                "remove it"
             )
 
 
 def _probe(destination: Destination, probe: Probe, field: str) -> Iterator[str]:
     if destination.wildcard is not None and destination.wildcard.strategy is WildcardStrategy.DYNAMIC_RESOLUTION:
-        yield f"{field}.probe: with DynamicResolution there is no one server to probe; remove it, or name a host"
+        yield f"{field}.probe: with DynamicResolution there is no single server to probe; remove it, or name a host"
     asks = any(port.protocol in (Protocol.HTTP, Protocol.HTTP2) for port in destination.ports)
     if probe.path is not None and not asks:
-        yield f"{field}.probe.path: needs a port with protocol HTTP or HTTP2; remove it, and a connection is checked"
+        yield f"{field}.probe.path: needs a port with protocol HTTP or HTTP2; remove it to check a connection instead"
     if probe.path is None and probe.statuses:
-        yield f"{field}.probe.statuses: without a path nothing is asked that has a status; set probe.path"
+        yield f"{field}.probe.statuses: only an HTTP probe gets a status; set probe.path"
 
 
 def _destination_on_a_shared_gateway(context: PlanContext, destination: Destination, field: str) -> Iterator[str]:
@@ -173,6 +173,6 @@ def _destination_on_a_shared_gateway(context: PlanContext, destination: Destinat
         tls_ports = [port.port for port in destination.ports if port.protocol == "TLS"]
         if len(tls_ports) > 1:
             yield (
-                f"{field}.ports: one TLS port only without mtls on the shared gateway of {context.class_name}; remove "
-                "the others, or use a class with mtls Strict"
+                f"{field}.ports: without mtls the shared gateway of {context.class_name} serves only one TLS port; "
+                "remove the others, or use a class with mtls Strict"
             )

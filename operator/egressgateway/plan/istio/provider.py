@@ -54,7 +54,7 @@ class IstioProvider(Provider):
         return CAPABILITIES
 
     def requirements(self, spec: EgressGatewaySpec | None) -> Sequence[Requirement]:
-        return (Requirement(_KINDS, "install Istio (its CRDs)"),)
+        return (Requirement(_KINDS, "install Istio with its CRDs"),)
 
     def plan(self, context: PlanContext, acceptance: Acceptance) -> Plan:
         hops = build_hops(context.key, acceptance.served, context.target)

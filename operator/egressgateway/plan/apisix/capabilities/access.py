@@ -7,7 +7,7 @@ from typing import Final
 from egressgateway.plan.apisix.capabilities.remedies import REMOVE_OR_ISTIO
 from egressgateway.plan.capabilities.model import Support, Table, refused
 
-_ALIKE: Final = "the same for all namespaces: APISIX does not know who calls"
+_ALIKE: Final = "the same for all namespaces: APISIX does not know the caller"
 
 ACCESS: Final[Table] = {
     "access.from": Support(
@@ -15,7 +15,7 @@ ACCESS: Final[Table] = {
     ),
     "access.from.namespaces": Support("`exportTo`"),
     "access.from.namespaceSelector": Support("`exportTo`"),
-    "access.from.serviceAccounts": refused("APISIX does not know who calls", REMOVE_OR_ISTIO),
+    "access.from.serviceAccounts": refused("APISIX does not know the caller", REMOVE_OR_ISTIO),
     "access.from.destinations": Support("as said above, for these destinations"),
     "access.from.methods": Support("`http[].match.methods`, and a rule that answers 403 to the rest", also=_ALIKE),
     "access.from.paths": Support("`http[].match.paths`, and a rule that answers 403 to the rest", also=_ALIKE),

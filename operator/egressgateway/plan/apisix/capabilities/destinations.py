@@ -13,19 +13,20 @@ DESTINATIONS: Final[Table] = {
     ),
     "destinations.aliases": Support("`http[].match.hosts`; the ApisixUpstream's `upstreamHost` rewrites the authority"),
     "destinations.ports.port": Support(
-        "the same; each port has an ApisixRoute of its own, told from others by the mark that sidecars set"
+        "the same; each port has its own ApisixRoute, which matches the mark that sidecars set"
     ),
     "destinations.ports.protocol": Support(
         "HTTP: a route of APISIX",
         (
             Refusal(
-                "whether APISIX takes HTTP/2 on its plain port is its installation's, and cannot be seen",
+                "APISIX's own installation decides whether its plain port accepts HTTP/2, and the operator cannot see "
+                "that",
                 f"use HTTP, or {USE_ISTIO}",
                 "HTTP2, GRPC",
                 lambda value: value in ("HTTP2", "GRPC"),
             ),
             Refusal(
-                "a stream route of APISIX reaches Services of the cluster alone, no external host",
+                "a stream route of APISIX reaches only Services of the cluster, no external host",
                 f"use HTTP with tls, or {USE_ISTIO}",
                 "TLS, TCP",
                 lambda value: value in ("TLS", "TCP"),
@@ -38,7 +39,7 @@ DESTINATIONS: Final[Table] = {
         (
             Refusal(
                 "APISIX's objects cannot ask for the verification of a certificate",
-                f"set insecureSkipVerify: true if that may be, or {USE_ISTIO}",
+                f"set insecureSkipVerify: true if that is acceptable, or {USE_ISTIO}",
                 "without `insecureSkipVerify: true`",
                 lambda value: not value.insecure_skip_verify,
             ),
@@ -48,7 +49,7 @@ DESTINATIONS: Final[Table] = {
     "destinations.ports.tls.credentialName": Support(
         "`tlsSecret`, always of the object's namespace; a CA in it is not used"
     ),
-    "destinations.ports.tls.sni": refused("the server name is always the host that is asked for", REMOVE_OR_ISTIO),
+    "destinations.ports.tls.sni": refused("the server name is always the requested host", REMOVE_OR_ISTIO),
     "destinations.ports.tls.subjectAltNames": Support(
         "refused by the schema beside `insecureSkipVerify`, which is required"
     ),
@@ -57,7 +58,7 @@ DESTINATIONS: Final[Table] = {
         "DNSRoundRobin: what APISIX does with a name anyway",
         (
             Refusal(
-                "APISIX goes to one address of a name at a time",
+                "APISIX uses one address of a name at a time",
                 "set DNSRoundRobin, or remove it",
                 "DNS",
                 lambda value: value == "DNS",
@@ -83,7 +84,7 @@ DESTINATIONS: Final[Table] = {
         "SingleServer: `externalNodes`, `passHost: pass`",
         (
             Refusal(
-                "APISIX looks up no names that a request brings along",
+                "APISIX does not resolve names that come with a request",
                 f"use SingleServer, or {USE_ISTIO}",
                 "DynamicResolution",
                 lambda value: value == "DynamicResolution",
@@ -97,7 +98,7 @@ DESTINATIONS: Final[Table] = {
         "`headers.set`",
         (
             Refusal(
-                "APISIX reads $ as the begin of a variable of its own",
+                "APISIX reads $ as the start of one of its variables",
                 f"choose a value without it, or {USE_ISTIO}",
                 "with `$`",
                 lambda value: "$" in value,

@@ -10,8 +10,8 @@ from egressgateway.plan.capabilities.model import Support, Table, refused
 EXPOSE: Final[Table] = {
     "expose.hosts": Support("`http[].match.hosts` of an ApisixRoute"),
     "expose.gatewayRef": refused("hosts are exposed on the class's APISIX itself", REMOVE_OR_ISTIO),
-    "expose.port": refused("where APISIX listens is its installation's"),
-    "expose.tls": refused("which certificates APISIX shows is its installation's (ApisixTls)"),
+    "expose.port": refused("APISIX's own installation decides where it listens"),
+    "expose.tls": refused("APISIX's own installation decides which certificates it presents (ApisixTls)"),
     "expose.paths": Support("`http[].match.paths`"),
     "expose.backend.service": Support(
         "`backends`, with `resolveGranularity: service`, so that the mesh's own routing and mutual TLS apply"

@@ -9,10 +9,10 @@ from egressgateway.plan.capabilities.model import Refusal, Support, Table, refus
 
 GATEWAY: Final[Table] = {
     "gateway": refused("the pods are those of the platform's APISIX"),
-    "telemetry.accessLog": refused("what APISIX logs is its installation's"),
-    "telemetry.tracing": Support("Strip: plugin `proxy-rewrite` removes what came with the request"),
+    "telemetry.accessLog": refused("APISIX's own installation decides what it logs"),
+    "telemetry.tracing": Support("Strip: plugin `proxy-rewrite` removes those that came with the request"),
     "telemetry.meshHeaders": Support(
-        "Keep; without the field `proxy-rewrite` removes what the mesh added, and the status says what stays",
+        "Keep; without the field `proxy-rewrite` removes the mesh's headers, and the status lists those that stay",
         (
             Refusal(
                 "APISIX itself adds x-real-ip and x-forwarded-*, with the address of the caller's pod",

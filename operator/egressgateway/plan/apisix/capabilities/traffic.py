@@ -22,11 +22,9 @@ TRAFFIC: Final[Table] = {
     "destinations.traffic.retries": Support("below"),
     "destinations.traffic.retries.attempts": Support("`retries`"),
     "destinations.traffic.retries.perTryTimeout": refused(
-        "APISIX limits the silence between two reads, no try as a whole", REMOVE_OR_ISTIO
+        "APISIX limits the time between two reads, not a whole try", REMOVE_OR_ISTIO
     ),
-    "destinations.traffic.retries.retryOn": refused(
-        "APISIX tries again after errors of connections alone", REMOVE_OR_ISTIO
-    ),
+    "destinations.traffic.retries.retryOn": refused("APISIX retries after connection errors only", REMOVE_OR_ISTIO),
     "destinations.traffic.connectionPool": Support("below"),
     "destinations.traffic.connectionPool.maxConnections": refused(_NOT_IN_CRD, REMOVE_OR_ISTIO),
     "destinations.traffic.connectionPool.maxPendingRequests": refused(_NOT_IN_CRD, REMOVE_OR_ISTIO),
@@ -38,25 +36,25 @@ TRAFFIC: Final[Table] = {
     "destinations.traffic.connectionPool.idleTimeout": refused(_NOT_IN_CRD, REMOVE_OR_ISTIO),
     "destinations.traffic.connectionPool.tcpKeepalive": refused(_NOT_IN_CRD, REMOVE_OR_ISTIO),
     "destinations.traffic.outlierDetection": Support(
-        "`healthCheck`: passive by responses; an endpoint that was left out is dialled every 30 s until it answers"
+        "`healthCheck`: passive by responses; an ejected endpoint is dialled every 30 s until it answers"
     ),
     "destinations.traffic.outlierDetection.consecutive5xxErrors": Support(
         "`passive.unhealthy.httpFailures`",
-        (Refusal("APISIX counts to 254", "choose less", "more than 254", lambda value: value > 254),),
+        (Refusal("APISIX accepts at most 254", "choose a smaller number", "more than 254", lambda value: value > 254),),
     ),
     "destinations.traffic.outlierDetection.interval": refused(
-        "APISIX leaves an endpoint out with the response that was one too many", REMOVE_OR_ISTIO
+        "APISIX ejects an endpoint as soon as it has sent too many bad responses", REMOVE_OR_ISTIO
     ),
     "destinations.traffic.outlierDetection.baseEjectionTime": refused(
-        "APISIX takes an endpoint back when it can be dialled again", REMOVE_OR_ISTIO
+        "APISIX uses an endpoint again once it accepts connections", REMOVE_OR_ISTIO
     ),
     "destinations.traffic.outlierDetection.maxEjectionPercent": refused(
-        "APISIX leaves out all, and goes to every one if none is left", REMOVE_OR_ISTIO
+        "APISIX may eject all endpoints, and uses every one if none is left", REMOVE_OR_ISTIO
     ),
     "destinations.traffic.loadBalancing": Support("below"),
     "destinations.traffic.loadBalancing.algorithm": Support(
         "`loadbalancer.type`",
         (Refusal("APISIX has no such algorithm", "use RoundRobin", "Random", lambda value: value == "Random"),),
     ),
-    "destinations.probe": refused("the health checks of APISIX's objects tell nobody what they found", REMOVE_OR_ISTIO),
+    "destinations.probe": refused("APISIX's health checks do not report their results", REMOVE_OR_ISTIO),
 }

@@ -7,7 +7,7 @@ from typing import Final
 from egressgateway.plan.capabilities.model import Circumstance, Refusal, Support, Table
 
 _NO_IDENTITY: Final = Refusal(
-    "the gateway does not know who calls",
+    "the gateway does not know the caller",
     "remove it, or use a class with mtls Strict",
     only=Circumstance.PLAIN,
 )

@@ -18,7 +18,7 @@ DESTINATIONS: Final[Table] = {
         "port of the HTTP family; TLS and TCP on shared gateways without mtls, see the class",
     ),
     "destinations.ports.targetPort": Support("`targetPort` of the gateway's ServiceEntry"),
-    "destinations.ports.tls": Support("DestinationRule of the gateway's way out"),
+    "destinations.ports.tls": Support("DestinationRule of the gateway's outbound route"),
     "destinations.ports.tls.mode": Support("`tls.mode`"),
     "destinations.ports.tls.credentialName": Support(
         "`tls.credentialName`",

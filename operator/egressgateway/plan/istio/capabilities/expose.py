@@ -13,5 +13,5 @@ EXPOSE: Final[Table] = {
     "expose.tls": Support("a server of the own Gateway"),
     "expose.paths": Support("matches of the VirtualService"),
     "expose.backend.service": Support("destination of the VirtualService"),
-    "expose.backend.destination": Support("the destination's way through the gateway"),
+    "expose.backend.destination": Support("the destination's route through the gateway"),
 }

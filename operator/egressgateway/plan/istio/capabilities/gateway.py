@@ -6,7 +6,7 @@ from typing import Final
 
 from egressgateway.plan.capabilities.model import Circumstance, Refusal, Support, Table
 
-_SHARED_PODS: Final = Refusal("the gateway is the platform's, and others use it, too", only=Circumstance.SHARED)
+_SHARED_PODS: Final = Refusal("the gateway belongs to the platform, and other clients use it", only=Circumstance.SHARED)
 
 GATEWAY: Final[Table] = {
     "gateway": Support("the gateway's own Deployment, and what surrounds it", (_SHARED_PODS,)),

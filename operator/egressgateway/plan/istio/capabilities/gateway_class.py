@@ -12,13 +12,13 @@ GATEWAY_CLASS: Final[Table] = {
         "the gateway that clients are sent to", also="not where the mesh has PILOT_SCOPE_GATEWAY_TO_NAMESPACE"
     ),
     "shared.selector": Support("`selector` of the Gateway; the pods' readiness and identities"),
-    "shared.ports.http": Support("the way of requests without mutual TLS"),
-    "shared.ports.tls": Support("the way of everything under mutual TLS, and of the clients' own TLS"),
+    "shared.ports.http": Support("the port of requests without mutual TLS"),
+    "shared.ports.tls": Support("the port of all traffic with mutual TLS, and of TLS passthrough"),
     "apisix": Support("refused by the schema"),
     "apisix.ingressClassName": Support("refused by the schema"),
     "mtls": Support("Strict: ISTIO_MUTUAL with the gateway's identity pinned"),
     "externalAuthorization": Support(
-        "AuthorizationPolicy with action CUSTOM", also="an HTTP authorizer is for the HTTP family only"
+        "AuthorizationPolicy with action CUSTOM", also="an HTTP authorizer checks the HTTP family only"
     ),
     "allowedGateways": Support("checked by the operator"),
 }

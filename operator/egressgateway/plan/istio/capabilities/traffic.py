@@ -14,7 +14,7 @@ TRAFFIC: Final[Table] = {
     "destinations.traffic.retries.attempts": Support("`retries.attempts`"),
     "destinations.traffic.retries.perTryTimeout": Support("`retries.perTryTimeout`"),
     "destinations.traffic.retries.retryOn": Support("`retries.retryOn`"),
-    "destinations.traffic.connectionPool": Support("DestinationRule of the gateway's way out"),
+    "destinations.traffic.connectionPool": Support("DestinationRule of the gateway's outbound route"),
     "destinations.traffic.connectionPool.maxConnections": Support("`tcp.maxConnections`"),
     "destinations.traffic.connectionPool.maxPendingRequests": Support(
         "`http.http1MaxPendingRequests`", also="ports of the HTTP family only"
@@ -28,7 +28,7 @@ TRAFFIC: Final[Table] = {
     ),
     "destinations.traffic.connectionPool.tcpKeepalive": Support("`tcp.tcpKeepalive`"),
     "destinations.traffic.outlierDetection": Support(
-        "DestinationRule of the gateway's way out", also="not with DynamicResolution"
+        "DestinationRule of the gateway's outbound route", also="not with DynamicResolution"
     ),
     "destinations.traffic.outlierDetection.consecutive5xxErrors": Support("`consecutive5xxErrors`"),
     "destinations.traffic.outlierDetection.interval": Support("`interval`"),
@@ -40,7 +40,7 @@ TRAFFIC: Final[Table] = {
         "health checks of the gateway's Envoys, by an EnvoyFilter",
         (
             Refusal(
-                "its proxies are not the object's to set up",
+                "the object cannot configure its proxies",
                 "remove it, or use a class with a dedicated gateway",
                 only=Circumstance.SHARED,
             ),
