@@ -1,7 +1,7 @@
 """
-Which EgressGateways a change of a namespace concerns: those whose consumers it changes, and nobody else.
+Which EgressGateways a change of a namespace concerns: only those whose consumers it changes.
 
-A selector is asked once about a namespace, however many objects have it.
+A selector is matched once against a namespace, however many objects have it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from egressgateway.refs import Key, Manifest
 @dataclass(frozen=True, slots=True)
 class Interest:
     """
-    What of an EgressGateway a namespace can change.
+    What of an EgressGateway a change of a namespace can affect.
 
     Attributes:
-        home: the namespace that it is in, alone.
+        home: the one namespace that the object is in.
         namespaces: others that it names.
-        selectors: those that ask for something.
+        selectors: its selectors that require something.
         everyone: it asks for every namespace.
-        lists_everyone: and has to list them one by one, so that each new one changes what is written.
-        last_labels: of its hosts: `db.corp` means a Service to pods once there is a namespace `corp`.
+        lists_everyone: it has to list them one by one, so that each new namespace changes what is written.
+        last_labels: last labels of its hosts: pods take `db.corp` for a Service once there is a namespace `corp`.
         class_name: the class that it names; None for the default one.
     """
 
@@ -48,11 +48,11 @@ NO_INTEREST = Interest()
 @dataclass(frozen=True, slots=True)
 class ClassReach:
     """
-    What of a class decides whom its objects reach.
+    What of a class decides which namespaces its objects reach.
 
-    Attributes:
-        consent: selector of the namespaces that they may serve; None where labels do not matter.
-        home: selector of the namespaces in which they may be; None for every one.
+    consent: selector of the namespaces that they may serve; None where labels do not matter.
+        home: selector of the namespaces in which they may be; None for every namespace.
+        in_each_namespace: they have a child in each namespace that they serve, as with a shared gateway.
         in_each_namespace: they have a child in each namespace that they serve, as with a shared gateway.
     """
 
@@ -85,8 +85,8 @@ class Changes:
     What a new table of namespaces means to EgressGateways.
 
     Attributes:
-        affected: by namespace, those whose answer it can change.
-        moved: those whose selectors mean other namespaces than before.
+        affected: by namespace, the objects whose plan it can change.
+        moved: objects whose selectors match other namespaces than before.
     """
 
     affected: Mapping[str, set[Key]]
@@ -111,7 +111,7 @@ class InterestIndex:
         self._everyone: set[Key] = set()
 
     def file(self, key: Key, interest: Interest) -> None:
-        """From now on `key` has this interest; `NO_INTEREST` when it is gone."""
+        """From now on `key` has this interest; `NO_INTEREST` when the object is gone."""
         old = self._filed.pop(key, NO_INTEREST)
         if interest != NO_INTEREST:
             self._filed[key] = interest
@@ -136,10 +136,11 @@ class InterestIndex:
         self, before: NamespaceLabels, after: NamespaceLabels, classes: Mapping[str | None, ClassReach]
     ) -> Changes:
         """
-        What the step from one table to the next means.
+        The effect of the step from one table to the next.
 
         Args:
-            classes: those whose objects labels of other namespaces or new ones concern; None is the default class.
+            classes: those for whose objects labels of other namespaces, or new namespaces, matter; None is the default
+            class.
         """
         moved, affected = set[Key](), defaultdict[str, set[Key]](set)
         for entry in self._by_selector.values():
@@ -163,7 +164,9 @@ class InterestIndex:
     def _inside(
         self, name: str, old: Labels | None, new: Labels | None, classes: Mapping[str | None, ClassReach]
     ) -> set[Key]:
-        """Objects in a namespace that a change of it concerns: all if it comes or goes, or as its labels say."""
+        """
+        Objects in a namespace that its change concerns: all if it comes or goes, else those that its labels concern.
+        """
         inside = self._by_home.get(name, set())
         if old is None or new is None or _injects(old) != _injects(new):
             return set(inside)
@@ -175,7 +178,9 @@ class InterestIndex:
         }
 
     def _lists(self, key: Key, classes: Mapping[str | None, ClassReach]) -> bool:
-        """Whether each new namespace changes what is written for `key`; where its class selects some, only those do."""
+        """
+        Whether each new namespace changes the children of `key`; where its class selects namespaces, only those do.
+        """
         interest = self._filed[key]
         reach = classes.get(interest.class_name, ClassReach())
         return reach.consent is None and (interest.lists_everyone or reach.in_each_namespace)
@@ -196,7 +201,7 @@ class InterestIndex:
 
 
 def _injects(labels: Labels) -> bool:
-    """Whether Istio completes pods there (Istio "Installing the Sidecar": `istio-injection`)."""
+    """Whether Istio injects pods there (Istio "Installing the Sidecar": `istio-injection`)."""
     return labels.get("istio-injection") != "disabled"
 
 
@@ -205,7 +210,7 @@ def _by_account(asks: tuple[Ask, ...]) -> bool:
 
 
 def _has_everyone_but(rights: Rights) -> bool:
-    """Whether what is asked for everyone is claimed for some only: others have it elsewhere, or some are excluded."""
+    """Whether what is asked for everyone is claimed only in part: other objects have the rest, or it is excluded."""
     claims = (*rights.names.values(), *rights.ports.values())
     but_some = any(EVERY_NAMESPACE in since and NEVER in since.values() for since in claims)
     return but_some or (bool(claims) and not any(EVERY_NAMESPACE in since for since in claims))

@@ -1,8 +1,8 @@
 """
-Everything that stands against an object: a chain of checks, each pure, each reporting all that it finds.
+Judges an object: a chain of pure checks, each of which reports everything that it finds.
 
-A finding takes out one part or the whole object, or only something of a part; what is left is planned. Nothing here is
-raised, nothing is written.
+A finding rejects one section, the whole object, or only something of a section; the rest is planned. Nothing here is
+raised, and nothing is written.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _RESOLVED: Final = ConditionType.RESOLVED_REFS
 
 
 def accept(facts: Facts) -> Acceptance:
-    """Judge the object as a whole, then each of its parts."""
+    """Judge the object as a whole, then each of its sections."""
     context = context_of(facts)
     of_object = tuple(_object_findings(facts, context))
     if context is None or of_object:
@@ -90,12 +90,12 @@ def accept(facts: Facts) -> Acceptance:
 
 
 def steered_names(facts: Facts) -> dict[str, frozenset[str]]:
-    """Names that live children of the object steer now, and the namespaces whose clients they steer."""
+    """Names that live children of the object steer now, and the namespaces of the clients that they steer."""
     return steered_of(mesh_routes(facts.live), facts.key.namespace)
 
 
 def steered_of(routes: Iterable[Manifest], own: str) -> dict[str, frozenset[str]]:
-    """Names that `routes` of the namespace `own` steer, and the namespaces whose clients they steer."""
+    """Names that `routes` of the namespace `own` steer, and the namespaces of the clients that they steer."""
     steered: dict[str, frozenset[str]] = {}
     for route in routes:
         for host in hosts_of(route):
@@ -111,9 +111,9 @@ def _next_end(facts: Facts, spec: EgressGatewaySpec) -> datetime | None:
 
 def _claims_to_keep(facts: Facts, revoked: Revoked, *, withdraw: bool) -> Claims:
     """
-    While an object cannot be judged it keeps what it has claimed and asks for or steers, and claims nothing new.
+    While an object cannot be judged it keeps its claims on what it still asks for or steers, and claims nothing new.
 
-    What is revoked it has for as long as its clients are still steered.
+    It keeps a revoked claim for as long as its clients are still steered.
     """
     before, live = own_rights(facts), live_ports(facts)
     claims = resolve_claims(facts, Stakes() if withdraw else _stakes_to_keep(facts, before, revoked), before)
@@ -131,7 +131,7 @@ def _stakes_to_keep(facts: Facts, before: Rights, revoked: Revoked) -> Stakes:
         if asked is None or name in asked or name in steered
     }
     if before.is_blank:
-        # The status was lost: what clients go by is claimed anew, as far as the class allows it.
+        # The status was lost: claim again what clients use now, as far as the class allows it.
         routes = [route for route in mesh_routes(facts.live) if _may_be_told(facts, route)]
         allowed = steered_of(routes, facts.key.namespace)
         serves = {name: _consented(facts, served) for name, served in allowed.items() if not is_private(name)}
@@ -142,9 +142,10 @@ def _stakes_to_keep(facts: Facts, before: Rights, revoked: Revoked) -> Stakes:
 
 def _ports_to_keep(facts: Facts, before: Rights, part: str | None = None) -> Iterator[PortClaim]:
     """
-    Of ports that clients are told of now (by `part`), those that the object has claimed for them.
+    The ports that clients are told of now (by the section `part`), as far as the object has claimed them.
 
-    A claim stands in the status before the first child is written, so that what goes further its author wrote himself.
+    The status records a claim before the first child is written, so the author wrote by hand what goes beyond the
+    claims.
     """
     if before.is_blank:
         entries = (found for found in _entries_of(facts, part) if _may_be_told(facts, found))
@@ -159,12 +160,15 @@ def _ports_to_keep(facts: Facts, before: Rights, part: str | None = None) -> Ite
 
 
 def _still_held(since: Since, live: frozenset[str]) -> frozenset[str]:
-    """Where clients go by what is claimed there."""
+    """Namespaces whose clients use what is claimed there."""
     return frozenset(place for place in overlap(live, places_of(since)) if since_in(since, place) != NEVER)
 
 
 def _may_be_told(facts: Facts, found: Manifest) -> bool:
-    """Whether the class allows clients to be sent where a live child sends them; one that cannot be read may."""
+    """
+    Whether the class allows to send clients where a live child sends them; a class that cannot be read counts as
+    allowing.
+    """
     class_spec = facts.class_.spec
     return class_spec is None or may_be_told(class_spec, found)
 
@@ -174,7 +178,7 @@ def _consented(facts: Facts, served: frozenset[str]) -> frozenset[str]:
 
 
 def live_ports(facts: Facts, part: str | None = None) -> dict[ClaimedPort, frozenset[str]]:
-    """Ports that clients are told of now (by `part`), and the namespaces of these clients."""
+    """Ports that clients are told of now (by the section `part`), and the namespaces of these clients."""
     return ports_by_kind(_entries_of(facts, part))
 
 
@@ -184,7 +188,7 @@ def _entries_of(facts: Facts, part: str | None) -> list[Manifest]:
 
 
 def ports_by_kind(entries: Iterable[Manifest]) -> dict[ClaimedPort, frozenset[str]]:
-    """Ports that ServiceEntries register, and for whose clients."""
+    """Ports that ServiceEntries register, and the namespaces of their clients."""
     live = ports_of(entries)
     return {
         ClaimedPort(number, tcp): served for tcp in (True, False) for number, served in live.speaking(tcp=tcp).items()
@@ -192,7 +196,7 @@ def ports_by_kind(entries: Iterable[Manifest]) -> dict[ClaimedPort, frozenset[st
 
 
 def _object_findings(facts: Facts, context: PlanContext | None) -> Iterator[Finding]:
-    """What stands against the object as a whole, in the order in which it is to be told."""
+    """Findings about the object as a whole, in the order in which they are reported."""
     yield from _spec_is_known(facts)
     yield from _spec_is_valid(facts)
     yield from _class_exists(facts)
@@ -216,7 +220,7 @@ def _spec_is_known(facts: Facts) -> Iterator[Finding]:
 
 def _spec_is_valid(facts: Facts) -> Iterator[Finding]:
     for error in facts.gateway.errors:
-        # Nothing of it can be planned, so that what does harm is withdrawn with the rest of the object.
+        # Nothing of it can be planned, so harmful values are withdrawn with the rest of the object.
         yield Finding(_ACCEPTED, Reason.INVALID, str(error), withdraws=error.harmful)
 
 
@@ -294,7 +298,7 @@ def _kinds_are_served(facts: Facts) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Judges the parts of one object that nothing stands against as a whole."""
+    """Judges the sections of one object that is accepted as a whole."""
 
     facts: Facts
     context: PlanContext
@@ -348,9 +352,9 @@ class _Judge:
 
     def _orphaned(self, consumers: Consumers) -> frozenset[str]:
         """
-        Destinations that still steer somebody, and nobody whom they are for: their consumers left `access`.
+        Destinations that still steer clients, but have no consumers any more: these left `access`.
 
-        What runs for those is not to be kept, or the next object that serves them would find their names steered.
+        Their routes are not kept; otherwise the next object that serves these clients would find the names steered.
         """
         steered = steered_names(self.facts)
         return frozenset(
@@ -369,7 +373,7 @@ class _Judge:
         yield from exposed_port_conflicts(self.spec)
 
     def _excluded_consumers(self, asked: Consumers, consumers: Consumers) -> Iterator[Finding]:
-        """Namespaces that somebody named and that this gateway cannot serve; the others are served."""
+        """Namespaces that the spec names and that this gateway cannot serve; the others are served."""
         excluded = self.provider.excluded_namespaces(self.context)
         for destination in self.spec.destinations:
             if excluded & asked.served[destination.name]:
@@ -394,7 +398,7 @@ class _Judge:
         yield from resolve_destination(self.context, destination, where)
 
     def _without_consumers(self, destination: Destination, where: str) -> Iterator[Finding]:
-        """It is programmed all the same, and serves from the moment on that a namespace gets a label."""
+        """The destination is programmed anyway, and serves as soon as a namespace gets a matching label."""
         if not asks_nobody(self.facts.key, self.spec, destination.name, self.facts.namespaces):
             return
         selectors = [str(entry.namespace_selector) for entry in entries_of(self.spec, destination.name)]
@@ -413,7 +417,7 @@ class _Judge:
         yield from resolve_exposed(self.context, exposed, where)
 
     def _stakes(self, findings: list[Finding], consumers: Consumers, before: Rights) -> Stakes:
-        """Names of what is served, and of what is not and still steered: nobody else may have those yet."""
+        """Names of what is served, and of what is not served and still steered: no other object may have those yet."""
         out, steered = _taken_out(findings), steered_names(self.facts)
         serves: dict[str, frozenset[str]] = {}
         for destination in self.spec.destinations:
@@ -443,7 +447,7 @@ class _Judge:
         served: Mapping[str, frozenset[str]],
         before: Rights,
     ) -> Iterator[PortClaim]:
-        """Ports of what is served, and of what is not and goes on as it is."""
+        """Ports of what is served, and of what is not served and continues as it is."""
         out = _taken_out(findings)
         for destination in self.spec.destinations:
             name = destination.name
@@ -516,7 +520,7 @@ class _Judge:
 
 
 def _won(claims: Claims, destination: Destination, served: frozenset[str]) -> frozenset[str]:
-    """Of the namespaces that a destination serves, those in which all of its names are the object's."""
+    """Of the namespaces that a destination serves, those in which the object has the right to all of its names."""
     for name in destination.names:
         served = overlap(served, claims.won.get(name, served))
     return served
@@ -532,7 +536,7 @@ def _is_contested(findings: Iterable[Finding], part: str) -> bool:
 
 
 def _kept(findings: Collection[Finding]) -> frozenset[str]:
-    """Parts that are not planned and go on as they are."""
+    """Sections that are not planned and continue as they are."""
     return frozenset(part for part in _taken_out(findings) if _keeps(findings, part))
 
 

@@ -1,4 +1,4 @@
-"""What the class lets objects do (api.md `EgressGatewayClass.spec`): who, where to, with what."""
+"""What the class allows (api.md `EgressGatewayClass.spec`): which namespaces, hosts and features."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHOWN: Final = 5
 
 
 def guard_object(context: PlanContext) -> Iterator[Finding]:
-    """Whether the namespace may use the class, and the object's own settings."""
+    """Whether the namespace may use the class, and whether the class allows the object's own settings."""
     spec, class_spec = context.spec, context.class_spec
     yield from guard_namespace(class_spec, context.class_name, context.key.namespace, context.namespace_labels)
     yield from _gateway_settings(context)
@@ -39,7 +39,9 @@ def guard_object(context: PlanContext) -> Iterator[Finding]:
 
 
 def guard_destination(context: PlanContext, destination: Destination, field: str) -> Iterator[Finding]:
-    """Whether a destination's hosts are external, whether the class allows them, where they lie, and what it uses."""
+    """
+    Whether a destination's hosts are external, and whether the class allows them, their addresses, and its features.
+    """
     yield from external_findings(context, destination, field)
     yield from _hosts(context, destination, field)
     yield from _endpoints(context, destination, field)
@@ -49,7 +51,7 @@ def guard_destination(context: PlanContext, destination: Destination, field: str
 
 
 def guard_consumers(class_name: str, consumers: Consumers, destination: Destination) -> Iterator[Finding]:
-    """Namespaces that the destination is meant to serve and the class does not allow."""
+    """Namespaces that the spec asks to serve and the class does not allow."""
     denied = consumers.denied.get(destination.name, frozenset())
     if not denied:
         return
@@ -64,7 +66,7 @@ def guard_consumers(class_name: str, consumers: Consumers, destination: Destinat
 
 
 def guard_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> Iterator[Finding]:
-    """Whether the class allows the hosts that are exposed, and the gateway that they are exposed on."""
+    """Whether the class allows the exposed hosts, and the gateway on which they are exposed."""
     part = exposed_part(exposed.name)
     yield from external_exposed(context.class_spec, exposed, field)
     for host in exposed.hosts:
@@ -103,8 +105,8 @@ def _gateway_settings(context: PlanContext) -> Iterator[Finding]:
 
 def _hosts(context: PlanContext, destination: Destination, field: str) -> Iterator[Finding]:
     """
-    Whether the class allows each name, those of TLS handshakes among them: behind one address there are often many
-    servers (a CDN), and the server name chooses.
+    Whether the class allows each name, including those in TLS handshakes: many servers often share one address (a CDN),
+    and the server name selects one.
     """
     asked = list(named_hosts(destination, field))
     own = frozenset(named.name for named in asked)
@@ -165,12 +167,12 @@ def _denied(class_name: str, field: str, feature: Feature, remedy: str, part: st
 
 
 def _patterns(patterns: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Absent allows every host; an empty list, written down, allows none."""
+    """An absent list allows every host; an explicit empty list allows none."""
     return ("*",) if patterns is None else patterns
 
 
 def _matches(pattern: str, gateway: str) -> bool:
-    """Whether `namespace/name` falls under a pattern, of which either half may be `*`."""
+    """Whether `namespace/name` matches a pattern, of which either half may be `*`."""
     return all(wanted in ("*", found) for wanted, found in zip(pattern.split("/"), gateway.split("/"), strict=True))
 
 
@@ -190,7 +192,7 @@ def _within(address: str, networks: Iterable[str]) -> bool:
 def guard_namespace(
     class_spec: EgressGatewayClassSpec, class_name: str, namespace: str, labels: Mapping[str, str] | None
 ) -> Iterator[Finding]:
-    """Whether the namespace may use the class: all that can be asked of an object whose spec cannot be read."""
+    """Whether the namespace may use the class: the only check that an object with an unreadable spec gets."""
     allowed = class_spec.allowed_namespaces
     if allowed is None or allowed.selector is None:
         return
