@@ -1,7 +1,7 @@
 """
-Ports on which ServiceEntries in an EgressGateway's own namespace send clients to its gateway: by number.
+Indexes the ports on which ServiceEntries in an EgressGateway's own namespace send clients to its gateway.
 
-They find objects whose status was lost. Of all others the claims in the status count (`engine.reconcile.contenders`).
+They find objects whose status was lost. For all others the claims in the status count (`engine.reconcile.contenders`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from egressgateway.stages import Stage
 
 @dataclass(frozen=True, slots=True)
 class LiveEntry:
-    """A child by which clients are told of ports."""
+    """A child that registers ports for clients."""
 
     owner: Key
     ports: Ports
@@ -35,7 +35,7 @@ class PortIndex:
         self._named: dict[int, set[ObjectRef]] = {}
 
     def take(self, change: Change) -> Requested:
-        """Follow a change of a ServiceEntry; returns the ports that it has no more in some namespace."""
+        """Follow a change of a ServiceEntry; returns the ports that it no longer has in some namespace."""
         metadata = change.object["metadata"]
         ref = ObjectRef(change.object["kind"], metadata["namespace"], metadata["name"])
         old, new = self._entries.pop(ref, None), _entry_of(change.new) if change.new else None

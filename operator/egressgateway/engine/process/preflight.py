@@ -1,9 +1,8 @@
 """
-Before anything else: the API server answers, and EgressGateways can be listed.
+Waits at the start until the API server answers and EgressGateways can be listed.
 
-Neither is a reason to end: a server that is away comes back, CRDs are installed by somebody. Nothing else starts
-until then, so one line says what is amiss in place of one per kind, and kopf, which looks for kinds only once, sees
-ours.
+Neither is a reason to end: a server comes back, and an admin installs the CRDs. Nothing else starts until then, so one
+line reports the problem instead of one per kind, and kopf, which looks for kinds only once, finds ours.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _REMIND_EVERY = 12
 
 
 class Preflight:
-    """Asks until the answer is good. `obstacle` says what is in the way, in words; empty when nothing is."""
+    """Asks until the answer is good. `obstacle` says what is missing, as text; empty when nothing is."""
 
     def __init__(
         self,

@@ -1,5 +1,5 @@
 """
-The engine as a whole: what runs in one replica, in which order it starts and ends.
+The engine as a whole: what runs in one replica, and in which order it starts and ends.
 
 Every replica keeps its caches warm and answers probes; only the one that holds the Lease writes.
 """
@@ -60,7 +60,7 @@ _STOP_GRACE: Final = timedelta(seconds=10)
 
 
 def _namespace_of(key: Key) -> str:
-    """Whose a key is: who may write in a namespace is one tenant."""
+    """The tenant of a key: users who may write in a namespace are one tenant."""
     return key.namespace
 
 
@@ -75,7 +75,7 @@ class Runtime:
         self.caches.on_own_write = self._tell_rivals
         self.caches.on_freed = self._look_at
         self.caches.own_writes.on_news = self._look_at
-        # Half of the workers at most: the other half is there for everybody else at once.
+        # Half of the workers at most: the other half remains for all other tenants.
         self._queue: WorkQueue[Key] = WorkQueue(tenant_of=_namespace_of, share=max(1, settings.workers // 4))
         self._working = False
         self._reach = Reach(settings.child_namespaces)
@@ -134,7 +134,7 @@ class Runtime:
 
     async def serve_probes(self) -> None:
         """
-        Answer probes, before anything else: a replica that waits for the API server must not be killed for it.
+        Answer probes first: the kubelet must not kill a replica that waits for the API server.
 
         Raises:
             StartError: the port is taken.
@@ -145,12 +145,13 @@ class Runtime:
 
     async def start(self) -> None:
         """
-        Fill the caches, then stand for election; work begins when both are done.
+        Fill the caches, then take part in the leader election; work begins when both are done.
 
         Returns once the API server has answered for our kinds, however long that takes.
         """
         await self._preflight.wait()
-        # Tens of thousands of cached objects live as long as the process; looking through them for cycles is wasted.
+        # Tens of thousands of cached objects live as long as the process; scanning them for cycles would be wasted
+        # work.
         gc.set_threshold(200_000, 20, 100)
         self._metrics.observe_queue(self._queue)
         self._metrics.observe_clock(self._client.clock.skew)
@@ -168,7 +169,7 @@ class Runtime:
         self._leading = background(self._lead(), "leading")
 
     async def stop(self) -> None:
-        """Finish what is under way, give the Lease back, end the watches."""
+        """Finish the passes in flight, release the Lease, end the watches."""
         if self._leading is not None:
             self._leading.cancel()
             await asyncio.gather(self._leading, return_exceptions=True)
@@ -194,9 +195,10 @@ class Runtime:
 
     async def _lead(self) -> None:
         """
-        Stand for election once everything has been read, and work whenever this replica leads.
+        Take part in the election once everything has been read, and work whenever this replica leads.
 
-        One that cannot work (it waits for a CRD, a right, the mesh's configuration) must not keep others from leading.
+        A replica that cannot work (it waits for a CRD, a right, the mesh's configuration) must not keep others from
+        leading.
         """
         synced = (informer.synced() for informer in self._informers)
         looked = (self.elector.look(),) if self._settings.lease.enabled else ()
@@ -215,16 +217,16 @@ class Runtime:
             self._classes.look()
 
     def _begin_term(self) -> None:
-        """Look at everything: nobody has queued anything for this replica until now."""
+        """Enqueue every key: none was queued for this replica before."""
         self._working = True
         for key in self.caches.known_keys():
             self._add(key, Priority.ROUTINE)
 
     def _end_term(self) -> None:
         """
-        Keep nothing of what this replica knew as the leader: it is another's to say and to watch from now on.
+        Drop what this replica knew as the leader: the next leader reports it and watches it from now on.
 
-        A queue that nobody works on would show keys as overdue for ever, those of objects that are gone among them.
+        A queue without workers would show keys as overdue for ever, also those of deleted objects.
         """
         self._working = False
         self._queue.clear()
@@ -234,12 +236,14 @@ class Runtime:
         self._metrics.forget_all()
 
     def _add(self, key: Key, priority: Priority) -> None:
-        """Queue a key: if this replica leads, and can know what lives in the key's namespace."""
+        """Enqueue a key, if this replica leads and can read the key's namespace."""
         if self._working and self._reach.serves(key.namespace):
             self._queue.add(key, priority)
 
     def _reach_changed(self) -> None:
-        """A namespace can be served from now on, or cannot: its objects are looked at, and those that share with it."""
+        """
+        A namespace can or cannot be served from now on: enqueue its objects, and those that share something with it.
+        """
         for namespace in self._settings.child_namespaces:
             self._metrics.namespace_served(namespace, self._reach.serves(namespace))
         for key in self.caches.known_keys():
@@ -247,7 +251,7 @@ class Runtime:
 
     def _build_informers(self) -> list[Informer]:
         children = [
-            # Whoever else routes a host is looked for as well; two watches of one kind would cost the server twice.
+            # It also looks for unmanaged routes of a host; two watches of one kind would cost the server twice.
             self._informer(
                 resource,
                 self.caches.children[resource.kind],
@@ -263,7 +267,7 @@ class Runtime:
         ]
 
     def _records_informer(self) -> Informer:
-        """Of the operator's own namespace, wherever EgressGateways are served."""
+        """For the operator's own namespace, whichever namespaces are served."""
         return Informer(
             self._client,
             CONFIG_MAP,
@@ -301,14 +305,14 @@ class Runtime:
         )
 
     def _served_changed(self) -> None:
-        """A CRD came or went: every object may be told so."""
+        """A CRD was installed or removed: every object may be affected."""
         self._refresh_unserved()
         if self._filled:
             self._tell_of_missing_kinds()
         self._look_at_all()
 
     def _tell_of_missing_kinds(self) -> None:
-        """Of kinds that not every cluster has, once: what is missing, and what that means."""
+        """Report once the kinds that some clusters lack: which are missing, and what that means."""
         missing = self._observer.unserved & APISIX_KINDS
         if missing == self._told_missing:
             return
@@ -323,7 +327,7 @@ class Runtime:
         for gateway in self.caches.gateways:
             self._add(key_of(gateway), Priority.ROUTINE)
         for key in self.caches.without_object():
-            # Gone without a word, while another replica led or none did, with children elsewhere.
+            # Deleted unseen, while another replica or none led, with children in other namespaces.
             self._add(key, Priority.ROUTINE)
 
     def _refresh_unserved(self) -> None:
@@ -337,12 +341,12 @@ class Runtime:
         self._enqueue(self._but_the_writer(ref, self.caches.affected_by_gateway(change), change), change)
 
     def _but_the_writer(self, ref: ObjectRef, keys: Iterable[Key], change: Change) -> Iterable[Key]:
-        """Of those whom a change affects, all but the one whose pass is writing to the object just now."""
+        """All keys that a change affects, except the one whose pass is writing to the object now."""
         writer = self.caches.own_writes.take(ref, change)
         return keys if writer is None else [key for key in keys if key != writer]
 
     def _tell_rivals(self, change: Change) -> None:
-        """We wrote to an EgressGateway: who wrote knows what comes next, the others do not."""
+        """We wrote to an EgressGateway: its own pass knows what comes next, its contenders do not."""
         self._classes.gateway_changed(change)
         own = key_of(change.object)
         self._enqueue((key for key in self.caches.affected_by_gateway(change) if key != own), change)
