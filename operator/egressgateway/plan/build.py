@@ -1,4 +1,4 @@
-"""From facts to a plan: which parts are served, and by which objects."""
+"""From facts to a plan: which sections are served, and by which objects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def build_plan(facts: Facts, acceptance: Acceptance) -> Plan:
     """
     The children that should exist.
 
-    Without a part to serve, and none that is kept and has clients, there is nothing to run: everything goes.
+    If no section is served, and none is kept and has clients, nothing needs to run: all children are removed.
     """
     if facts.gateway.deleting:
         return Plan()
@@ -29,5 +29,5 @@ def build_plan(facts: Facts, acceptance: Acceptance) -> Plan:
 
 
 def _running(facts: Facts) -> frozenset[str]:
-    """Parts of which clients are steered now."""
+    """Sections that steer clients now."""
     return frozenset(part_of(found) for found in live_clients(facts.live, "VirtualService"))

@@ -1,4 +1,4 @@
-"""Plans of objects that are not judged part by part: what runs stays, but for what is not allowed any more."""
+"""Plans of objects that are not judged section by section: what runs stays, except for what is not allowed any more."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from egressgateway.stages import Stage
 
 def plan_kept(owner: Owner, live: LiveChildren, target: GatewayTarget, revoked: Revoked) -> Plan:
     """
-    Everything stays as it is, but for what is not allowed any more.
+    Everything stays as it is, except for what is not allowed any more.
 
-    And for hosts that are registered with clients and not routed any more.
+    Hosts that are registered with clients and not routed any more are removed, too.
     """
     parts = live.parts - revoked.parts
     retained = less_revoked(plan_drain(live, (), parts, target), live.objects, revoked)
@@ -33,7 +33,7 @@ def plan_kept(owner: Owner, live: LiveChildren, target: GatewayTarget, revoked: 
 
 
 def plan_frozen(owner: Owner, live: Mapping[ObjectRef, Manifest], revoked: Revoked) -> Plan:
-    """Nothing of a suspended object is written, whatever became of it; what is not allowed any more goes."""
+    """Nothing of a suspended object is written, whatever changed; only what is not allowed any more is removed."""
     if revoked.everything:
         return Plan()
     stays = frozenset(

@@ -1,8 +1,8 @@
 """
-Provider APISIX as a whole: objects of APISIX in the object's own namespace, and the clients' way to APISIX in the mesh.
+Provider APISIX as a whole: objects of APISIX in the object's own namespace, and the clients' leg to APISIX in the mesh.
 
-APISIX itself is the platform's. Its objects are complete, and its controller has taken them, before any client hears
-of a host; the clients' leg appears and disappears in one burst, as with Istio's gateways.
+The platform runs APISIX itself. The provider's objects are complete, and the controller has accepted them, before any
+client learns of a host; the clients' leg appears and disappears in one batch, as with Istio's gateways.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from egressgateway.plan.routing.upstreams import upstreams_of
 from egressgateway.refs import APISIX_KINDS
 
 _CLIENTS_KINDS: Final = frozenset({"ServiceEntry", "VirtualService", "DestinationRule"})
-"""What sends clients to a gateway of any provider."""
+"""The part of a plan that sends clients to a gateway, for any provider."""
 
 _CONTROLLER: Final = Controller(
     "APISIX's ingress controller",

@@ -1,4 +1,4 @@
-"""What routes consumers' calls to a gateway of Istio's: by authority, by server name, or by port alone."""
+"""Routes that send consumers' calls to one of Istio's gateways: by authority, by server name, or by port alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from egressgateway.stages import Stage
 
 
 def plan_route(context: PlanContext, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
-    """What sends calls to one host to a gateway of Istio's."""
+    """The route that sends calls to one host to one of Istio's gateways."""
     values = {
         "hosts": list(hops[0].names),
         "http_hops": [hop for hop in hops if hop.http],

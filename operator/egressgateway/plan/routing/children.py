@@ -1,7 +1,7 @@
 """
-Children beyond the workload: how they are named, labelled and owned, whichever provider plans them.
+Children beyond the workload: their names, labels and owners, whichever provider plans them.
 
-Templates are Istio's; one of another folder is named with it.
+Templates are in the folder `istio` unless the name says otherwise.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from egressgateway.stages import Stage
 def shared_child(  # noqa: PLR0913, PLR0917  (what tells a child from others, and its values)
     owner: Owner, name: str, kind: str, stage: Stage, values: Mapping[str, Any], template: str | None = None
 ) -> Child:
-    """A child that serves every part."""
+    """A child that serves every section."""
     return _child(owner, ObjectRef(kind, owner.key.namespace, name), stage, "", values, template or kind.lower())
 
 
 def remote_child(  # noqa: PLR0913, PLR0917  (likewise)
     owner: Owner, namespace: str, kind: str, what: str, stage: Stage, values: Mapping[str, Any], template: str
 ) -> Child:
-    """A child in another namespace, where an owner reference cannot reach: its labels say whose it is."""
+    """A child in another namespace, where no owner reference works: its labels name the owner."""
     return _child(owner, ObjectRef(kind, namespace, remote_name(owner.key, what)), stage, "", values, template)
 
 
@@ -47,7 +47,7 @@ def part_child(  # noqa: PLR0913, PLR0917  (what tells a child from others, and 
 
 
 def live_child(owner: Owner, found: Manifest, stage: Stage, values: Mapping[str, Any], template: str) -> Child:
-    """A child of a part, under the name that it has already."""
+    """A child of a section, under the name that it already has."""
     ref = ObjectRef(found["kind"], owner.key.namespace, found["metadata"]["name"])
     return _child(owner, ref, stage, part_of(found), values, template)
 
