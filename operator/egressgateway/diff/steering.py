@@ -1,12 +1,12 @@
 """
 Which changes may be made now: make before break (notes "istio-recipes" §9).
 
-* Clients are sent a new way only when a pod can serve it and istiod has pushed the gateway's side of it.
-* A ServiceEntry and the VirtualServices of its hosts change in one burst: ServiceEntry alone is a direct way past the
-  gateway, VirtualService alone is a 503.
-* Where the gateway has a controller of its own, clients also wait for its word that it took the routes.
-* What the gateway's side loses goes only after the clients were told and istiod has pushed that.
-* What keeps sidecars from the gateway's own way out stands before it, and goes after it.
+* Clients are sent to a new hop only when a pod can serve it and istiod has pushed the gateway's side of it.
+* A ServiceEntry and the VirtualServices of its hosts change in one batch: a ServiceEntry alone bypasses the gateway, a
+  VirtualService alone is a 503.
+* Where the gateway has a controller of its own, clients also wait until it has accepted the routes.
+* The gateway's side loses an entry only after its clients were withdrawn and istiod has pushed that.
+* The guard that keeps sidecars from the gateway's own upstreams exists before these, and is removed after them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class DeferReason(StrEnum):
 
 
 Burst = tuple[Write | Delete, ...]
-"""Changes that clients must hear of at once."""
+"""Changes that clients must see at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class Steps:
     """
     A change set in the order in which it may be carried out.
 
-    `guards`, `foundation` and `gateway` are written first, `batches` of what clients see after them, each whole or not
-    at all, `removals` last. `held` says what must wait, by ref.
+    `guards`, `foundation` and `gateway` are written first, then `batches` of what clients see, each as a whole or not
+    at all, and `removals` last. `held` says what must wait, by ref.
     """
 
     guards: tuple[Write, ...] = ()
@@ -59,7 +59,7 @@ class Steps:
 
 
 def plan_steps(changes: ChangeSet, facts: Facts) -> Steps:
-    """Split `changes` into what may be done in this pass, and what must wait for what."""
+    """Split `changes` into what may be done in this pass, and what must wait, and for which reason."""
     guards = tuple(write for write in changes.writes if is_guard(write))
     foundation = tuple(write for write in changes.writes if write.stage is Stage.FOUNDATION and not is_guard(write))
     gateway = tuple(write for write in changes.writes if write.stage is Stage.GATEWAY)
@@ -79,22 +79,22 @@ def is_new_entry(write: Write) -> bool:
 
 
 def parts_on_the_way(writes: Iterable[Write]) -> frozenset[str]:
-    """Parts whose way through the gateway `writes` touch; the empty one stands for all."""
+    """Sections whose hops through the gateway `writes` touch; the empty one stands for all."""
     return frozenset(write.desired.part for write in writes if write.ref.kind not in OFF_DATA_PATH)
 
 
 def relies_on(batch: Burst, parts: frozenset[str]) -> bool:
-    """Whether the way of one of the burst's parts is among `parts`."""
+    """Whether the hops of one of the batch's sections are among `parts`."""
     return bool(parts & {"", *parts_of(batch)})
 
 
 def is_withdrawal(batch: Burst) -> bool:
-    """Whether clients are only taken back, which needs nothing of the gateway."""
+    """Whether clients are only withdrawn, for which the gateway need not be ready."""
     return all(isinstance(action, Delete) for action in batch)
 
 
 def parts_of(batch: Burst) -> frozenset[str]:
-    """Destinations that have a share in the burst."""
+    """Sections with a change in the batch."""
     return frozenset(action.desired.part if isinstance(action, Write) else part_of(action.live) for action in batch)
 
 
@@ -131,10 +131,11 @@ def _hold_of(batch: Burst, changes: ChangeSet, facts: Facts, *, written: frozens
 
 def waiting_for_a_port(batches: Sequence[Burst], live: Mapping[ObjectRef, Manifest]) -> frozenset[ObjectRef]:
     """
-    Changes of bursts that give clients a port which, without an address to tell hosts apart, another burst frees first.
+    Changes of batches that give clients a port which another batch must release first, if sidecars do not answer DNS.
 
-    TCP names no host: if the change that frees the port is refused, both destinations have it, and the clients of one
-    reach the server of the other. Bursts that wait for each other go at once, for one of them must be the first.
+    TCP carries no host name: if the change that releases the port is rejected, both destinations have it, and the
+    clients of one reach the server of the other. Batches that wait for each other are written at once, for one of them
+    must be the first.
     """
     waits = {number: _frees_for(number, batches, live) for number in range(len(batches))}
     return frozenset(
@@ -146,7 +147,7 @@ def waiting_for_a_port(batches: Sequence[Burst], live: Mapping[ObjectRef, Manife
 
 
 def _frees_for(number: int, batches: Sequence[Burst], live: Mapping[ObjectRef, Manifest]) -> frozenset[int]:
-    """Other bursts with a live ServiceEntry on a port that the burst `number` registers, where one speaks TCP."""
+    """Other batches with a live ServiceEntry on a port that the batch `number` registers, where one speaks TCP."""
     own = {action.ref for action in batches[number]}
     wanted = ports_of(_entries(action.desired.manifest for action in batches[number] if isinstance(action, Write)))
     return frozenset(
@@ -160,7 +161,7 @@ def _frees_for(number: int, batches: Sequence[Burst], live: Mapping[ObjectRef, M
 
 
 def _reached(start: int, waits: Mapping[int, frozenset[int]]) -> frozenset[int]:
-    """Bursts that `start` waits for, directly or by way of others."""
+    """Batches that `start` waits for, directly or through others."""
     found, left = set[int](), [start]
     while left:
         for other in waits[left.pop()] - found:
@@ -174,14 +175,16 @@ def _entries(manifests: Iterable[Manifest]) -> list[Manifest]:
 
 
 def _is_taken(batch: Burst, changes: ChangeSet, facts: Facts) -> bool:
-    """Whether nothing of the gateway's side of the burst's parts waits for a controller, or was refused by one."""
+    """
+    Whether no object on the gateway's side of the batch's sections waits for a controller, or was rejected by one.
+    """
     parts = parts_of(batch)
     relied = [ref for ref in changes.in_sync if ref in facts.live and part_of(facts.live[ref]) in parts]
     return all(verdict.word is RouteAcceptance.ACCEPTED for verdict in route_statuses(facts, relied, CONTROLLERS))
 
 
 def _opens_a_way(batch: Iterable[Write | Delete], live: Mapping[ObjectRef, Manifest]) -> bool:
-    """Whether clients would be sent to a hop that none of them is sent to yet."""
+    """Whether clients would be sent to a hop that no client uses yet."""
     in_use = ways_in_use(live)
     desired = [action.desired.manifest for action in batch if isinstance(action, Write)]
     return any(way not in in_use for manifest in desired for way in ways_of(manifest))
@@ -189,9 +192,9 @@ def _opens_a_way(batch: Iterable[Write | Delete], live: Mapping[ObjectRef, Manif
 
 def _is_leaking(batch: Iterable[Write | Delete], live: Mapping[ObjectRef, Manifest]) -> bool:
     """
-    Whether one of the burst's hosts is registered with clients while nothing steers it.
+    Whether one of the batch's hosts is registered with clients while nothing steers it.
 
-    Somebody deleted or changed the VirtualService: right now requests go direct, so its repair does not wait.
+    The VirtualService was deleted or changed: right now requests bypass the gateway, so the correction does not wait.
     """
     routes = (found for found in mesh_routes(live) if any(ways_of(found)))
     steered = {host for found in routes for host in hosts_of(found)}
@@ -200,7 +203,7 @@ def _is_leaking(batch: Iterable[Write | Delete], live: Mapping[ObjectRef, Manife
 
 
 def _bursts(changes: ChangeSet, live: Mapping[ObjectRef, Manifest]) -> list[Burst]:
-    """Client-side changes, those together that share a host, before or after the change."""
+    """Client-side changes, grouped by the hosts that they share before or after the change."""
     actions: list[Write | Delete] = [
         *(write for write in changes.writes if write.stage is Stage.CLIENTS),
         *(delete for delete in changes.deletes if delete.stage is Stage.CLIENTS),
@@ -220,7 +223,7 @@ def _bursts(changes: ChangeSet, live: Mapping[ObjectRef, Manifest]) -> list[Burs
 def _removals_now(
     changes: ChangeSet, facts: Facts, batches: tuple[Burst, ...], held: Mapping[ObjectRef, DeferReason]
 ) -> tuple[tuple[Delete, ...], dict[ObjectRef, DeferReason]]:
-    """While clients are on their way, or wait to be sent on it, they may need all that the gateway's side still has."""
+    """While clients still use a hop, or wait to be sent to it, they may need all that the gateway's side still has."""
     removals = tuple(delete for delete in changes.deletes if delete.stage is not Stage.CLIENTS)
     if batches or held or not facts.clients_pushed:
         hold = next(iter(held.values()), DeferReason.DRAIN)
@@ -229,7 +232,7 @@ def _removals_now(
 
 
 def removal_rank(delete: Delete) -> tuple[int, bool]:
-    """Ways before what they rely on, and before what guards them. Those of one rank may go together."""
+    """Hops before what they rely on, and before what guards them. Those of one rank may be deleted together."""
     return -delete.stage, is_guard(delete)
 
 

@@ -1,4 +1,6 @@
-"""A summary becomes the status to store: times of transition kept, and a patch only when something changed."""
+"""
+Turns a summary into the status to store: keeps times of transition, and makes a patch only when something changed.
+"""
 
 from __future__ import annotations
 
@@ -56,11 +58,11 @@ def suspended_status(  # noqa: PLR0913  (what was found, and what is left of it)
     ports: Set[ClaimedPort] = frozenset(),
 ) -> dict[str, Any]:
     """
-    The status of an object that is suspended: as it was, with `Ready` saying why it does not move.
+    The status of a suspended object: as it was, and `Ready` says why it does not change.
 
-    `Ready` alone is about `generation`: that it is suspended was seen. The others keep the generation that they judged,
-    but for what is not allowed any more, which was judged now: it is withdrawn, and claims nothing once it is not
-    `steered`, or its `ports` are not registered with clients.
+    `Ready` alone is about `generation`: the operator saw that it is suspended. The others keep the generation that they
+    judged, except for what is not allowed any more, which was judged now: that is withdrawn, and has no claim once it
+    is not `steered`, or its `ports` are not registered with clients.
     """
     before = old.get("conditions") or ()
     ready: Mapping[str, Any] = next((each for each in before if each["type"] == ConditionType.READY), {})
@@ -78,7 +80,10 @@ def suspended_status(  # noqa: PLR0913  (what was found, and what is left of it)
 
 
 def _less(rights: Rights, revoked: Revoked, steered: Set[str], ports: Set[ClaimedPort]) -> Rights:
-    """What is left of `rights`: not names and ports that clients are not told of any more, nor where they are not."""
+    """
+    The rights that remain: without names and ports that clients no longer have, and without namespaces where they lack
+    them.
+    """
 
     def allowed(since: Since) -> Since:
         return {place: moment for place, moment in since.items() if place not in revoked.namespaces}
@@ -92,7 +97,7 @@ def _less(rights: Rights, revoked: Revoked, steered: Set[str], ports: Set[Claime
 
 
 def _revoked(part: Mapping[str, Any], name: str, revoked: Revoked, generation: int, now: datetime) -> dict[str, Any]:
-    """An entry of the status for a part, with what stands against the part or against the object."""
+    """An entry of the status for a section, with the findings about the section or about the object."""
     found = [each for each in revoked.findings if each.part == name or revoked.everything]
     if not found:
         return dict(part)
@@ -110,7 +115,7 @@ def _not_accepted(findings: Sequence[Finding], messages: Iterable[tuple[str, str
 
 
 def stuck_status(old: Mapping[str, Any], generation: int, now: datetime, why: str) -> dict[str, Any]:
-    """The status of an object that cannot be let go, because the server does not let its clients be withdrawn."""
+    """The status of an object that cannot be deleted, because the server does not let its clients be withdrawn."""
     message = cut(f"clients cannot be withdrawn, so the object is not let go; it is tried again: {why}")
     ready = Condition(ConditionType.READY, "False", Reason.APPLY_FAILED, message)
     programmed = Condition(ConditionType.PROGRAMMED, "False", Reason.APPLY_FAILED, message)
@@ -120,10 +125,10 @@ def stuck_status(old: Mapping[str, Any], generation: int, now: datetime, why: st
 
 def leaving_status(old: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
     """
-    The status of an object that is being let go: from now on it promises nothing.
+    The status of an object that is being deleted: from now on it promises nothing.
 
-    Its clients are taken back in this moment, some sooner than others. One of which nothing was said (its status was
-    lost) has nothing to take back, and one that the server does not let go has said so.
+    Its clients are withdrawn at this moment, some sooner than others. An object without conditions (its status was
+    lost) has nothing to take back, and for one that the server does not let go the status already says so.
     """
     said = {condition["type"]: condition["reason"] for condition in old.get("conditions") or ()}
     if not said.keys() >= set(OBJECT_CONDITIONS) or said[ConditionType.READY] == Reason.APPLY_FAILED:
@@ -138,7 +143,9 @@ def leaving_status(old: Mapping[str, Any], generation: int, now: datetime) -> di
 
 
 def ended_status(old: Mapping[str, Any]) -> dict[str, Any]:
-    """The status of an object that has nothing any more and is still there: it claims nothing, and serves nobody."""
+    """
+    The status of an object that has no children any more and still exists: it claims nothing, and serves no client.
+    """
     return {name: value for name, value in old.items() if name not in _ENDED}
 
 
@@ -150,7 +157,7 @@ def _left(part: Mapping[str, Any], generation: int, now: datetime) -> dict[str, 
 
 
 def broken_status(old: Mapping[str, Any], generation: int, now: datetime, error: Exception) -> dict[str, Any]:
-    """The status while a bug of the operator keeps it from looking at the object; what runs is not touched."""
+    """The status while a bug of the operator keeps it from judging the object; what runs is not touched."""
     message = cut(f"the operator failed and tries again, its log has the trace: {type(error).__name__}: {error}")
     ready = Condition(ConditionType.READY, "False", Reason.INTERNAL_ERROR, message)
     programmed = Condition(ConditionType.PROGRAMMED, "False", Reason.INTERNAL_ERROR, message)
@@ -159,7 +166,7 @@ def broken_status(old: Mapping[str, Any], generation: int, now: datetime, error:
 
 
 def unstored_status(old: Mapping[str, Any], generation: int, now: datetime, error: Exception) -> dict[str, Any]:
-    """The status while the API server refuses to store more of it, or of what is recorded beside: what runs stays."""
+    """The status while the API server refuses to store more of it, or of the records beside it: what runs stays."""
     message = cut(
         "what the object claims, and its state, cannot be stored, so that nothing more is written for it: have fewer "
         f"hosts, ports or consumer namespaces in one object; the server says: {error}"
@@ -172,7 +179,7 @@ def unstored_status(old: Mapping[str, Any], generation: int, now: datetime, erro
 
 @dataclass(frozen=True, slots=True)
 class ClassVerdict:
-    """What was found of a class: whether it can be used, and its data plane; empty while its spec cannot be read."""
+    """The verdict on a class: whether it can be used, and its data plane; empty while its spec cannot be read."""
 
     accepted: Condition
     provider: str = ""
@@ -184,8 +191,8 @@ def class_status(
     """
     The status of an EgressGatewayClass that `attached` objects use; `Stalled` only while it is not accepted.
 
-    The provider stands in it for the printer column, because the spec need not name it.
-    kstatus does not know `Accepted`, and takes what is neither Reconciling nor Stalled for current.
+    The status has the provider for the printer column, because the spec need not name it.
+    kstatus does not know `Accepted`, and takes an object that is neither Reconciling nor Stalled for current.
     """
     told = [verdict.accepted]
     if verdict.accepted.status == "False":
@@ -207,7 +214,7 @@ def status_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, An
 
 
 def is_cosmetic(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether only wording and counts differ: nothing that a person or a tool decides by."""
+    """Whether only wording and counts differ: nothing on which a person or a tool bases a decision."""
     return _decisive(old) == _decisive(new)
 
 
@@ -219,7 +226,7 @@ def _with_conditions(
     *,
     gone: ConditionType | None = None,
 ) -> dict[str, Any]:
-    """`old` with the conditions `told` about `generation`; those that are not told stay as they are, but for `gone`."""
+    """`old` with the conditions `told` about `generation`; other conditions stay as they are, except for `gone`."""
     before = old.get("conditions") or ()
     replaced = {gone, *(condition.type for condition in told)}
     others = [condition for condition in before if condition["type"] not in replaced]
@@ -231,7 +238,7 @@ def _with_conditions(
 
 
 def says(status: Mapping[str, Any], part: str, message: str) -> bool:
-    """Whether a condition of destination `part` holds `message`."""
+    """Whether a condition of the section `part` contains `message`."""
     return any(
         message in condition.get("message", "")
         for found in status.get("destinations") or ()
@@ -270,7 +277,7 @@ def _timed_one(before: Mapping[str, Any], condition: Condition, generation: int,
 
 
 def _normal(status: Mapping[str, Any]) -> dict[str, Any]:
-    """`status` without the order of its conditions, which is a map to the server."""
+    """`status` without the order of its conditions, which are a map to the server."""
     conditions = sorted(status.get("conditions") or (), key=lambda condition: str(condition["type"]))
     return {**status, "conditions": conditions}
 

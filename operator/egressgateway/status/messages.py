@@ -1,4 +1,4 @@
-"""How the status puts what is to be said: joined, said once, and no longer than the API allows."""
+"""How the status words its messages: joined, each only once, and no longer than the API allows."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _FIELD: Final = re.compile(r"\Aspec\.\S+: ")
 
 
 def joined(messages: Iterable[str]) -> str:
-    """The messages that say something, as one."""
+    """The messages that are not empty, joined to one."""
     return cut("; ".join(message for message in messages if message))
 
 
 def told_once(told: Iterable[tuple[str, str]], *, whatever_field: bool = False) -> str:
     """
-    Messages, each behind the names of the parts that it is about (an empty name: none), and none of them twice.
+    Messages, each after the names of its sections (an empty name: none), and none of them twice.
 
-    Of many parts some are named, for what is wrong and the way out must find room, too.
+    Of many sections only some are named, so that the problem and the remedy have room, too.
 
-    `whatever_field`: messages that differ only in the field at their beginning are one, told of the first. So it is
-    with things that are missing: one cause, however many fields refer to it.
+    `whatever_field`: messages that differ only in the field at their beginning are one, with the first field. That fits
+    things that are missing: one cause, however many fields refer to it.
     """
     names: dict[str, dict[str, None]] = {}
     first: dict[str, str] = {}
@@ -42,7 +42,7 @@ def told_once(told: Iterable[tuple[str, str]], *, whatever_field: bool = False) 
 
 
 def told_by_type(type_: ConditionType, told: Iterable[tuple[str, str]]) -> str:
-    """`told_once`, as a condition of `type_` has it."""
+    """`told_once`, as a condition of `type_` words it."""
     return told_once(told, whatever_field=type_ is ConditionType.RESOLVED_REFS)
 
 

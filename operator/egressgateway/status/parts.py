@@ -31,7 +31,7 @@ _NOT_PROBED: Final = Reached("Unknown", Reason.PENDING, "the first checks have n
 
 @dataclass(frozen=True, slots=True)
 class PartView:
-    """What is known of one object's parts."""
+    """What is known of one object's sections."""
 
     facts: Facts
     acceptance: Acceptance
@@ -82,7 +82,7 @@ class PartView:
         return accepted, resolved, PROGRAMMED.judge(state), STEERED.judge(state)
 
     def _rejected(self, part: str, running: bool, *, by_this_gateway: bool) -> PartState:
-        """`by_this_gateway`: by what runs, requests go through the class's gateway as it is now."""
+        """`by_this_gateway`: according to what runs, requests use the class's gateway as it is now."""
         running = running and (self.acceptance.keep_all or part in self.acceptance.kept)
         return PartState(
             rejected=True,
@@ -93,14 +93,14 @@ class PartView:
         )
 
     def _unserved(self, part: str, *, by_this_gateway: bool) -> str:
-        """Why what runs serves nobody for all that; empty where nothing is known against it."""
+        """Why what runs does not serve clients all the same; empty where no reason is known."""
         context = context_of(self.facts)
         if context is None:
             return ""
         return provider_of(context.class_spec).why_unserved(context, part, by_this_gateway=by_this_gateway)
 
     def _written(self, refs: Iterable[ObjectRef]) -> PartState:
-        """What became of the part's objects."""
+        """The result of writing the section's objects."""
         wanted, observed, class_spec = sorted(refs), self.observed, self.facts.class_.spec or EgressGatewayClassSpec()
         open_ = [
             each
@@ -111,7 +111,7 @@ class PartView:
         return PartState(
             foreign=next((ref for ref in wanted if ref in observed.foreign), None),
             failure=next((observed.failures[ref] for ref in wanted if ref in observed.failures), None),
-            # What waits for a controller's word alone is told with that.
+            # If only a controller's answer is missing, its message says so.
             missing=any(
                 ref in observed.missing and observed.held.get(ref) is not DeferReason.NOT_TAKEN for ref in wanted
             ),
@@ -125,13 +125,13 @@ class PartView:
         )
 
     def _reached(self, destination: Destination) -> Iterator[Condition]:
-        """Of a destination with a probe. It is the external side's condition, and no part of Ready."""
+        """For a destination with a probe. It describes the external side, and is no part of Ready."""
         if destination.probe is not None:
             found = self.facts.reached.get(destination.name) or _NOT_PROBED
             yield Condition(ConditionType.REACHABLE, found.status, found.reason, found.message)
 
     def _is_on_previous_route(self, part: str, clients: Set[ObjectRef]) -> bool:
-        """Whether clients go on by the way that they had, and are served there, while another is made ready."""
+        """Whether clients keep using the previous route, and are served there, while another is made ready."""
         if self._stands(clients) or not _runs(self.facts, part):
             return False
         return workload_of(self.facts).ready > 0 or _goes_elsewhere(self.facts, part)
@@ -151,7 +151,7 @@ def _by_findings(type_: ConditionType, findings: Iterable[Finding]) -> Condition
 
 
 def _of_type(type_: ConditionType, findings: Iterable[Finding]) -> Sequence[Finding]:
-    # What takes out the part comes first, above all what ends it: it is what others, and people, have to know.
+    # The finding that rejects the section comes first, above all one that ends it: other tools and people need it.
     return sorted((finding for finding in findings if finding.condition is type_), key=_weight)
 
 
@@ -160,7 +160,7 @@ def _weight(finding: Finding) -> tuple[bool, bool]:
 
 
 def _runs(facts: Facts, part: str) -> bool:
-    """Whether every host that clients know of by the part is sent to a hop."""
+    """Whether every host that clients know of the section is sent to a hop."""
     routes = [found for found in mesh_routes(facts.live) if part_of(found) == part]
     entries = [found for found in live_clients(facts.live, "ServiceEntry") if part_of(found) == part]
     routed = {host for found in routes if any(ways_of(found)) for host in hosts_of(found)}
@@ -168,7 +168,7 @@ def _runs(facts: Facts, part: str) -> bool:
 
 
 def _goes_elsewhere(facts: Facts, part: str) -> bool:
-    """Whether clients of the part are sent to another gateway than the one that the class gives it now."""
+    """Whether clients of the section are sent to another gateway than its class gives it now."""
     service = target_of(facts).service_host
     routes = [found for found in mesh_routes(facts.live) if part_of(found) == part]
     return any(target != service for found in routes for target in targets_of(found))

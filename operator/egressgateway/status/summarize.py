@@ -1,7 +1,8 @@
 """
-The status of an object, from what was found and what was seen (api.md "Status of EgressGateway").
+The status of an object, from its findings and from what was observed (api.md "Status of EgressGateway").
 
-Its parts are judged first (`parts`), the object by them (`readiness`); `fields` has what is no condition.
+Its sections are judged first (`parts`), then the object by them (`readiness`); `fields` has all fields but the
+conditions.
 """
 
 from __future__ import annotations
