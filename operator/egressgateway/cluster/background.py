@@ -16,11 +16,11 @@ def background(work: Coroutine[object, object, None], name: str) -> asyncio.Task
     asyncio keeps a task's exception until the task is awaited, and these tasks never are.
     """
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_tell_of_bug)
+    task.add_done_callback(_report_bug)
     return task
 
 
-def _tell_of_bug(task: asyncio.Task[None]) -> None:
+def _report_bug(task: asyncio.Task[None]) -> None:
     if task.cancelled():
         return
     bug = task.exception()

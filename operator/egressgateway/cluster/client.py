@@ -218,7 +218,7 @@ class ApiClient:
             if answer.code < 300:
                 return await parse(answer.body) if answer.body else None
         error = error_of(request.call, answer.code, answer.headers, answer.body)
-        self._heed(error)
+        self._honour_pause(error)
         raise error
 
     async def _exchange(self, request: Request, login: _Login) -> _Answer:
@@ -242,7 +242,7 @@ class ApiClient:
         error = error_of(request.call, response.status, response.headers, await response.read())
         if response.status == 401:
             await self._reload(login)
-        self._heed(error)
+        self._honour_pause(error)
         return error
 
     async def _current_login(self) -> _Login:
@@ -274,7 +274,7 @@ class ApiClient:
             self._login = None
             return True
 
-    def _heed(self, error: ClusterError) -> None:
+    def _honour_pause(self, error: ClusterError) -> None:
         """A server that asks one caller to wait means all of them: the next call would only add to its load."""
         if isinstance(error, Throttled | Unavailable) and error.retry_after:
             pause = min(error.retry_after, LONGEST_PAUSE_SECONDS)

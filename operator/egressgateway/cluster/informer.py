@@ -137,14 +137,14 @@ class Informer:
     def _settled(self, namespace: str | None) -> None:
         if self._on_scope is not None:
             self._on_scope(namespace, "")
-        self._look_at_scopes()
+        self._check_scopes()
         served = all(reflector.state.served for reflector in self._reflectors.values())
         if served != self._served:
             self._served = served
             if self._on_served is not None:
                 self._on_served()
 
-    def _look_at_scopes(self) -> None:
+    def _check_scopes(self) -> None:
         states = [reflector.state for reflector in self._reflectors.values()]
         # If a single scope is refused, there is nothing to work with: `synced` keeps waiting.
         if all(state.settled or (state.refused and len(states) > 1) for state in states):
@@ -154,7 +154,7 @@ class Informer:
         if why == "forbidden":
             if self._on_scope is not None:
                 self._on_scope(namespace, self._reflectors[namespace].state.error)
-            self._look_at_scopes()
+            self._check_scopes()
         if self._on_restart is not None:
             self._on_restart(self.resource.kind, why)
 

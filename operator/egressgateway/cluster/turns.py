@@ -41,7 +41,7 @@ class Turns:
         """The semaphore to hold while the pod is asked."""
         return self._slow if address in self._silent else self._fast
 
-    def told(self, address: str, *, answered: bool) -> None:
+    def record_answer(self, address: str, *, answered: bool) -> None:
         """The result of asking the pod."""
         if answered:
             self.forget(address)

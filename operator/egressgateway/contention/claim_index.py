@@ -43,7 +43,7 @@ class ClaimIndex:
         """Entries whatever their namespaces: for lookups that ask for every namespace."""
         self._exposed: dict[str, HostnameIndex[Key]] = {}
 
-    def file(self, key: Key, requested: Requested) -> None:
+    def put(self, key: Key, requested: Requested) -> None:
         """From now on `key` asks for `requested`; `NOTHING` when the object is gone."""
         old, new = self._filed.pop(key, NOTHING), _bounded(requested)
         if new != NOTHING:
@@ -132,12 +132,12 @@ class ClaimIndex:
                 self._scope(place).names.add((name,), key)
 
     def _file_ports(self, key: Key, old: Mapping[int, Places], new: Mapping[int, Places], *, tcp: bool) -> None:
-        _refile(_ports(self._everything, tcp=tcp), key, old.keys() - new.keys(), new.keys() - old.keys())
+        _reindex(_ports(self._everything, tcp=tcp), key, old.keys() - new.keys(), new.keys() - old.keys())
         for port, gone, come in _differences(old, new):
             for place in gone:
-                _refile(_ports(self._scopes[place], tcp=tcp), key, (port,), ())
+                _reindex(_ports(self._scopes[place], tcp=tcp), key, (port,), ())
             for place in come:
-                _refile(_ports(self._scope(place), tcp=tcp), key, (), (port,))
+                _reindex(_ports(self._scope(place), tcp=tcp), key, (), (port,))
 
     def _by_gateway(self, requested: Requested) -> Iterator[Key]:
         for claimed in requested.exposed:
@@ -161,7 +161,7 @@ def _differences(old: Mapping[T, Places], new: Mapping[T, Places]) -> Iterator[t
             yield item, before - after, after - before
 
 
-def _refile(filed: dict[int, set[Key]], key: Key, old: Iterable[int], new: Iterable[int]) -> None:
+def _reindex(filed: dict[int, set[Key]], key: Key, old: Iterable[int], new: Iterable[int]) -> None:
     for port in old:
         keys = filed[port]
         keys.discard(key)

@@ -34,7 +34,7 @@ from egressgateway.refs import Key
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class _Standing:
+class _Precedence:
     """How strong a right to a name in a namespace is; the smaller value wins."""
 
     claimed: datetime
@@ -233,12 +233,12 @@ def _contest(  # noqa: PLR0913, PLR0917  (one contest: for what, where, by which
     if not contenders:
         return _Result(served)
     steered = stakes.steers.get(name, frozenset())
-    contested = _contested(served, before, [places for _, _, places in contenders])
+    conflicted = _conflicted(served, before, [places for _, _, places in contenders])
     winners: dict[str, Key] = {}
-    for place in sorted(contested):
-        own = _Standing(since_in(before, place), not _is_in(place, steered), facts.gateway.created, facts.key)
+    for place in sorted(conflicted):
+        own = _Precedence(since_in(before, place), not _is_in(place, steered), facts.gateway.created, facts.key)
         rights = (
-            _Standing(
+            _Precedence(
                 since_in(contender.rights.names.get(other, {}), place),
                 not _is_in(place, contender.steers.get(other, frozenset())),
                 contender.created,
@@ -250,10 +250,10 @@ def _contest(  # noqa: PLR0913, PLR0917  (one contest: for what, where, by which
         best = min(rights, default=own)
         if best < own:
             winners[place] = best.key
-    return _result(served, contested, winners, facts)
+    return _result(served, conflicted, winners, facts)
 
 
-def _result(served: frozenset[str], contested: frozenset[str], winners: Mapping[str, Key], facts: Facts) -> _Result:
+def _result(served: frozenset[str], conflicted: frozenset[str], winners: Mapping[str, Key], facts: Facts) -> _Result:
     """Lists the namespaces that remain of every one, as `exportTo` needs them."""
     if not winners:
         return _Result(served)
@@ -266,7 +266,7 @@ def _result(served: frozenset[str], contested: frozenset[str], winners: Mapping[
             return _Result(frozenset(), winners, unlistable=len(won))
         return _Result(won, winners)
     # A namespace where the name is contended for, and not lost, gets a claim of its own.
-    won = contested - winners.keys()
+    won = conflicted - winners.keys()
     return _Result(won, winners if won else {EVERY_NAMESPACE: winners[EVERY_NAMESPACE]})
 
 
@@ -280,16 +280,16 @@ def _places(contender: Contender, name: str) -> frozenset[str]:
     )
 
 
-def _contested(served: frozenset[str], before: Since, others: Iterable[frozenset[str]]) -> frozenset[str]:
+def _conflicted(served: frozenset[str], before: Since, others: Iterable[frozenset[str]]) -> frozenset[str]:
     """Namespaces in which a name is contended for; all namespaces that no object names are one place, `*`."""
-    contested = frozenset[str]()
+    conflicted = frozenset[str]()
     for theirs in others:
         common = overlap(served, theirs)
         if EVERY_NAMESPACE in common:
             # Of two objects that serve everybody, each may have an older claim in single namespaces.
             common |= theirs | served | frozenset(before)
-        contested |= common
-    return contested
+        conflicted |= common
+    return conflicted
 
 
 def _since(before: Since, place: str, now: datetime) -> datetime:

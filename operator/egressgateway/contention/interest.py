@@ -110,16 +110,16 @@ class InterestIndex:
         self._by_selector: dict[Hashable, _Selecting] = {}
         self._everyone: set[Key] = set()
 
-    def file(self, key: Key, interest: Interest) -> None:
+    def put(self, key: Key, interest: Interest) -> None:
         """From now on `key` has this interest; `NO_INTEREST` when the object is gone."""
         old = self._filed.pop(key, NO_INTEREST)
         if interest != NO_INTEREST:
             self._filed[key] = interest
         if old == interest:
             return
-        _refile(self._by_home, key, old.home, interest.home)
-        _refile(self._by_namespace, key, old.namespaces, interest.namespaces)
-        _refile(self._by_last_label, key, old.last_labels, interest.last_labels)
+        _reindex(self._by_home, key, old.home, interest.home)
+        _reindex(self._by_namespace, key, old.namespaces, interest.namespaces)
+        _reindex(self._by_last_label, key, old.last_labels, interest.last_labels)
         for selector in old.selectors:
             self._forget_selector(key, selector)
         for selector in interest.selectors:
@@ -216,7 +216,7 @@ def _has_everyone_but(rights: Rights) -> bool:
     return but_some or (bool(claims) and not any(EVERY_NAMESPACE in since for since in claims))
 
 
-def _refile(filed: dict[str, set[Key]], key: Key, old: frozenset[str], new: frozenset[str]) -> None:
+def _reindex(filed: dict[str, set[Key]], key: Key, old: frozenset[str], new: frozenset[str]) -> None:
     for name in old - new:
         keys = filed[name]
         keys.discard(key)

@@ -37,7 +37,7 @@ class DeferReason(StrEnum):
     PORT_IN_USE = "clients of another destination still have one of its ports"
 
 
-Burst = tuple[Write | Delete, ...]
+Batch = tuple[Write | Delete, ...]
 """Changes that clients must see at the same time."""
 
 
@@ -53,7 +53,7 @@ class Steps:
     guards: tuple[Write, ...] = ()
     foundation: tuple[Write, ...] = ()
     gateway: tuple[Write, ...] = ()
-    batches: tuple[Burst, ...] = ()
+    batches: tuple[Batch, ...] = ()
     removals: tuple[Delete, ...] = ()
     held: Mapping[ObjectRef, DeferReason] = field(default_factory=dict)
 
@@ -83,27 +83,27 @@ def parts_on_the_way(writes: Iterable[Write]) -> frozenset[str]:
     return frozenset(write.desired.part for write in writes if write.ref.kind not in OFF_DATA_PATH)
 
 
-def relies_on(batch: Burst, parts: frozenset[str]) -> bool:
+def relies_on(batch: Batch, parts: frozenset[str]) -> bool:
     """Whether the hops of one of the batch's sections are among `parts`."""
     return bool(parts & {"", *parts_of(batch)})
 
 
-def is_withdrawal(batch: Burst) -> bool:
+def is_withdrawal(batch: Batch) -> bool:
     """Whether clients are only withdrawn, for which the gateway need not be ready."""
     return all(isinstance(action, Delete) for action in batch)
 
 
-def parts_of(batch: Burst) -> frozenset[str]:
+def parts_of(batch: Batch) -> frozenset[str]:
     """Sections with a change in the batch."""
     return frozenset(action.desired.part if isinstance(action, Write) else part_of(action.live) for action in batch)
 
 
 def _clients_now(
     changes: ChangeSet, facts: Facts, *, written: frozenset[str]
-) -> tuple[tuple[Burst, ...], dict[ObjectRef, DeferReason]]:
-    now: list[Burst] = []
+) -> tuple[tuple[Batch, ...], dict[ObjectRef, DeferReason]]:
+    now: list[Batch] = []
     held: dict[ObjectRef, DeferReason] = {}
-    batches = _bursts(changes, facts.live)
+    batches = _batches(changes, facts.live)
     waiting = frozenset[ObjectRef]() if facts.mesh_config.dns_capture else waiting_for_a_port(batches, facts.live)
     for batch in batches:
         hold = _hold_of(batch, changes, facts, written=written)
@@ -116,7 +116,7 @@ def _clients_now(
     return tuple(now), held
 
 
-def _hold_of(batch: Burst, changes: ChangeSet, facts: Facts, *, written: frozenset[str]) -> DeferReason | None:
+def _hold_of(batch: Batch, changes: ChangeSet, facts: Facts, *, written: frozenset[str]) -> DeferReason | None:
     if not is_withdrawal(batch) and relies_on(batch, changes.blocked):
         return DeferReason.NAME_TAKEN
     if not _opens_a_way(batch, facts.live) or _is_leaking(batch, facts.live):
@@ -126,10 +126,10 @@ def _hold_of(batch: Burst, changes: ChangeSet, facts: Facts, *, written: frozens
         return DeferReason.GATEWAY_NOT_READY
     if relies_on(batch, written) or not facts.gateway_pushed:
         return DeferReason.PUSH
-    return None if _is_taken(batch, changes, facts) else DeferReason.NOT_TAKEN
+    return None if _is_accepted_by_controller(batch, changes, facts) else DeferReason.NOT_TAKEN
 
 
-def waiting_for_a_port(batches: Sequence[Burst], live: Mapping[ObjectRef, Manifest]) -> frozenset[ObjectRef]:
+def waiting_for_a_port(batches: Sequence[Batch], live: Mapping[ObjectRef, Manifest]) -> frozenset[ObjectRef]:
     """
     Changes of batches that give clients a port which another batch must release first, if sidecars do not answer DNS.
 
@@ -146,7 +146,7 @@ def waiting_for_a_port(batches: Sequence[Burst], live: Mapping[ObjectRef, Manife
     )
 
 
-def _frees_for(number: int, batches: Sequence[Burst], live: Mapping[ObjectRef, Manifest]) -> frozenset[int]:
+def _frees_for(number: int, batches: Sequence[Batch], live: Mapping[ObjectRef, Manifest]) -> frozenset[int]:
     """Other batches with a live ServiceEntry on a port that the batch `number` registers, where one speaks TCP."""
     own = {action.ref for action in batches[number]}
     wanted = ports_of(_entries(action.desired.manifest for action in batches[number] if isinstance(action, Write)))
@@ -174,7 +174,7 @@ def _entries(manifests: Iterable[Manifest]) -> list[Manifest]:
     return [found for found in manifests if found["kind"] == "ServiceEntry"]
 
 
-def _is_taken(batch: Burst, changes: ChangeSet, facts: Facts) -> bool:
+def _is_accepted_by_controller(batch: Batch, changes: ChangeSet, facts: Facts) -> bool:
     """
     Whether no object on the gateway's side of the batch's sections waits for a controller, or was rejected by one.
     """
@@ -202,7 +202,7 @@ def _is_leaking(batch: Iterable[Write | Delete], live: Mapping[ObjectRef, Manife
     return any(hosts_of(manifest) & (registered - steered) for manifest in map(_manifest_of, batch))
 
 
-def _bursts(changes: ChangeSet, live: Mapping[ObjectRef, Manifest]) -> list[Burst]:
+def _batches(changes: ChangeSet, live: Mapping[ObjectRef, Manifest]) -> list[Batch]:
     """Client-side changes, grouped by the hosts that they share before or after the change."""
     actions: list[Write | Delete] = [
         *(write for write in changes.writes if write.stage is Stage.CLIENTS),
@@ -221,7 +221,7 @@ def _bursts(changes: ChangeSet, live: Mapping[ObjectRef, Manifest]) -> list[Burs
 
 
 def _removals_now(
-    changes: ChangeSet, facts: Facts, batches: tuple[Burst, ...], held: Mapping[ObjectRef, DeferReason]
+    changes: ChangeSet, facts: Facts, batches: tuple[Batch, ...], held: Mapping[ObjectRef, DeferReason]
 ) -> tuple[tuple[Delete, ...], dict[ObjectRef, DeferReason]]:
     """While clients still use a hop, or wait to be sent to it, they may need all that the gateway's side still has."""
     removals = tuple(delete for delete in changes.deletes if delete.stage is not Stage.CLIENTS)

@@ -55,7 +55,7 @@ from egressgateway.plan.gateway.references import exposed_on, wanted_references
 from egressgateway.plan.gateway.target import target_of
 from egressgateway.plan.provider import Provider
 from egressgateway.plan.providers import CONTROLLERS, provider_of
-from egressgateway.plan.revoked import NOTHING, Revoked, may_be_told, revoked_from, revoked_of
+from egressgateway.plan.revoked import NOTHING, Revoked, may_be_steered, revoked_from, revoked_of
 from egressgateway.plan.unsupported import (
     unsupported_in_class,
     unsupported_in_destination,
@@ -115,7 +115,7 @@ def _claims_to_keep(facts: Facts, revoked: Revoked, *, withdraw: bool) -> Claims
 
     It keeps a revoked claim for as long as its clients are still steered.
     """
-    before, live = own_rights(facts), live_ports(facts)
+    before, live = own_rights(facts), registered_ports(facts)
     claims = resolve_claims(facts, Stakes() if withdraw else _stakes_to_keep(facts, before, revoked), before)
     kept = () if withdraw else _ports_to_keep(facts, before)
     ports, leaving = claim_ports(facts, before, kept, live)
@@ -132,7 +132,7 @@ def _stakes_to_keep(facts: Facts, before: Rights, revoked: Revoked) -> Stakes:
     }
     if before.is_blank:
         # The status was lost: claim again what clients use now, as far as the class allows it.
-        routes = [route for route in mesh_routes(facts.live) if _may_be_told(facts, route)]
+        routes = [route for route in mesh_routes(facts.live) if _may_be_steered(facts, route)]
         allowed = steered_of(routes, facts.key.namespace)
         serves = {name: _consented(facts, served) for name, served in allowed.items() if not is_private(name)}
     serves = {name: served - revoked.namespaces for name, served in serves.items() if name not in revoked.names}
@@ -148,12 +148,12 @@ def _ports_to_keep(facts: Facts, before: Rights, part: str | None = None) -> Ite
     claims.
     """
     if before.is_blank:
-        entries = (found for found in _entries_of(facts, part) if _may_be_told(facts, found))
+        entries = (found for found in _entries_of(facts, part) if _may_be_steered(facts, found))
         for port, served in ports_by_kind(entries).items():
             kept = _consented(facts, served)
             yield PortClaim(port, kept, frozenset(), kept)
         return
-    for port, served in live_ports(facts, part).items():
+    for port, served in registered_ports(facts, part).items():
         since = before.ports.get(port, {})
         kept = _still_held(since, served)
         yield PortClaim(port, kept, frozenset(since) - places_of(since), kept)
@@ -164,20 +164,20 @@ def _still_held(since: Since, live: frozenset[str]) -> frozenset[str]:
     return frozenset(place for place in overlap(live, places_of(since)) if since_in(since, place) != NEVER)
 
 
-def _may_be_told(facts: Facts, found: Manifest) -> bool:
+def _may_be_steered(facts: Facts, found: Manifest) -> bool:
     """
     Whether the class allows to send clients where a live child sends them; a class that cannot be read counts as
     allowing.
     """
     class_spec = facts.class_.spec
-    return class_spec is None or may_be_told(class_spec, found)
+    return class_spec is None or may_be_steered(class_spec, found)
 
 
 def _consented(facts: Facts, served: frozenset[str]) -> frozenset[str]:
     return allowed_consumers(facts.key, facts.class_.spec, facts.namespaces, served)
 
 
-def live_ports(facts: Facts, part: str | None = None) -> dict[ClaimedPort, frozenset[str]]:
+def registered_ports(facts: Facts, part: str | None = None) -> dict[ClaimedPort, frozenset[str]]:
     """Ports that clients are told of now (by the section `part`), and the namespaces of these clients."""
     return ports_by_kind(_entries_of(facts, part))
 
@@ -326,12 +326,12 @@ class _Judge:
             destination.name: _won(claims, destination, consumers.served[destination.name])
             for destination in self.spec.destinations
         }
-        findings += self._contested(findings, claims, served)
+        findings += self._conflicted(findings, claims, served)
         late = revoked_of(self.facts, self.class_spec, _kept(findings) - kept)
         findings += late.findings
-        out = _taken_out(findings)
+        out = _rejected_sections(findings)
         wanted = self._port_claims(findings, claims, consumers, served, before)
-        ports, leaving = claim_ports(self.facts, before, wanted, live_ports(self.facts))
+        ports, leaving = claim_ports(self.facts, before, wanted, registered_ports(self.facts))
         claims = claims.with_ports(ports, leaving=leaving)
         return Acceptance(
             findings=tuple(findings),
@@ -340,10 +340,10 @@ class _Judge:
             exposed=tuple(exposed for exposed in self.spec.expose if exposed_part(exposed.name) not in out),
             consumers=served,
             kept=_kept(findings) - self._orphaned(consumers),
-            contested={
+            conflicted={
                 destination.name: frozenset(destination.names)
                 for destination in self.spec.destinations
-                if _is_contested(findings, destination.name)
+                if _is_conflicted(findings, destination.name)
             },
             revoked=replace(revoked, exports={**revoked.exports, **late.exports}),
             advisories=(*self._notices(), *self.provider.advisories(self.context, asked)),
@@ -418,7 +418,7 @@ class _Judge:
 
     def _stakes(self, findings: list[Finding], consumers: Consumers, before: Rights) -> Stakes:
         """Names of what is served, and of what is not served and still steered: no other object may have those yet."""
-        out, steered = _taken_out(findings), steered_names(self.facts)
+        out, steered = _rejected_sections(findings), steered_names(self.facts)
         serves: dict[str, frozenset[str]] = {}
         for destination in self.spec.destinations:
             for name in destination.names:
@@ -448,7 +448,7 @@ class _Judge:
         before: Rights,
     ) -> Iterator[PortClaim]:
         """Ports of what is served, and of what is not served and continues as it is."""
-        out = _taken_out(findings)
+        out = _rejected_sections(findings)
         for destination in self.spec.destinations:
             name = destination.name
             if name not in out:
@@ -459,10 +459,10 @@ class _Judge:
             elif _keeps(findings, name):
                 yield from _ports_to_keep(self.facts, before, name)
 
-    def _contested(
+    def _conflicted(
         self, findings: list[Finding], claims: Claims, served: Mapping[str, frozenset[str]]
     ) -> list[Finding]:
-        out = _taken_out(findings)
+        out = _rejected_sections(findings)
         found: list[Finding] = []
         for index, destination in enumerate(self.spec.destinations):
             if destination.name not in out:
@@ -473,7 +473,7 @@ class _Judge:
             gateway = exposed_on(self.facts, exposed)
             if gateway and exposed_part(exposed.name) not in out:
                 found += exposed_conflicts(claims, exposed, gateway, f"spec.expose[{index}]")
-        out |= _taken_out(found)
+        out |= _rejected_sections(found)
         for index, exposed in enumerate(self.spec.expose):
             behind = exposed.backend.destination
             if behind is not None and behind.name in out and exposed_part(exposed.name) not in out:
@@ -526,18 +526,18 @@ def _won(claims: Claims, destination: Destination, served: frozenset[str]) -> fr
     return served
 
 
-def _taken_out(findings: Iterable[Finding]) -> frozenset[str]:
+def _rejected_sections(findings: Iterable[Finding]) -> frozenset[str]:
     return frozenset(finding.part for finding in findings if finding.part and not finding.partial)
 
 
-def _is_contested(findings: Iterable[Finding], part: str) -> bool:
+def _is_conflicted(findings: Iterable[Finding], part: str) -> bool:
     own = [finding for finding in findings if finding.part == part and not finding.partial]
     return bool(own) and all(finding.reason is Reason.HOST_CONFLICT for finding in own)
 
 
 def _kept(findings: Collection[Finding]) -> frozenset[str]:
     """Sections that are not planned and continue as they are."""
-    return frozenset(part for part in _taken_out(findings) if _keeps(findings, part))
+    return frozenset(part for part in _rejected_sections(findings) if _keeps(findings, part))
 
 
 def _keeps(findings: Iterable[Finding], part: str) -> bool:

@@ -23,7 +23,7 @@ class Acceptance:
         consumers: by destination, the namespaces that it serves.
         kept: rejected sections whose live children stay untouched. When a finding rejects the object, `keep_all` says
             whether its children stay.
-        contested: by rejected section, the names that it asks for and other objects have. What the section steered
+        conflicted: by rejected section, the names that it asks for and other objects have. What the section steered
             before under other names is not kept: two objects that swap names would wait for each other.
         revoked: which of the kept children are removed all the same, because they are not allowed any more.
         next_look: when something expires, so that the object must be judged again.
@@ -36,7 +36,7 @@ class Acceptance:
     consumers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
     keep_all: bool = False
-    contested: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    conflicted: Mapping[str, frozenset[str]] = field(default_factory=dict)
     advisories: tuple[Advisory, ...] = ()
     revoked: Revoked = NOTHING
     next_look: datetime | None = None
@@ -48,6 +48,6 @@ class Acceptance:
     def of_part(self, name: str) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.part == name)
 
-    def is_taken_out(self, part: str) -> bool:
+    def is_rejected(self, part: str) -> bool:
         """Whether a section is rejected, so that it is not planned."""
         return any(not finding.partial for finding in (*self.of_object, *self.of_part(part)))

@@ -246,7 +246,7 @@ def _forbidden_by_status(facts: Facts, class_spec: EgressGatewayClassSpec) -> It
         yield Reason.CONSUMER_NOT_ALLOWED, f"does not allow {_listed(denied)} as a consumer"
 
 
-def may_be_told(class_spec: EgressGatewayClassSpec, found: Manifest) -> bool:
+def may_be_steered(class_spec: EgressGatewayClassSpec, found: Manifest) -> bool:
     """
     Whether the class allows what a live child sends its clients.
 

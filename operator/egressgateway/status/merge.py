@@ -237,7 +237,7 @@ def _with_conditions(
     }
 
 
-def says(status: Mapping[str, Any], part: str, message: str) -> bool:
+def has_message(status: Mapping[str, Any], part: str, message: str) -> bool:
     """Whether a condition of the section `part` contains `message`."""
     return any(
         message in condition.get("message", "")

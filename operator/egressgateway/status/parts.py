@@ -41,7 +41,7 @@ class PartView:
     def destination(self, destination: Destination) -> tuple[Condition, ...]:
         """The conditions of a destination."""
         part = destination.name
-        if self.acceptance.is_taken_out(part):
+        if self.acceptance.is_rejected(part):
             by_this_gateway = not _goes_elsewhere(self.facts, part)
             return self._judged(part, self._rejected(part, _runs(self.facts, part), by_this_gateway=by_this_gateway))
         children = [child for child in self.plan.children if child.part in ("", part)]
@@ -58,7 +58,7 @@ class PartView:
     def exposed(self, entry: ExposedHost) -> tuple[Condition, ...]:
         """The conditions of an exposed host."""
         part = exposed_part(entry.name)
-        if self.acceptance.is_taken_out(part):
+        if self.acceptance.is_rejected(part):
             running = any(part_of(found) == part for found in self.facts.live.values())
             return self._judged(part, self._rejected(part, running, by_this_gateway=True))
         own = {child.ref for child in self.plan.children if child.part == part}

@@ -114,7 +114,7 @@ def readings_of(text: str, clusters: Iterable[str]) -> dict[str, Reading]:
     return reader.readings()
 
 
-def look(before: Observation | None, reading: Reading, way: ProbedWay) -> Observation:
+def evaluate(before: Observation | None, reading: Reading, way: ProbedWay) -> Observation:
     """The meaning of a new reading, given the previous observation."""
     if _passed(reading):
         return Observation(reading)

@@ -158,7 +158,7 @@ class Caches:
         for key in changes.moved:
             gateway = self.gateways.get(*key)
             if gateway is not None:
-                self._file(key, gateway)
+                self._index(key, gateway)
 
     def _classes_with_reach(self) -> dict[str | None, ClassReach]:
         """
@@ -237,22 +237,22 @@ class Caches:
         if known is not None:
             self._contention_before[key] = known
         if change.new is not None:
-            self._file(key, change.new)
+            self._index(key, change.new)
             return change
         self._rights.pop(key, None)
-        self.claims.file(key, NOTHING)
-        self._interests.file(key, NO_INTEREST)
+        self.claims.put(key, NOTHING)
+        self._interests.put(key, NO_INTEREST)
         return change
 
-    def _file(self, key: Key, gateway: Manifest) -> None:
+    def _index(self, key: Key, gateway: Manifest) -> None:
         """Index an EgressGateway by what it asks for, by its claims, and by the namespaces that concern it."""
         namespaces = self.namespace_labels()
         contention = contention_key_of(gateway, namespaces)
         self._contention[key] = _version_of(gateway), contention
         rights = contention.claimed
         self._rights[key] = rights
-        self.claims.file(key, requested_of(gateway, namespaces) | claimed_by(rights))
-        self._interests.file(key, interest_of(gateway, rights))
+        self.claims.put(key, requested_of(gateway, namespaces) | claimed_by(rights))
+        self._interests.put(key, interest_of(gateway, rights))
 
     def _contention_of(self, gateway: Manifest | None) -> ContentionKey:
         if gateway is None:
@@ -288,7 +288,7 @@ class Caches:
 
     def affected_by_child(self, change: Change) -> set[Key]:
         """The keys that its labels name now, and named before; none when nothing changed that a reconcile reads."""
-        if change.old is not None and change.new is not None and _looks(change.old) == _looks(change.new):
+        if change.old is not None and change.new is not None and _read_fields(change.old) == _read_fields(change.new):
             return set()
         owners = {named_owner(manifest) for manifest in (change.old, change.new) if manifest is not None}
         return {key for key in owners if key is not None and self._may_be_child(change.object, key)}
@@ -314,7 +314,7 @@ class Caches:
         A change of its status enqueues no key.
         """
         old, new = change.old, change.new
-        if old is not None and new is not None and _says(old) == _says(new):
+        if old is not None and new is not None and _spec_and_default(old) == _spec_and_default(new):
             return
         name = change.object["metadata"]["name"]
         is_default = any(each is not None and is_default_class(each) for each in (old, new))
@@ -326,7 +326,11 @@ class Caches:
 
     def affected_by_namespace(self, change: Change) -> Iterator[Key]:
         """Objects whose plan a change of a namespace can change: see `contention.interest`."""
-        if change.old is not None and change.new is not None and _standing(change.old) == _standing(change.new):
+        if (
+            change.old is not None
+            and change.new is not None
+            and _consumer_fields(change.old) == _consumer_fields(change.new)
+        ):
             return
         self.namespace_labels()
         yield from self._affected_by_namespace.pop(change.object["metadata"]["name"], ())
@@ -346,14 +350,14 @@ def _has_ended(gateway: Manifest) -> bool:
     return "deletionTimestamp" in metadata and not metadata.get("finalizers")
 
 
-def _says(class_: Manifest) -> tuple[Any, Any]:
+def _spec_and_default(class_: Manifest) -> tuple[Any, Any]:
     """
     What of a class matters to objects: its spec, and whether it is the default. The operator writes its status itself.
     """
     return class_.get("spec"), class_["metadata"].get("annotations")
 
 
-def _looks(child: Manifest) -> tuple[Any, ...]:
+def _read_fields(child: Manifest) -> tuple[Any, ...]:
     """
     What a reconcile reads: everything but the status, of which only a Deployment's pods, a Service's addresses and the
     answer of another controller about its objects matter.
@@ -376,7 +380,7 @@ def _pods_of(status: Manifest) -> tuple[Any, bool]:
     return status.get("readyReplicas"), status.get("updatedReplicas") == status.get("replicas")
 
 
-def _standing(namespace: Manifest) -> tuple[Mapping[str, str], bool]:
+def _consumer_fields(namespace: Manifest) -> tuple[Mapping[str, str], bool]:
     """The fields of a namespace that decide where its clients belong."""
     return _labels(namespace), _is_ending(namespace)
 

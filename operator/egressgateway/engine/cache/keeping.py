@@ -57,7 +57,7 @@ _UNREAD: Final = frozenset(
     }
 )
 WITH_STATUS: Final = frozenset({"Deployment", "Service", "ApisixRoute", "ApisixUpstream"})
-"""Kinds of children whose status some code reads (`engine.cache.caches._looks`)."""
+"""Kinds of children whose status some code reads (`engine.cache.caches._read_fields`)."""
 
 
 def keep_of_gateway(gateway: Manifest) -> Manifest:

@@ -42,8 +42,8 @@ class PortIndex:
         if new is not None:
             self._entries[ref] = new
         before, after = old.ports if old else Ports(), new.ports if new else Ports()
-        _refile(self._tcp, ref, before.tcp, after.tcp)
-        _refile(self._named, ref, before.named, after.named)
+        _reindex(self._tcp, ref, before.tcp, after.tcp)
+        _reindex(self._named, ref, before.named, after.named)
         return Requested(tcp_ports=_lost(before.tcp, after.tcp), named_ports=_lost(before.named, after.named))
 
     def sharing(self, requested: Requested) -> Iterator[LiveEntry]:
@@ -63,7 +63,7 @@ def _entry_of(manifest: Manifest) -> LiveEntry | None:
     return LiveEntry(owner, ports_of((manifest,)))
 
 
-def _refile(filed: dict[int, set[ObjectRef]], ref: ObjectRef, old: Iterable[int], new: Iterable[int]) -> None:
+def _reindex(filed: dict[int, set[ObjectRef]], ref: ObjectRef, old: Iterable[int], new: Iterable[int]) -> None:
     for port in old:
         filed[port].discard(ref)
     for port in new:

@@ -105,16 +105,16 @@ class Resync:
             if isinstance(error, Forbidden) and error.code != UNAUTHORIZED:
                 self._refused.add(namespace)
                 self._on_scope(namespace, str(error))
-                self._look_at_scopes()
+                self._check_scopes()
             return False
         self._errors.pop(namespace, None)
         self._refused.discard(namespace)
         self._listed.add(namespace)
         self._on_scope(namespace, "")
-        self._look_at_scopes()
+        self._check_scopes()
         return True
 
-    def _look_at_scopes(self) -> None:
+    def _check_scopes(self) -> None:
         every: set[str | None] = set(self._settings.namespaces or (None,))
         if self._listed and every <= self._listed | self._refused:
             self.synced.set()

@@ -44,19 +44,19 @@ class Preflight:
         """Return once both kinds can be listed."""
         backoff = Backoff(base=0.5)
         while self.obstacle:
-            found = await self._look()
+            found = await self._check_all()
             if found and (found != self.obstacle or backoff.failures % _REMIND_EVERY == 0):
                 log.warning("Not started yet", extra={"fields": {"because": found}})
             self.obstacle = found
             if found:
                 await self._sleep(backoff.next(cap=_LONGEST_WAIT_SECONDS))
 
-    async def _look(self) -> str:
-        return await self._look_for(EGRESS_GATEWAY, self._namespaces or (None,)) or await self._look_for(
+    async def _check_all(self) -> str:
+        return await self._check(EGRESS_GATEWAY, self._namespaces or (None,)) or await self._check(
             EGRESS_GATEWAY_CLASS, (None,)
         )
 
-    async def _look_for(self, resource: Resource, namespaces: Iterable[str | None]) -> str:
+    async def _check(self, resource: Resource, namespaces: Iterable[str | None]) -> str:
         """One namespace in which it can be listed is enough: the others must not wait for those that cannot."""
         obstacle = ""
         for namespace in namespaces:

@@ -22,7 +22,7 @@ from egressgateway.cluster.turns import Turns
 from egressgateway.facts import PodFacts, Reached
 from egressgateway.plan.gateway.probing import ProbedWay, Probing
 from egressgateway.refs import Key
-from egressgateway.status.probe_result import Observation, PageReader, Reading, look, reached
+from egressgateway.status.probe_result import Observation, PageReader, Reading, evaluate, reached
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +49,11 @@ Pods of one object that are asked, ready ones first. A user who can create pods 
 gateway's, and more of them than any gateway has.
 """
 
-Sights = Mapping[str, Observation]
+Observations = Mapping[str, Observation]
 Ways = Mapping[str, ProbedWay]
 """By the name of their Envoy cluster."""
 
-Told = Mapping[str, Reading]
+Readings = Mapping[str, Reading]
 """What a pod's page says, by the same names."""
 
 
@@ -64,7 +64,7 @@ class _Watched:
     probing: Probing
     pods: tuple[PodFacts, ...]
     due: float = 0.0
-    sights: dict[str, Sights | None] = field(default_factory=dict)
+    observations: dict[str, Observations | None] = field(default_factory=dict)
     reached: dict[str, Reached] = field(default_factory=dict)
 
 
@@ -159,24 +159,24 @@ class ProbeReader:
         found_by = await asyncio.gather(
             *(self._take_turn(session, pod, ways) if self._turns.is_due(pod.address) else _nothing() for pod in pods)
         )
-        watched.sights = {
-            pod.name: None if readings is None else _sights(readings, ways, watched.sights.get(pod.name))
+        watched.observations = {
+            pod.name: None if readings is None else _observations(readings, ways, watched.observations.get(pod.name))
             for pod, readings in zip(pods, found_by, strict=True)
         }
         found = {
-            name: reached(listed, [_of(listed, sights) for sights in watched.sights.values()])
+            name: reached(listed, [_of(listed, observations) for observations in watched.observations.values()])
             for name, listed in probing.ways.items()
         }
         news, watched.reached = found != watched.reached, found
         return news
 
-    async def _take_turn(self, session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Told | None:
+    async def _take_turn(self, session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Readings | None:
         async with self._turns.place(pod.address):
             told = await self._ask(session, pod, ways)
-        self._turns.told(pod.address, answered=told is not None)
+        self._turns.record_answer(pod.address, answered=told is not None)
         return told
 
-    async def _ask(self, session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Told | None:
+    async def _ask(self, session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Readings | None:
         host = f"[{pod.address}]" if ":" in pod.address else pod.address
         try:
             async with session.get(f"http://{host}:{PORT}{_PATH}", params=_PARAMETERS, allow_redirects=False) as answer:
@@ -191,7 +191,7 @@ async def _nothing() -> None:
     """For a pod that is not asked."""
 
 
-async def _readings(answer: aiohttp.ClientResponse, ways: Ways) -> Told | None:
+async def _readings(answer: aiohttp.ClientResponse, ways: Ways) -> Readings | None:
     """The content of a whole page, or nothing: in half a page, counters and what they count would not fit together."""
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         return None
@@ -210,12 +210,16 @@ async def _readings(answer: aiohttp.ClientResponse, ways: Ways) -> Told | None:
     return reader.readings()
 
 
-def _sights(found: Mapping[str, Reading], ways: Mapping[str, ProbedWay], before: Sights | None) -> Sights:
-    return {cluster: look((before or {}).get(cluster), reading, ways[cluster]) for cluster, reading in found.items()}
+def _observations(
+    found: Mapping[str, Reading], ways: Mapping[str, ProbedWay], before: Observations | None
+) -> Observations:
+    return {
+        cluster: evaluate((before or {}).get(cluster), reading, ways[cluster]) for cluster, reading in found.items()
+    }
 
 
-def _of(ways: tuple[ProbedWay, ...], sights: Sights | None) -> Sights | None:
+def _of(ways: tuple[ProbedWay, ...], observations: Observations | None) -> Observations | None:
     """What a pod sees of one destination."""
-    if sights is None:
+    if observations is None:
         return None
-    return {way.cluster: sights[way.cluster] for way in ways if way.cluster in sights}
+    return {way.cluster: observations[way.cluster] for way in ways if way.cluster in observations}

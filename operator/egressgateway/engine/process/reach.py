@@ -37,7 +37,7 @@ class Reach:
         """Whether objects in the namespace may be reconciled: all that they are compared with can be known."""
         return not self._refused.get(namespace)
 
-    def tell(self, kind: str, namespace: str | None, error: str) -> None:
+    def record_result(self, kind: str, namespace: str | None, error: str) -> None:
         """
         `kind` was listed in the namespace, or refused with `error`.
 

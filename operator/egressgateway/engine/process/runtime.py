@@ -72,9 +72,9 @@ class Runtime:
         self._metrics = metrics
         self._client = client
         self.caches = Caches(settings.mesh, namespace_bytes=settings.namespace_memory)
-        self.caches.on_own_write = self._tell_rivals
-        self.caches.on_freed = self._look_at
-        self.caches.own_writes.on_news = self._look_at
+        self.caches.on_own_write = self._enqueue_contenders
+        self.caches.on_freed = self._enqueue_at_once
+        self.caches.own_writes.on_news = self._enqueue_at_once
         # Half of the workers at most: the other half remains for all other tenants.
         self._queue: WorkQueue[Key] = WorkQueue(tenant_of=_namespace_of, share=max(1, settings.workers // 4))
         self._working = False
@@ -82,29 +82,29 @@ class Runtime:
         self._reach.on_change = self._reach_changed
         self._preflight = Preflight(client, settings.namespaces)
         self._events = EventRecorder(client, instance=settings.identity)
-        self._probes = ProbeReader(self._look_at)
+        self._probes = ProbeReader(self._enqueue_at_once)
         self._observer = Observer(self.caches, settings, self._probes)
         self._informers = self._build_informers()
         self._mesh = MeshWatch(
             client,
             self.caches.mesh,
-            on_news=self._look_at_all,
+            on_news=self._enqueue_all,
             on_restart=self._watch_restarted,
         )
         self._references = ReferenceWatch(
-            client, self.caches.references, self._look_at, on_restart=self._watch_restarted
+            client, self.caches.references, self._enqueue_at_once, on_restart=self._watch_restarted
         )
         self._resync = Resync(
             client,
             settings,
             self.caches,
             self._gateway_changed,
-            self._look_at_all,
-            on_scope=partial(self._reach.tell, EGRESS_GATEWAY.kind),
+            self._enqueue_all,
+            on_scope=partial(self._reach.record_result, EGRESS_GATEWAY.kind),
         )
         self.elector = LeaderElector(client, settings.lease, settings.identity, on_change=self._leads)
         self._filled = False
-        self._told_missing: frozenset[str] = frozenset()
+        self._reported_missing: frozenset[str] = frozenset()
         self._classes = ClassStatusWriter(
             client,
             self.caches.classes,
@@ -206,7 +206,7 @@ class Runtime:
         self._refresh_unserved()
         log.info("Caches are filled", extra={"fields": {"gateways": len(self.caches.gateways)}})
         self._filled = True
-        self._tell_of_missing_kinds()
+        self._report_missing_kinds()
         self._classes.look()
         self.elector.start()
         await work_while_leading(self.elector, self._workers, begin=self._begin_term, end=self._end_term)
@@ -300,7 +300,7 @@ class Runtime:
             on_change=on_change,
             on_restart=self._watch_restarted,
             on_served=self._served_changed,
-            on_scope=partial(self._reach.tell, resource.kind),
+            on_scope=partial(self._reach.record_result, resource.kind),
             optional=resource.kind in APISIX_KINDS,
         )
 
@@ -308,22 +308,22 @@ class Runtime:
         """A CRD was installed or removed: every object may be affected."""
         self._refresh_unserved()
         if self._filled:
-            self._tell_of_missing_kinds()
-        self._look_at_all()
+            self._report_missing_kinds()
+        self._enqueue_all()
 
-    def _tell_of_missing_kinds(self) -> None:
+    def _report_missing_kinds(self) -> None:
         """Report once the kinds that some clusters lack: which are missing, and what that means."""
         missing = self._observer.unserved & APISIX_KINDS
-        if missing == self._told_missing:
+        if missing == self._reported_missing:
             return
-        self._told_missing = missing
+        self._reported_missing = missing
         if missing:
             fields = {"kinds": sorted(missing)}
             log.info("APISIX is not here (or no right to its kinds): no class can have it", extra={"fields": fields})
         else:
             log.info("APISIX is here: classes can have it")
 
-    def _look_at_all(self) -> None:
+    def _enqueue_all(self) -> None:
         for gateway in self.caches.gateways:
             self._add(key_of(gateway), Priority.ROUTINE)
         for key in self.caches.without_object():
@@ -345,13 +345,13 @@ class Runtime:
         writer = self.caches.own_writes.take(ref, change)
         return keys if writer is None else [key for key in keys if key != writer]
 
-    def _tell_rivals(self, change: Change) -> None:
+    def _enqueue_contenders(self, change: Change) -> None:
         """We wrote to an EgressGateway: its own pass knows what comes next, its contenders do not."""
         self._classes.gateway_changed(change)
         own = key_of(change.object)
         self._enqueue((key for key in self.caches.affected_by_gateway(change) if key != own), change)
 
-    def _look_at(self, keys: Iterable[Key]) -> None:
+    def _enqueue_at_once(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self._add(key, Priority.URGENT)
 

@@ -19,7 +19,7 @@ from egressgateway.cluster.errors import TOO_LARGE
 from egressgateway.cluster.request import Request, apply_object, delete_object, get_object, merge_patch
 from egressgateway.diff.changeset import Delete, Mode, Write, Written
 from egressgateway.diff.steering import (
-    Burst,
+    Batch,
     Steps,
     is_new_entry,
     is_withdrawal,
@@ -31,7 +31,7 @@ from egressgateway.diff.subset import EXACT_KINDS
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.cache.own_writes import OwnWrite
 from egressgateway.engine.process.metrics import Metrics
-from egressgateway.engine.reconcile.drift_backoff import is_repair, last_foreign_manager
+from egressgateway.engine.reconcile.drift_backoff import is_correction, last_foreign_manager
 from egressgateway.engine.reconcile.state import GatewayState
 from egressgateway.errors import ClusterError, Conflict, Invalid, NotFound
 from egressgateway.live.children import namespaces_of_export
@@ -82,7 +82,7 @@ class Applier:
             if len(lost) < len(stage):
                 state.gateway_written_at = _clock()
         sound = [batch for batch in steps.batches if is_withdrawal(batch) or not relies_on(batch, frozenset(broken))]
-        await asyncio.gather(*(self._write_burst(key, batch, state, failures, foreign) for batch in sound))
+        await asyncio.gather(*(self._write_batch(key, batch, state, failures, foreign) for batch in sound))
         if sound:
             state.clients_written_at = _clock()
         await self._remove(key, steps.removals, state, failures, foreign)
@@ -106,10 +106,10 @@ class Applier:
             if any(removal.ref in failures for removal in found):
                 return
 
-    async def _write_burst(
+    async def _write_batch(
         self,
         key: Key,
-        batch: Burst,
+        batch: Batch,
         state: GatewayState,
         failures: dict[ObjectRef, ClusterError],
         foreign: set[ObjectRef],
@@ -162,7 +162,7 @@ class Applier:
         await asyncio.gather(*(one(action) for action in actions))
 
     async def _write(self, write: Write, state: GatewayState, own: OwnWrite) -> None:
-        repair = is_repair(write, state.written)
+        repair = is_correction(write, state.written)
         with self._caches.children[write.ref.kind].asking() as asked:
             live = await self._client.send(_sendable(write, _request_of(write)))
             if live is None:
@@ -259,7 +259,7 @@ def _sendable(write: Write, request: Request) -> Request:
     return request
 
 
-def in_safe_order(batch: Burst) -> tuple[Burst, Burst, Burst, Burst]:
+def in_safe_order(batch: Batch) -> tuple[Batch, Batch, Batch, Batch]:
     """
     ServiceEntries that lose something, routes to write, ServiceEntries that gain something, routes to delete.
 

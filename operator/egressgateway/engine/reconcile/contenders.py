@@ -30,7 +30,7 @@ from egressgateway.live.evidence import is_child
 from egressgateway.live.ports import meet_on_a_port
 from egressgateway.namespaces import EVERYONE, Namespaces
 from egressgateway.plan.gateway.references import apisix_gateway
-from egressgateway.plan.revoked import may_be_told
+from egressgateway.plan.revoked import may_be_steered
 from egressgateway.refs import Key, Manifest
 from egressgateway.stages import Stage
 
@@ -65,8 +65,8 @@ class Contenders:
         certain = by_name | self._on_live_ports(gateway, own)
         by_port = {other for other in claims.sharing_ports(own) if other not in certain and other != key}
         found = [
-            *self._standing(certain),
-            *(contender for contender in self._standing(by_port) if self._meet_on_a_port(gateway, contender)),
+            *self._standing_gateways(certain),
+            *(contender for contender in self._standing_gateways(by_port) if self._meet_on_a_port(gateway, contender)),
         ]
         return tuple(self._contender(contender) for contender in sorted(found, key=key_of))
 
@@ -89,7 +89,7 @@ class Contenders:
         """The EgressGateway `key` is gone."""
         self._reaches.pop(key, None)
 
-    def _standing(self, keys: Iterable[Key]) -> Iterator[Manifest]:
+    def _standing_gateways(self, keys: Iterable[Key]) -> Iterator[Manifest]:
         for key in keys:
             found = self._caches.gateways.get(*key)
             if found is not None and not (is_released(found) and not self._has_clients(key)):
@@ -162,7 +162,7 @@ class Contenders:
             for child in self._caches.children[kind].by_index(key)
             if stage_of(child) is Stage.CLIENTS
             and is_child(child, key, ())
-            and (class_spec is None or may_be_told(class_spec, child))
+            and (class_spec is None or may_be_steered(class_spec, child))
         ]
 
     def _allowed(self, manifest: Manifest, served: frozenset[str]) -> frozenset[str]:

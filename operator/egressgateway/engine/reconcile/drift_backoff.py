@@ -41,42 +41,42 @@ class DriftBackoff:
     """Drift corrections of one EgressGateway's children, as far back as they matter."""
 
     def __init__(self) -> None:
-        self._bouts: dict[ObjectRef, _History] = {}
+        self._histories: dict[ObjectRef, _History] = {}
 
     def count(self, ref: ObjectRef, now: float) -> bool:
         """
         Count a correction of `ref`. Returns whether another controller keeps changing it: then the next one has to
         wait.
         """
-        bout = self._bouts.setdefault(ref, _History())
-        if bout.recent and now - bout.recent[-1] > OVER_AFTER_SECONDS:
-            bout = self._bouts[ref] = _History()
-        bout.recent = [*(at for at in bout.recent if now - at <= WINDOW_SECONDS), now]
-        if not bout.waits and len(bout.recent) < FREE_REPAIRS:
+        history = self._histories.setdefault(ref, _History())
+        if history.recent and now - history.recent[-1] > OVER_AFTER_SECONDS:
+            history = self._histories[ref] = _History()
+        history.recent = [*(at for at in history.recent if now - at <= WINDOW_SECONDS), now]
+        if not history.waits and len(history.recent) < FREE_REPAIRS:
             return False
-        bout.not_before = now + min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**bout.waits)
-        bout.waits += 1
+        history.not_before = now + min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**history.waits)
+        history.waits += 1
         return True
 
     def wait_seconds(self, ref: ObjectRef, now: float) -> float:
         """How long a correction of `ref` has to wait; 0 when it need not."""
-        bout = self._bouts.get(ref)
-        return 0.0 if bout is None else max(0.0, bout.not_before - now)
+        history = self._histories.get(ref)
+        return 0.0 if history is None else max(0.0, history.not_before - now)
 
     def is_reported(self, ref: ObjectRef) -> bool:
         """Whether the conflict over `ref` was reported."""
-        return self._bouts[ref].other_manager is not None
+        return self._histories[ref].other_manager is not None
 
-    def tell(self, ref: ObjectRef, other_manager: str) -> str:
+    def record(self, ref: ObjectRef, other_manager: str) -> str:
         """
         Remember that `other_manager` (a field manager; empty when not known) keeps changing `ref`. Returns the message.
         """
-        self._bouts[ref].other_manager = other_manager
+        self._histories[ref].other_manager = other_manager
         return self.words(ref)
 
     def words(self, ref: ObjectRef) -> str:
         """The message about the conflict; the same for as long as it lasts."""
-        other_manager = self._bouts[ref].other_manager
+        other_manager = self._histories[ref].other_manager
         who = f"field manager {other_manager!r}" if other_manager else "somebody else"
         return (
             f"{who} changes or deletes {ref} each time it is repaired; it is repaired ever more seldom, at last every "
@@ -97,14 +97,14 @@ def split_deferred(changes: ChangeSet, written: Memo, drift_backoff: DriftBackof
     waits = {
         write.ref: wait
         for write in changes.writes
-        if is_repair(write, written) and (wait := drift_backoff.wait_seconds(write.ref, now))
+        if is_correction(write, written) and (wait := drift_backoff.wait_seconds(write.ref, now))
     }
     if not waits:
         return Parted(changes)
     return Parted(replace(changes, writes=tuple(w for w in changes.writes if w.ref not in waits)), waits)
 
 
-def is_repair(write: Write, written: Memo) -> bool:
+def is_correction(write: Write, written: Memo) -> bool:
     """Whether `write` only repeats what was written before: the plan did not change, the child did."""
     last = written.get(write.ref)
     return write.drift or (last is not None and last.digest == write.desired.digest)

@@ -42,10 +42,10 @@ from egressgateway.engine.reconcile.state import GatewayState, StateStore, Stead
 from egressgateway.errors import ClusterError, Invalid
 from egressgateway.facts import Facts
 from egressgateway.live.children import stage_of
-from egressgateway.plan.accept import accept, live_ports, steered_names
+from egressgateway.plan.accept import accept, registered_ports, steered_names
 from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.build import build_plan
-from egressgateway.plan.checks.references import unread
+from egressgateway.plan.checks.references import has_unread_references
 from egressgateway.plan.context import owner_of
 from egressgateway.plan.ir import Plan
 from egressgateway.plan.kept import plan_frozen
@@ -58,10 +58,10 @@ from egressgateway.stages import Stage
 from egressgateway.status.merge import (
     broken_status,
     ended_status,
+    has_message,
     is_cosmetic,
     leaving_status,
     merge_status,
-    says,
     stuck_status,
     suspended_status,
     unstored_status,
@@ -127,12 +127,12 @@ class Reconciler:
             return await self._step(facts, state)
         except Invalid as error:
             if not facts.gateway.deleting:
-                await self._tell_of_refusal(facts, error)
+                await self._report_rejection(facts, error)
             raise
         except ClusterError:
             raise
         except Exception as error:
-            await self._tell_of_bug(facts, error)
+            await self._report_bug(facts, error)
             raise
 
     async def _step(self, facts: Facts, state: GatewayState) -> Outcome:
@@ -161,10 +161,10 @@ class Reconciler:
         return None
 
     async def _converge(self, facts: Facts, state: GatewayState) -> Outcome:
-        request = self._obey(facts, state)
+        request = self._honour_request(facts, state)
         if state.settled is not None and (outcome := state.settled.outcome_for(facts)) is not None:
             return outcome
-        if unread(facts):
+        if has_unread_references(facts):
             # It was just requested, and will arrive: judging without it would remove what works.
             _, applied = await self._end_revoked(facts, revoked_from(facts), state)
             _raise_transient(applied)
@@ -182,7 +182,7 @@ class Reconciler:
         desired = await self._render(facts.key, plan)
         changes = _compare(plan, desired, facts, state)
         parted = split_deferred(changes, state.written, state.drift_backoff, _clock())
-        await self._tell_of_fights(facts.key, parted.waits, state)
+        await self._record_drift_conflicts(facts.key, parted.waits, state)
         try:
             # Before a write to a namespace where the garbage collector does not find it, and for what an older operator
             # wrote there.
@@ -225,7 +225,7 @@ class Reconciler:
             facts.now,
             revoked,
             steered=steered_names(seen).keys(),
-            ports=live_ports(seen).keys(),
+            ports=registered_ports(seen).keys(),
         )
         await self._owner.write_status(facts.key, status)
         _raise_transient(applied)
@@ -242,7 +242,7 @@ class Reconciler:
             self._record(facts.key, finding.reason, finding.message)
         return changes, await self._applier.apply(facts.key, steps, state)
 
-    def _obey(self, facts: Facts, state: GatewayState) -> str:
+    def _honour_request(self, facts: Facts, state: GatewayState) -> str:
         """The request for a pass that is to be answered, if any; for a new one this pass uses no remembered results."""
         request = request_of(self._caches.gateways.get(*facts.key))
         if is_answered(request, facts.gateway.status):
@@ -284,17 +284,17 @@ class Reconciler:
         status = merge_status(facts.gateway.status, summary, facts.gateway.generation, facts.now, handled=request)
         if not (comes_soon(outcome) and is_cosmetic(facts.gateway.status, status)):
             await self._owner.write_status(key, status)
-            self._tell_of_notices(facts, done.acceptance)
+            self._record_advisories(facts, done.acceptance)
         if not remote_refs(facts, done.plan):
             await self._records.forget(key)
-        self._tell_of_expiries(facts, state)
+        self._record_expiries(facts, state)
         state.settled = None if done.applied.writes or done.waits else SteadyState.after(facts, outcome)
         self._metrics.destinations(key, str(status.get("provider", "")), len(summary.parts))
         self._metrics.reachable(key, {name: found.status for name, found in facts.reached.items()})
         self._metrics.host_conflicts(key, len(done.acceptance.claims.lost))
         return outcome
 
-    async def _tell_of_fights(self, key: Key, waits: Mapping[ObjectRef, float], state: GatewayState) -> None:
+    async def _record_drift_conflicts(self, key: Key, waits: Mapping[ObjectRef, float], state: GatewayState) -> None:
         """
         Report once for each conflict which manager it is with: now, while the object still shows that manager's change.
         """
@@ -302,17 +302,17 @@ class Reconciler:
             if state.drift_backoff.is_reported(ref):
                 continue
             manager = await self._applier.last_changed_by(ref)
-            words = state.drift_backoff.tell(ref, manager)
+            words = state.drift_backoff.record(ref, manager)
             log.warning("Child is fought over", extra={"fields": {"child": str(ref), "field_manager": manager}})
             self._record(key, Reason.REPAIR_BACK_OFF, words)
 
-    def _tell_of_notices(self, facts: Facts, acceptance: Acceptance) -> None:
+    def _record_advisories(self, facts: Facts, acceptance: Acceptance) -> None:
         """Report dangerous values that the author asked for, once, when the status first mentions them."""
         for notice in acceptance.advisories:
-            if notice.reason is not None and not says(facts.gateway.status, notice.part, notice.message):
+            if notice.reason is not None and not has_message(facts.gateway.status, notice.part, notice.message):
                 self._record(facts.key, notice.reason, notice.message)
 
-    def _tell_of_expiries(self, facts: Facts, state: GatewayState) -> None:
+    def _record_expiries(self, facts: Facts, state: GatewayState) -> None:
         for destination, end in expiry.expiring(facts.gateway.spec, facts.now) if facts.gateway.spec else ():
             if (destination.name, end) not in state.warned:
                 state.warned.add((destination.name, end))
@@ -337,13 +337,13 @@ class Reconciler:
             # If only half were withdrawn, while the garbage collector disowns the rest, clients would bypass the
             # gateway.
             await self._records.leave(facts.key)
-            return await self._let_go(facts.key)
+            return await self._release(facts.key)
         # Nothing is judged any more: a bug in that must not keep the object, and with it its namespace.
         steps = plan_steps(diff(Plan(), (), facts.live, facts.key), facts)
         if steps.batches:
-            await self._tell_of_leaving(facts)
+            await self._report_leaving(facts)
         applied = await self._applier.apply(facts.key, Steps(batches=steps.batches), state)
-        await self._tell_of_failure(facts, applied)
+        await self._report_failure(facts, applied)
         _raise_transient(applied)
         if applied.failures:
             raise next(iter(applied.failures.values()))
@@ -354,9 +354,9 @@ class Reconciler:
         if not self._owner.has_finalizer(facts.key):
             # Another finalizer keeps it, and its claims with it, for as long as its author likes.
             await self._owner.write_status(facts.key, ended_status(facts.gateway.status))
-        return await self._let_go(facts.key)
+        return await self._release(facts.key)
 
-    async def _let_go(self, key: Key) -> Outcome:
+    async def _release(self, key: Key) -> Outcome:
         """
         Remove our finalizer. If it was the last one, the object is gone, and a last pass forgets it.
 
@@ -367,7 +367,7 @@ class Reconciler:
         await self._owner.remove_finalizer(key)
         return Again(timedelta(0))
 
-    async def _tell_of_leaving(self, facts: Facts) -> None:
+    async def _report_leaving(self, facts: Facts) -> None:
         """Take back the conditions; a status that cannot be written does not stop the withdrawal."""
         status = leaving_status(facts.gateway.status, facts.gateway.generation, facts.now)
         try:
@@ -392,7 +392,7 @@ class Reconciler:
         ]
         ordered = tuple(sorted(first, key=lambda removal: -removal.stage))
         applied = await self._applier.apply(facts.key, Steps(removals=ordered), state)
-        await self._tell_of_failure(facts, applied)
+        await self._report_failure(facts, applied)
         for error in applied.failures.values():
             raise error
 
@@ -406,7 +406,7 @@ class Reconciler:
         else:
             await self._records.forget(facts.key)
 
-    async def _tell_of_bug(self, facts: Facts, bug: Exception) -> None:
+    async def _report_bug(self, facts: Facts, bug: Exception) -> None:
         """
         A bug is ours to fix, and until then the status must not repeat what was true before.
 
@@ -420,7 +420,7 @@ class Reconciler:
         except Exception:
             log.exception("Status of a failed pass cannot be made")
 
-    async def _tell_of_refusal(self, facts: Facts, refusal: Invalid) -> None:
+    async def _report_rejection(self, facts: Facts, refusal: Invalid) -> None:
         """The server does not store the status of a pass, so the status reports that instead."""
         status = unstored_status(facts.gateway.status, facts.gateway.generation, facts.now, refusal)
         try:
@@ -428,7 +428,7 @@ class Reconciler:
         except ClusterError as error:
             log.warning("Status of a refused pass is not written", extra={"fields": {"error": str(error)}})
 
-    async def _tell_of_failure(self, facts: Facts, applied: Applied) -> None:
+    async def _report_failure(self, facts: Facts, applied: Applied) -> None:
         """A server that does not let clients be withdrawn keeps the object: the user who deleted it must learn why."""
         refusals = [str(error) for error in applied.failures.values() if is_permanent(error) or is_reported(error)]
         if refusals:

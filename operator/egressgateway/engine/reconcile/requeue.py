@@ -49,15 +49,18 @@ class Pass:
     waits: Mapping[ObjectRef, float] = field(default_factory=dict)
 
 
-def observed_after(done: Pass, left: ChangeSet, fought_over: Mapping[ObjectRef, str]) -> Observed:
+def observed_after(done: Pass, left: ChangeSet, drift_conflicts: Mapping[ObjectRef, str]) -> Observed:
     """
-    What the status is made from. `left`: what remains to be done; `fought_over`: messages about other controllers.
+    What the status is made from. `left`: what remains to be done; `drift_conflicts`: messages about other controllers.
     """
     failures = done.applied.failures
     return Observed(
         missing=frozenset(write.ref for write in left.writes) | left.going,
         failures={ref: str(error) for ref, error in failures.items() if is_permanent(error)},
-        transient_errors={**fought_over, **{ref: str(error) for ref, error in failures.items() if is_reported(error)}},
+        transient_errors={
+            **drift_conflicts,
+            **{ref: str(error) for ref, error in failures.items() if is_reported(error)},
+        },
         foreign=done.applied.foreign | left.foreign,
         held=done.steps.held,
     )

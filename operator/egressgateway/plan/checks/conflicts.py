@@ -338,7 +338,7 @@ def _lost_to(
 ) -> Iterator[tuple[str, _Right]]:
     """Where the contender has precedence, if one of the two speaks TCP: that takes the port for every host."""
     number, tcp = port.port, port.protocol is Protocol.TCP
-    contested = overlap(*(_anyhow(each.ports, number) | _anyhow(each.held_ports, number) for each in (contender, own)))
+    conflicted = overlap(*(_anyhow(each.ports, number) | _anyhow(each.held_ports, number) for each in (contender, own)))
     for theirs in (True, False) if tcp else (True,):
         wanted = contender.ports.speaking(tcp=theirs).get(number, frozenset())
         there = contender.held_ports.speaking(tcp=theirs).get(number, frozenset())
@@ -348,18 +348,18 @@ def _lost_to(
             common |= _anyhow(contender.held_ports, number) | _anyhow(own.held_ports, number)
         for place in common:
             mine, other = (
-                _right_to(number, place, holder, contested, tcp=kind)
+                _right_to(number, place, holder, conflicted, tcp=kind)
                 for holder, kind in ((own, tcp), (contender, theirs))
             )
             if other < mine:
                 yield place, other
 
 
-def _right_to(number: int, place: str, holder: Contender, contested: frozenset[str], *, tcp: bool) -> _Right:
+def _right_to(number: int, place: str, holder: Contender, conflicted: frozenset[str], *, tcp: bool) -> _Right:
     here, live = {place, EVERY_NAMESPACE}, _anyhow(holder.held_ports, number)
     has = here & holder.held_ports.speaking(tcp=tcp).get(number, frozenset())
     return _Right(
-        not has, not here & live, not overlap(live, contested), holder.rights.first, holder.created, holder.key
+        not has, not here & live, not overlap(live, conflicted), holder.rights.first, holder.created, holder.key
     )
 
 

@@ -49,7 +49,7 @@ class _Flaw:
     message: str
 
 
-def unread(facts: Facts) -> bool:
+def has_unread_references(facts: Facts) -> bool:
     """Whether something must be read before the object can be judged."""
     known = facts.references.objects.keys() | facts.references.unreadable
     return not wanted_references(facts) <= known or not wanted_pods(facts) <= facts.references.pods.keys()

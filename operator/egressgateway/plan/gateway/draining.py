@@ -67,14 +67,14 @@ def plan_drain(
     hops: Iterable[Hop],
     kept: frozenset[str],
     target: GatewayTarget,
-    contested: Mapping[str, frozenset[str]] = MappingProxyType({}),
+    conflicted: Mapping[str, frozenset[str]] = MappingProxyType({}),
 ) -> Draining:
     """
     What to keep beside the children for `hops`.
 
     Args:
         kept: sections that cannot be planned and whose clients stay where they are, except for hosts that `hops` serve.
-        contested: for some of these, the names to which that is limited.
+        conflicted: for some of these, the names to which that is limited.
     """
     hops = tuple(hops)
     planned = frozenset(hop.name for hop in hops)
@@ -83,8 +83,8 @@ def plan_drain(
     subsets_now = live.items_of("DestinationRule", target.object_name, "subsets")
     subsets = _left_over(live, planned, {item.get("name", ""): item for item in subsets_now})
     ports = _ports_in_use(live)
-    staying = _staying_routes(live, frozenset(hop.host for hop in hops), kept, contested)
-    names_for_good = _all_hosts(staying) - frozenset(_given_up(staying, contested)) | _private_names(live, staying)
+    staying = _staying_routes(live, frozenset(hop.host for hop in hops), kept, conflicted)
+    names_for_good = _all_hosts(staying) - frozenset(_given_up(staying, conflicted)) | _private_names(live, staying)
     ways_for_good = frozenset(way for found in staying for way in ways_of(found))
     ports_for_good = frozenset(_ports_to(live, names_for_good)) | {hop.target_port for hop in hops}
     carried_names = _server_names(servers.values())
@@ -132,7 +132,7 @@ def _leaving(live: LiveChildren, target: GatewayTarget) -> frozenset[str]:
 
 
 def _staying_routes(
-    live: LiveChildren, served: frozenset[str], kept: frozenset[str], contested: Mapping[str, frozenset[str]]
+    live: LiveChildren, served: frozenset[str], kept: frozenset[str], conflicted: Mapping[str, frozenset[str]]
 ) -> list[Manifest]:
     """
     Clients' VirtualServices of kept sections, except for hosts that another section has taken over, or no spec asks
@@ -143,14 +143,14 @@ def _staying_routes(
         for found in live.routes
         if part_of(found) in kept
         and not hosts_of(found) & served
-        and (part_of(found) not in contested or hosts_of(found) & contested[part_of(found)])
+        and (part_of(found) not in conflicted or hosts_of(found) & conflicted[part_of(found)])
     ]
 
 
-def _given_up(staying: Iterable[Manifest], contested: Mapping[str, frozenset[str]]) -> Iterator[str]:
+def _given_up(staying: Iterable[Manifest], conflicted: Mapping[str, frozenset[str]]) -> Iterator[str]:
     """Aliases in one route with a host that stays, that the section does not ask for any more."""
     for found in staying:
-        asked = contested.get(part_of(found))
+        asked = conflicted.get(part_of(found))
         if asked is not None:
             yield from (name for name in hosts_of(found) - asked if not is_private(name))
 

@@ -58,7 +58,7 @@ class IstioProvider(Provider):
 
     def plan(self, context: PlanContext, acceptance: Acceptance) -> Plan:
         hops = build_hops(context.key, acceptance.served, context.target)
-        retained = plan_drain(context.live, hops, acceptance.kept, context.target, acceptance.contested)
+        retained = plan_drain(context.live, hops, acceptance.kept, context.target, acceptance.conflicted)
         retained = less_revoked(retained, context.live.objects, acceptance.revoked)
         children = (
             *_plan_pods(context, acceptance, hops, retained),
