@@ -72,22 +72,22 @@ def workload_name(key: Key) -> str:
     return f"{key.name}-egress"
 
 
-def part_name(key: Key, kind: str, part: str, *within: str) -> str:
+def section_name(key: Key, kind: str, section: str, *within: str) -> str:
     """
     Name of a child that belongs to one destination or exposed host.
 
     Args:
-        kind: the list that `part` is in, `destinations` or `expose`.
+        kind: the list that `section` is in, `destinations` or `expose`.
         within: what else distinguishes children of one section and kind: leg, host, port.
     """
-    return f"{key.name}-{part}-{short_hash(key.namespace, key.name, kind, part, *within)}"
+    return f"{key.name}-{section}-{short_hash(key.namespace, key.name, kind, section, *within)}"
 
 
-def way_out_name(key: Key, part: str, host: str, way: str) -> str:
+def way_out_name(key: Key, section: str, host: str, way: str) -> str:
     """
     Name of the children with which a gateway reaches `host` of a destination; `way` is the hop's name from `hop_name`.
     """
-    return part_name(key, DESTINATIONS, part, WAY_OUT, host, way)
+    return section_name(key, DESTINATIONS, section, WAY_OUT, host, way)
 
 
 def remote_name(key: Key, what: str) -> str:
@@ -105,19 +105,19 @@ def headers_part(site: str) -> str:
     return f"headers-{site}"
 
 
-def is_childs_name(name: str, key: Key, part: str) -> bool:
+def is_childs_name(name: str, key: Key, section: str) -> bool:
     """
     Whether the name has the form of the names of `key`'s children: a copy in the same namespace has another one.
 
-    `part`: the section in its label; empty for children of all sections. A date looks like a hash, so that only the
+    `section`: the section in its label; empty for children of all sections. A date looks like a hash, so that only the
     text before it distinguishes them.
     """
     rest = name.removeprefix(f"{key.name}-")
     if rest == name:
         return False
-    if not part:
+    if not section:
         return _SHARED_ENDING.fullmatch(rest) is not None
-    return re.fullmatch(rf"{re.escape(part.rpartition('.')[2])}-{_HASH}", rest) is not None
+    return re.fullmatch(rf"{re.escape(section.rpartition('.')[2])}-{_HASH}", rest) is not None
 
 
 def hop_name(host: str, family: str, port: int, site: str = "") -> str:

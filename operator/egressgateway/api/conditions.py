@@ -38,7 +38,7 @@ OBJECT_CONDITIONS = (
 )
 """The conditions that every EgressGateway always has, in order; a new one has them as Unknown/Pending."""
 
-PART_CONDITIONS = (
+SECTION_CONDITIONS = (
     ConditionType.ACCEPTED,
     ConditionType.RESOLVED_REFS,
     ConditionType.PROGRAMMED,

@@ -252,8 +252,8 @@ class Store:
 
     def _is_known(self, name: ObjectName, old: Manifest, manifest: Manifest) -> bool:
         """Whether `manifest` has nothing new: for an object that is kept in part, the same version may have more."""
-        in_part = self._budget is not None and self._budget.has_room_for(self, name)
-        return _version(old) == _version(manifest) and not in_part
+        in_section = self._budget is not None and self._budget.has_room_for(self, name)
+        return _version(old) == _version(manifest) and not in_section
 
     def _bury(self, manifest: Manifest) -> None:
         """Let no answer in flight bring the object back."""

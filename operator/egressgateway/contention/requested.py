@@ -232,7 +232,9 @@ def _unrejected_sections(gateway: Manifest, list_name: str, queues: frozenset[Re
     if judged and not (status.get("destinations") or status.get("expose")) and _is_rejected(status, queues):
         # The object is rejected as a whole; it has no sections that say so.
         return
-    rejected = {part.get("name") for part in status.get(list_name) or () if judged and _is_rejected(part, queues)}
+    rejected = {
+        section.get("name") for section in status.get(list_name) or () if judged and _is_rejected(section, queues)
+    }
     for entry in entries_of(gateway, list_name):
         if entry.get("name") not in rejected:
             yield entry

@@ -177,7 +177,7 @@ def diff(  # noqa: PLR0913  (two sides, and what is known of them)
     ]
     going = frozenset(ref for ref in wanted if ref in live and ref not in foreign and is_deleting(live[ref]))
     taken = (foreign & wanted.keys()) | going
-    blocked = frozenset(wanted[ref].part for ref in taken if ref.kind not in OFF_DATA_PATH)
+    blocked = frozenset(wanted[ref].section for ref in taken if ref.kind not in OFF_DATA_PATH)
     return ChangeSet(tuple(writes), tuple(deletes), foreign & wanted.keys(), going, blocked, same)
 
 

@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from egressgateway.diff.changeset import OFF_DATA_PATH, ChangeSet, Delete, Write
 from egressgateway.facts import Facts
-from egressgateway.live.children import hosts_of, live_clients, mesh_routes, part_of, ports_of, ways_in_use, ways_of
+from egressgateway.live.children import hosts_of, live_clients, mesh_routes, ports_of, section_of, ways_in_use, ways_of
 from egressgateway.live.controller_status import RouteAcceptance, route_statuses
 from egressgateway.live.ports import meet_on_a_port
 from egressgateway.plan.gateway.target import workload_of
@@ -63,7 +63,7 @@ def plan_steps(changes: ChangeSet, facts: Facts) -> Steps:
     guards = tuple(write for write in changes.writes if is_guard(write))
     foundation = tuple(write for write in changes.writes if write.stage is Stage.FOUNDATION and not is_guard(write))
     gateway = tuple(write for write in changes.writes if write.stage is Stage.GATEWAY)
-    batches, held = _clients_now(changes, facts, written=parts_on_the_way((*guards, *foundation, *gateway)))
+    batches, held = _clients_now(changes, facts, written=sections_of_writes((*guards, *foundation, *gateway)))
     removals, kept = _removals_now(changes, facts, batches, held)
     return Steps(guards, foundation, gateway, batches, removals, {**held, **kept})
 
@@ -78,14 +78,14 @@ def is_new_entry(write: Write) -> bool:
     return write.ref.kind == "ServiceEntry" and write.live is None
 
 
-def parts_on_the_way(writes: Iterable[Write]) -> frozenset[str]:
+def sections_of_writes(writes: Iterable[Write]) -> frozenset[str]:
     """Sections whose hops through the gateway `writes` touch; the empty one stands for all."""
-    return frozenset(write.desired.part for write in writes if write.ref.kind not in OFF_DATA_PATH)
+    return frozenset(write.desired.section for write in writes if write.ref.kind not in OFF_DATA_PATH)
 
 
-def relies_on(batch: Batch, parts: frozenset[str]) -> bool:
-    """Whether the hops of one of the batch's sections are among `parts`."""
-    return bool(parts & {"", *parts_of(batch)})
+def relies_on(batch: Batch, sections: frozenset[str]) -> bool:
+    """Whether the hops of one of the batch's sections are among `sections`."""
+    return bool(sections & {"", *sections_of(batch)})
 
 
 def is_withdrawal(batch: Batch) -> bool:
@@ -93,9 +93,11 @@ def is_withdrawal(batch: Batch) -> bool:
     return all(isinstance(action, Delete) for action in batch)
 
 
-def parts_of(batch: Batch) -> frozenset[str]:
+def sections_of(batch: Batch) -> frozenset[str]:
     """Sections with a change in the batch."""
-    return frozenset(action.desired.part if isinstance(action, Write) else part_of(action.live) for action in batch)
+    return frozenset(
+        action.desired.section if isinstance(action, Write) else section_of(action.live) for action in batch
+    )
 
 
 def _clients_now(
@@ -178,8 +180,8 @@ def _is_accepted_by_controller(batch: Batch, changes: ChangeSet, facts: Facts) -
     """
     Whether no object on the gateway's side of the batch's sections waits for a controller, or was rejected by one.
     """
-    parts = parts_of(batch)
-    relied = [ref for ref in changes.in_sync if ref in facts.live and part_of(facts.live[ref]) in parts]
+    sections = sections_of(batch)
+    relied = [ref for ref in changes.in_sync if ref in facts.live and section_of(facts.live[ref]) in sections]
     return all(verdict.word is RouteAcceptance.ACCEPTED for verdict in route_statuses(facts, relied, CONTROLLERS))
 
 

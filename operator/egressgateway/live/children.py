@@ -66,9 +66,9 @@ class LiveChildren:
         return items
 
     @property
-    def parts(self) -> frozenset[str]:
+    def sections(self) -> frozenset[str]:
         """Sections that have a child; the empty one stands for all."""
-        return frozenset(map(part_of, self.objects.values()))
+        return frozenset(map(section_of, self.objects.values()))
 
 
 def stage_of(manifest: Manifest) -> Stage:
@@ -76,7 +76,7 @@ def stage_of(manifest: Manifest) -> Stage:
     return _STAGES.get(_label(manifest, LABEL_STAGE), Stage.FOUNDATION)
 
 
-def part_of(manifest: Manifest) -> str:
+def section_of(manifest: Manifest) -> str:
     """Section that a live child serves, from its label; empty when it serves all."""
     return _label(manifest, LABEL_PART)
 

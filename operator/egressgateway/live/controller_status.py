@@ -18,7 +18,7 @@ from typing import Any, Final
 from egressgateway.api.conditions import ConditionType
 from egressgateway.api.scalars import parse_instant
 from egressgateway.facts import Facts
-from egressgateway.live.children import part_of
+from egressgateway.live.children import section_of
 from egressgateway.refs import Manifest, ObjectRef
 
 PATIENCE: Final = timedelta(seconds=30)
@@ -134,11 +134,11 @@ def _silent_since(facts: Facts, manifest: Manifest) -> datetime:
     """
     created = manifest["metadata"].get("creationTimestamp")
     made = parse_instant(created) if created else facts.now
-    return max(made, _unprogrammed_since(facts, part_of(manifest)))
+    return max(made, _unprogrammed_since(facts, section_of(manifest)))
 
 
-def _unprogrammed_since(facts: Facts, part: str) -> datetime:
-    list_, _, name = part.rpartition(".")
+def _unprogrammed_since(facts: Facts, section: str) -> datetime:
+    list_, _, name = section.rpartition(".")
     for entry in facts.gateway.status.get(list_ or "destinations") or ():
         for condition in entry.get("conditions") or () if entry.get("name") == name else ():
             if condition.get("type") == ConditionType.PROGRAMMED and condition.get("status") == "False":

@@ -27,7 +27,7 @@ from egressgateway.contention.consumers import (
     entries_of,
 )
 from egressgateway.facts import NEVER, Claimed, ClaimedPort, Facts, Rights, Since, places_of, since_in
-from egressgateway.live.children import hosts_of, live_clients, mesh_routes, namespaces_of_export, part_of, ports_of
+from egressgateway.live.children import hosts_of, live_clients, mesh_routes, namespaces_of_export, ports_of, section_of
 from egressgateway.live.controller_status import next_answer_due
 from egressgateway.names import is_private
 from egressgateway.namespaces import overlap, union
@@ -50,7 +50,7 @@ from egressgateway.plan.checks.references import (
     unchecked_references,
 )
 from egressgateway.plan.context import PlanContext, context_of
-from egressgateway.plan.findings import Advisory, Consequence, Finding, exposed_part
+from egressgateway.plan.findings import Advisory, Consequence, Finding, exposed_section
 from egressgateway.plan.gateway.references import exposed_on, wanted_references
 from egressgateway.plan.gateway.target import target_of
 from egressgateway.plan.provider import Provider
@@ -140,20 +140,20 @@ def _stakes_to_keep(facts: Facts, before: Rights, revoked: Revoked) -> Stakes:
     return Stakes(serves, exposes, steered)
 
 
-def _ports_to_keep(facts: Facts, before: Rights, part: str | None = None) -> Iterator[PortClaim]:
+def _ports_to_keep(facts: Facts, before: Rights, section: str | None = None) -> Iterator[PortClaim]:
     """
-    The ports that clients are told of now (by the section `part`), as far as the object has claimed them.
+    The ports that clients are told of now (by the section `section`), as far as the object has claimed them.
 
     The status records a claim before the first child is written, so the author wrote by hand what goes beyond the
     claims.
     """
     if before.is_blank:
-        entries = (found for found in _entries_of(facts, part) if _may_be_steered(facts, found))
+        entries = (found for found in _entries_of(facts, section) if _may_be_steered(facts, found))
         for port, served in ports_by_kind(entries).items():
             kept = _consented(facts, served)
             yield PortClaim(port, kept, frozenset(), kept)
         return
-    for port, served in registered_ports(facts, part).items():
+    for port, served in registered_ports(facts, section).items():
         since = before.ports.get(port, {})
         kept = _still_held(since, served)
         yield PortClaim(port, kept, frozenset(since) - places_of(since), kept)
@@ -177,14 +177,14 @@ def _consented(facts: Facts, served: frozenset[str]) -> frozenset[str]:
     return allowed_consumers(facts.key, facts.class_.spec, facts.namespaces, served)
 
 
-def registered_ports(facts: Facts, part: str | None = None) -> dict[ClaimedPort, frozenset[str]]:
-    """Ports that clients are told of now (by the section `part`), and the namespaces of these clients."""
-    return ports_by_kind(_entries_of(facts, part))
+def registered_ports(facts: Facts, section: str | None = None) -> dict[ClaimedPort, frozenset[str]]:
+    """Ports that clients are told of now (by the section `section`), and the namespaces of these clients."""
+    return ports_by_kind(_entries_of(facts, section))
 
 
-def _entries_of(facts: Facts, part: str | None) -> list[Manifest]:
+def _entries_of(facts: Facts, section: str | None) -> list[Manifest]:
     entries = live_clients(facts.live, "ServiceEntry")
-    return [entry for entry in entries if part is None or part_of(entry) == part]
+    return [entry for entry in entries if section is None or section_of(entry) == section]
 
 
 def ports_by_kind(entries: Iterable[Manifest]) -> dict[ClaimedPort, frozenset[str]]:
@@ -201,7 +201,7 @@ def _object_findings(facts: Facts, context: PlanContext | None) -> Iterator[Find
     yield from _spec_is_valid(facts)
     yield from _class_exists(facts)
     if context is not None:
-        yield from (finding for finding in guard_object(context) if not finding.part)
+        yield from (finding for finding in guard_object(context) if not finding.section)
     yield from _is_supported(facts, context)
     yield from _is_within_bounds(context)
     yield from _class_is_resolved(facts)
@@ -337,7 +337,7 @@ class _Judge:
             findings=tuple(findings),
             served=tuple(destination for destination in self.spec.destinations if destination.name not in out),
             claims=claims,
-            exposed=tuple(exposed for exposed in self.spec.expose if exposed_part(exposed.name) not in out),
+            exposed=tuple(exposed for exposed in self.spec.expose if exposed_section(exposed.name) not in out),
             consumers=served,
             kept=_kept(findings) - self._orphaned(consumers),
             conflicted={
@@ -365,7 +365,7 @@ class _Judge:
         )
 
     def _own_findings(self, consumers: Consumers) -> Iterator[Finding]:
-        yield from (found for found in guard_object(self.context) if found.part)
+        yield from (found for found in guard_object(self.context) if found.section)
         for index, destination in enumerate(self.spec.destinations):
             yield from self._destination(destination, f"spec.destinations[{index}]", consumers)
         for index, exposed in enumerate(self.spec.expose):
@@ -410,10 +410,10 @@ class _Judge:
         yield Finding(ConditionType.STEERED, Reason.NO_CONSUMERS, message, destination.name, partial=True)
 
     def _exposed(self, exposed: ExposedHost, where: str) -> Iterator[Finding]:
-        part = exposed_part(exposed.name)
+        section = exposed_section(exposed.name)
         yield from guard_exposed(self.context, exposed, where)
         for message in unsupported_in_exposed(self.context, exposed, where):
-            yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message, part)
+            yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message, section)
         yield from resolve_exposed(self.context, exposed, where)
 
     def _stakes(self, findings: list[Finding], consumers: Consumers, before: Rights) -> Stakes:
@@ -433,7 +433,7 @@ class _Judge:
         exposes = frozenset(
             Claimed(host, gateway)
             for exposed in self.spec.expose
-            if (exposed_part(exposed.name) not in out or _keeps(findings, exposed_part(exposed.name)))
+            if (exposed_section(exposed.name) not in out or _keeps(findings, exposed_section(exposed.name)))
             and (gateway := exposed_on(self.facts, exposed))
             for host in exposed.hosts
         )
@@ -471,17 +471,17 @@ class _Judge:
                 found += route_conflicts(self.facts, destination, where, left)
         for index, exposed in enumerate(self.spec.expose):
             gateway = exposed_on(self.facts, exposed)
-            if gateway and exposed_part(exposed.name) not in out:
+            if gateway and exposed_section(exposed.name) not in out:
                 found += exposed_conflicts(claims, exposed, gateway, f"spec.expose[{index}]")
         out |= _rejected_sections(found)
         for index, exposed in enumerate(self.spec.expose):
             behind = exposed.backend.destination
-            if behind is not None and behind.name in out and exposed_part(exposed.name) not in out:
+            if behind is not None and behind.name in out and exposed_section(exposed.name) not in out:
                 message = (
                     f"spec.expose[{index}].backend.destination: destination {behind.name} is not served itself; remove "
                     "what its own conditions have against it"
                 )
-                found.append(Finding(_RESOLVED, Reason.PENDING, message, exposed_part(exposed.name)))
+                found.append(Finding(_RESOLVED, Reason.PENDING, message, exposed_section(exposed.name)))
         return found
 
     def _notices(self) -> Iterator[Advisory]:
@@ -527,19 +527,19 @@ def _won(claims: Claims, destination: Destination, served: frozenset[str]) -> fr
 
 
 def _rejected_sections(findings: Iterable[Finding]) -> frozenset[str]:
-    return frozenset(finding.part for finding in findings if finding.part and not finding.partial)
+    return frozenset(finding.section for finding in findings if finding.section and not finding.partial)
 
 
-def _is_conflicted(findings: Iterable[Finding], part: str) -> bool:
-    own = [finding for finding in findings if finding.part == part and not finding.partial]
+def _is_conflicted(findings: Iterable[Finding], section: str) -> bool:
+    own = [finding for finding in findings if finding.section == section and not finding.partial]
     return bool(own) and all(finding.reason is Reason.HOST_CONFLICT for finding in own)
 
 
 def _kept(findings: Collection[Finding]) -> frozenset[str]:
     """Sections that are not planned and continue as they are."""
-    return frozenset(part for part in _rejected_sections(findings) if _keeps(findings, part))
+    return frozenset(section for section in _rejected_sections(findings) if _keeps(findings, section))
 
 
-def _keeps(findings: Iterable[Finding], part: str) -> bool:
-    own = [finding for finding in findings if finding.part == part and not finding.partial]
+def _keeps(findings: Iterable[Finding], section: str) -> bool:
+    own = [finding for finding in findings if finding.section == section and not finding.partial]
     return bool(own) and all(finding.consequence is Consequence.KEEP for finding in own)

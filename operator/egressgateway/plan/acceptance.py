@@ -43,11 +43,11 @@ class Acceptance:
 
     @property
     def of_object(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if not finding.part)
+        return tuple(finding for finding in self.findings if not finding.section)
 
-    def of_part(self, name: str) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if finding.part == name)
+    def of_section(self, name: str) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.section == name)
 
-    def is_rejected(self, part: str) -> bool:
+    def is_rejected(self, section: str) -> bool:
         """Whether a section is rejected, so that it is not planned."""
-        return any(not finding.partial for finding in (*self.of_object, *self.of_part(part)))
+        return any(not finding.partial for finding in (*self.of_object, *self.of_section(section)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from egressgateway.facts import Facts
-from egressgateway.live.children import LiveChildren, live_clients, part_of
+from egressgateway.live.children import LiveChildren, live_clients, section_of
 from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.context import context_of, owner_of
 from egressgateway.plan.gateway.target import target_of
@@ -30,4 +30,4 @@ def build_plan(facts: Facts, acceptance: Acceptance) -> Plan:
 
 def _running(facts: Facts) -> frozenset[str]:
     """Sections that steer clients now."""
-    return frozenset(part_of(found) for found in live_clients(facts.live, "VirtualService"))
+    return frozenset(section_of(found) for found in live_clients(facts.live, "VirtualService"))

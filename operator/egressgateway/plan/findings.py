@@ -36,7 +36,7 @@ class Finding:
     """
     One thing that its author, or a platform admin, must change.
 
-    `part` is the destination or exposed host (`exposed_part`) that it rejects, empty when it rejects the object.
+    `section` is the destination or exposed host (`exposed_section`) that it rejects, empty when it rejects the object.
     `message` names field, value and remedy. A `partial` finding rejects only what it names, for example one consumer:
     the rest of the section is served all the same. `needs_edit`: only an edit of this object helps, although others can
     resolve the same reason elsewhere. `withdraws`: what runs does harm, so it is withdrawn whatever the reason says.
@@ -45,7 +45,7 @@ class Finding:
     condition: ConditionType
     reason: Reason
     message: str
-    part: str = ""
+    section: str = ""
     partial: bool = False
     needs_edit: bool = False
     withdraws: bool = False
@@ -58,16 +58,16 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Advisory:
     """
-    Something that the author should know and that rejects nothing; `part` as in `Finding`.
+    Something that the author should know and that rejects nothing; `section` as in `Finding`.
 
     With a `reason` it is also recorded as a warning event.
     """
 
     message: str
-    part: str = ""
+    section: str = ""
     reason: Reason | None = None
 
 
-def exposed_part(name: str) -> str:
+def exposed_section(name: str) -> str:
     """Section name of an entry in `expose`. Names of destinations contain no dot, so the two never collide."""
     return f"expose.{name}"

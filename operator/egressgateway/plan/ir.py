@@ -25,7 +25,7 @@ class Owner(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Child:
     """
-    One object that should exist. `part` is the section that it serves, empty when it serves all.
+    One object that should exist. `section` is the section that it serves, empty when it serves all.
 
     `overlay` is merged into the template's result, as a Kubernetes strategic merge patch; the keys that identify the
     object, and those that select pods, keep the template's values.
@@ -35,7 +35,7 @@ class Child:
     stage: Stage
     template: str
     values: Mapping[str, Any]
-    part: str = ""
+    section: str = ""
     overlay: Mapping[str, Any] = field(default_factory=dict)
 
 

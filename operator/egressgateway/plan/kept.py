@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from egressgateway.live.children import LiveChildren, part_of, stage_of
+from egressgateway.live.children import LiveChildren, section_of, stage_of
 from egressgateway.plan.gateway.draining import Draining, plan_drain
 from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Owner, Plan
@@ -20,12 +20,12 @@ def plan_kept(owner: Owner, live: LiveChildren, target: GatewayTarget, revoked: 
 
     Hosts that are registered with clients and not routed any more are removed, too.
     """
-    parts = live.parts - revoked.parts
-    retained = less_revoked(plan_drain(live, (), parts, target), live.objects, revoked)
+    sections = live.sections - revoked.sections
+    retained = less_revoked(plan_drain(live, (), sections, target), live.objects, revoked)
     stays = frozenset(
         ref
         for ref, found in live.objects.items()
-        if part_of(found) in parts
+        if section_of(found) in sections
         and ref not in revoked.refs
         and (stage_of(found) is not Stage.CLIENTS or ref in retained.children)
     )
@@ -37,7 +37,7 @@ def plan_frozen(owner: Owner, live: Mapping[ObjectRef, Manifest], revoked: Revok
     if revoked.everything:
         return Plan()
     stays = frozenset(
-        ref for ref, found in live.items() if part_of(found) not in revoked.parts and ref not in revoked.refs
+        ref for ref, found in live.items() if section_of(found) not in revoked.sections and ref not in revoked.refs
     )
     retained = less_revoked(Draining(children=stays), live, revoked)
     return Plan(tuple(plan_narrowed(owner, retained.narrowed)), retained.children)

@@ -87,7 +87,7 @@ class Provider(Protocol):
         """The object's probes, as its gateway's pods report them; None without any."""
         return None
 
-    def why_unserved(self, context: PlanContext, part: str, *, by_this_gateway: bool) -> str:
+    def why_unserved(self, context: PlanContext, section: str, *, by_this_gateway: bool) -> str:
         """
         Why what runs for a rejected section does not serve clients; empty where no reason is known.
 

@@ -26,7 +26,7 @@ from egressgateway.contention.consumers import allowed_consumers, consumers_of
 from egressgateway.contention.hostnames import is_wildcard
 from egressgateway.contention.rights import read_claims
 from egressgateway.facts import Facts
-from egressgateway.live.children import hosts_of, namespaces_of_export, part_of, stage_of
+from egressgateway.live.children import hosts_of, namespaces_of_export, section_of, stage_of
 from egressgateway.names import is_private
 from egressgateway.namespaces import EVERY_NAMESPACE, export_to
 from egressgateway.plan.checks.class_policy import (
@@ -43,13 +43,13 @@ from egressgateway.plan.checks.class_policy import (
 )
 from egressgateway.plan.checks.suffixes import is_public_suffix
 from egressgateway.plan.context import PlanContext, context_of
-from egressgateway.plan.findings import Consequence, Finding, exposed_part
+from egressgateway.plan.findings import Consequence, Finding, exposed_section
 from egressgateway.plan.gateway.draining import Draining
 from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.stages import Stage
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
-_EXPOSED: Final = exposed_part("")
+_EXPOSED: Final = exposed_section("")
 _CLIENT_KINDS: Final = ("ServiceEntry", "VirtualService")
 _REMEDY: Final = "it is withdrawn; ask the platform's admin, or remove it"
 
@@ -62,7 +62,7 @@ class Revoked:
     Attributes:
         findings: why, for the status.
         everything: all of them, as the object as a whole is not allowed.
-        parts: sections whose children are all removed; `refs` are single children to remove: somebody removed their
+        sections: sections whose children are all removed; `refs` are single children to remove: somebody removed their
             label of a section.
         exports: by ref, for clients' children that stay: an `exportTo` with the namespaces that are allowed.
         names: hosts and aliases that are removed; `namespaces` those whose clients are removed.
@@ -70,7 +70,7 @@ class Revoked:
 
     findings: tuple[Finding, ...] = ()
     everything: bool = False
-    parts: frozenset[str] = frozenset()
+    sections: frozenset[str] = frozenset()
     refs: frozenset[ObjectRef] = frozenset()
     exports: Mapping[ObjectRef, tuple[str, ...]] = field(default_factory=dict)
     names: frozenset[str] = frozenset()
@@ -96,11 +96,11 @@ def revoked_from(facts: Facts, *, suspended: bool = False) -> Revoked:
         found = guard_namespace(class_spec, str(judged.class_), judged.key.namespace, judged.namespace_labels)
     else:
         found = guard_object(context)
-    ends = tuple(each for each in found if not each.part and _withdraws(each))
+    ends = tuple(each for each in found if not each.section and _withdraws(each))
     if ends:
         return Revoked(ends, everything=True)
     by_spec = list(_by_spec(context, suspended=suspended)) if context is not None else []
-    return _revoked(judged, class_spec, by_spec, frozenset(map(part_of, judged.live.values())))
+    return _revoked(judged, class_spec, by_spec, frozenset(map(section_of, judged.live.values())))
 
 
 def revoked_of(facts: Facts, class_spec: EgressGatewayClassSpec, kept: Collection[str]) -> Revoked:
@@ -143,7 +143,7 @@ def _by_spec(context: PlanContext, *, suspended: bool) -> Iterator[Finding]:
     spec, live = context.spec, context.live.objects
     steered = frozenset(host for found in _clients(live) for host in hosts_of(found))
     unread = any(map(_is_unread, _clients(live)))
-    running = context.live.parts
+    running = context.live.sections
     consumers = consumers_of(context.key, spec, context.class_spec, context.namespaces)
     for index, destination in enumerate(spec.destinations):
         if suspended and not unread and steered.isdisjoint(destination.names):
@@ -157,37 +157,39 @@ def _by_spec(context: PlanContext, *, suspended: bool) -> Iterator[Finding]:
         denied = guard_consumers(context.class_name, consumers, destination)
         yield from (replace(found, partial=True) for found in denied)
     for found in guard_object(context):
-        if (found.part in running or not suspended) and _withdraws(found) and found.part:
+        if (found.section in running or not suspended) and _withdraws(found) and found.section:
             yield found
     for index, exposed in enumerate(spec.expose):
-        if exposed_part(exposed.name) in running or not suspended:
+        if exposed_section(exposed.name) in running or not suspended:
             yield from filter(_withdraws, guard_exposed(context, exposed, f"spec.expose[{index}]"))
 
 
 def _revoked(
     facts: Facts, class_spec: EgressGatewayClassSpec, by_spec: list[Finding], judged: Collection[str]
 ) -> Revoked:
-    findings, parts_in_spec = list(by_spec), _parts_in_spec(facts.gateway.spec)
+    findings, sections_in_spec = list(by_spec), _sections_in_spec(facts.gateway.spec)
     exports: dict[ObjectRef, tuple[str, ...]] = {}
     denied: set[str] = set(_denied(facts, class_spec, _consumers_before(facts.gateway.status)))
-    gone, refs = {found.part for found in findings if not found.partial}, set[ObjectRef]()
-    told = {(found.part, found.reason) for found in findings}
+    gone, refs = {found.section for found in findings if not found.partial}, set[ObjectRef]()
+    told = {(found.section, found.reason) for found in findings}
 
-    def tell(ref: ObjectRef, part: str, reason: Reason, message: str, *, partial: bool = False) -> None:
-        if not partial and part:
-            gone.add(part)
+    def tell(ref: ObjectRef, section: str, reason: Reason, message: str, *, partial: bool = False) -> None:
+        if not partial and section:
+            gone.add(section)
         elif not partial:
             refs.add(ref)
-        if (part, reason) not in told:
-            told.add((part, reason))
-            findings.append(Finding(_ACCEPTED, reason, message, part if part in parts_in_spec else "", partial))
+        if (section, reason) not in told:
+            told.add((section, reason))
+            findings.append(
+                Finding(_ACCEPTED, reason, message, section if section in sections_in_spec else "", partial)
+            )
 
     for ref, found in sorted(facts.live.items()):
-        part = part_of(found)
-        if part not in judged:
+        section = section_of(found)
+        if section not in judged:
             continue
         for reason, what in _forbidden(facts, class_spec, ref, found):
-            tell(ref, part, reason, f"{ref}: {facts.class_} {what}; {_REMEDY}")
+            tell(ref, section, reason, f"{ref}: {facts.class_} {what}; {_REMEDY}")
         if not _sends_clients(ref, found) or _is_unread(found):
             continue
         exported = namespaces_of_export(found, facts.key.namespace)
@@ -199,14 +201,14 @@ def _revoked(
                 f"{ref}: {facts.class_} does not allow {_listed(not_allowed)} as a consumer; clients there are not "
                 "sent through the gateway any more; ask the platform's admin for it in allowedConsumers"
             )
-            tell(ref, part, Reason.CONSUMER_NOT_ALLOWED, message, partial=bool(left))
+            tell(ref, section, Reason.CONSUMER_NOT_ALLOWED, message, partial=bool(left))
             if left:
                 exports[ref] = tuple(export_to(left, facts.key.namespace))
     return Revoked(
         tuple(findings),
-        parts=frozenset(gone),
+        sections=frozenset(gone),
         refs=frozenset(refs),
-        exports={ref: to for ref, to in exports.items() if part_of(facts.live[ref]) not in gone and ref not in refs},
+        exports={ref: to for ref, to in exports.items() if section_of(facts.live[ref]) not in gone and ref not in refs},
         names=frozenset(_names_of(facts, gone)) | _claims_not_allowed(facts.gateway.status, class_spec),
         namespaces=frozenset(denied),
     )
@@ -218,7 +220,7 @@ def _forbidden(
     """What the class forbids of one live child: reason, and the end of a sentence about the class."""
     if _is_unread(found) and _sends_clients(ref, found):
         yield from _forbidden_by_status(facts, class_spec)
-    elif part_of(found).startswith(_EXPOSED):
+    elif section_of(found).startswith(_EXPOSED):
         yield from _forbidden_to_expose(facts.key.namespace, class_spec, ref, found)
     elif _sends_clients(ref, found):
         yield from _forbidden_to_clients(class_spec, found)
@@ -313,19 +315,21 @@ def _consumers_before(status: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(str(entry.get("namespace", "")) for entry in status.get("consumers") or ())
 
 
-def _parts_in_spec(spec: EgressGatewaySpec | None) -> frozenset[str]:
+def _sections_in_spec(spec: EgressGatewaySpec | None) -> frozenset[str]:
     """Sections that the status has an entry for; other findings count for the object."""
     if spec is None:
         return frozenset()
-    return frozenset((*(each.name for each in spec.destinations), *(exposed_part(each.name) for each in spec.expose)))
+    return frozenset(
+        (*(each.name for each in spec.destinations), *(exposed_section(each.name) for each in spec.expose))
+    )
 
 
-def _names_of(facts: Facts, parts: Collection[str]) -> Iterator[str]:
+def _names_of(facts: Facts, sections: Collection[str]) -> Iterator[str]:
     for found in _clients(facts.live):
-        if part_of(found) in parts:
+        if section_of(found) in sections:
             yield from (host for host in hosts_of(found) if not is_private(host))
     for destination in facts.gateway.spec.destinations if facts.gateway.spec else ():
-        if destination.name in parts:
+        if destination.name in sections:
             yield from destination.names
 
 
@@ -340,7 +344,7 @@ def _clients(live: Mapping[ObjectRef, Manifest]) -> Iterable[Manifest]:
 
 
 def _sends_clients(ref: ObjectRef, found: Manifest) -> bool:
-    exposed = part_of(found).startswith(_EXPOSED)
+    exposed = section_of(found).startswith(_EXPOSED)
     return not exposed and ref.kind in _CLIENT_KINDS and stage_of(found) is Stage.CLIENTS
 
 

@@ -26,7 +26,7 @@ class Desired:
 
     ref: ObjectRef
     stage: Stage
-    part: str
+    section: str
     manifest: Manifest
     digest: str
 
@@ -44,7 +44,7 @@ def render_child(renderer: Renderer, child: Child) -> Desired:
         raise InvariantError(f"{child.template} describes {ref_of(manifest)}, the plan names {child.ref}")
     digest = digest_of(manifest)
     manifest["metadata"].setdefault("annotations", {})[ANNOTATION_DIGEST] = digest
-    return Desired(child.ref, child.stage, child.part, manifest, digest)
+    return Desired(child.ref, child.stage, child.section, manifest, digest)
 
 
 MOST_REMEMBERED: Final = 8_192

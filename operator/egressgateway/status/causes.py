@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from egressgateway.api.conditions import CATALOGUE, OBJECT_CONDITIONS, PART_CONDITIONS, Actor, ConditionType, Reason
+from egressgateway.api.conditions import CATALOGUE, OBJECT_CONDITIONS, SECTION_CONDITIONS, Actor, ConditionType, Reason
 
-_JUDGED: Final = frozenset({*OBJECT_CONDITIONS, *PART_CONDITIONS})
+_JUDGED: Final = frozenset({*OBJECT_CONDITIONS, *SECTION_CONDITIONS})
 _NO_CAUSE: Final = frozenset({Reason.EXPIRED, Reason.PARTIALLY_READY, Reason.PENDING})
 """The author wants `Expired`; the others follow from another cause."""
 
@@ -29,16 +29,16 @@ def causes(status: Mapping[str, Any]) -> dict[Reason, Actor]:
     if ready.get("reason") == Reason.SUSPENDED:
         return {Reason.SUSPENDED: CATALOGUE[Reason.SUSPENDED].acts}
     given = _reasons(status.get("conditions") or ())
-    for part in (*(status.get("destinations") or ()), *(status.get("expose") or ())):
-        given |= _of_part(part)
+    for section in (*(status.get("destinations") or ()), *(status.get("expose") or ())):
+        given |= _of_section(section)
     return {reason: CATALOGUE[reason].acts for reason in sorted(given - _NO_CAUSE) or (Reason.PENDING,)}
 
 
-def _of_part(part: Mapping[str, Any]) -> set[Reason]:
+def _of_section(section: Mapping[str, Any]) -> set[Reason]:
     """
     Reasons of a destination or exposed host. A rejected one starts no pods, so their absence is not a second cause.
     """
-    found = _reasons(part.get("conditions") or ()) - _NO_CAUSE
+    found = _reasons(section.get("conditions") or ()) - _NO_CAUSE
     return found - {Reason.GATEWAY_NOT_READY} or found
 
 

@@ -21,7 +21,7 @@ class Condition:
     message: str
 
 
-Part = tuple[str, tuple[Condition, ...]]
+Section = tuple[str, tuple[Condition, ...]]
 """A destination or exposed host by its name, and its conditions."""
 
 
@@ -43,12 +43,12 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Everything in the status, without times of transition. `parts` are the sections for destinations."""
+    """Everything in the status, without times of transition. `sections` are the sections for destinations."""
 
     conditions: tuple[Condition, ...]
-    parts: tuple[Part, ...]
+    sections: tuple[Section, ...]
     fields: Mapping[str, Any]
-    exposed: tuple[Part, ...] = ()
+    exposed: tuple[Section, ...] = ()
 
 
 _SUCCESS: Final = {

@@ -16,12 +16,12 @@ from egressgateway.plan.gateway.target import target_of, workload_of
 from egressgateway.plan.ir import Plan
 from egressgateway.plan.pods.workload import desired_replicas, effective_settings, exposed_service_name
 from egressgateway.refs import CHILD_BY_KIND, Manifest, ObjectRef
-from egressgateway.status.condition import Part, serves
+from egressgateway.status.condition import Section, serves
 from egressgateway.status.messages import shortened
 
 
-def status_fields(facts: Facts, acceptance: Acceptance, plan: Plan, parts: Sequence[Part]) -> dict[str, Any]:
-    counted = [conditions for name, conditions in parts if not is_expired(acceptance, name)]
+def status_fields(facts: Facts, acceptance: Acceptance, plan: Plan, sections: Sequence[Section]) -> dict[str, Any]:
+    counted = [conditions for name, conditions in sections if not is_expired(acceptance, name)]
     serving = sum(serves(conditions) for conditions in counted)
     spec = facts.gateway.spec
     hosts = sorted({host for found in (spec.destinations if spec else ()) for host in found.hosts})
@@ -113,5 +113,5 @@ def has_gateway(acceptance: Acceptance) -> bool:
     return bool(acceptance.served) or any(entry.gateway_ref is None for entry in acceptance.exposed)
 
 
-def is_expired(acceptance: Acceptance, part: str) -> bool:
-    return any(finding.reason is Reason.EXPIRED for finding in acceptance.of_part(part))
+def is_expired(acceptance: Acceptance, section: str) -> bool:
+    return any(finding.reason is Reason.EXPIRED for finding in acceptance.of_section(section))

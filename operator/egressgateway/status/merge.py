@@ -14,9 +14,9 @@ from egressgateway.api.scalars import format_instant
 from egressgateway.contention.rights import CLAIMS, read_rights, rights_fields
 from egressgateway.diff.subset import merge_patch
 from egressgateway.facts import ClaimedPort, Rights, Since
-from egressgateway.plan.findings import Finding, exposed_part
+from egressgateway.plan.findings import Finding, exposed_section
 from egressgateway.plan.revoked import NOTHING, Revoked
-from egressgateway.status.condition import Condition, Part, Summary
+from egressgateway.status.condition import Condition, Section, Summary
 from egressgateway.status.messages import cut, joined, told_once
 
 _SUSPENDED_MESSAGE: Final = "spec.suspend is true: nothing is written but this status; traffic flows as it is"
@@ -35,15 +35,15 @@ def merge_status(
 
     `handled`: the request for a pass that this one answers, if any.
     """
-    lists = {"destinations": summary.parts, "expose": summary.exposed}
+    lists = {"destinations": summary.sections, "expose": summary.exposed}
     status: dict[str, Any] = {
         "observedGeneration": generation,
         "conditions": _timed(old.get("conditions") or (), summary.conditions, generation, now),
         **summary.fields,
     }
-    for name, parts in lists.items():
-        if parts:
-            status[name] = _timed_parts(old.get(name) or (), parts, generation, now)
+    for name, sections in lists.items():
+        if sections:
+            status[name] = _timed_sections(old.get(name) or (), sections, generation, now)
     answer = handled or old.get("lastHandledReconcileAt")
     return {**status, "lastHandledReconcileAt": answer} if answer else status
 
@@ -70,11 +70,13 @@ def suspended_status(  # noqa: PLR0913  (what was found, and what is left of it)
     told = [Condition(ConditionType.READY, ready.get("status", "Unknown"), Reason.SUSPENDED, message)]
     if not revoked.findings:
         return _with_conditions(old, told, generation, now)
-    told.append(_not_accepted(revoked.findings, ((found.part, found.message) for found in revoked.findings)))
+    told.append(_not_accepted(revoked.findings, ((found.section, found.message) for found in revoked.findings)))
     status = _with_conditions(old, told, generation, now)
-    for name, parted in (("destinations", ""), ("expose", exposed_part(""))):
+    for name, parted in (("destinations", ""), ("expose", exposed_section(""))):
         if old.get(name):
-            status[name] = [_revoked(part, parted + part["name"], revoked, generation, now) for part in old[name]]
+            status[name] = [
+                _revoked(section, parted + section["name"], revoked, generation, now) for section in old[name]
+            ]
     rights = Rights() if revoked.everything else _less(read_rights(old), revoked, steered, ports)
     return {**{name: value for name, value in status.items() if name not in CLAIMS}, **rights_fields(rights)}
 
@@ -96,18 +98,18 @@ def _less(rights: Rights, revoked: Revoked, steered: Set[str], ports: Set[Claime
     )
 
 
-def _revoked(part: Mapping[str, Any], name: str, revoked: Revoked, generation: int, now: datetime) -> dict[str, Any]:
+def _revoked(section: Mapping[str, Any], name: str, revoked: Revoked, generation: int, now: datetime) -> dict[str, Any]:
     """An entry of the status for a section, with the findings about the section or about the object."""
-    found = [each for each in revoked.findings if each.part == name or revoked.everything]
+    found = [each for each in revoked.findings if each.section == name or revoked.everything]
     if not found:
-        return dict(part)
+        return dict(section)
     told = [_not_accepted(found, (("", each.message) for each in found))]
-    if revoked.everything or name in revoked.parts:
+    if revoked.everything or name in revoked.sections:
         told.append(Condition(ConditionType.STEERED, "False", Reason.PENDING, _NOT_STEERED))
-    before = part.get("conditions") or ()
+    before = section.get("conditions") or ()
     replaced = {condition.type for condition in told}
     others = [condition for condition in before if condition["type"] not in replaced]
-    return {**part, "conditions": [*others, *_timed(before, told, generation, now)]}
+    return {**section, "conditions": [*others, *_timed(before, told, generation, now)]}
 
 
 def _not_accepted(findings: Sequence[Finding], messages: Iterable[tuple[str, str]]) -> Condition:
@@ -138,7 +140,7 @@ def leaving_status(old: Mapping[str, Any], generation: int, now: datetime) -> di
     status = _with_conditions(old, (ready, reconciling), generation, now, gone=ConditionType.STALLED)
     for name in ("destinations", "expose"):
         if old.get(name):
-            status[name] = [_left(part, generation, now) for part in old[name]]
+            status[name] = [_left(section, generation, now) for section in old[name]]
     return status
 
 
@@ -149,11 +151,11 @@ def ended_status(old: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in old.items() if name not in _ENDED}
 
 
-def _left(part: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
-    before = part.get("conditions") or ()
+def _left(section: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
+    before = section.get("conditions") or ()
     steered = Condition(ConditionType.STEERED, "Unknown", Reason.PENDING, _LEAVING_MESSAGE)
     others = [condition for condition in before if condition["type"] != ConditionType.STEERED]
-    return {**part, "conditions": [*others, *_timed(before, (steered,), generation, now)]}
+    return {**section, "conditions": [*others, *_timed(before, (steered,), generation, now)]}
 
 
 def broken_status(old: Mapping[str, Any], generation: int, now: datetime, error: Exception) -> dict[str, Any]:
@@ -237,23 +239,23 @@ def _with_conditions(
     }
 
 
-def has_message(status: Mapping[str, Any], part: str, message: str) -> bool:
-    """Whether a condition of the section `part` contains `message`."""
+def has_message(status: Mapping[str, Any], section: str, message: str) -> bool:
+    """Whether a condition of the section `section` contains `message`."""
     return any(
         message in condition.get("message", "")
         for found in status.get("destinations") or ()
-        if found["name"] == part
+        if found["name"] == section
         for condition in found.get("conditions") or ()
     )
 
 
-def _timed_parts(
-    old: Sequence[Mapping[str, Any]], parts: Sequence[Part], generation: int, now: datetime
+def _timed_sections(
+    old: Sequence[Mapping[str, Any]], sections: Sequence[Section], generation: int, now: datetime
 ) -> list[dict[str, Any]]:
-    known = {part["name"]: part.get("conditions", ()) for part in old}
+    known = {section["name"]: section.get("conditions", ()) for section in old}
     return [
         {"name": name, "conditions": _timed(known.get(name, ()), conditions, generation, now)}
-        for name, conditions in parts
+        for name, conditions in sections
     ]
 
 
@@ -284,15 +286,15 @@ def _normal(status: Mapping[str, Any]) -> dict[str, Any]:
 
 def _decisive(status: Mapping[str, Any]) -> tuple[Any, ...]:
     conditions = {(c["type"], c["status"]) for c in status.get("conditions") or ()}
-    parts = [
-        (part["name"], frozenset((c["type"], c["status"]) for c in part.get("conditions") or ()))
+    sections = [
+        (section["name"], frozenset((c["type"], c["status"]) for c in section.get("conditions") or ()))
         for name in ("destinations", "expose")
-        for part in status.get(name) or ()
+        for section in status.get(name) or ()
     ]
     return (
         status.get("observedGeneration"),
         frozenset(conditions),
-        parts,
+        sections,
         status.get("summary"),
         *(status.get(name) for name in CLAIMS),
         status.get("addresses"),

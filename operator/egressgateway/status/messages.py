@@ -11,7 +11,7 @@ from egressgateway.api.conditions import ConditionType
 
 _MAX_MESSAGE: Final = 512
 _MAX_HOSTS: Final = 256
-_MAX_PARTS: Final = 3
+_MAX_SECTIONS: Final = 3
 _FIELD: Final = re.compile(r"\Aspec\.\S+: ")
 
 
@@ -37,7 +37,8 @@ def told_once(told: Iterable[tuple[str, str]], *, whatever_field: bool = False) 
         names.setdefault(cause, {})[name] = None
     grouped = groupby(first, key=lambda cause: _named(tuple(filter(None, names[cause]))))
     return joined(
-        (f"{parts}: " if parts else "") + "; ".join(first[cause] for cause in causes) for parts, causes in grouped
+        (f"{sections}: " if sections else "") + "; ".join(first[cause] for cause in causes)
+        for sections, causes in grouped
     )
 
 
@@ -46,9 +47,9 @@ def told_by_type(type_: ConditionType, told: Iterable[tuple[str, str]]) -> str:
     return told_once(told, whatever_field=type_ is ConditionType.RESOLVED_REFS)
 
 
-def _named(parts: Sequence[str]) -> str:
-    more = len(parts) - _MAX_PARTS
-    return ", ".join(parts[:_MAX_PARTS]) + (f" and {more} more" if more > 0 else "")
+def _named(sections: Sequence[str]) -> str:
+    more = len(sections) - _MAX_SECTIONS
+    return ", ".join(sections[:_MAX_SECTIONS]) + (f" and {more} more" if more > 0 else "")
 
 
 def cut(message: str) -> str:

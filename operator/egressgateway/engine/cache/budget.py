@@ -65,8 +65,8 @@ def _hosts_in(spec: Any) -> int:
     """How many names a route, or the sections of an EgressGateway, list; a Gateway is not found by its names."""
     if not isinstance(spec, dict):
         return 0
-    parts = [spec, *mappings(spec.get("destinations")), *mappings(spec.get("expose"))]
-    return sum(len(listed(part.get(name))) for part in parts for name in ("hosts", "aliases"))
+    sections = [spec, *mappings(spec.get("destinations")), *mappings(spec.get("expose"))]
+    return sum(len(listed(section.get(name))) for section in sections for name in ("hosts", "aliases"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from egressgateway.api.scalars import parse_instant
 
 _TEXTS: Final = ("className", "provider", "lastHandledReconcileAt")
 _MAPPINGS: Final = ("claims", "consumers", "remoteChildren")
-_PARTS: Final = ("destinations", "expose")
+_SECTION_LISTS: Final = ("destinations", "expose")
 _OF_AN_ENTRY: Final = ("host", "gateway", "claimedAt", "namespace", "since", "apiVersion", "kind", "name")
 _OF_A_CONDITION: Final = ("type", "status", "reason")
 _ROUTE_LISTS: Final = ("hosts", "exportTo", "gateways")
@@ -33,7 +33,7 @@ def straight_spec(spec: Any) -> dict[str, Any]:
     straight = dict(spec)
     if "className" in straight and not isinstance(straight["className"], str | None):
         straight["className"] = ""
-    for part in _PARTS:
+    for part in _SECTION_LISTS:
         if isinstance(straight.get(part), list):
             straight[part] = [_named(each) for each in straight[part]]
     return straight
@@ -52,7 +52,7 @@ def straight_status(status: Any) -> dict[str, Any]:
     for name in _MAPPINGS:
         if name in straight:
             straight[name] = [each for each in mappings(straight[name]) if _holds_texts(each)]
-    for name in _PARTS:
+    for name in _SECTION_LISTS:
         if name in straight:
             straight[name] = [_part(each) for each in mappings(straight[name]) if isinstance(each.get("name"), str)]
     if "conditions" in straight:

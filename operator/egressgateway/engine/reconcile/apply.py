@@ -23,9 +23,9 @@ from egressgateway.diff.steering import (
     Steps,
     is_new_entry,
     is_withdrawal,
-    parts_on_the_way,
     relies_on,
     removal_rank,
+    sections_of_writes,
 )
 from egressgateway.diff.subset import EXACT_KINDS
 from egressgateway.engine.cache.caches import Caches
@@ -78,7 +78,7 @@ class Applier:
             stage = planned if "" not in broken else tuple(each for each in planned if not is_new_entry(each))
             await self._write_all(key, stage, state, failures, foreign)
             lost = [write for write in stage if write.ref in failures or write.ref in foreign]
-            broken |= parts_on_the_way(lost)
+            broken |= sections_of_writes(lost)
             if len(lost) < len(stage):
                 state.gateway_written_at = _clock()
         sound = [batch for batch in steps.batches if is_withdrawal(batch) or not relies_on(batch, frozenset(broken))]

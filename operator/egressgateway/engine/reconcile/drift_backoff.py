@@ -85,14 +85,14 @@ class DriftBackoff:
 
 
 @dataclass(frozen=True, slots=True)
-class Parted:
+class Deferred:
     """A change set without the deferred corrections, and for how long (seconds) each of them is deferred."""
 
     changes: ChangeSet
     waits: Mapping[ObjectRef, float] = field(default_factory=dict)
 
 
-def split_deferred(changes: ChangeSet, written: Memo, drift_backoff: DriftBackoff, now: float) -> Parted:
+def split_deferred(changes: ChangeSet, written: Memo, drift_backoff: DriftBackoff, now: float) -> Deferred:
     """Take out of `changes` the corrections that have to wait."""
     waits = {
         write.ref: wait
@@ -100,8 +100,8 @@ def split_deferred(changes: ChangeSet, written: Memo, drift_backoff: DriftBackof
         if is_correction(write, written) and (wait := drift_backoff.wait_seconds(write.ref, now))
     }
     if not waits:
-        return Parted(changes)
-    return Parted(replace(changes, writes=tuple(w for w in changes.writes if w.ref not in waits)), waits)
+        return Deferred(changes)
+    return Deferred(replace(changes, writes=tuple(w for w in changes.writes if w.ref not in waits)), waits)
 
 
 def is_correction(write: Write, written: Memo) -> bool:

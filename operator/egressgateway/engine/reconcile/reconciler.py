@@ -289,7 +289,7 @@ class Reconciler:
             await self._records.forget(key)
         self._record_expiries(facts, state)
         state.settled = None if done.applied.writes or done.waits else SteadyState.after(facts, outcome)
-        self._metrics.destinations(key, str(status.get("provider", "")), len(summary.parts))
+        self._metrics.destinations(key, str(status.get("provider", "")), len(summary.sections))
         self._metrics.reachable(key, {name: found.status for name, found in facts.reached.items()})
         self._metrics.host_conflicts(key, len(done.acceptance.claims.lost))
         return outcome
@@ -309,7 +309,7 @@ class Reconciler:
     def _record_advisories(self, facts: Facts, acceptance: Acceptance) -> None:
         """Report dangerous values that the author asked for, once, when the status first mentions them."""
         for notice in acceptance.advisories:
-            if notice.reason is not None and not has_message(facts.gateway.status, notice.part, notice.message):
+            if notice.reason is not None and not has_message(facts.gateway.status, notice.section, notice.message):
                 self._record(facts.key, notice.reason, notice.message)
 
     def _record_expiries(self, facts: Facts, state: GatewayState) -> None:

@@ -118,9 +118,9 @@ def _next_moment(done: Pass) -> datetime | None:
 
 def _time_helps(done: Pass, failed: Set[ObjectRef], ref: ObjectRef) -> bool:
     """Whether `ref` is to be written, and waits for no failed write, of its section or of the whole object."""
-    parts = {item.ref: item.part for item in done.desired}
-    broken = {parts.get(other, "") for other in failed if other.kind not in OFF_DATA_PATH}
-    return ref in parts and not broken & {"", parts[ref]}
+    sections = {item.ref: item.section for item in done.desired}
+    broken = {sections.get(other, "") for other in failed if other.kind not in OFF_DATA_PATH}
+    return ref in sections and not broken & {"", sections[ref]}
 
 
 def comes_soon(outcome: Outcome) -> bool:

@@ -15,7 +15,7 @@ from egressgateway.plan.apisix.routes import mark_of
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child
-from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.children import section_child
 from egressgateway.stages import Stage
 
 
@@ -34,7 +34,7 @@ def plan_route(context: PlanContext, destination: Destination, hops: Sequence[Ho
         "export_to": exported,
     }
     within = ("clients", hops[0].host)
-    return part_child(
+    return section_child(
         context.owner,
         "VirtualService",
         Stage.CLIENTS,

@@ -14,10 +14,10 @@ from egressgateway.api.access import AccessEntry
 from egressgateway.api.spec import EgressGatewaySpec, MeshHeadersMode
 from egressgateway.contention.consumers import Consumers, entries_of, namespaces_of
 from egressgateway.facts import PodFacts
-from egressgateway.live.children import namespaces_of_export, part_of, ways_of
+from egressgateway.live.children import namespaces_of_export, section_of, ways_of
 from egressgateway.namespaces import EVERY_NAMESPACE
 from egressgateway.plan.context import PlanContext
-from egressgateway.plan.findings import Advisory, exposed_part
+from egressgateway.plan.findings import Advisory, exposed_section
 from egressgateway.plan.gateway.references import shared_pods
 
 ADDED_HEADERS: Final = ("x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto")
@@ -93,22 +93,24 @@ def limits_of_destination(context: PlanContext, field: str) -> Iterator[str]:
         )
 
 
-def why_unserved(context: PlanContext, part: str, *, by_this_gateway: bool) -> str:
+def why_unserved(context: PlanContext, section: str, *, by_this_gateway: bool) -> str:
     """Why APISIX answers requests for a section with errors, although all of it still runs."""
-    if by_this_gateway and _is_shut_in(context) and _leads_out(context, part):
+    if by_this_gateway and _is_shut_in(context) and _leads_out(context, section):
         return _SHUT_IN
-    return _WITHOUT_SIDECARS if _lacks_sidecars(context, part) else ""
+    return _WITHOUT_SIDECARS if _lacks_sidecars(context, section) else ""
 
 
-def _leads_out(context: PlanContext, part: str) -> bool:
+def _leads_out(context: PlanContext, section: str) -> bool:
     """Whether requests for it leave the mesh; for exposed hosts, those of a chain do, once APISIX has a route."""
-    if not part.startswith(exposed_part("")):
+    if not section.startswith(exposed_section("")):
         return True
     chained = any(
-        exposed.backend.destination is not None for exposed in context.spec.expose if exposed_part(exposed.name) == part
+        exposed.backend.destination is not None
+        for exposed in context.spec.expose
+        if exposed_section(exposed.name) == section
     )
     live = context.live.objects.items()
-    return chained and any(ref.kind == "ApisixRoute" and part_of(found) == part for ref, found in live)
+    return chained and any(ref.kind == "ApisixRoute" and section_of(found) == section for ref, found in live)
 
 
 def _is_shut_in(context: PlanContext) -> bool:
@@ -120,12 +122,12 @@ def _is_shut_in(context: PlanContext) -> bool:
     return _lets_nothing_out(context) and any(pod.intercepted and pod.ready for pod in gateway_pods(context))
 
 
-def _lacks_sidecars(context: PlanContext, part: str) -> bool:
+def _lacks_sidecars(context: PlanContext, section: str) -> bool:
     """
     Whether clients of a section require mutual TLS at the class's APISIX, and its pods have no sidecar to terminate it.
     """
     subsets = {item["name"] for item in context.live.items_of("DestinationRule", context.target.object_name, "subsets")}
-    ways = {way for route in context.live.mesh_routes if part_of(route) == part for way in ways_of(route)}
+    ways = {way for route in context.live.mesh_routes if section_of(route) == section for way in ways_of(route)}
     without = any(pod.ready and not pod.sidecar for pod in gateway_pods(context))
     return context.target.strict and bool(subsets & ways) and without
 

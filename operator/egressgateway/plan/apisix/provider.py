@@ -92,8 +92,8 @@ class ApisixProvider(Provider):
     def advisories(self, context: PlanContext, consumers: Consumers) -> Iterable[Advisory]:
         return limits.advisories(context, consumers)
 
-    def why_unserved(self, context: PlanContext, part: str, *, by_this_gateway: bool) -> str:
-        return limits.why_unserved(context, part, by_this_gateway=by_this_gateway)
+    def why_unserved(self, context: PlanContext, section: str, *, by_this_gateway: bool) -> str:
+        return limits.why_unserved(context, section, by_this_gateway=by_this_gateway)
 
     def why_silent(self, class_spec: EgressGatewayClassSpec) -> str:
         return (

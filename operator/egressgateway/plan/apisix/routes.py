@@ -14,13 +14,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from egressgateway.names import DESTINATIONS, part_name
+from egressgateway.names import DESTINATIONS, section_name
 from egressgateway.plan.apisix.limits import grants_of
 from egressgateway.plan.apisix.upstreams import within_of
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child
-from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.children import section_child
 from egressgateway.plan.routing.headers import stripped_headers
 from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
@@ -49,7 +49,7 @@ def plan_routes(context: PlanContext, upstreams: Sequence[Upstream]) -> Iterator
             "headers": request_headers(context, upstream),
         }
         within = within_of(hop)
-        yield part_child(
+        yield section_child(
             context.owner, "ApisixRoute", Stage.GATEWAY, hop.destination, within, values, "apisix/apisixroute"
         )
 
@@ -65,7 +65,7 @@ def mark_of(context: PlanContext, hop: Hop) -> str:
 
 def upstream_name(context: PlanContext, hop: Hop) -> str:
     """Name of the ApisixUpstream of a hop."""
-    return part_name(context.key, DESTINATIONS, hop.destination, *within_of(hop))
+    return section_name(context.key, DESTINATIONS, hop.destination, *within_of(hop))
 
 
 def request_headers(context: PlanContext, upstream: Upstream) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from egressgateway.api.traffic import LoadBalancingAlgorithm, OutlierDetection, 
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child
-from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.children import section_child
 from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
 
@@ -38,7 +38,7 @@ _PROBE_INTERVAL: Final = timedelta(seconds=30)
 def plan_upstreams(context: PlanContext, upstreams: Sequence[Upstream]) -> Iterator[Child]:
     """One for each hop, so that one can be removed without a change of the others, after its clients have left."""
     for upstream in upstreams:
-        yield part_child(
+        yield section_child(
             context.owner,
             "ApisixUpstream",
             Stage.FOUNDATION,

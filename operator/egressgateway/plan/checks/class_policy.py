@@ -17,7 +17,7 @@ from egressgateway.contention.hostnames import is_allowed, overlaps
 from egressgateway.namespaces import EVERY_NAMESPACE
 from egressgateway.plan.checks.external import external_exposed, external_findings, named_hosts, shown_names
 from egressgateway.plan.context import PlanContext
-from egressgateway.plan.findings import Finding, exposed_part
+from egressgateway.plan.findings import Finding, exposed_section
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 _FREE_SETTINGS: Final = frozenset({"replicas", "autoscaling", "resources"})
@@ -34,8 +34,8 @@ def guard_object(context: PlanContext) -> Iterator[Finding]:
         yield _denied(context.class_name, "spec.telemetry.meshHeaders", Feature.MESH_HEADERS, "remove it")
     if _denies(class_spec, Feature.EXPOSE):
         for index, exposed in enumerate(spec.expose):
-            part = exposed_part(exposed.name)
-            yield _denied(context.class_name, f"spec.expose[{index}]", Feature.EXPOSE, "remove it", part)
+            section = exposed_section(exposed.name)
+            yield _denied(context.class_name, f"spec.expose[{index}]", Feature.EXPOSE, "remove it", section)
 
 
 def guard_destination(context: PlanContext, destination: Destination, field: str) -> Iterator[Finding]:
@@ -67,7 +67,7 @@ def guard_consumers(class_name: str, consumers: Consumers, destination: Destinat
 
 def guard_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> Iterator[Finding]:
     """Whether the class allows the exposed hosts, and the gateway on which they are exposed."""
-    part = exposed_part(exposed.name)
+    section = exposed_section(exposed.name)
     yield from external_exposed(context.class_spec, exposed, field)
     for host in exposed.hosts:
         if not is_allowed(host, _patterns(context.class_spec.allowed_exposed_hosts), ()):
@@ -76,7 +76,7 @@ def guard_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> Ite
                 Reason.HOST_NOT_ALLOWED,
                 f"{field}.hosts: {context.class_name} does not allow {host} in allowedExposedHosts; "
                 "ask the platform's admin, or remove it",
-                part,
+                section,
             )
     reference = exposed.gateway_ref
     namespace = reference.namespace if reference else None
@@ -90,7 +90,7 @@ def guard_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> Ite
             Reason.GATEWAY_NOT_ALLOWED,
             f"{field}.gatewayRef: {context.class_name} does not allow {namespace}/{reference.name} "
             "in allowedGateways; ask the platform's admin, or use the own gateway",
-            part,
+            section,
         )
 
 
@@ -161,9 +161,9 @@ def _denies(class_spec: EgressGatewayClassSpec, feature: Feature) -> bool:
     return feature in (class_spec.denied_features or ())
 
 
-def _denied(class_name: str, field: str, feature: Feature, remedy: str, part: str = "") -> Finding:
+def _denied(class_name: str, field: str, feature: Feature, remedy: str, section: str = "") -> Finding:
     message = f"{field}: {class_name} denies {feature}; {remedy}"
-    return Finding(_ACCEPTED, Reason.FEATURE_NOT_ALLOWED, message, part)
+    return Finding(_ACCEPTED, Reason.FEATURE_NOT_ALLOWED, message, section)
 
 
 def _patterns(patterns: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -17,10 +17,10 @@ from egressgateway.contention.consumers import allowed_consumers
 from egressgateway.contention.hostnames import covers, is_wildcard
 from egressgateway.contention.rights import as_ports, read_claims
 from egressgateway.facts import Claimed, Contender, Facts, Ports, Rights, UnmanagedRoute
-from egressgateway.live.children import hosts_of, live_clients, mesh_routes, part_of, ports_of
+from egressgateway.live.children import hosts_of, live_clients, mesh_routes, ports_of, section_of
 from egressgateway.live.ports import meet_on_a_port, ports_for
 from egressgateway.namespaces import EVERY_NAMESPACE, overlap, union
-from egressgateway.plan.findings import Finding, exposed_part
+from egressgateway.plan.findings import Finding, exposed_section
 from egressgateway.plan.gateway.target import LISTENER_PORT, PLAIN_PORT, listen_port, target_of
 from egressgateway.refs import Key, Manifest
 
@@ -67,7 +67,7 @@ def exposed_conflicts(claims: Claims, exposed: ExposedHost, gateway: str, field:
                 Reason.HOST_CONFLICT,
                 f"{field}.hosts: {host} on gateway {gateway} belongs to EgressGateway {winner}, by the older claim; "
                 "remove it from one of the two",
-                exposed_part(exposed.name),
+                exposed_section(exposed.name),
             )
 
 
@@ -88,7 +88,7 @@ def port_conflicts(
     if not facts.mesh_config.dns_capture:
         found = [*_within_the_object(facts, spec, consumers), *_with_other_objects(facts, spec, consumers, held)]
         yield from found
-        yield from _with_kept(facts, spec, consumers, kept | {finding.part for finding in found})
+        yield from _with_kept(facts, spec, consumers, kept | {finding.section for finding in found})
     if not target_of(facts).strict and target_of(facts).dedicated:
         yield from _on_the_gateway(spec)
 
@@ -101,22 +101,22 @@ def exposed_port_conflicts(spec: EgressGatewaySpec) -> Iterator[Finding]:
     for index, exposed in enumerate(spec.expose):
         if exposed.gateway_ref is not None:
             continue
-        part, field = exposed_part(exposed.name), f"spec.expose[{index}]"
+        section, field = exposed_section(exposed.name), f"spec.expose[{index}]"
         for port, protocol in _ports_of(exposed):
             known, owner = protocols.setdefault(port, (protocol, exposed.name))
             if known != protocol:
                 message = f"{field}.port: {port} serves {known} for {owner} already, not also {protocol}; use another"
-                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, part, needs_edit=True)
+                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, section, needs_edit=True)
             inside = listen_port(port)
             taken = listeners.setdefault(inside, port)
             if taken != port or inside in (LISTENER_PORT, PLAIN_PORT):
                 message = f"{field}.port: {port} is taken inside the gateway's pods; use another"
-                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, part, needs_edit=True)
+                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, section, needs_edit=True)
         for port, host in ((port, host) for port, _ in _ports_of(exposed) for host in exposed.hosts):
             owner = hosts.setdefault((port, host), exposed.name)
             if owner != exposed.name:
                 message = f"{field}.hosts: {host} is exposed on port {port} by {owner} already; remove it"
-                yield Finding(_ACCEPTED, Reason.HOST_CONFLICT, message, part)
+                yield Finding(_ACCEPTED, Reason.HOST_CONFLICT, message, section)
 
 
 def route_conflicts(facts: Facts, destination: Destination, field: str, served: frozenset[str]) -> Iterator[Finding]:
@@ -209,16 +209,16 @@ def _with_kept(
         for other in sorted(kept - {destination.name})
         if overlap(consumers.get(destination.name, frozenset()), _kept_on(facts, other, destination, port))
     ]
-    more = kept | {finding.part for finding in found}
+    more = kept | {finding.section for finding in found}
     return found if more == kept else _with_kept(facts, spec, consumers, more)
 
 
-def _kept_on(facts: Facts, part: str, destination: Destination, port: DestinationPort) -> frozenset[str]:
+def _kept_on(facts: Facts, section: str, destination: Destination, port: DestinationPort) -> frozenset[str]:
     """
-    The ports on which `part` keeps clients of `destination`'s port, under names that the destination does not take
+    The ports on which `section` keeps clients of `destination`'s port, under names that the destination does not take
     over.
     """
-    entries = [found for found in _live_entries(facts, part) if not hosts_of(found) <= frozenset(destination.names)]
+    entries = [found for found in _live_entries(facts, section) if not hosts_of(found) <= frozenset(destination.names)]
     kinds = (True, False) if port.protocol is Protocol.TCP else (True,)
     return union(ports_of(entries).speaking(tcp=tcp).get(port.port, frozenset()) for tcp in kinds)
 
@@ -275,8 +275,8 @@ def _first_in_line(better: list[tuple[_Right, Contender]]) -> frozenset[Key]:
     return frozenset(holders or [min(better, key=lambda found: found[0])[1].key])
 
 
-def _live_entries(facts: Facts, part: str) -> list[Manifest]:
-    return [found for found in live_clients(facts.live, "ServiceEntry") if part_of(found) == part]
+def _live_entries(facts: Facts, section: str) -> list[Manifest]:
+    return [found for found in live_clients(facts.live, "ServiceEntry") if section_of(found) == section]
 
 
 def _as_contender(

@@ -22,7 +22,7 @@ from egressgateway.api.reserved import parsed_address, reserved_name
 from egressgateway.contention.rights import read_claims
 from egressgateway.plan.checks.suffixes import is_public_suffix
 from egressgateway.plan.context import PlanContext
-from egressgateway.plan.findings import Advisory, Finding, exposed_part
+from egressgateway.plan.findings import Advisory, Finding, exposed_section
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 # The names that StatefulSets give to their pods, and the names in Kubernetes' DNS of a headless Service's pods without
@@ -100,7 +100,7 @@ def external_exposed(class_spec: EgressGatewayClassSpec, exposed: ExposedHost, f
     for host in exposed.hosts:
         if _is_public(host) and host not in (class_spec.allowed_exposed_hosts or ()):
             message = f"{field}.hosts: {_public_message(host, 'allowedExposedHosts')}"
-            yield Finding(_ACCEPTED, Reason.INVALID, message, exposed_part(exposed.name))
+            yield Finding(_ACCEPTED, Reason.INVALID, message, exposed_section(exposed.name))
 
 
 def external_notices(context: PlanContext) -> Iterator[Advisory]:
@@ -159,7 +159,7 @@ def _never_external(name: str, domain: str) -> str:
     return reserved_name(name)
 
 
-def _doubtful(context: PlanContext, named: NamedHost, part: str) -> Iterator[Finding]:
+def _doubtful(context: PlanContext, named: NamedHost, section: str) -> Iterator[Finding]:
     meant = service_meant(named.name, context.namespaces)
     if meant and not (named.steered and _is_older(context, named.name, meant)):
         message = (
@@ -168,9 +168,11 @@ def _doubtful(context: PlanContext, named: NamedHost, part: str) -> Iterator[Fin
         )
         # A destination that takes a Service's name from its clients is rejected. An endpoint takes no name, and stays
         # as it is: creating a namespace must not cut off a server that was reached before.
-        yield Finding(_ACCEPTED, Reason.INVALID, message, part, withdraws=named.steered)
+        yield Finding(_ACCEPTED, Reason.INVALID, message, section, withdraws=named.steered)
     if _is_public(named.name):
-        yield Finding(_ACCEPTED, Reason.INVALID, f"{named.field}: {_public_message(named.name, 'allowedHosts')}", part)
+        yield Finding(
+            _ACCEPTED, Reason.INVALID, f"{named.field}: {_public_message(named.name, 'allowedHosts')}", section
+        )
 
 
 def _is_older(context: PlanContext, host: str, meant: ServiceMeant) -> bool:

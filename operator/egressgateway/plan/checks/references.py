@@ -23,7 +23,7 @@ from egressgateway.api.tls import TlsMode
 from egressgateway.facts import Facts, MeshConfig, References
 from egressgateway.plan.checks.bounds import MAX_REFERENCES
 from egressgateway.plan.context import PlanContext
-from egressgateway.plan.findings import Advisory, Finding, exposed_part
+from egressgateway.plan.findings import Advisory, Finding, exposed_section
 from egressgateway.plan.gateway.references import (
     CA_SUFFIX,
     gateway_ref,
@@ -95,16 +95,16 @@ def resolve_destination(context: PlanContext, destination: Destination, field: s
 
 def resolve_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> Iterator[Finding]:
     """The Gateway to which a host is attached, the Service behind it, and its certificate."""
-    part = exposed_part(exposed.name)
+    section = exposed_section(exposed.name)
     reference = gateway_ref(context.key.namespace, exposed)
     if reference is not None:
-        yield from _attached(context, reference, f"{field}.gatewayRef", part)
+        yield from _attached(context, reference, f"{field}.gatewayRef", section)
     if exposed.tls is not None:
         flaw = _pair_flaw(context, exposed.tls.credential_name)
         if flaw is not None:
-            yield Finding(_RESOLVED, flaw.reason, f"{field}.tls.credentialName: {flaw.message}", part)
+            yield Finding(_RESOLVED, flaw.reason, f"{field}.tls.credentialName: {flaw.message}", section)
     if exposed.backend.service is not None:
-        yield from _service(context, exposed.backend.service, f"{field}.backend.service", part)
+        yield from _service(context, exposed.backend.service, f"{field}.backend.service", section)
 
 
 def unchecked_references(context: PlanContext, wanted: Set[ObjectRef]) -> Iterator[Advisory]:
@@ -137,12 +137,12 @@ def next_certificate_end(references: References, now: datetime) -> datetime | No
     return min((end for end in ends if end > now), default=None)
 
 
-def _attached(context: PlanContext, reference: ObjectRef, where: str, part: str) -> Iterator[Finding]:
+def _attached(context: PlanContext, reference: ObjectRef, where: str, section: str) -> Iterator[Finding]:
     gateway = context.references.objects.get(reference)
     if gateway is None:
         if reference not in context.references.unreadable:
             message = f"{where}: there is no Istio Gateway {reference.namespace}/{reference.name}; create or correct it"
-            yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message, part)
+            yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message, section)
         return
     pods = ingress_pods(context.key.namespace, reference, gateway, context.mesh_config)
     if pods is None or not context.references.pods.get(pods):
@@ -150,10 +150,10 @@ def _attached(context: PlanContext, reference: ObjectRef, where: str, part: str)
             f"{where}: Gateway {reference.namespace}/{reference.name} selects no pod, so that nobody serves it; "
             "install its pods, or name another Gateway"
         )
-        yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message, part)
+        yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message, section)
 
 
-def _service(context: PlanContext, backend: ServiceBackend, where: str, part: str) -> Iterator[Finding]:
+def _service(context: PlanContext, backend: ServiceBackend, where: str, section: str) -> Iterator[Finding]:
     ref = ObjectRef("Service", context.key.namespace, backend.name)
     if ref in context.references.unreadable:
         return
@@ -172,7 +172,7 @@ def _service(context: PlanContext, backend: ServiceBackend, where: str, part: st
         message = f"{where}.port: Service {backend.name} has no port {backend.port} (it has {listed}); name one of them"
     else:
         return
-    yield Finding(_RESOLVED, Reason.SERVICE_NOT_FOUND, message, part)
+    yield Finding(_RESOLVED, Reason.SERVICE_NOT_FOUND, message, section)
 
 
 def _shared_gateway(class_name: str, target: GatewayTarget, references: References) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from egressgateway.live.children import LiveChildren, hosts_of, namespaces_of_export, part_of, ways_of
+from egressgateway.live.children import LiveChildren, hosts_of, namespaces_of_export, section_of, ways_of
 from egressgateway.names import (
     access_part,
     headers_part,
@@ -141,16 +141,16 @@ def _staying_routes(
     return [
         found
         for found in live.routes
-        if part_of(found) in kept
+        if section_of(found) in kept
         and not hosts_of(found) & served
-        and (part_of(found) not in conflicted or hosts_of(found) & conflicted[part_of(found)])
+        and (section_of(found) not in conflicted or hosts_of(found) & conflicted[section_of(found)])
     ]
 
 
 def _given_up(staying: Iterable[Manifest], conflicted: Mapping[str, frozenset[str]]) -> Iterator[str]:
     """Aliases in one route with a host that stays, that the section does not ask for any more."""
     for found in staying:
-        asked = conflicted.get(part_of(found))
+        asked = conflicted.get(section_of(found))
         if asked is not None:
             yield from (name for name in hosts_of(found) - asked if not is_private(name))
 
@@ -158,7 +158,7 @@ def _given_up(staying: Iterable[Manifest], conflicted: Mapping[str, frozenset[st
 def _untouched(live: LiveChildren, kept: frozenset[str], staying: frozenset[str]) -> frozenset[ObjectRef]:
     """Children of kept sections all of whose names, public or private, the section still steers."""
     return frozenset(
-        ref for ref, found in live.objects.items() if part_of(found) in kept and hosts_of(found) <= staying
+        ref for ref, found in live.objects.items() if section_of(found) in kept and hosts_of(found) <= staying
     )
 
 
@@ -171,7 +171,7 @@ def _other_targets(live: LiveChildren, target: GatewayTarget, ways: frozenset[st
     if not ways:
         return frozenset()
     return frozenset(
-        ref for ref, found in live.objects.items() if not part_of(found) and ref.name != target.object_name
+        ref for ref, found in live.objects.items() if not section_of(found) and ref.name != target.object_name
     )
 
 
@@ -181,7 +181,7 @@ def _narrowed(
     """A host that is registered without being steered would bypass the gateway."""
     for found in (*live.entries, *routes):
         hosts = hosts_of(found)
-        if part_of(found) in kept and hosts & staying and hosts - staying:
+        if section_of(found) in kept and hosts & staying and hosts - staying:
             yield {**found, "spec": {**found["spec"], "hosts": sorted(hosts & staying)}}
 
 
@@ -199,7 +199,7 @@ def _ports_to(live: LiveChildren, private_names: frozenset[str]) -> Iterator[int
 def _private_names(live: LiveChildren, routes: Iterable[Manifest]) -> frozenset[str]:
     """The gateway's names of the hops that clients' VirtualServices send to: they are in its own entries."""
     refs = (
-        ObjectRef("ServiceEntry", live.key.namespace, way_out_name(live.key, part_of(route), host, way))
+        ObjectRef("ServiceEntry", live.key.namespace, way_out_name(live.key, section_of(route), host, way))
         for route in routes
         for way in ways_of(route)
         for host in hosts_of(route)

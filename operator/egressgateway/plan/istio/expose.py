@@ -14,7 +14,7 @@ from typing import Any, Final
 from egressgateway.api.expose import ExposedHost
 from egressgateway.facts import PodFacts
 from egressgateway.plan.context import PlanContext
-from egressgateway.plan.findings import exposed_part
+from egressgateway.plan.findings import exposed_section
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.gateway.references import gateway_ref, ingress_pods
 from egressgateway.plan.gateway.target import identities_of
@@ -22,7 +22,7 @@ from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.access import Visitor
 from egressgateway.plan.istio.routes import http_options, request_headers
 from egressgateway.plan.istio.upstream import subset_of
-from egressgateway.plan.routing.children import part_child, shared_child
+from egressgateway.plan.routing.children import section_child, shared_child
 from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.refs import ObjectRef
 from egressgateway.stages import Stage
@@ -173,8 +173,8 @@ def _behind(context: PlanContext, entry: ExposedHost, upstream: Upstream | None)
 
 
 def _child(context: PlanContext, entry: ExposedHost, values: dict[str, Any], stage: Stage) -> Child:
-    part = exposed_part(entry.name)
-    return part_child(context.owner, "VirtualService", stage, part, ("expose",), values, "virtualservice-expose")
+    section = exposed_section(entry.name)
+    return section_child(context.owner, "VirtualService", stage, section, ("expose",), values, "virtualservice-expose")
 
 
 def _paths(entry: ExposedHost) -> list[dict[str, str]]:

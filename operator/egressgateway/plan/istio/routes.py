@@ -11,7 +11,7 @@ from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.draining import Draining
 from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.upstream import subset_of
-from egressgateway.plan.routing.children import part_child, shared_child
+from egressgateway.plan.routing.children import section_child, shared_child
 from egressgateway.plan.routing.headers import stripped_headers
 from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
@@ -67,7 +67,7 @@ def _route(context: PlanContext, upstream: Upstream) -> Child:
         "export_to": context.target.export_to,
     }
     within = ("gateway", hop.host, hop.name)
-    return part_child(
+    return section_child(
         context.owner, "VirtualService", Stage.GATEWAY, hop.destination, within, values, "virtualservice-gateway"
     )
 

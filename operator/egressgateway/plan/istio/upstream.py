@@ -13,7 +13,7 @@ from egressgateway.names import WAY_OUT, private_address
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child
-from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.children import section_child
 from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
 
@@ -212,7 +212,7 @@ INNER_NETWORKS: Final = (
 def _part(  # noqa: PLR0913, PLR0917  (what tells a child from others, and its values)
     context: PlanContext, kind: str, hop: Hop, leg: str, values: dict[str, Any], template: str
 ) -> Child:
-    return part_child(
+    return section_child(
         context.owner, kind, Stage.FOUNDATION, hop.destination, (leg, hop.host, hop.name), values, template
     )
 

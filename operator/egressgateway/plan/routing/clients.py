@@ -16,7 +16,7 @@ from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.draining import Draining
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child, Owner
-from egressgateway.plan.routing.children import live_child, part_child, remote_child, shared_child
+from egressgateway.plan.routing.children import live_child, remote_child, section_child, shared_child
 from egressgateway.refs import Manifest
 from egressgateway.stages import Stage
 
@@ -101,6 +101,6 @@ def _entry(context: PlanContext, destination: Destination, hops: Sequence[Hop], 
         "gateway_service": context.target.service_host,
         "export_to": exported,
     }
-    return part_child(
+    return section_child(
         context.owner, "ServiceEntry", Stage.CLIENTS, destination.name, ("clients",), values, "serviceentry-clients"
     )

@@ -28,7 +28,7 @@ _PREVIOUS_ROUTE: Final = "clients are sent as before, until all that is asked fo
 
 
 @dataclass(frozen=True, slots=True)
-class PartState:
+class SectionState:
     """
     What is known of a section, as far as the tables need it.
 
@@ -66,37 +66,37 @@ class PartState:
     ready_pods: int = 0
 
 
-def _foreign(state: PartState) -> str:
+def _foreign(state: SectionState) -> str:
     return (
         f"{state.foreign} exists and is not this object's: made by hand, or owned by another; "
         "delete or rename it, or rename this object"
     )
 
 
-def _missing(state: PartState) -> str:
+def _missing(state: SectionState) -> str:
     return _INCOMPLETE if state.error is None else f"{_INCOMPLETE}: {state.error}"
 
 
-def _refused(state: PartState) -> str:
+def _refused(state: SectionState) -> str:
     return f"{state.controller} refuses {state.unaccepted}: {state.refusal}"
 
 
-def _ignored(state: PartState) -> str:
+def _ignored(state: SectionState) -> str:
     return (
         f"no controller says anything of {state.unaccepted}, for {PATIENCE.seconds} seconds and more; "
         f"{state.why_silent}"
     )
 
 
-def _not_taken(state: PartState) -> str:
+def _not_taken(state: SectionState) -> str:
     return f"{state.controller} has not taken {state.unaccepted} yet"
 
 
-def _conflicts(state: PartState) -> str:
+def _conflicts(state: SectionState) -> str:
     return told_once(("", finding.message) for finding in state.conflicts)
 
 
-PROGRAMMED: Final[Table[PartState]] = Table(
+PROGRAMMED: Final[Table[SectionState]] = Table(
     ConditionType.PROGRAMMED,
     (
         Rule(lambda it: it.rejected and it.retained, "True", Reason.PROGRAMMED, _RETAINED),
@@ -112,7 +112,7 @@ PROGRAMMED: Final[Table[PartState]] = Table(
 )
 """Whether every object of a section is as planned."""
 
-STEERED: Final[Table[PartState]] = Table(
+STEERED: Final[Table[SectionState]] = Table(
     ConditionType.STEERED,
     (
         # Whatever objects of ours exist, clients may use an unmanaged route.
