@@ -73,7 +73,7 @@ class Informer:
         `namespaces` empty, or a cluster-scoped kind: one list of everything. `on_served` is called when the kind
         begins or ceases to be served (its CRD was installed or deleted). `optional`: not every cluster has the kind,
         and where there is none we may lack the right to it, too, which is no obstacle. Of several namespaces, one that
-        we lack the right to keeps nobody waiting for it: `on_scope` is told.
+        we lack the right to delays no other: `on_scope` reports it.
         """
         self.resource = resource
         self.store = store

@@ -142,7 +142,7 @@ def _stakes_to_keep(facts: Facts, before: Rights, revoked: Revoked) -> Stakes:
 
 def _ports_to_keep(facts: Facts, before: Rights, section: str | None = None) -> Iterator[PortClaim]:
     """
-    The ports that clients are told of now (by the section `section`), as far as the object has claimed them.
+    The ports that clients are told of now (by `section`), as far as the object has claimed them.
 
     The status records a claim before the first child is written, so the author wrote by hand what goes beyond the
     claims.
@@ -178,7 +178,7 @@ def _consented(facts: Facts, served: frozenset[str]) -> frozenset[str]:
 
 
 def registered_ports(facts: Facts, section: str | None = None) -> dict[ClaimedPort, frozenset[str]]:
-    """Ports that clients are told of now (by the section `section`), and the namespaces of these clients."""
+    """Ports that clients are told of now (by `section`), and the namespaces of these clients."""
     return ports_by_kind(_entries_of(facts, section))
 
 

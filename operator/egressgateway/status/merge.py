@@ -130,7 +130,7 @@ def leaving_status(old: Mapping[str, Any], generation: int, now: datetime) -> di
     The status of an object that is being deleted: from now on it promises nothing.
 
     Its clients are withdrawn at this moment, some sooner than others. An object without conditions (its status was
-    lost) has nothing to take back, and for one that the server does not let go the status already says so.
+    lost) has nothing to take back. If the server keeps it from being withdrawn, the status says so already.
     """
     said = {condition["type"]: condition["reason"] for condition in old.get("conditions") or ()}
     if not said.keys() >= set(OBJECT_CONDITIONS) or said[ConditionType.READY] == Reason.APPLY_FAILED:
