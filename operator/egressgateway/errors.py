@@ -26,7 +26,7 @@ class EgressGatewayError(Exception):
 
 
 class ClusterError(EgressGatewayError):
-    """The API server did not do what was asked. `call` names verb and object, `reason` is the server's."""
+    """The API server did not carry out a call. `call` names verb and object, `reason` is the server's."""
 
     def __init__(self, call: str, message: str, *, reason: str = "", code: int | None = None) -> None:
         super().__init__(f"{call}: {message}")
@@ -37,7 +37,7 @@ class ClusterError(EgressGatewayError):
 
 
 class Conflict(ClusterError):
-    """409: somebody else changed or created the object first."""
+    """409: another client changed or created the object first."""
 
 
 class NotFound(ClusterError):
@@ -63,15 +63,15 @@ class Unavailable(ClusterError):
 
 
 class Invalid(ClusterError):
-    """400 or 422: the object is refused, with the server's words."""
+    """400 or 422: the server rejects the object, with its message."""
 
 
 class TooLarge(ClusterError):
-    """The answer is larger than its caller is ready to hold; it was not read to its end."""
+    """The answer is larger than its caller can hold; it was not read to its end."""
 
 
 class Forbidden(ClusterError):
-    """401 or 403: a right is missing, or the namespace is going away."""
+    """401 or 403: a right is missing, or the namespace is terminating."""
 
 
 class Expired(ClusterError):
@@ -79,7 +79,7 @@ class Expired(ClusterError):
 
 
 class StartError(EgressGatewayError):
-    """Something that the process needs before it can begin is not to be had. The message names the remedy."""
+    """A precondition of the process is missing. The message names the remedy."""
 
 
 class TemplateError(EgressGatewayError):

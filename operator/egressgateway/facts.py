@@ -23,8 +23,8 @@ from egressgateway.settings import MeshSettings
 @dataclass(frozen=True, slots=True)
 class GatewayFacts:
     """
-    One EgressGateway as it stands in the API server. `spec` is absent when `errors` say why it cannot be read, and when
-    it was `left_out` of the caches, because its namespace's objects take too much memory.
+    One EgressGateway as the API server stores it. `spec` is absent when `errors` say why it cannot be read, and when it
+    was `left_out` of the caches, because its namespace's objects take too much memory.
     """
 
     key: Key
@@ -56,27 +56,29 @@ class ClassFacts:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A claim as a status holds it. `gateway`: `namespace/name` on which a host is exposed; empty for destinations."""
+    """
+    A claim as a status records it. `gateway`: `namespace/name` on which a host is exposed; empty for destinations.
+    """
 
     host: str
     gateway: str = ""
 
 
 class ClaimedPort(NamedTuple):
-    """A port as clients dial it. `tcp`: they speak TCP there, which names no host; else their requests name one."""
+    """A port as clients dial it. `tcp`: they speak TCP there, which carries no host name; other protocols carry one."""
 
     number: int
     tcp: bool
 
 
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
-"""In place of a time: not held."""
+"""In place of a time: not claimed."""
 
 Since = Mapping[str, datetime]
 """
-By consumer namespace, since when something is claimed there.
+For each consumer namespace, when something was claimed there.
 
-`EVERY_NAMESPACE` stands for all that are not listed; `NEVER` marks a namespace where another object has it.
+`EVERY_NAMESPACE` stands for all that are not listed; `NEVER` marks a namespace where another object holds the claim.
 """
 
 
@@ -86,17 +88,17 @@ def since_in(since: Since, namespace: str) -> datetime:
 
 
 def places_of(since: Since) -> frozenset[str]:
-    """Namespaces in which something is claimed, `EVERY_NAMESPACE` among them where it stands for the rest."""
+    """Namespaces in which something is claimed; `EVERY_NAMESPACE` is among them where it stands for the rest."""
     return frozenset(namespace for namespace, moment in since.items() if moment != NEVER)
 
 
 @dataclass(frozen=True, slots=True)
 class Rights:
     """
-    What an EgressGateway has claimed, by its own status: the only evidence of a right that other objects respect.
+    What an EgressGateway has claimed, by its own status. Other objects respect no other evidence of a right.
 
-    The operator records a claim before it writes the first object that relies on it, and removes it after the last
-    one is gone. Tenants cannot write a status (see docs/security.md).
+    The operator records a claim before it writes the first object that relies on it, and removes the claim after the
+    last such object is gone. Tenants cannot write a status (see docs/security.md).
 
     Attributes:
         names: by host or alias, where its clients are steered.
@@ -110,7 +112,7 @@ class Rights:
 
     @property
     def is_blank(self) -> bool:
-        """Whether nothing is claimed of clients: the object is new, or its status was lost."""
+        """Whether no host or port is claimed: the object is new, or its status was lost."""
         return not (self.names or self.ports)
 
     @property
@@ -125,7 +127,7 @@ class Rights:
         return min((*moments, *self.exposed.values()), default=NEVER)
 
     def joined(self, other: Rights) -> Rights:
-        """The claims of both, each since the earlier time."""
+        """The claims of both, each with the earlier time."""
         exposed = {
             claimed: min(self.exposed.get(claimed, NEVER), other.exposed.get(claimed, NEVER))
             for claimed in self.exposed.keys() | other.exposed.keys()
@@ -152,8 +154,8 @@ class Ports:
     Consumer namespaces by number of the port that their clients dial.
 
     Attributes:
-        tcp: where they speak TCP, which names no host and so takes the port from every other one.
-        named: where they speak anything else.
+        tcp: where they speak TCP, which carries no host name, so that one object takes the whole port.
+        named: where they speak any other protocol.
     """
 
     tcp: Mapping[int, frozenset[str]] = field(default_factory=dict)
@@ -166,10 +168,10 @@ class Ports:
 @dataclass(frozen=True, slots=True)
 class Contender:
     """
-    Another EgressGateway that has a name or a port in common, or a name that a wildcard covers.
+    Another EgressGateway that asks for the same name or port, or for a name that a wildcard covers.
 
     Attributes:
-        serves: by name, the consumer namespaces for which it wants the name; `*` among them stands for every one.
+        serves: by name, the consumer namespaces for which it wants the name; `*` stands for every namespace.
         exposes: names that it wants on a gateway that it shares with others.
         ports: that it wants; `held_ports` those that it has claimed.
         rights: what it has claimed, by its status.
@@ -190,9 +192,9 @@ class Contender:
 @dataclass(frozen=True, slots=True)
 class UnmanagedRoute:
     """
-    A VirtualService for sidecars, or a ServiceEntry, that is no child of the operator's.
+    A VirtualService for sidecars, or a ServiceEntry, that is not a child of this operator.
 
-    `visible_in`: namespaces that it is exported to, `*` among them stands for every one.
+    `visible_in`: namespaces that it is exported to; `*` stands for every namespace.
     """
 
     ref: ObjectRef
@@ -204,7 +206,8 @@ class UnmanagedRoute:
 @dataclass(frozen=True, slots=True)
 class MeshConfig:
     """
-    What the mesh's own configuration says (ConfigMap `istio` of the root namespace, key `mesh`), as far as it was read.
+    What the mesh's own configuration says (ConfigMap `istio` of the root namespace, key `mesh`), as far as it could be
+    read.
 
     Attributes:
         outbound_policy: `ALLOW_ANY` or `REGISTRY_ONLY`; None when it is not known.
@@ -237,7 +240,7 @@ class PodFacts:
     """
     One pod of a gateway. `address` is empty while it has none, and when it is about to end.
 
-    `sidecar`: the mesh's proxy is beside its containers; `intercepted`: their own calls pass through it.
+    `sidecar`: the mesh's proxy runs beside its containers; `intercepted`: the containers' own calls pass through it.
     """
 
     namespace: str
@@ -254,10 +257,10 @@ class References:
     """
     Objects that a spec or its class names, as last read.
 
-    `objects` holds None for what does not exist; what is absent has not been read yet. `unreadable` are those that the
-    operator may not read: nothing is known of them; `too_many` those among them that are not watched, because the
-    namespace's objects name too many. A Secret's values are never here but for certificates
-    (`tls.crt`, `ca.crt` and Istio's other names of them): a private key is replaced by an empty string.
+    `objects` holds None for what does not exist; what is absent has not been read yet. The operator may not read those
+    in `unreadable`, so nothing is known of them; it does not watch those in `too_many`, a subset, because the
+    namespace's objects refer to too many. Of a Secret, only certificates (`tls.crt`, `ca.crt` and Istio's other names
+    for them) keep their values: a private key is replaced by an empty string.
     """
 
     objects: Mapping[ObjectRef, Manifest | None] = field(default_factory=dict)
@@ -269,7 +272,7 @@ class References:
 @dataclass(frozen=True, slots=True)
 class WorkloadFacts:
     """
-    The gateway's Deployment as last seen: pods wanted, pods ready.
+    The gateway's Deployment as last seen: how many pods are wanted, and how many are ready.
 
     `complete`: all of them are ready, or one has been for so long that it should serve alone.
     """
@@ -293,8 +296,8 @@ class Facts:
     """
     All that one reconcile may know.
 
-    `gateway_pushed`: istiod has had the time to push what the gateway side holds. `clients_pushed`: likewise for
-    what clients were last told; until then a way that was withdrawn must go on working.
+    `gateway_pushed`: istiod has had the time to push what the gateway side holds. `clients_pushed`: likewise for the
+    last change on the clients' side; until then a hop that was withdrawn must go on working.
     """
 
     now: datetime
@@ -302,13 +305,17 @@ class Facts:
     class_: ClassFacts
     mesh: MeshSettings
     last_class: ClassFacts | None = None
-    """Where `class_` cannot be read: the class that served the object last by its status, if that one can."""
+    """
+    Where `class_` cannot be read: the class that served the object last, by its status, if that class can be read.
+    """
 
     namespace_labels: Mapping[str, str] | None = field(default_factory=dict)
     """None while the namespace has not been seen: then nothing is concluded from its labels."""
 
     left_out: int = 0
-    """Objects of the namespace that are known by name only, as all of them together take too much memory."""
+    """
+    Objects of the namespace of which the caches keep only the names, as all of them together take too much memory.
+    """
 
     namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict, compare=False)
     """Labels of every namespace that is known, by name; without those that are being deleted."""
@@ -320,26 +327,27 @@ class Facts:
     """
 
     namespaces_created: Mapping[str, datetime] = field(default_factory=dict)
-    """Since when they exist, of those `namespaces` that a host of the object may mean by its last label."""
+    """When namespaces were created: those of `namespaces` that a host of the object may mean by its last label."""
 
     mesh_config: MeshConfig = field(default_factory=MeshConfig)
     references: References = field(default_factory=References)
     unmanaged_routes: tuple[UnmanagedRoute, ...] = ()
-    """Those for a host of the object, or for one that a wildcard of the object covers."""
+    """Routes for a host of the object, or for a host that one of its wildcards covers."""
 
     contenders: tuple[Contender, ...] = ()
     live: Mapping[ObjectRef, Manifest] = field(default_factory=dict)
     others: Mapping[ObjectRef, Manifest] = field(default_factory=dict)
     """
-    Objects that carry the labels of children and have no owner, or another one, or are elsewhere and in no status.
+    Objects that carry the labels of children and have no owner, or another owner, or are in another namespace and in no
+    status.
 
-    They decide nothing, but under a name that the plan gives: there one stands in the way, or is what a restore brought
-    back without the status.
+    They matter only under a name that the plan gives to a child: there such an object blocks the child, or is a child
+    that a restore brought back without the status.
     """
 
     workload: WorkloadFacts = field(default_factory=WorkloadFacts)
     reached: Mapping[str, Reached] = field(default_factory=dict)
-    """By destination, what its probe came to; nothing for those that have not been asked about."""
+    """The result of each destination's probe; no entry for a destination that has not been probed."""
 
     unserved: frozenset[str] = field(default_factory=frozenset)
     """Kinds of children that the API server does not serve: their CRD is missing."""

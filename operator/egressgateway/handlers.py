@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
-    """kopf's copy of the last handled spec: not kept, the engine compares with the live children."""
+    """kopf's copy of the last handled spec: not stored, as the engine compares with the live children."""
 
     def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
         return kopf.BodyEssence({})
@@ -39,7 +39,7 @@ class _NoDiffBase(kopf.DiffBaseStorage):
 
 
 class _NoProgress(kopf.ProgressStorage):
-    """kopf's handler progress: not kept, the work queue retries."""
+    """kopf's handler progress: not stored, as the work queue retries."""
 
     def fetch(self, *, key: Any, body: kopf.Body) -> None:
         return None
@@ -58,7 +58,7 @@ class _NoProgress(kopf.ProgressStorage):
 
 
 class _EndlessBackoff(Collection[float]):
-    """kopf's waits between retries: without an end. A server that is away for an hour must not end the operator."""
+    """kopf's waits between retries: endless. A server that is away for an hour must not end the operator."""
 
     _WAITS = (1.0, 1.0, 2.0, 3.0, 5.0, 8.0)
 
@@ -104,7 +104,7 @@ def build_registry(runtime: Runtime, stop: asyncio.Event) -> kopf.OperatorRegist
 
     @kopf.on.startup(registry=registry)
     async def start(**_: Any) -> None:
-        # kopf begins to look for kinds and to watch only when this returns: the API server serves ours by then.
+        # kopf starts to look for kinds and to watch only when this returns: the API server serves ours by then.
         await runtime.start()
         log.info("Started")
 
@@ -118,7 +118,7 @@ def build_registry(runtime: Runtime, stop: asyncio.Event) -> kopf.OperatorRegist
     @kopf.on.event(EGRESS_GATEWAY.group, EGRESS_GATEWAY.version, EGRESS_GATEWAY.plural, registry=registry)
     async def egress_gateway(event: kopf.RawEvent, **_: Any) -> None:
         runtime.gateway_event(event["type"], dict(event["object"]))
-        # kopf holds on to the event for a while, and nobody reads these.
+        # kopf keeps the event for a while, and nothing reads these.
         metadata: Any = event["object"]["metadata"]
         for unread in ("annotations", "managedFields"):
             metadata.pop(unread, None)
@@ -128,9 +128,9 @@ def build_registry(runtime: Runtime, stop: asyncio.Event) -> kopf.OperatorRegist
 
 async def _session(credentials: Credentials) -> kopf.AiohttpSession:
     """
-    A session for kopf by the credentials that the engine writes with: what is watched and what is written is one
-    cluster, and exec plugins work for both. With a pace for its watches, and patience with a namespace that it may not
-    read; kopf closes it, and asks again after a 401.
+    A session for kopf with the credentials that the engine writes with: watches and writes use one cluster, and exec
+    plugins work for both. It paces the watches, and retries in a namespace that it may not read; kopf closes it, and
+    asks again after a 401.
     """
     endpoint, authorization = credentials.endpoint, await credentials.authorization()
     name = (ServerName(endpoint.tls_server_name),) if endpoint.tls_server_name else ()

@@ -22,10 +22,10 @@ LABEL_STAGE: Final = f"{GROUP}/stage"
 LABEL_PART: Final = f"{GROUP}/part"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 DESTINATIONS: Final = "destinations"
-"""The list of a spec that most parts stand in."""
+"""The list of a spec that most sections are in."""
 
 WAY_OUT: Final = "upstream"
-"""What the children are called by that say where a gateway goes, and how it speaks there."""
+"""Suffix of the children that say where a gateway sends traffic, and how."""
 
 ANNOTATION_DIGEST: Final = f"{GROUP}/digest"
 FINALIZER: Final = f"{GROUP}/withdraw"
@@ -42,7 +42,7 @@ _MAX_HOST = 253
 
 
 def short_hash(*parts: str) -> str:
-    """8 hex digits of SHA-256 over `parts`; NUL, which no name holds, keeps them apart."""
+    """8 hex digits of SHA-256 over `parts`; NUL, which no name contains, separates them."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
 
 
@@ -66,64 +66,68 @@ def child_labels(key: Key) -> dict[str, str]:
 
 
 def workload_name(key: Key) -> str:
-    """Name of the Deployment, its ServiceAccount, the hop Service, and everything there is one of per gateway."""
+    """
+    Name of the Deployment, its ServiceAccount, the hop Service, and every other child that exists once per gateway.
+    """
     return f"{key.name}-egress"
 
 
-def part_name(key: Key, kind: str, part: str, *within: str) -> str:
+def section_name(key: Key, kind: str, section: str, *within: str) -> str:
     """
     Name of a child that belongs to one destination or exposed host.
 
     Args:
-        kind: the list that `part` stands in, `destinations` or `expose`.
-        within: what else tells children of one part and kind apart: leg, host, port.
+        kind: the list that `section` is in, `destinations` or `expose`.
+        within: what else distinguishes children of one section and kind: leg, host, port.
     """
-    return f"{key.name}-{part}-{short_hash(key.namespace, key.name, kind, part, *within)}"
+    return f"{key.name}-{section}-{short_hash(key.namespace, key.name, kind, section, *within)}"
 
 
-def way_out_name(key: Key, part: str, host: str, way: str) -> str:
-    """Name of the children by which a gateway reaches `host` of a destination; `way` is as `hop_name` calls it."""
-    return part_name(key, DESTINATIONS, part, WAY_OUT, host, way)
+def way_out_name(key: Key, section: str, host: str, way: str) -> str:
+    """
+    Name of the children with which a gateway reaches `host` of a destination; `way` is the hop's name from `hop_name`.
+    """
+    return section_name(key, DESTINATIONS, section, WAY_OUT, host, way)
 
 
 def remote_name(key: Key, what: str) -> str:
-    """Name of a child in another namespace. `what` tells those of one object apart."""
+    """Name of a child in another namespace. `what` distinguishes those of one object."""
     return f"{key.name}-{what}-{short_hash(key.namespace, key.name, what)}"
 
 
 def access_part(site: str) -> str:
-    """What the denials of the way `site` through a shared gateway are called by, beside the object's name."""
+    """Name part of the denials for the hop through the shared gateway `site`, beside the object's name."""
     return f"access-{site}"
 
 
 def headers_part(site: str) -> str:
-    """Likewise what keeps private names from leaving."""
+    """The same for the child that keeps private names from leaving the mesh."""
     return f"headers-{site}"
 
 
-def is_childs_name(name: str, key: Key, part: str) -> bool:
+def is_childs_name(name: str, key: Key, section: str) -> bool:
     """
-    Whether the name is made as those of `key`'s children are: a copy in the same namespace has another one.
+    Whether the name has the form of the names of `key`'s children: a copy in the same namespace has another one.
 
-    `part`: whose child it is by its label; empty for those of all parts. A date looks like a hash, so that only what
-    stands before it tells them apart.
+    `section`: the section in its label; empty for children of all sections. A date looks like a hash, so that only the
+    text before it distinguishes them.
     """
     rest = name.removeprefix(f"{key.name}-")
     if rest == name:
         return False
-    if not part:
+    if not section:
         return _SHARED_ENDING.fullmatch(rest) is not None
-    return re.fullmatch(rf"{re.escape(part.rpartition('.')[2])}-{_HASH}", rest) is not None
+    return re.fullmatch(rf"{re.escape(section.rpartition('.')[2])}-{_HASH}", rest) is not None
 
 
 def hop_name(host: str, family: str, port: int, site: str = "") -> str:
     """
-    Name of the way of one (host, port) through the gateway: subset of the hop and port name at the Gateway.
+    Name of the hop of one (host, port) through the gateway: subset of the hop and port name at the Gateway.
 
     Stable for as long as the pair exists: an index would rename its neighbours on every edit, and Envoy drains a
-    listener's filter chain when its name changes. `family` (http, tls, tcp) is part of it, so that a port that
-    changes from one to another gets a way of its own before the old one goes; so is `site`, for an object that moves
-    from one gateway to another.
+    listener's filter chain when its name changes. `family` (http, tls, tcp) is included, so that a port that changes
+    from one to another gets a new hop before the old one is removed; so is `site`, for an object that moves from one
+    gateway to another.
     """
     digest = short_hash(host, family, str(port), *_named(site))
     readable = f"{family}-{port}-{host.removeprefix('*.').replace('.', '-')}"
@@ -132,10 +136,10 @@ def hop_name(host: str, family: str, port: int, site: str = "") -> str:
 
 def sni_name(key: Key, host: str, family: str, port: int, site: str = "") -> str:
     """
-    Private server name of one (host, port) of one gateway: picks the filter chain at the gateway's one hop port.
+    Private server name of one (host, port) of one gateway: selects the filter chain at the gateway's one hop port.
 
-    It carries the owner, so that two gateways never share an upstream cluster (notes "istio-recipes" §11). A name
-    that would be too long for DNS holds a hash in the host's place.
+    It contains the owner, so that two gateways never share an upstream cluster (notes "istio-recipes" §11). A name that
+    would be too long for DNS has a hash in the host's place.
     """
     way = f"{family}-{port}"
     owner = _private_domain(key, site)
@@ -151,16 +155,16 @@ def private_names(key: Key, site: str = "") -> str:
 
 
 def is_private(name: str) -> bool:
-    """Whether a gateway tells its ways apart by the name: no client asks for it."""
+    """Whether the name is internal to a gateway, which distinguishes hops by it: no client asks for it."""
     return name.endswith(f".{PRIVATE_DOMAIN}")
 
 
 def private_address(name: str, taken: Collection[str] = ()) -> str:
     """
-    An address that no packet goes to, by which sidecars tell a private TCP entry from all others.
+    An address to which no packet is sent, with which sidecars distinguish a private TCP entry from all others.
 
     From 240.241.0.0 to 240.255.255.255: reserved (RFC 1112, class E), and beside what Istio hands out itself
-    (240.240.0.0/16). Of those `taken` the next free one.
+    (240.240.0.0/16). The next free address that is not in `taken`.
     """
     span = 15 << 16
     offset = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % span

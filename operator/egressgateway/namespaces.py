@@ -1,7 +1,7 @@
 """
 Sets of namespaces, and the labels by which selectors find them.
 
-A set is a frozenset of names, in which `EVERY_NAMESPACE` stands for all of them, and then alone.
+A set is a frozenset of names. `EVERY_NAMESPACE` in it stands for all of them, and is then the only entry.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ Namespaces = Mapping[str, Mapping[str, str]]
 """Labels of namespaces, by name."""
 
 MOST_REMEMBERED_NAMES = 1_000_000
-"""Names in all remembered selections together: some 60 MB at most, and far more than a cluster's selectors find."""
+"""Names in all remembered selections together: some 60 MB at most, and far more than a cluster's selectors match."""
 
 
 MOST_REMEMBERED_SELECTIONS = 16_384
-"""Each is asked about every namespace that changes."""
+"""Each is matched against every namespace that changes."""
 
 
 class NamespaceLabels(dict[str, Mapping[str, str]]):
     """
-    Labels of namespaces by name, which nobody changes, and what selectors found among them.
+    Labels of namespaces by name, which never change, and the remembered matches of selectors.
 
-    Whom a selector means is asked for each destination, by every object and in every pass: it is found out once. The
-    table of the next moment takes it over, and asks each selector about the namespaces that changed alone.
+    Every object evaluates its selectors for each destination and in every pass, so each selector is evaluated once. The
+    next table takes the matches over, and evaluates each selector for the changed namespaces alone.
     """
 
     def __init__(self, labels: Mapping[str, Mapping[str, str]]) -> None:
@@ -41,10 +41,10 @@ class NamespaceLabels(dict[str, Mapping[str, str]]):
         self._remembered = 0
         self._moved: dict[Hashable, frozenset[str]] = {}
         self.changed: frozenset[str] = frozenset(labels)
-        """Names of namespaces that came, went or have other labels than in the table before."""
+        """Names of namespaces that were added, removed or have other labels than in the table before."""
 
     def selected_by(self, selector: LabelSelector) -> frozenset[str]:
-        """Names of the namespaces that `selector` means."""
+        """Names of the namespaces that `selector` matches."""
         key = selector_key(selector)
         known = self._selected.get(key)
         if known is not None:
@@ -75,7 +75,7 @@ class NamespaceLabels(dict[str, Mapping[str, str]]):
         return following
 
     def moved(self, selector: LabelSelector, before: NamespaceLabels) -> frozenset[str]:
-        """Namespaces that `selector` means in this table and not in the one `before`, or the other way round."""
+        """Namespaces that `selector` matches in this table and not in the one `before`, or the other way round."""
         known = self._moved.get(selector_key(selector))
         if known is not None:
             return known
@@ -87,7 +87,7 @@ class NamespaceLabels(dict[str, Mapping[str, str]]):
         self._selected[key] = selector, found
         self._remembered += len(found) + 1
         while self._remembered > MOST_REMEMBERED_NAMES or len(self._selected) > MOST_REMEMBERED_SELECTIONS:
-            # The first one found out goes first.
+            # The oldest match is dropped first.
             _, dropped = self._selected.pop(next(iter(self._selected)))
             self._remembered -= len(dropped) + 1
 
@@ -97,17 +97,17 @@ def _matches(selector: LabelSelector, labels: Mapping[str, str] | None) -> bool:
 
 
 def selector_key(selector: LabelSelector) -> Hashable:
-    """Equal for selectors that ask for the same."""
+    """Equal for selectors with the same requirements."""
     return tuple(sorted(selector.match_labels.items())), selector.match_expressions
 
 
 def selects_everyone(selector: LabelSelector) -> bool:
-    """Whether a selector asks for nothing, and so means every namespace."""
+    """Whether a selector has no requirement, and so matches every namespace."""
     return not selector.match_labels and not selector.match_expressions
 
 
 def selected(selector: LabelSelector, namespaces: Namespaces) -> frozenset[str]:
-    """Namespaces that `selector` means; `EVERYONE` for one that asks for nothing."""
+    """Namespaces that `selector` matches; `EVERYONE` for one without requirements."""
     if selects_everyone(selector):
         return EVERYONE
     if isinstance(namespaces, NamespaceLabels):
@@ -116,14 +116,14 @@ def selected(selector: LabelSelector, namespaces: Namespaces) -> frozenset[str]:
 
 
 def overlap(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
-    """Namespaces in both, where `EVERY_NAMESPACE` holds each of them."""
+    """Namespaces in both, where `EVERY_NAMESPACE` includes each of them."""
     if EVERY_NAMESPACE in one:
         return other
     return one if EVERY_NAMESPACE in other else one & other
 
 
 def without(served: frozenset[str], lost: Iterable[str], namespaces: Namespaces) -> frozenset[str]:
-    """`served` less `lost`; every namespace less some is spelled out."""
+    """`served` without `lost`; every namespace without some is a list of the remaining ones."""
     lost = frozenset(lost)
     if EVERY_NAMESPACE in lost:
         return frozenset()
@@ -131,7 +131,7 @@ def without(served: frozenset[str], lost: Iterable[str], namespaces: Namespaces)
 
 
 def union(sets: Iterable[frozenset[str]]) -> frozenset[str]:
-    """All of `sets` together; one that holds everybody makes the rest superfluous."""
+    """All of `sets` together; one that includes every namespace makes the rest superfluous."""
     joined = frozenset[str]().union(*sets)
     return EVERYONE if EVERY_NAMESPACE in joined else joined
 

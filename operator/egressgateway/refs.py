@@ -103,7 +103,7 @@ REFERENCE_BY_KIND: dict[str, Resource] = {
         CHILD_BY_KIND["Deployment"],
     )
 }
-"""Kinds of objects that a spec or a class may name and that are not the operator's."""
+"""Kinds of objects that a spec or a class may refer to and that are not the operator's."""
 
 
 def ref_of(manifest: Manifest) -> ObjectRef:

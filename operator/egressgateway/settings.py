@@ -24,7 +24,7 @@ class LeaseSettings:
 
 @dataclass(frozen=True, slots=True)
 class MeshSettings:
-    """What the operator must know of the mesh and cannot read from an object of its own."""
+    """What the operator must know of the mesh and cannot read from the mesh's own objects."""
 
     trust_domain: str = "cluster.local"
     cluster_domain: str = "cluster.local"
@@ -32,7 +32,7 @@ class MeshSettings:
     revision: str = ""
     """
     Revision of the control plane whose configuration is read and that injects gateways; empty means the default one,
-    and what their namespaces say.
+    and the revision in their namespaces' labels.
     """
 
     push_grace: timedelta = timedelta(seconds=2)
@@ -40,15 +40,14 @@ class MeshSettings:
 
     gateway_cluster_role: str = ""
     """
-    ClusterRole by which a gateway's account may list the Secrets of its namespace, where istiod insists on it.
-
-    Empty: a Role is written for each such gateway. Kubernetes lets nobody write a Role with more than they may do
-    themselves, so that takes an operator that may list Secrets everywhere, or escalate; one that may `bind` this
-    ClusterRole needs neither.
+    ClusterRole with which a gateway's account may list the Secrets of its namespace, if istiod requires that. Empty: a
+    Role is written for each such gateway. Kubernetes lets no client write a Role with more rights than it has, so the
+    operator would have to list Secrets everywhere, or escalate; an operator that may `bind` this ClusterRole needs
+    neither.
     """
 
     fixed: frozenset[str] = frozenset()
-    """Fields that somebody set on purpose: what the mesh says of itself does not replace them."""
+    """Fields that a flag has set: what the mesh says of itself does not replace them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +61,22 @@ class Settings:
     """Namespaces whose EgressGateways are served; empty means every one."""
 
     gateway_namespaces: tuple[str, ...] = ()
-    """With `namespaces`: others in which children may be, because gateways that objects share run there."""
+    """With `namespaces`: other namespaces in which children may be, because shared gateways run there."""
 
     built_in_class: bool = True
     """Serve objects without a class while the cluster has none."""
 
     workers: int = 16
-    """EgressGateways reconciled at once."""
+    """EgressGateways that are reconciled at the same time."""
 
     max_in_flight: int = 32
-    """Requests to the API server at once, of all workers together."""
+    """Concurrent requests to the API server, of all workers together."""
 
     namespace_memory: int = 64 << 20
     """Bytes that the cached children of one namespace may take, and twice what its EgressGateways may."""
 
     resync: timedelta = timedelta(minutes=10)
-    """How often every EgressGateway is listed and looked at again, changed or not."""
+    """How often every EgressGateway is listed and enqueued, changed or not."""
 
     metrics_host: str = "0.0.0.0"  # noqa: S104  (the kubelet and Prometheus ask from outside the pod)
     metrics_port: int = 8080
@@ -90,7 +89,7 @@ class Settings:
     mesh: MeshSettings = field(default_factory=MeshSettings)
 
     def serves(self, namespace: str) -> bool:
-        """Whether EgressGateways of the namespace are this operator's."""
+        """Whether this operator serves EgressGateways of the namespace."""
         return not self.namespaces or namespace in self.namespaces
 
     def sees(self, namespace: str) -> bool:

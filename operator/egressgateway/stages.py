@@ -1,7 +1,7 @@
 """
 Stages of children: the order of writes.
 
-A stage is written when the one before it stands. Removal goes the other way round.
+A stage is written when the one before it is complete. Stages are removed in the opposite order.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ class Stage(IntEnum):
 
     FOUNDATION: what the next stage relies on: identity, Service, policies, where the gateway sends traffic.
     GATEWAY: the pods and the routes inside the gateway.
-    CLIENTS: what sends mesh clients through the gateway. Only once a pod serves and istiod has pushed the rest.
+    CLIENTS: the objects that send mesh clients through the gateway. Only once a pod serves and istiod has pushed the
+    rest.
     """
 
     FOUNDATION = 1
@@ -24,5 +25,5 @@ class Stage(IntEnum):
 
     @property
     def label(self) -> str:
-        """Value of the stage label, by which a child that is no longer wanted still tells its stage."""
+        """Value of the stage label, which gives the stage of a child that is no longer wanted."""
         return self.name.lower()

@@ -189,17 +189,17 @@ class TestInterleavings:
         more = {} if where == "same" else {"className": CLASS, "access": {"from": [{"namespaces": [shop]}]}}
         world.apply(consumers_class())
         first, second = world.of(shop), world.of(second_place)
-        contested = destination("contested", HOST)
+        conflicted = destination("contested", HOST)
         if arrival == "edited":
             second.apply("second", **more)
             second.wait_ready("second")
-        first.apply("first", contested)
+        first.apply("first", conflicted)
         first.wait_ready("first")
         eventually(world.operator.is_idle, what="an idle operator")
 
         mark = len(writes_of(world, first, "first"))
         begun = writes_of(world, second, "second").count("status")
-        second.apply("second", destination("api"), contested, **more)
+        second.apply("second", destination("api"), conflicted, **more)
         found = second.wait("second", "Accepted", "False", "HostConflict", part="contested")
         assert f"{shop}/first" in found["message"]
         second.wait("second", "Steered", "True", "Steered", part="api")
@@ -219,7 +219,7 @@ class TestInterleavings:
         # Who comes back stands behind who took over.
         eventually(world.operator.is_idle, what="an idle operator")
         mark = len(writes_of(world, second, "second"))
-        first.apply("first", contested)
+        first.apply("first", conflicted)
         found = first.wait("first", "Accepted", "False", "HostConflict", part="contested")
         assert f"{second_place}/second" in found["message"]
         eventually(world.operator.is_idle, what="an idle operator")

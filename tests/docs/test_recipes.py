@@ -30,9 +30,9 @@ def test_recipe_is_accepted_and_planned(block: Block) -> None:
     result = run(parse_case(yaml.safe_dump({**case, "class": class_} if class_ else case)))
     assert [each for each in result.acceptance.findings if each.condition != ConditionType.RESOLVED_REFS] == []
     # What is not found is waited for; if it is the gateway itself, that is about every part.
-    waiting = {each.part for each in result.acceptance.findings}
+    waiting = {each.section for each in result.acceptance.findings}
     wanted = {each["name"] for each in case["gateway"]["spec"].get("destinations", ())}
-    assert "" in waiting or wanted - waiting <= {each.part for each in result.plan.children}
+    assert "" in waiting or wanted - waiting <= {each.section for each in result.plan.children}
 
 
 def test_recipes_are_found() -> None:

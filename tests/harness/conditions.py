@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from egressgateway.api.conditions import CATALOGUE, OBJECT_CONDITIONS, PART_CONDITIONS, ConditionType, Reason
+from egressgateway.api.conditions import CATALOGUE, OBJECT_CONDITIONS, SECTION_CONDITIONS, ConditionType, Reason
 
 Object = dict[str, Any]
 
@@ -30,12 +30,12 @@ def violations(gateway: Object) -> list[str]:
         found += _of_condition(each, (*OBJECT_CONDITIONS, ConditionType.RECONCILING, ConditionType.STALLED))
     for part in status.get("destinations") or ():
         types = [each["type"] for each in part["conditions"]]
-        if sorted(type_ for type_ in types if type_ != ConditionType.REACHABLE) != sorted(PART_CONDITIONS):
+        if sorted(type_ for type_ in types if type_ != ConditionType.REACHABLE) != sorted(SECTION_CONDITIONS):
             found.append(f"{part['name']} has the conditions {types}")
         found += [
             f"{part['name']}: {text}"
             for each in part["conditions"]
-            for text in _of_condition(each, (*PART_CONDITIONS, ConditionType.REACHABLE))
+            for text in _of_condition(each, (*SECTION_CONDITIONS, ConditionType.REACHABLE))
         ]
     return found
 

@@ -1,5 +1,5 @@
 """
-The catalogue of conditions and reasons: what a reason means, who has to act, what helps.
+The catalogue of conditions and reasons: the meaning of a reason, who has to act, and the remedy.
 
 Reasons in conditions, events and metric labels all come from here; a reason that is retired stays listed.
 """
@@ -38,7 +38,7 @@ OBJECT_CONDITIONS = (
 )
 """The conditions that every EgressGateway always has, in order; a new one has them as Unknown/Pending."""
 
-PART_CONDITIONS = (
+SECTION_CONDITIONS = (
     ConditionType.ACCEPTED,
     ConditionType.RESOLVED_REFS,
     ConditionType.PROGRAMMED,
@@ -108,9 +108,9 @@ class Actor(StrEnum):
     """Who has to act so that a reason goes away."""
 
     AUTHOR = "author"
-    """Whoever writes the EgressGateway."""
+    """The authors of the EgressGateway."""
     ADMIN = "admin"
-    """Whoever runs the platform: classes, mesh, namespaces."""
+    """The operators of the platform: classes, mesh, namespaces."""
     OPERATOR = "operator"
     """Nobody but this program, or its developers."""
     NOBODY = "nobody"
@@ -129,10 +129,10 @@ class ReasonEntry:
 
     acts: Actor
     remedy: str
-    """What helps, in a sentence; empty when nothing has to be done."""
+    """The remedy, in a sentence; empty when nothing has to be done."""
 
     needs_edit: bool = False
-    """Nothing but an edit of the object heals it: waiting is in vain, so it sets Stalled."""
+    """Only an edit of the object helps: waiting is in vain, so it sets Stalled."""
 
 
 _ACCEPTED = (ConditionType.ACCEPTED, ConditionType.READY)
@@ -152,7 +152,7 @@ def _edit(remedy: str) -> ReasonEntry:
 
 
 def _fails(conditions: tuple[ConditionType, ...], acts: Actor, remedy: str) -> ReasonEntry:
-    """A failure that heals once something outside the object changes."""
+    """A failure that ends once something outside the object changes."""
     return ReasonEntry(conditions, "False", acts, remedy)
 
 
@@ -339,7 +339,7 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
 
 def stalls(reason: Reason) -> bool:
     """
-    Whether only an edit of the object can heal `reason`, wherever it is given, so that Stalled is set (kstatus:
+    Whether only an edit of the object can resolve `reason`, wherever it is given, so that Stalled is set (kstatus:
     failed, not in progress).
     """
     return CATALOGUE[reason].needs_edit

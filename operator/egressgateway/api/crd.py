@@ -79,7 +79,7 @@ def structural(model: type[ApiModel]) -> dict[str, Any]:
     The structural schema of `model`: references inlined, optional fields without a null arm.
 
     Raises:
-        ValueError: the model has a part that such a schema cannot express.
+        ValueError: the model has a field that such a schema cannot express.
     """
     raw = model.model_json_schema(by_alias=True, mode="validation")
     return _inline(raw, raw.get("$defs", {}), ())

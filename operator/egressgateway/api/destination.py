@@ -47,7 +47,7 @@ class DestinationPort(ApiModel):
     protocol: Protocol
     """
     What the client speaks: `HTTP`, `HTTP2`, `GRPC`, `TLS` or `TCP`. `TLS` is the client's own TLS, https
-    included: routed by its server name, never opened.
+    included: routed by its server name and passed through.
     """
 
     target_port: ClientPort | None = None
@@ -116,7 +116,7 @@ class Destination(ApiModel):
     """
     1 to 16 hosts as clients name them, or wildcards such as `*.example.com`, but not both: lower-case fully
     qualified names outside the cluster, no public suffixes (`co.uk`), no IP addresses.
-    A host stands in one destination only.
+    A host may be in one destination only.
     """
 
     aliases: Annotated[tuple[Fqdn, ...], Field(max_length=4), SET] = ()
@@ -148,7 +148,7 @@ class Destination(ApiModel):
     """
 
     endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1, max_length=32), list_map("address")] = ()
-    """Where the hosts really are, 1 to 32 endpoints. Default: what DNS says about the host."""
+    """The addresses of the hosts, 1 to 32 endpoints. Default: those from DNS."""
 
     wildcard: Wildcard | None = None
     """

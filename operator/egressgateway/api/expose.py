@@ -69,8 +69,8 @@ class Backend(ApiModel):
 
     destination: DestinationBackend | None = None
     """
-    A destination of the same object: requests come in and leave again. It lets the ingress gateway, nobody
-    else, use that destination.
+    A destination of the same object: requests come in and leave again. Only the ingress gateway
+    may then use that destination.
     """
 
     rules: ClassVar[tuple[Rule[Any], ...]] = (

@@ -59,7 +59,7 @@ class Autoscaling(ApiModel):
 
 
 class NetworkPolicyMode(StrEnum):
-    """Whether a NetworkPolicy guards the gateway's pods."""
+    """Whether a NetworkPolicy protects the gateway's pods."""
 
     ENABLED = "Enabled"
     DISABLED = "Disabled"
@@ -220,8 +220,8 @@ class DedicatedGateway(Workload):
 
     revision: LabelValue | None = None
     """
-    The mesh's revision (`istio.io/rev`) that injects and configures the pods. Default: the one that the operator was
-    told (`--mesh-revision`), else the namespace's.
+    The mesh's revision (`istio.io/rev`) that injects and configures the pods. Default: the operator's
+    (`--mesh-revision`), otherwise the namespace's.
     """
 
     pod_template: PodTemplate | None = None

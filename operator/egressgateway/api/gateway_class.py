@@ -1,4 +1,4 @@
-"""`EgressGatewayClass.spec`: which data plane, where gateways run, what tenants may ask for."""
+"""`EgressGatewayClass.spec`: the data plane, where gateways run, and what tenants may ask for."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ApisixSettings(ApiModel):
 
 
 class MtlsMode(StrEnum):
-    """Whether the mesh's mutual TLS guards the way from the client's sidecar to the gateway."""
+    """Whether the hop from the client's sidecar to the gateway uses the mesh's mutual TLS."""
 
     STRICT = "Strict"
     DISABLED = "Disabled"
@@ -156,7 +156,7 @@ GatewayPattern = Annotated[
 
 
 class EgressGatewayClassSpec(ApiModel):
-    """Which data plane serves the objects of the class, where gateways run, and what tenants may ask for."""
+    """The data plane of the class's objects, where gateways run, and what tenants may ask for."""
 
     provider: ProviderName | None = None
     """The data plane: `Istio` (default) or `APISIX`, which needs `shared`. It cannot be changed."""
@@ -177,7 +177,7 @@ class EgressGatewayClassSpec(ApiModel):
     """
     Between client sidecar and gateway, explicit on both sides: `Strict` (default) or `Disabled`. Disabled means
     no mesh identity at the gateway:
-    `access` then only decides who is steered, and `serviceAccounts` are refused.
+    `access` then only decides which clients are steered, and `serviceAccounts` are rejected.
     """
 
     external_authorization: ExternalAuthorization | None = None

@@ -34,7 +34,7 @@ class HeaderValue(ApiModel):
     value: Annotated[
         Text, Field(min_length=1, max_length=256), without("[^ -~]", "must be printable ASCII, without line breaks")
     ]
-    """Value of the header, at most 256 characters. It is not secret: whoever reads the object sees it."""
+    """Value of the header, at most 256 characters. It is not secret: every reader of the object sees it."""
 
 
 class RequestHeaders(ApiModel):

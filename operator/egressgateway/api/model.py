@@ -1,4 +1,4 @@
-"""The base of every API type: camelCase in JSON, immutable, unknown fields refused, docstrings as descriptions."""
+"""The base of every API type: camelCase in JSON, immutable, unknown fields rejected, docstrings as descriptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A synthetic check of a destination, made by the gateway's own pods on the way that requests take."""
+"""A synthetic check of a destination, made by the gateway's own pods over the route that requests use."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class ProbeGate(StrEnum):
 
 class Probe(ApiModel):
     """
-    A synthetic check by each gateway pod, on the way that requests take: the same addresses, TLS and client
+    A synthetic check by each gateway pod, over the route that requests use: the same addresses, TLS and client
     certificate.
     """
 
     path: ProbePath | None = None
     """
-    What is asked for with GET on ports with protocol HTTP or HTTP2, such as `/healthz`. Absent, and on other ports:
-    a connection is opened, with TLS where the gateway opens that.
+    The path of a GET request on ports with protocol HTTP or HTTP2, such as `/healthz`. Absent, and on other ports:
+    a connection is opened, with TLS where the gateway originates it.
     """
 
     statuses: Annotated[tuple[HttpStatus, ...], Field(min_length=1, max_length=16), SET] = ()

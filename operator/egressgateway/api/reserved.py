@@ -19,13 +19,13 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # -- names
 
 PRIVATE_DOMAIN: Final = "egress.internal"
-"""Names under it tell the ways of a gateway apart (`egressgateway.plan.names.sni_name`)."""
+"""Names under it distinguish the hops of a gateway (`egressgateway.plan.names.sni_name`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReservedNames:
     """
-    Names that nobody may take for an external host.
+    Names that cannot be external hosts.
 
     Attributes:
         domains: each stands for itself and for every name under it.
@@ -102,7 +102,7 @@ RESERVED: Final = (*IN_SCHEMA, MORE_METADATA)
 
 
 def reserved_name(name: str) -> str:
-    """What is wrong with `name` as an external host, in words that follow it; empty when nothing is."""
+    """Why `name` is not an external host, in words that follow it; empty when it may be one."""
     return next((reserved.message for reserved in RESERVED if reserved.hold(name)), "")
 
 
@@ -145,7 +145,7 @@ FORBIDDEN_NETWORKS: Final = {
     "64:ff9b:1::/48": _DOUBTFUL,  # NAT64 for local use (RFC 8215)
     "2001::/32": _DOUBTFUL,  # Teredo (RFC 4380)
 }
-"""Where no gateway may connect to, and what is there. Of networks that overlap the narrower one has the word."""
+"""Where no gateway may connect to, with a description. Of overlapping networks the narrower one counts."""
 
 _NETWORKS: Final = tuple(
     sorted(

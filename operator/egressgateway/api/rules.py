@@ -1,5 +1,5 @@
 """
-What the API refuses beyond types and bounds, each rule in one place.
+What the API rejects beyond types and bounds, each rule in one place.
 
 A `Rule` carries both faces of a check: the CEL expression and message that `crd` writes into the
 CustomResourceDefinition, and the Python check that `validation` runs offline. A `ListType` does the same
@@ -39,7 +39,7 @@ class Mistake:
 
     Attributes:
         pattern: means the same in RE2 and in Python, and holds no quote.
-        message: what is wrong, and the way out.
+        message: the problem and the remedy.
     """
 
     pattern: str
@@ -63,7 +63,7 @@ class Mistakes:
     known: tuple[Mistake, ...]
 
     def message(self, text: object) -> str:
-        """What to tell whoever wrote `text`; empty when it is none of them."""
+        """The message for the author of `text`; empty when it has none of these mistakes."""
         found = (mistake.message for mistake in self.known if isinstance(text, str) and mistake.is_in(text))
         return next((f"{self.wanted}{message}" for message in found), "")
 
@@ -95,7 +95,7 @@ class Rule(Generic[T]):
     harmful: bool = False
 
     def message_for(self, value: object) -> str:
-        """What to tell whoever wrote `value`, which breaks the rule."""
+        """The message for the author of `value`, which breaks the rule."""
         return (self.mistakes and self.mistakes.message(value)) or self.message
 
     def find(self, value: T) -> Iterator[Offence]:
@@ -164,7 +164,7 @@ def form(pattern: str, message: str, *, edges: str = "", mistakes: Mistakes | No
     """
     A text must match `pattern` as a whole, and neither begin nor end with one of `edges`.
 
-    A CEL rule instead of a bare schema `pattern`, so that nobody has to read a regular expression in an error.
+    A CEL rule instead of a bare schema `pattern`, so that users need not read a regular expression in an error.
     The API server charges a match by the length of the pattern times that of the longest text, and next to
     nothing for the edges. The pattern must mean the same in RE2 and in Python, and hold no quote.
     """

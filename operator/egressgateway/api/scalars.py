@@ -233,7 +233,10 @@ HttpMethod = Annotated[
 
 # -- labels, annotations, selectors
 def is_label(key: str, value: str) -> bool:
-    """Whether a pod may have this label: a selector of other people's kinds may say what no API server takes."""
+    """
+    Whether a pod may have this label: a selector in a kind of another project may contain one that no API server
+    accepts.
+    """
     return bool(re.fullmatch(_KEY, key) and re.fullmatch(f"({_QUALIFIED})?", value))
 
 

@@ -1,4 +1,4 @@
-"""`EgressGateway.spec`: its parts together, and the rules that compare them."""
+"""`EgressGateway.spec`: its sections together, and the rules that compare them."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _repeated_aliases(spec: EgressGatewaySpec) -> Iterator[Offence]:
 
 
 class EgressGatewaySpec(ApiModel):
-    """Which external hosts a team's clients reach through a gateway, for whom, and how."""
+    """Which external hosts a team's clients reach through a gateway, which clients, and how."""
 
     class_name: ObjectName | None = None
     """
@@ -142,8 +142,8 @@ class EgressGatewaySpec(ApiModel):
 
     suspend: Boolean | None = None
     """
-    `true`: the operator only writes status; traffic flows as it is and expiry waits. What the class does not allow any
-    more is withdrawn all the same. Default: `false`.
+    `true`: the operator only writes status; traffic flows as it is and nothing expires. What the class does not allow
+    any more is withdrawn all the same. Default: `false`.
     """
 
     gateway: GatewaySettings | None = None

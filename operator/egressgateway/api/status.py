@@ -1,7 +1,7 @@
 """
 `status` of both kinds: what the operator writes and reads back.
 
-Unknown fields are dropped instead of refused: another version of the operator may have written them.
+Unknown fields are dropped instead of rejected: another version of the operator may have written them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HostName = Annotated[Text, Field(min_length=1, max_length=253)]
 
 
 class StatusModel(ApiModel):
-    """A part of a status."""
+    """A section of a status."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, use_attribute_docstrings=True
@@ -51,7 +51,7 @@ class Condition(StatusModel):
     """Why, in one CamelCase word of the documented reasons."""
 
     message: Annotated[Text, Field(max_length=2 * MESSAGE_LIMIT)]
-    """Why, in words: what is wrong, where, and what helps."""
+    """The problem, its field, and the remedy, as text."""
 
     last_transition_time: Timestamp
     """When `status` changed last."""

@@ -1,8 +1,8 @@
 """
 Reads a spec that comes from outside, and runs the API's rules on it: the API server's verdict, offline.
 
-Every mistake is a `SpecError`, a value; nothing is raised for what a user wrote. As on the API server, rules
-are run once the object has its shape: while a type, a bound or a required field is wrong, they stay silent.
+Every mistake is a `SpecError`, a value; nothing is raised for a mistake of a user. As on the API server, rules are run
+once the object has its shape: while a type, a bound or a required field is wrong, they report nothing.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _SHOWN = 120  # characters of a wrong value in a message: enough to recognize it
 
 @dataclass(frozen=True, slots=True)
 class SpecError:
-    """One mistake: where, what stands there, and in words what helps."""
+    """One mistake: its field, the value, and the remedy as text."""
 
     field: str
     """Path in JSON spelling, such as `spec.destinations[1].hosts[0]`."""
 
     value: Any
-    """What stands there, as JSON; None where something is missing."""
+    """The value, as JSON; None if it is missing."""
 
     message: str
     harmful: bool = False
@@ -59,7 +59,7 @@ def parse_class_spec(raw: object) -> EgressGatewayClassSpec | tuple[SpecError, .
 
 
 def parse_model(model: type[Spec], raw: object, path: str = "spec") -> Spec | tuple[SpecError, ...]:
-    """`raw` as `model`, or every mistake in it; `path` is where it stands in the object."""
+    """`raw` as `model`, or every mistake in it; `path` is its place in the object."""
     if not isinstance(raw, Mapping):
         return (SpecError(path, None, "Required value") if raw is None else _wrong_type(path, raw, "object"),)
     try:
@@ -178,7 +178,7 @@ def _is_echo(details: ErrorDetails) -> bool:
 
 
 def _describe(details: ErrorDetails, root: str) -> SpecError:
-    """What pydantic found, in the API server's words."""
+    """pydantic's finding, in the API server's words."""
     path = root + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in details["loc"])
     kind, value = details["type"], details["input"]
     if kind in _TYPES:

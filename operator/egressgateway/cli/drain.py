@@ -1,9 +1,9 @@
 """
 `egressgw drain`: release every EgressGateway, so that none waits for an operator that is gone.
 
-For the time before or after an uninstall. `keep` takes our finalizer off objects that stay: their gateways go on
-working, and whoever deletes one later is not held up. `delete` deletes the objects while the operator still runs, which
-withdraws clients in order. Both say first what will become of what, and in which cluster.
+For the time before or after an uninstall. `keep` removes our finalizer from objects that stay: their gateways continue
+to work, and a later deletion is not held up. `delete` deletes the objects while the operator still runs, which
+withdraws clients in order. Both say first what they will change, and in which cluster.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Ask = Callable[[str], bool]
 
 
 class DrainError(EgressGatewayError):
-    """Some objects could not be released; the message names them and the way out."""
+    """Some objects could not be released; the message names them and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,9 @@ class Drain:
     What to release.
 
     Attributes:
-        lease: where the operator's Lease is looked for.
+        lease: where to look for the operator's Lease.
         namespaces: those that the operator serves, none for all.
-        timeout: in seconds, from when it is agreed upon.
+        timeout: in seconds, from the confirmation on.
         delete: delete the objects instead of keeping them.
         dry_run: say what would be done, and do nothing.
     """
@@ -55,7 +55,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was done, and what the API server refused, in its words."""
+    """What was done, and what the API server rejected, with its message."""
 
     done: int = 0
     refused: tuple[str, ...] = ()
@@ -63,10 +63,10 @@ class Outcome:
 
 async def run_drain(drain: Drain, *, say: Say, ask: Ask) -> None:
     """
-    Do it with the credentials at hand, once `ask` agrees; it is asked nothing where there is nothing to do.
+    Do it with the available credentials, once `ask` agrees; it is not asked if there is nothing to do.
 
     Raises:
-        DrainError: objects are left, or it was not agreed upon.
+        DrainError: objects are left, or the user did not agree.
         ClusterError: the API server refused, or there are no credentials.
     """
     client = await ApiClient.connect(_AT_ONCE)
@@ -79,10 +79,10 @@ async def run_drain(drain: Drain, *, say: Say, ask: Ask) -> None:
 
 async def drain_objects(client: ApiCaller, drain: Drain, *, say: Say, ask: Ask) -> None:
     """
-    `run_drain` with a client that is there.
+    `run_drain` with an existing client.
 
     Raises:
-        DrainError: objects are left, or it was not agreed upon.
+        DrainError: objects are left, or the user did not agree.
         ClusterError: the API server refused.
     """
     found, leases = await _listed(client, drain), await find_leases(client, drain.lease)
@@ -104,7 +104,7 @@ async def drain_objects(client: ApiCaller, drain: Drain, *, say: Say, ask: Ask) 
 
 
 def outlook(gateways: Sequence[Manifest], *, delete: bool) -> Iterator[str]:
-    """What will become of the objects, and of their gateways."""
+    """What will happen to the objects, and to their gateways."""
     if delete:
         yield _counted(gateways, "will be deleted with their gateways by the running operator")
         return
@@ -122,7 +122,7 @@ def outlook(gateways: Sequence[Manifest], *, delete: bool) -> Iterator[str]:
 
 async def delete_all(client: ApiCaller, drain: Drain, say: Say) -> None:
     """
-    Delete every EgressGateway and wait until the operator has let them go.
+    Delete every EgressGateway and wait until the operator has released them.
 
     Raises:
         DrainError: some could not be deleted; all others are gone.
@@ -147,11 +147,11 @@ async def delete_all(client: ApiCaller, drain: Drain, say: Say) -> None:
 
 async def release_all(client: ApiCaller, drain: Drain, leases: Found, say: Say) -> None:
     """
-    Take our finalizer off every EgressGateway, once no operator is left that would put it on again.
+    Remove our finalizer from every EgressGateway, once no operator is left that would put it back.
 
     Raises:
-        DrainError: objects that are being deleted have children in other namespaces, which nobody would remove, or
-            the API server refused. All others are released before.
+        DrainError: objects that are being deleted have children in other namespaces, which nothing would remove, or the
+            API server rejected the call. All other objects are released before.
     """
     await wait_until_nobody_leads(client, leases, say)
     stayed, gone, refused = 0, 0, dict[Key, str]()
@@ -191,7 +191,7 @@ async def release_all(client: ApiCaller, drain: Drain, leases: Found, say: Say) 
 
 def _report(refused: dict[Key, str], others: str) -> None:
     """
-    Tell of every failure at once, at the end.
+    Report every failure at once, at the end.
 
     Raises:
         DrainError: there is one.
@@ -227,7 +227,7 @@ async def _release(client: ApiCaller, gateway: Manifest) -> int:
 
 
 async def _unless_gone(call: Awaitable[Manifest | None]) -> int:
-    """1 when it was done; 0 when the object is gone or has changed, which the next look at all of them shows."""
+    """1 when it was done; 0 when the object is gone or has changed, which the next list of all objects shows."""
     try:
         await call
     except (Conflict, NotFound):
@@ -244,12 +244,12 @@ def _held(gateways: Sequence[Manifest]) -> list[Manifest]:
 
 
 def _goes(gateway: Manifest) -> bool:
-    """Whether it goes away once nothing holds it."""
+    """Whether it is deleted once no finalizer holds it."""
     return "deletionTimestamp" in gateway["metadata"]
 
 
 def _is_stuck(gateway: Manifest) -> bool:
-    """Whether it goes away with the finalizer, and leaves behind what garbage collection does not find."""
+    """Whether it is deleted with the finalizer, and leaves behind what garbage collection does not find."""
     return _goes(gateway) and _remote(gateway)
 
 

@@ -1,7 +1,7 @@
 """
-Whether an operator runs, as far as its Lease tells: looked for by its label, or where somebody says that it is.
+Whether an operator runs, according to its Lease: looked for by its label, or at the place that the user names.
 
-A Lease tells only of operators that elect a leader. What cannot be found out is said, never taken for a no.
+A Lease exists only for operators that elect a leader. What cannot be found out is reported, never taken for a no.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where to look for the operator's Lease: everywhere, in one namespace, or at one that has a name."""
+    """Where to look for the operator's Lease: everywhere, in one namespace, or under one name."""
 
     namespace: str | None = None
     name: str | None = None
@@ -34,7 +34,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Leases of operators, and if they could not be looked for, why not."""
+    """Leases of operators, and the reason if they could not be listed."""
 
     leases: tuple[Manifest, ...] = ()
     why_not: str = ""
@@ -48,7 +48,7 @@ class Found:
         return _shown([_state_of(each) for each in self.leases], ", ")
 
     def held_in_words(self) -> str:
-        """The Leases that somebody holds; empty when there is none."""
+        """The Leases that have a holder; empty when there is none."""
         return _shown([name_of(each) for each in self.leases if holder_of(each)], " or ")
 
 
@@ -73,7 +73,7 @@ def name_of(lease: Manifest) -> str:
 
 
 def holder_of(lease: Manifest) -> str:
-    """Who leads by it, or did when it last said so; empty when it was given back."""
+    """The holder of the Lease, or its last one; empty when it was released."""
     return str(_spec(lease).get("holderIdentity") or "")
 
 
@@ -81,10 +81,10 @@ async def wait_until_nobody_leads(client: ApiCaller, found: Found, say: Say) -> 
     """
     Return when each Lease is free, or was not renewed for as long as its holder has for that.
 
-    A Lease whose holder has ended is deleted, so that whoever is installed next leads at once. An operator that an
-    uninstall ends could not give it back: its rights went first.
+    A Lease whose holder has ended is deleted, so that the next operator leads at once. An operator that an uninstall
+    ends could not release it: its rights were removed first.
     """
-    # At once: anybody may make Leases with the label, and each could be waited for in turn.
+    # At once: any tenant may create Leases with the label, and each could be waited for in turn.
     await asyncio.gather(*(_end(client, lease, say) for lease in found.leases))
 
 
@@ -95,7 +95,7 @@ async def _end(client: ApiCaller, lease: Manifest, say: Say) -> None:
 
 
 async def _outlasted(client: ApiCaller, lease: Manifest, say: Say) -> Manifest | None:
-    """The Lease once nobody leads by it; None when it is gone."""
+    """The Lease once it has no active holder; None when it is gone."""
     namespace, name = lease["metadata"]["namespace"], lease["metadata"]["name"]
     loop = asyncio.get_running_loop()
     seen, since = None, loop.time()
@@ -127,7 +127,7 @@ async def _delete(client: ApiCaller, lease: Manifest, say: Say) -> None:
     try:
         await client.send(call)
     except (Conflict, NotFound):
-        # Somebody leads again, or somebody else was here.
+        # There is a leader again, or another command has deleted it.
         return
     except ClusterError as error:
         say(f"Lease {name_of(lease)} stays, and delays the next operator until it expires: {error}")

@@ -1,11 +1,10 @@
 """
 Logs: one line per record, as JSON for machines or short for people.
 
-Code logs a constant message and passes what varies as `extra={"fields": {...}}` (a record's own attributes
-cannot be named `name`). What `engine.process.log` knows of the reconcile under way is added to each line.
+Code logs a constant message and passes variable values as `extra={"fields": {...}}` (a record's own attributes cannot
+be named `name`). Each line also has what `engine.process.log` knows of the current reconcile.
 
-Whatever a record holds, it cannot begin a new line or send a terminal an escape: hosts
-and messages come from users.
+No record can begin a new line or send an escape sequence to a terminal: hosts and messages come from users.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from typing import Any, Literal, TextIO
 
 from egressgateway.engine.process.log import reconcile_fields
 
-# Everything that some reader takes for the end of a line, that a terminal would obey, or that cannot be encoded.
+# Everything that some reader takes for the end of a line, that a terminal would interpret, or that cannot be encoded.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
-# What these say at INFO is what kopf does for each event, or each request of a probe.
+# What these log at INFO, kopf does for each event, or each request of a probe.
 QUIET = ("kopf", "kopf.objects", "aiohttp.access", "kubernetes", "asyncio")
 
 Format = Literal["json", "human"]
@@ -75,7 +74,7 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     fields = getattr(record, "fields", None)
     if isinstance(fields, dict):
         return dict(reconcile_fields.get()) | fields
-    # kopf's loggers of one object say so in this way.
+    # kopf's loggers of one object say it in this way.
     reference = getattr(record, "k8s_ref", None)
     if isinstance(reference, dict):
         return {name: reference[name] for name in ("kind", "namespace", "name") if reference.get(name)}

@@ -47,10 +47,10 @@ class LogLevel(StrEnum):
 
 def checked_revision(value: str) -> str:
     """
-    A revision of Istio's control plane, or nothing.
+    A revision of Istio's control plane, or an empty one.
 
     Raises:
-        typer.BadParameter: no control plane can be called that.
+        typer.BadParameter: no control plane can have that name.
     """
     if value and not re.fullmatch(REVISION, value):
         raise typer.BadParameter(
@@ -170,7 +170,7 @@ def lease_of(enabled: bool, namespace: str, seconds: float) -> LeaseSettings:
 def mesh_of(
     trust_domain: str | None, cluster_domain: str, root_namespace: str | None, push_grace_seconds: float
 ) -> MeshSettings:
-    """Settings of the mesh; what no flag says (None) the mesh may say itself."""
+    """Settings of the mesh; for a flag that is not set (None) the mesh's own value may apply."""
     default = MeshSettings()
     given = {"trust_domain": trust_domain, "root_namespace": root_namespace}
     return MeshSettings(
@@ -183,7 +183,7 @@ def mesh_of(
 
 
 class Objects(StrEnum):
-    """What becomes of EgressGateways that are released."""
+    """What happens to EgressGateways that are released."""
 
     KEEP = "keep"
     DELETE = "delete"
@@ -235,10 +235,10 @@ def drain(  # noqa: PLR0913  (one parameter a flag)
 
 def _agreed(question: str) -> bool:
     """
-    The answer of whoever is at the terminal.
+    The answer of the user at the terminal.
 
     Raises:
-        DrainError: nobody is, as in a script.
+        DrainError: there is none, as in a script.
     """
     from egressgateway.cli.drain import DrainError
 

@@ -40,10 +40,10 @@ def run_operator(settings: Settings) -> int:
 
 async def _run(settings: Settings) -> int:
     """
-    Run, and begin anew when kopf gives up.
+    Run, and start again when kopf gives up.
 
     It does so when its watch gets an answer that it does not expect: 404 or 410, an error event, half a line. None of
-    them is a reason to end: a process that is started anew by somebody else comes back later, and with less to tell.
+    them is a reason to end: a restarted process comes back later, and knows less.
     """
     backoff = Backoff(base=1.0)
     while True:
@@ -66,7 +66,7 @@ async def _run(settings: Settings) -> int:
 async def _run_once(settings: Settings) -> None:
     stop = asyncio.Event()
     metrics = Metrics()
-    # Both before kopf: what it is told in its start-up, it tries again for ever.
+    # Both before kopf: it retries for ever what fails in its start-up.
     client = await ApiClient.connect(settings.max_in_flight, on_request=metrics.api_request)
     runtime = Runtime(client, settings, metrics)
     try:
@@ -89,12 +89,12 @@ async def _run_once(settings: Settings) -> None:
 
 
 def _identity(settings: Settings) -> Any:
-    """As kopf wants it: a text of a type that it keeps to itself."""
+    """In the type that kopf requires: a string of a type that is private to kopf."""
     return settings.identity
 
 
 async def _is_told_to_end(seconds: float) -> bool:
-    """Wait for so long, unless a signal comes: kopf, which obeys them otherwise, does not run."""
+    """Wait for so long, unless a signal comes: kopf, which normally handles signals, does not run."""
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, told.set)

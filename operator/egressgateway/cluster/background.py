@@ -1,4 +1,4 @@
-"""Tasks that run for as long as the process does: one that ends by a bug leaves its trace in the log, at once."""
+"""Tasks that run for as long as the process does: if a bug ends one, its trace is logged at once."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def background(work: Coroutine[object, object, None], name: str) -> asyncio.Task
     """
     Start `work` as a task called `name`.
 
-    asyncio keeps what a task raised until somebody asks for it; of a task that is never awaited nobody does.
+    asyncio keeps a task's exception until the task is awaited, and these tasks never are.
     """
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_tell_of_bug)
+    task.add_done_callback(_report_bug)
     return task
 
 
-def _tell_of_bug(task: asyncio.Task[None]) -> None:
+def _report_bug(task: asyncio.Task[None]) -> None:
     if task.cancelled():
         return
     bug = task.exception()

@@ -10,7 +10,7 @@ def backoff_seconds(failures: int, base: float, cap: float) -> float:
     """
     Seconds to wait after `failures` failures in a row: doubling from `base`, at most `cap`, times U(0.5, 1).
 
-    The jitter keeps many callers that failed together from coming back together.
+    The jitter spreads the retries of many callers that failed together.
     """
     exponent = min(max(failures - 1, 0), 32)
     return float(min(cap, base * 2**exponent) * random.uniform(0.5, 1.0))  # noqa: S311  (jitter, no secret)

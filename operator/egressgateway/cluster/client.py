@@ -1,8 +1,8 @@
 """
 Sends requests to the API server: bytes out, JSON in, errors as the tree of `egressgateway.errors`.
 
-It bounds the calls in flight, waits when the server asks everybody to, and renews credentials once when they
-are refused. It never retries a call: the work queue does, with the newest state. (Sessions of aiohttp with
+It bounds the calls in flight, waits when the server asks all callers to wait, and renews credentials once when the
+server rejects them. It never retries a call: the work queue does, with the newest state. (Sessions of aiohttp with
 ready bytes cost a quarter of what the package's own client costs per call: notes on the engine, B1.)
 """
 
@@ -42,7 +42,7 @@ RELOAD_SPACING_SECONDS = 5.0
 # A guess: longer than any server in trouble asks for, short enough that a proxy's mistake does not stop the operator.
 LONGEST_PAUSE_SECONDS = 60.0
 LARGE_ANSWERS_AT_ONCE = 2
-"""Pages of lists that are held and parsed at the same time; each takes several times its bytes."""
+"""Pages of lists that are held and parsed at the same time; each takes several times its size."""
 
 STREAM_BUFFER_BYTES = 2**18
 
@@ -55,7 +55,7 @@ HEADERS = {
 
 
 class ApiCaller(Protocol):
-    """Whoever sends single calls: all that the Lease and the events need of a client."""
+    """Sends single calls: all that the Lease and the events need of a client."""
 
     async def send(self, request: Request, *, urgent: bool = False) -> Manifest | None:
         """See `ApiClient.send`."""
@@ -63,7 +63,7 @@ class ApiCaller(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Login:
-    """One way in: a session to an endpoint, with the headers that every call carries."""
+    """One login: a session to an endpoint, with the headers of every call."""
 
     endpoint: Endpoint
     session: aiohttp.ClientSession
@@ -145,11 +145,11 @@ class ApiClient:
         """
         Make one call; returns the object in the answer, None for an empty one.
 
-        `urgent` passes by the limit of calls in flight and by a pause that the server asked for: only for calls
-        whose delay does harm (the renewal of the Lease).
+        `urgent` bypasses the limit of calls in flight and a pause that the server asked for: only for calls whose delay
+        does harm (the renewal of the Lease).
 
         Raises:
-            ClusterError: the server refused, or could not be reached.
+            ClusterError: the server rejected the call, or could not be reached.
         """
         if urgent:
             return await self._call(request)
@@ -160,7 +160,7 @@ class ApiClient:
 
     async def _send_in_turn(self, request: Request) -> Manifest | None:
         async with self._slots:
-            # With the slot in hand: whoever queued for it before the pause began must see the pause, too.
+            # After the slot was acquired: a caller that queued for it before the pause began must see the pause, too.
             await self._wait_for_pause()
             return await self._call(request)
 
@@ -218,7 +218,7 @@ class ApiClient:
             if answer.code < 300:
                 return await parse(answer.body) if answer.body else None
         error = error_of(request.call, answer.code, answer.headers, answer.body)
-        self._heed(error)
+        self._honour_pause(error)
         raise error
 
     async def _exchange(self, request: Request, login: _Login) -> _Answer:
@@ -229,7 +229,7 @@ class ApiClient:
                 request.method, login.url(request), **login.arguments(request)
             ) as response:
                 if response.status < 500:
-                    # Beyond that it may be the answer of something in between, which has a clock of its own.
+                    # Beyond that it may be the answer of a proxy, which has its own clock.
                     self.clock.heard(response.headers.get("Date"), sent, self.clock.monotonic)
                 body = await _body_of(response, request)
                 code = str(response.status)
@@ -238,11 +238,11 @@ class ApiClient:
             self._observed(request, code, started)
 
     async def _refusal(self, request: Request, login: _Login, response: aiohttp.ClientResponse) -> ClusterError:
-        """The error behind a refused watch. Its caller comes back by itself, with the credentials read here."""
+        """The error behind a rejected watch. Its caller retries, with the credentials read here."""
         error = error_of(request.call, response.status, response.headers, await response.read())
         if response.status == 401:
             await self._reload(login)
-        self._heed(error)
+        self._honour_pause(error)
         return error
 
     async def _current_login(self) -> _Login:
@@ -256,7 +256,7 @@ class ApiClient:
         return login
 
     def _session(self, endpoint: Endpoint) -> aiohttp.ClientSession:
-        # A session whose endpoint was replaced stays open for what is in flight on it; `close` ends it.
+        # A session whose endpoint was replaced stays open for its calls in flight; `close` ends it.
         session = self._sessions.get(endpoint)
         if session is None:
             session = self._sessions[endpoint] = _open_session(endpoint)
@@ -274,8 +274,8 @@ class ApiClient:
             self._login = None
             return True
 
-    def _heed(self, error: ClusterError) -> None:
-        """A server that asks one caller to wait asks all of them: the next call would only add to its load."""
+    def _honour_pause(self, error: ClusterError) -> None:
+        """A server that asks one caller to wait means all of them: the next call would only add to its load."""
         if isinstance(error, Throttled | Unavailable) and error.retry_after:
             pause = min(error.retry_after, LONGEST_PAUSE_SECONDS)
             self._paused_until = max(self._paused_until, self._loop.time() + pause)
@@ -294,7 +294,7 @@ async def _body_of(response: aiohttp.ClientResponse, request: Request) -> bytes:
     The whole answer.
 
     Raises:
-        TooLarge: it is longer than the caller of `request` wants it.
+        TooLarge: it is longer than the caller of `request` accepts.
     """
     if request.largest_answer is None:
         return await response.read()
@@ -309,7 +309,7 @@ async def _body_of(response: aiohttp.ClientResponse, request: Request) -> bytes:
 
 @contextmanager
 def _cut_if_raised(response: aiohttp.ClientResponse) -> Iterator[None]:
-    """Nobody reads the rest of an answer that was given up: its connection is of no more use."""
+    """The rest of an abandoned answer is not read: its connection cannot be used again."""
     try:
         yield
     except BaseException:
@@ -320,9 +320,9 @@ def _cut_if_raised(response: aiohttp.ClientResponse) -> Iterator[None]:
 @contextmanager
 def _cut_at_the_end(response: aiohttp.ClientResponse) -> Iterator[None]:
     """
-    Leave no socket of a watch behind that ends before its server does.
+    Close the socket of a watch that ends before its server does.
 
-    aiohttp would close it by TLS's goodbye and wait for the server's, for 30 seconds and past `ApiClient.close`.
+    aiohttp would close it with TLS's goodbye and wait for the server's, for 30 seconds and past `ApiClient.close`.
     """
     try:
         yield
@@ -349,4 +349,4 @@ def _open_session(endpoint: Endpoint) -> aiohttp.ClientSession:
 
 
 def _ignore(verb: str, resource: str, code: str, seconds: float) -> None:
-    """Nobody counts."""
+    """No metrics are kept."""

@@ -1,5 +1,5 @@
 """
-The API server's clock, as its answers tell it: one clock for all replicas, whatever their machines say.
+The API server's clock, from its answers: one clock for all replicas, whatever their machines say.
 
 Each answer has a `Date` (RFC 9110 §6.6.1), a whole second. When it was sent lies between request and answer, so that it
 bounds how far the server's clock is from this process's own, which never goes back. Many answers narrow that down to
@@ -18,7 +18,7 @@ from typing import Final
 log = logging.getLogger(__name__)
 
 NOTEWORTHY: Final = timedelta(seconds=30)
-"""How far this machine's clock may be from the API server's before somebody should look at it."""
+"""How far this machine's clock may be from the API server's before the log warns."""
 
 
 def _wall() -> datetime:
@@ -26,7 +26,7 @@ def _wall() -> datetime:
 
 
 class ServerClock:
-    """What time it is by the API server; by this machine until the first answer."""
+    """The API server's time; this machine's until the first answer."""
 
     def __init__(
         self, *, wall: Callable[[], datetime] = _wall, monotonic: Callable[[], float] = time.monotonic
@@ -40,11 +40,11 @@ class ServerClock:
 
     @property
     def monotonic(self) -> float:
-        """Seconds by which `heard` is told when a call began and was answered."""
+        """Seconds of the clock of `heard`, for the times when a call was sent and answered."""
         return self._monotonic()
 
     def now(self) -> datetime:
-        """The time by which everything is judged and written down that others compare."""
+        """The time for all decisions, and for all recorded times that others compare."""
         if self._low is None:
             return self._wall()
         return datetime.fromtimestamp((self._low + self._high) / 2 + self._monotonic(), UTC)
@@ -54,7 +54,7 @@ class ServerClock:
         return self._wall() - self.now()
 
     def heard(self, date: str | None, sent: float, answered: float) -> None:
-        """An answer with this `Date` came, to a call from `sent` to `answered`; what cannot be read says nothing."""
+        """An answer with this `Date` came, to a call from `sent` to `answered`; an unreadable date is ignored."""
         try:
             second = parsedate_to_datetime(date or "").timestamp()
         except (TypeError, ValueError):

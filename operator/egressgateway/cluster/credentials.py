@@ -44,7 +44,7 @@ class Credentials:
     """One reading of the configuration; `load` makes another."""
 
     def __init__(self, configuration: Configuration, source: str = "") -> None:
-        """`source`: where they are from, in words."""
+        """`source`: their origin, as text."""
         self._configuration = configuration
         self.source = source
         self.endpoint = _endpoint(configuration)

@@ -1,9 +1,9 @@
 """
 JSON from the API server, whatever its depth.
 
-Whoever may write an object may nest it: `metadata.managedFields` of any object, and fields without a schema, take as
-many levels as Go's decoder does (10,000). The parsers here give up at about 1,000, and one such object would end each
-list and each watch of its kind, for everybody. So what is deeper than anything that is read is cut out first.
+Users who may write an object may nest it: `metadata.managedFields` of any object, and fields without a schema, accept
+as many levels as Go's decoder does (10,000). The parsers here fail at about 1,000, and one such object would end every
+list and every watch of its kind. So levels deeper than any that is read are cut out first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import orjson
 from egressgateway.cluster.framing import LineFramer
 
 DEEPEST: Final = 200
-"""Levels. An object of ours has about 30, one in a list two more; what a parser takes is five times as much."""
+"""Levels. An object of ours has about 30, one in a list two more; a parser accepts five times as many."""
 
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
 _OPENING: Final = b"[{"
@@ -29,13 +29,13 @@ _CLOSING: Final = b"]}"
 
 async def parse(text: bytes) -> Any:
     """
-    The document `text`; what is nested too deep in it to be parsed is None.
+    The document `text`; a value that is nested too deep in it is None.
 
-    To look for that takes seconds where somebody wants it to. It is done beside the event loop, so that the Lease is
-    renewed meanwhile.
+    For a hostile document the search takes seconds. It runs beside the event loop, so that the Lease is renewed
+    meanwhile.
 
     Raises:
-        orjson.JSONDecodeError: it is none.
+        orjson.JSONDecodeError: it is not JSON.
     """
     try:
         return orjson.loads(text)
@@ -65,7 +65,7 @@ def shallow(text: bytes) -> bytes:
 
 
 class ShallowResponse(aiohttp.ClientResponse):
-    """An answer for a client that parses by itself, as kopf does."""
+    """An answer for a client that parses it itself, as kopf does."""
 
     async def json(self, **_: Any) -> Any:
         """As aiohttp's, of whatever depth."""
@@ -73,7 +73,7 @@ class ShallowResponse(aiohttp.ClientResponse):
 
 
 class _Lines:
-    """A body of one document a line, each of them shallow. All else as the body that it stands for."""
+    """A body with one document in each line, each of them shallow. All else is delegated to the original body."""
 
     def __init__(self, body: aiohttp.StreamReader) -> None:
         self._body = body
@@ -89,7 +89,7 @@ class _Lines:
 
 
 def _can_be_parsed(line: bytes) -> bool:
-    """By Python's own parser, whose depth is that of its stack: nearly all lines have too few brackets to tell."""
+    """By Python's own parser, whose depth is that of its stack: nearly all lines have too few brackets to matter."""
     if line.count(b"{") + line.count(b"[") <= DEEPEST:
         return True
     try:

@@ -1,8 +1,8 @@
 """
 HTTP answers and network failures, turned into the tree of `egressgateway.errors`. The only place that does so.
 
-An error's class says what to do about it (retry, wait, give up); its `reason` stays the server's own word, so
-that `AlreadyExists` and `Conflict`, both 409, can be told apart.
+An error's class decides what to do about it (retry, wait, give up); its `reason` is the server's own word, so that
+`AlreadyExists` and `Conflict`, both 409, stay distinct.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ UNAUTHORIZED = 401
 DEFAULT_RETRY_AFTER_SECONDS = 1.0
 LONGEST_MESSAGE = 1024
 
-# What etcd, and its client in the API server, say of an object above their limits (1.5 and 2 MiB). The API server
-# answers 500 then, as if it were its own trouble and would pass.
+# The messages of etcd, and of its client in the API server, for an object above their limits (1.5 and 2 MiB). The API
+# server answers 500 then, as if the problem were its own and temporary.
 _TOO_LARGE_FOR_ETCD = ("etcdserver: request is too large", "trying to send message larger than max")
 
 _SIMPLE: dict[int, type[Conflict | NotFound | Invalid | Forbidden | Expired]] = {
@@ -80,15 +80,15 @@ def error_of_status(call: str, status: Manifest, *, retry_after: float | None = 
         return Invalid(call, message, reason=TOO_LARGE, code=code)
     if code in _SIMPLE:
         return _SIMPLE[code](call, message, reason=reason, code=code)
-    # All others, among them 405 (a CRD that is being deleted refuses writes so) and 3xx (we never follow a redirect
-    # with our credentials), may heal without a change of the object.
+    # All others, among them 405 (the answer of a CRD that is being deleted) and 3xx (we never follow a redirect with
+    # our credentials), may be resolved without a change of the object.
     return Unavailable(call, message, reason=reason, code=code, retry_after=wait)
 
 
 @contextmanager
 def mapped(call: str) -> Iterator[None]:
     """
-    Within, failures of network, TLS and framing become `Unavailable`.
+    In this context, failures of network, TLS and framing become `Unavailable`.
 
     Its `reason` is `Timeout` or `ConnectionFailed`; nothing is known about whether the call took effect.
     """
@@ -110,13 +110,13 @@ def _parse_status(body: bytes) -> dict[str, Any]:
         status = None
     if isinstance(status, dict) and status.get("kind") == "Status":
         return status
-    # A proxy's page, or a plain "404 page not found": its first line is the best there is.
+    # A proxy's page, or a plain "404 page not found": its first line is the best message available.
     lines = body.decode("utf-8", "replace").strip().splitlines()
     return {"message": lines[0]} if lines else {}
 
 
 def _parse_seconds(value: object) -> float | None:
-    """Seconds from a Retry-After header or field. Dates, which no Kubernetes server sends, count as not told."""
+    """Seconds from a Retry-After header or field. Dates, which no Kubernetes server sends, count as missing."""
     if not isinstance(value, str | int | float):
         return None
     try:

@@ -1,9 +1,8 @@
 """
 Kubernetes Events: what `kubectl describe` shows under an object.
 
-Posted in the background, never waited for: a reconcile neither fails nor slows down because an Event cannot be
-written. The same words about the same object are posted once within some minutes; callers record transitions
-only, this is the net below.
+Posted in the background: no reconcile fails or slows down because an Event cannot be written. The same message about
+the same object is posted once within some minutes; callers record transitions only, this is a second limit.
 
 `events.k8s.io/v1`, not the older core kind: the server checks it more strictly, and `kubectl describe` shows
 age and source of both alike.
@@ -34,7 +33,7 @@ CONTROLLER = "egressgateway.dev/operator"
 LONGEST_NOTE = 1024
 LONGEST_INSTANCE = 128
 LONGEST_NAME = 253
-# The server files events about cluster-scoped objects here, and refuses them elsewhere.
+# The server stores events about cluster-scoped objects here, and rejects them elsewhere.
 NAMESPACE_OF_CLUSTER_SCOPED = "default"
 
 QUEUED_AT_MOST = 1000
@@ -63,7 +62,7 @@ class EventRecorder:
         self._recent: OrderedDict[tuple[str, ...], datetime] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
         self.dropped = 0
-        """Events that were not posted: the queue was full, or the server refused them."""
+        """Events that were not posted: the queue was full, or the server rejected them."""
 
     def start(self) -> None:
         """Begin to post."""
@@ -84,7 +83,7 @@ class EventRecorder:
 
     def record(self, regarding: Manifest, type_: EventType, reason: str, action: str, note: str) -> None:
         """
-        Tell about `regarding` (an object as read from the server).
+        Record an event about `regarding` (an object as read from the server).
 
         `reason` says why in one CamelCase word of the catalogue, `action` what was done (`Reconcile`), `note` both in a
         sentence for people; it is cut at 1024 characters.
@@ -117,7 +116,7 @@ class EventRecorder:
                 await self._post(event)
             except ClusterError as error:
                 self.dropped += 1
-                # Not worth more than a line: the conditions say the same. A namespace that goes away refuses all.
+                # Not worth more than a line: the conditions say the same. A terminating namespace rejects all.
                 log.debug("Event not posted", extra={"fields": {"reason": event["reason"], "error": str(error)}})
             except Exception:
                 self.dropped += 1
@@ -135,7 +134,7 @@ class EventRecorder:
 
 
 def build_event(regarding: Manifest, type_: EventType, reason: str, action: str, note: str) -> Manifest:
-    """The Event to post, but for when and by which replica."""
+    """The Event to post, except for its time and the replica's name."""
     metadata = regarding["metadata"]
     name, namespace = metadata["name"], metadata.get("namespace")
     unique = uuid.uuid4().hex[:16]

@@ -1,4 +1,4 @@
-"""Lines out of a byte stream: a watch sends one JSON document per line, cut by the network wherever it likes."""
+"""Lines from a byte stream: a watch sends one JSON document per line, and the network splits it anywhere."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-One kind of object, always at hand: a store that reflectors keep equal to the server, and a call for each change.
+A local copy of one kind: a store that reflectors keep equal to the server, and a call for each change.
 
-One reflector per namespace, or one for all. The informer adds up how they fare, for the probes and for whoever
-must not start before everything has been listed once.
+One reflector per namespace, or one for all. The informer summarizes their states, for the probes and for code that must
+not start before everything has been listed once.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from egressgateway.refs import Resource
 log = logging.getLogger(__name__)
 
 OnChange = Callable[[Change], None]
-"""Called with each change, after the store has it. Must be quick: it holds up the watch."""
+"""Called with each change, after the store has it. Must be quick: it delays the watch."""
 
 OnScope = Callable[[str | None, str], None]
-"""Called with a namespace (None: all) that was listed, or with why it may not be; empty for listed."""
+"""Called with a namespace (None: all) that was listed, or with the reason why it may not be; empty for listed."""
 
 OnRestart = Callable[[str, Restart], None]
-"""Called with the kind and why, whenever a list or watch must be started anew."""
+"""Called with the kind and the reason, whenever a list or watch must be restarted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class InformerState:
     """Its tasks run; False before `start`, after `stop`, and if one died."""
 
     error: str
-    """What keeps a scope from working, in words; empty while all work."""
+    """The reason why a scope does not work; empty while all work."""
 
     silent_seconds: float | None
     """Since the last list, event or bookmark of the quietest scope; None before the first."""
@@ -51,7 +51,7 @@ class InformerState:
 
 
 class Informer:
-    """List and watch of one kind. `start` it, `await synced()`, read `store`, `stop` it."""
+    """Lists and watches one kind. `start` it, `await synced()`, read `store`, `stop` it."""
 
     def __init__(  # noqa: PLR0913  (options by keyword, each with a default)
         self,
@@ -73,7 +73,7 @@ class Informer:
         `namespaces` empty, or a cluster-scoped kind: one list of everything. `on_served` is called when the kind
         begins or ceases to be served (its CRD was installed or deleted). `optional`: not every cluster has the kind,
         and where there is none we may lack the right to it, too, which is no obstacle. Of several namespaces, one that
-        we lack the right to keeps nobody waiting for it: `on_scope` is told.
+        we lack the right to delays no other: `on_scope` reports it.
         """
         self.resource = resource
         self.store = store
@@ -139,16 +139,16 @@ class Informer:
     def _settled(self, namespace: str | None) -> None:
         if self._on_scope is not None:
             self._on_scope(namespace, "")
-        self._look_at_scopes()
+        self._check_scopes()
         served = all(reflector.state.served for reflector in self._reflectors.values())
         if served != self._served:
             self._served = served
             if self._on_served is not None:
                 self._on_served()
 
-    def _look_at_scopes(self) -> None:
+    def _check_scopes(self) -> None:
         states = [reflector.state for reflector in self._reflectors.values()]
-        # Alone, a scope that is refused leaves nothing to work with: whoever waits goes on waiting.
+        # If a single scope is refused, there is nothing to work with: `synced` keeps waiting.
         if all(state.settled or (state.refused and len(states) > 1) for state in states):
             self._synced.set()
 
@@ -156,10 +156,10 @@ class Informer:
         if why == "forbidden":
             if self._on_scope is not None:
                 self._on_scope(namespace, self._reflectors[namespace].state.error)
-            self._look_at_scopes()
+            self._check_scopes()
         if self._on_restart is not None:
             self._on_restart(self.resource.kind, why)
 
 
 def _ignore(change: Change) -> None:
-    """Only the store is wanted."""
+    """Only the store is used."""

@@ -7,7 +7,7 @@ of two machines:
 - others may take the Lease over only when they have seen no renewal for its whole duration, by their own clock;
 - the leader stops leading when its last renewal was *sent* longer ago than `renew_deadline`, which is shorter.
 
-The optimistic lock of the API server (`resourceVersion`) decides between two who try at once.
+The optimistic lock of the API server (`resourceVersion`) decides between two replicas that try at once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LEASE_LABELS: Final = {
     "app.kubernetes.io/part-of": "egressgateway",
     "app.kubernetes.io/component": "leader-election",
 }
-"""By them a person's command finds the Lease, wherever it is. No replica looks at them."""
+"""With these labels a person's command finds the Lease, wherever it is. No replica uses them."""
 
 
 class Clock(Protocol):
@@ -82,7 +82,7 @@ class Observed:
         return self.lease["spec"].get("holderIdentity") or ""
 
     def is_held_by_other(self, identity: str, now: float) -> bool:
-        """Must `identity` keep its hands off?"""
+        """Whether `identity` must not take the Lease."""
         duration = self.lease["spec"].get("leaseDurationSeconds") or 0
         return self.holder not in ("", identity) and now < self.at + duration
 
@@ -97,14 +97,14 @@ def claimed(current: Manifest | None, identity: str, settings: LeaseSettings, no
         "leaseDurationSeconds": ceil(settings.duration.total_seconds()),
         "acquireTime": old.get("acquireTime", stamp) if keeps else stamp,
         "renewTime": stamp,
-        # A first holder takes it over from nobody.
+        # A first holder takes it over from no one.
         "leaseTransitions": (old.get("leaseTransitions") or 0) + (0 if keeps or current is None else 1),
     }
     return _with_spec(current, settings, spec)
 
 
 def released(current: Manifest, settings: LeaseSettings, now: datetime) -> Manifest:
-    """The Lease to write in order to let others take it at once."""
+    """The Lease to write so that others can take it at once."""
     stamp = _micro_time(now)
     spec = {
         "holderIdentity": "",
@@ -118,9 +118,9 @@ def released(current: Manifest, settings: LeaseSettings, now: datetime) -> Manif
 
 class LeaderElector:
     """
-    Stands for election in the background from `start` to `stop`, again after each loss.
+    Takes part in the election in the background from `start` to `stop`, again after each loss.
 
-    `elected` is set while this replica leads, `lost` while it has led and does not: whoever writes must stop then.
+    `elected` is set while this replica leads, `lost` while it has led and no longer does: all writing must stop then.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class LeaderElector:
         return self._observed.holder if self._observed else ""
 
     def start(self) -> None:
-        """Begin to stand; without election (`enabled: false`) this replica leads at once and for ever."""
+        """Take part; without election (`enabled: false`) this replica leads at once and for ever."""
         if self._settings.enabled:
             self._task = background(self._run(), "leader election")
         else:
@@ -166,7 +166,7 @@ class LeaderElector:
 
     async def look(self) -> None:
         """
-        Read the Lease without standing for it: how long its holder has been silent counts from now on.
+        Read the Lease without taking it: from now on the time since its last renewal counts.
 
         For a replica that cannot work yet, so that it need not wait the whole duration once it can.
         """
@@ -176,7 +176,7 @@ class LeaderElector:
             self._remember(str(error))
 
     async def stop(self) -> None:
-        """Stand no more and release the Lease. The caller has stopped writing before."""
+        """Stop taking part and release the Lease. The caller has stopped writing before."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -241,7 +241,7 @@ class LeaderElector:
         try:
             return await self._try()
         except ClusterError as error:
-            # Unknown outcome, or somebody was faster: only a look tells.
+            # The outcome is unknown, or another replica was faster: only reading the Lease shows which.
             self._must_read = True
             self._remember("" if isinstance(error, Conflict) else str(error))
         except Exception:
@@ -294,13 +294,13 @@ class LeaderElector:
     async def _release(self) -> None:
         try:
             async with asyncio.timeout(RELEASE_TIMEOUT_SECONDS):
-                # `stop` may have cut a renewal whose outcome nobody saw: what we remember may be outdated.
+                # `stop` may have cancelled a renewal with an unknown outcome: the remembered Lease may be outdated.
                 self._observe(await self._read())
                 if self._observed is not None and self._observed.holder == self.identity:
                     lease = released(self._observed.lease, self._settings, self._clock.now())
                     self._observe(await self._write(lease, create=False))
         except (ClusterError, TimeoutError) as error:
-            # The next leader waits for the whole duration, no more.
+            # The next leader waits for the whole duration, no longer.
             log.warning("Lease not released", extra={"fields": self._fields() | {"error": str(error)}})
 
     def _lead(self, leads: bool) -> None:

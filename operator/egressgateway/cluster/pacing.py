@@ -1,8 +1,8 @@
 """
-Keeps a client from asking for watches in a hot loop, from below: a middleware of its aiohttp session.
+Keeps a client from requesting watches in a hot loop: a middleware of its aiohttp session.
 
 For a client that asks again at once when a watch ends, as kopf's does: 1,500 times a second against a server, or a
-proxy, that ends each watch before its first event. Our own informers wait by themselves.
+proxy, that ends each watch before its first event. Our own informers back off themselves.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STEADY_AFTER_SECONDS = 20.0
 
 
 class WatchPace:
-    """Delays watches of a collection that follow one another too fast, ever longer. Other requests pass."""
+    """Delays watches of a collection that follow one another too fast, with increasing delays. Other requests pass."""
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class WatchPace:
 
 class RefusalPatience:
     """
-    Asks again, ever more slowly, for what may not be read in one namespace, in place of handing on the 403.
+    Retries a list or watch of a namespace that may not be read, with increasing delays, instead of returning the 403.
 
-    For a client that ends by it, as kopf does: all namespaces would lose their watch with the one that was deleted.
+    For a client that ends on a 403, as kopf does: all namespaces would lose their watch with the one that was deleted.
     """
 
     def __init__(self, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
@@ -83,9 +83,9 @@ class RefusalPatience:
 
 class StartLimiter:
     """
-    Lets many that do the same thing through a few at a time, and one by one and slowly while what they try fails.
+    Lets many callers that do the same thing start a few at a time, and one by one with delays while they fail.
 
-    For reflectors by the hundred: each has a backoff of its own, but their number would be a storm all the same.
+    For reflectors by the hundred: each has a backoff of its own, but together they would still be a storm.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class StartLimiter:
         slowest: int = 7,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`at_once` each `spacing_seconds`; while everything fails one each 2**`slowest` times as long."""
+        """`at_once` per `spacing_seconds`; while everything fails one per 2**`slowest` times as long."""
         self._spacing_seconds = spacing_seconds
         self._at_once = at_once
         self._left = 0
@@ -106,17 +106,18 @@ class StartLimiter:
         self._gate = asyncio.Lock()
 
     async def admit(self) -> None:
-        """Return when it is the caller's turn; turns are given in the order in which they were asked for."""
+        """Return when it is the caller's turn; turns are given in the order of the calls."""
         async with self._gate:
             if self._left and not self._slowness:
                 self._left -= 1
                 return
-            # How long is decided at the gate, not in the queue: after an outage nobody waits for what is over.
+            # The delay is decided when the caller's turn comes, not when it queues: it must not wait for an outage that
+            # is over.
             await self._sleep(self._spacing_seconds * 2**self._slowness)
             self._left = self._at_once - 1
-            # Only failures are reported. Whoever is let through is taken for a success until then.
+            # Only failures are reported. A caller that started counts as a success until then.
             self._slowness = max(0, self._slowness - 1)
 
     def failed(self) -> None:
-        """What somebody was let through for did not work."""
+        """A caller that was admitted has failed."""
         self._slowness = min(self._slowest, self._slowness + 2)

@@ -1,8 +1,8 @@
 """
-Lists a collection page by page, in pages that fit into memory whatever their objects weigh.
+Lists a collection page by page, in pages that fit into memory whatever the size of their objects.
 
-A page is asked for by a number of objects, and one object may have 1.5 MiB. Pages begin small and grow; one that is
-larger than `LARGEST_PAGE_BYTES` is not read to its end and asked for again with fewer objects.
+A page is requested by number of objects, and one object may have 1.5 MiB. Pages start small and grow; one that is
+larger than `LARGEST_PAGE_BYTES` is not read to its end and requested again with fewer objects.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ LARGEST_PAGE_BYTES: Final = 8 << 20
 
 LARGEST_OBJECT_BYTES: Final = 16 << 20
 """
-One object. What is stored as protobuf may have 1.5 MiB of `<`, or of control characters, and JSON has six bytes for
-each of them (Go's encoding/json escapes them so): an object that nobody could read would end every list of its kind.
+One object. A stored protobuf may have 1.5 MiB of `<`, or of control characters, and JSON has six bytes for each of them
+(Go's encoding/json escapes them so): if such an object could not be read, every list of its kind would fail.
 """
 
 FIRST_PAGE: Final = 32
@@ -45,7 +45,7 @@ async def list_all(  # noqa: PLR0913  (the options of a list)
     What is kept of each object of the collection, and the version of the list.
 
     Args:
-        keep: gives what says of each object of one list what is kept of it, before the next page is asked for.
+        keep: returns the function that trims each object of one list, before the next page is requested.
         largest: objects of a page.
 
     Raises:
@@ -62,7 +62,7 @@ async def list_all(  # noqa: PLR0913  (the options of a list)
     except Expired:
         if not found:
             raise
-        # The pages took longer than etcd keeps their version: the whole at once cannot expire.
+        # The pages took longer than etcd keeps their version: a list without pages cannot expire.
         call = list_objects(resource, namespace, limit=None, **options)
         page = await client.send(replace(call, largest_answer=LARGEST_PAGE_BYTES)) or {}
         found = list(map(keep(), page.get("items") or ()))

@@ -2,11 +2,11 @@
 Which key is reconciled next: client-go's work queue with controller-runtime's priorities.
 
 - A key is queued once, however often it is added: events carry no data, only the hint to look.
-- No key is worked on twice at the same time. One that is added meanwhile comes again, once, after `done`.
+- A key has at most one pass at a time. A key that is added meanwhile is queued again, once, after `done`.
 - A key can be added for later; of several such times the earliest counts.
-- What a person just changed goes before what a start or a relist found.
-- Tenants (namespaces) take turns, and none of them holds more workers than its share: whoever changes a hundred objects
-  at once waits for himself, not others for him.
+- A key that a person just changed precedes one that a start or a relist found.
+- Tenants (namespaces) take turns, and none of them holds more workers than its share: a tenant that changes a hundred
+  objects at once delays only itself.
 
 It knows neither what a key means nor what a reconcile is; `worker` takes keys out.
 """
@@ -27,15 +27,15 @@ from egressgateway.cluster.backoff import backoff_seconds
 
 K = TypeVar("K", bound=Hashable)
 
-# After so many urgent keys in a row one that is not urgent gets its turn: constant edits must not starve a start.
+# After so many urgent keys in a row, one that is not urgent gets its turn: constant edits must not starve a start.
 URGENT_IN_A_ROW = 16
 
 
 class Priority(IntEnum):
-    """Who is served first: the lower number."""
+    """Which keys are served first: those with the lower number."""
 
     URGENT = 0
-    """Somebody changed something just now."""
+    """The object has just changed."""
 
     ROUTINE = 1
     """Found by a list: at the start, after a relist, at the resync."""
@@ -85,7 +85,7 @@ class _Turns(Generic[K]):
         return key in self._keys.get(tenant, ())
 
     def discard(self, tenant: Hashable, key: K) -> float:
-        """Take `key` out, which is there; returns when it arrived."""
+        """Remove `key`, which is queued; returns when it arrived."""
         keys = self._keys[tenant]
         arrived = keys.pop(key)
         self._count -= 1
@@ -94,17 +94,17 @@ class _Turns(Generic[K]):
         return arrived
 
     def next(self, may_work: Callable[[Hashable], bool]) -> tuple[Hashable, K] | None:
-        """The first key of the first tenant that may have one worker more."""
+        """The first key of the first tenant that may have one more worker."""
         return next(((tenant, next(iter(keys))) for tenant, keys in self._keys.items() if may_work(tenant)), None)
 
     def take(self, tenant: Hashable, key: K) -> None:
-        """Take `key` out; the other tenants come before this one's next key."""
+        """Remove `key`; the other tenants precede this one's next key."""
         self.discard(tenant, key)
         if tenant in self._keys:
             self._keys[tenant] = self._keys.pop(tenant)
 
     def clear(self) -> None:
-        """Nobody waits."""
+        """Remove all keys."""
         self._keys.clear()
         self._count = 0
 
@@ -114,7 +114,7 @@ class _Turns(Generic[K]):
 
 
 def _one_tenant(key: object) -> Hashable:
-    """Everybody is one tenant."""
+    """All keys belong to one tenant."""
     return None
 
 
@@ -130,8 +130,8 @@ class WorkQueue(Generic[K]):
         share: int | None = None,
     ) -> None:
         """
-        `tenant_of` says whose a key is. `share`: how many keys of one tenant may be worked on at the same time; None:
-        any number. With less than there are workers, another tenant's key finds one free.
+        `tenant_of` returns the tenant of a key. `share`: how many keys of one tenant may be processed at the same time;
+        None: any number. If it is less than the number of workers, another tenant's key finds a free one.
         """
         self._clock = clock or asyncio.get_running_loop()
         self._retries = retries or Retries()
@@ -151,7 +151,7 @@ class WorkQueue(Generic[K]):
         self.adds = 0
         """Keys that became ready, since the start."""
         self.retried = 0
-        """Failures that were queued for another try, since the start."""
+        """Failures that were queued for a retry, since the start."""
 
     @property
     def depth(self) -> int:
@@ -169,12 +169,12 @@ class WorkQueue(Generic[K]):
         return len(self._delayed)
 
     def oldest_seconds(self) -> float:
-        """How long the oldest ready key has been waiting; 0 when none does."""
+        """How long the oldest ready key has been waiting; 0 when there is none."""
         oldest = min(itertools.chain(self._ready[0].arrivals(), self._ready[1].arrivals()), default=None)
         return 0.0 if oldest is None else self._clock.time() - oldest
 
     def add(self, key: K, priority: Priority = Priority.URGENT) -> None:
-        """Queue `key` now. One that waits already keeps its place, or moves up to a better priority."""
+        """Queue `key` now. A key that waits already keeps its place, or moves up to a better priority."""
         urgent, routine = self._ready
         tenant = self._tenant_of(key)
         if key in self._processing:
@@ -190,7 +190,7 @@ class WorkQueue(Generic[K]):
             self._wake()
 
     def add_after(self, key: K, delay: float, priority: Priority = Priority.ROUTINE) -> None:
-        """Queue `key` in `delay` seconds, unless it is to come earlier anyway."""
+        """Queue `key` in `delay` seconds, unless it is queued for an earlier time."""
         if delay <= 0:
             self.add(key, priority)
             return
@@ -207,7 +207,7 @@ class WorkQueue(Generic[K]):
         """
         Queue `key` again after a failure, not before `at_least` seconds (the server's Retry-After).
 
-        Keeps the priority with which it is being worked on. Returns the seconds to wait.
+        Keeps the priority of its current pass. Returns the seconds to wait.
         """
         self._failures[key] = self._failures.get(key, 0) + 1
         delay = max(at_least, backoff_seconds(self._failures[key], self._retries.base, self._retries.cap))
@@ -216,7 +216,7 @@ class WorkQueue(Generic[K]):
         return delay
 
     def forget(self, key: K) -> None:
-        """`key` succeeded: its next failure is the first again."""
+        """`key` succeeded: its next failure counts as the first."""
         self._failures.pop(key, None)
 
     def failures(self, key: K) -> int:
@@ -236,7 +236,7 @@ class WorkQueue(Generic[K]):
             self._timer = None
 
     async def get(self) -> K:
-        """The next key, to be given back with `done`."""
+        """The next key, which the caller must give back with `done`."""
         while (found := self._next()) is None:
             await self._wait()
         priority, tenant, key = found
@@ -247,7 +247,7 @@ class WorkQueue(Generic[K]):
         return key
 
     def done(self, key: K) -> None:
-        """The work on `key` has ended, well or badly."""
+        """The pass over `key` has ended, with or without success."""
         del self._processing[key]
         tenant = self._tenant_of(key)
         self._working[tenant] -= 1
@@ -257,11 +257,11 @@ class WorkQueue(Generic[K]):
         if again is not None:
             self.add(key, again)
         if self.depth:
-            # Its tenant may have one worker more now.
+            # Its tenant may have one more worker now.
             self._wake()
 
     def _next(self) -> tuple[Priority, Hashable, K] | None:
-        """Who is next, and of which priority and tenant; None while nobody may be worked on."""
+        """The next key, with its priority and tenant; None while no key may be processed."""
         urgent, routine = (turns.next(self._may_work) for turns in self._ready)
         if urgent is not None and not (routine is not None and self._urgent_served >= URGENT_IN_A_ROW):
             return Priority.URGENT, *urgent
@@ -271,7 +271,7 @@ class WorkQueue(Generic[K]):
         return self._share is None or self._working[tenant] < self._share
 
     async def _wait(self) -> None:
-        """Until something may have changed. A turn that a cancelled waiter was given goes to the next one."""
+        """Wait until something may have changed. The turn of a cancelled waiter passes to the next one."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
@@ -303,7 +303,7 @@ class WorkQueue(Generic[K]):
         now = self._clock.time()
         while self._heap and self._heap[0][0] <= now:
             due, _, key = heapq.heappop(self._heap)
-            # A later time than the one that counts was left in the heap: cheaper than to take it out.
+            # A later time than the one that counts is left in the heap: removing it would cost more.
             if self._delayed.get(key, (None,))[0] == due:
                 _, priority = self._delayed.pop(key)
                 self.add(key, priority)

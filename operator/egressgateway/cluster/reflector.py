@@ -1,7 +1,7 @@
 """
 Keeps one scope of a store (one namespace, or all) equal to the server: list once, then watch, for ever.
 
-What goes wrong and what happens then:
+What can go wrong, and what happens then:
 
 - the watch ends, is cut or falls silent: it is resumed from the last version seen, after a backoff; silent twice in a
   row, it is listed again;
@@ -43,13 +43,13 @@ from egressgateway.refs import Manifest, Resource
 log = logging.getLogger(__name__)
 
 Restart = Literal["ended", "expired", "stalled", "failed", "notserved", "forbidden", "crashed"]
-"""Why a watch had to be started anew."""
+"""Why a watch had to be restarted."""
 
 
 CHANGES_AT_ONCE: Final = 16
 """
-Of a list, before others have their turn on the event loop: whoever is told of a change may look at thousands of objects
-for it, and a list may have thousands of changes.
+Changes of a list before other tasks run on the event loop: the receiver of a change may scan thousands of objects for
+it, and a list may have thousands of changes.
 """
 
 
@@ -61,16 +61,16 @@ class Timing:
     longest_retry: float = 10.0
 
     longest_refused_retry: float = 30.0
-    """While the kind is not served or we lack the right: only a person ends that."""
+    """While the kind is not served or a right is missing: only a person can fix that."""
 
     doubt_retry: float = 1.0
-    """Before a second look at a kind that seems to be gone."""
+    """Before a second check of a kind that seems to be gone."""
 
     steady_after: float = 20.0
     """A round that lasted so long was healthy: the next failure starts with `first_retry`."""
 
     server_timeout: float = 290.0
-    """When the server ends a watch (client-go: 300 to 600); spread so that the kinds do not come back together."""
+    """When the server ends a watch (client-go: 300 to 600); spread so that the kinds do not reconnect together."""
 
     inactivity: float = 90.0
     """
@@ -83,19 +83,19 @@ class Timing:
 
 @dataclass(slots=True)
 class ReflectorState:
-    """How a reflector fares; read by probes and metrics, changed by the reflector only."""
+    """The state of a reflector; read by probes and metrics, changed by the reflector only."""
 
     listed: bool = False
     """The store is complete, or was once."""
 
     refused: bool = False
-    """The last answer to a list was that we lack the right."""
+    """The last answer to a list was that a right is missing."""
 
     served: bool = True
     """False: the API server does not know the kind."""
 
     error: str = ""
-    """The last round's failure in words; empty while it works."""
+    """The last round's failure as text; empty while it works."""
 
     last_heard: float | None = None
     """Loop time of the last list, event or bookmark."""
@@ -110,7 +110,7 @@ class ReflectorState:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What of a kind is listed and watched: one namespace (None: all), by labels, by fields."""
+    """What is listed and watched of a kind: one namespace (None: all), by labels, by fields."""
 
     namespace: str | None = None
     label_selector: str | None = None
@@ -135,10 +135,10 @@ class Reflector:
         optional: bool = False,
     ) -> None:
         """
-        `admission` is awaited before each round, by reflectors so many that they must not all come at once.
+        `admission` is awaited before each round, by reflectors that are too many to start at once.
 
-        Of an `optional` kind a lack of the right to it counts as not being served: the server asks for rights before
-        it looks whether it knows the kind. That is nothing to warn of; who made the informer knows what it means.
+        For an `optional` kind a missing right counts as not being served: the server checks rights before it checks
+        whether it knows the kind. That is not worth a warning; the creator of the informer knows what it means.
         """
         self.state = ReflectorState()
         self._client = client
@@ -177,7 +177,7 @@ class Reflector:
         return self._timing.longest_refused_retry if refused else self._timing.longest_retry
 
     async def _round(self) -> tuple[float, Restart]:
-        """List if need be, then watch to the end; returns the least seconds to wait and why it ended."""
+        """List if necessary, then watch to the end; returns the minimum seconds to wait and why it ended."""
         try:
             if self._version is None or self._store.wants_list():
                 await self._list()
@@ -203,17 +203,17 @@ class Reflector:
             return 0.0, "notserved"
         self._remember(error)
         if isinstance(error, Forbidden) and error.code != UNAUTHORIZED:
-            # Once the right is back, only a list tells its owner that it is.
+            # Once the right is back, only a list shows that.
             self._version = None
             self.state.refused = True
             return 0.0, "forbidden"
         if isinstance(error, Invalid):
-            # The server does not take our version (another cluster behind the same name, for one).
+            # The server does not accept our version (for example another cluster behind the same name).
             self._version = None
         if error.reason == TIMEOUT:
             self._stalls += 1
             if self._stalls > 1:
-                # Twice not a byte, not even a bookmark. A server whose etcd was restored from a backup waits so for a
+                # Twice not a byte, not even a bookmark. A server whose etcd was restored from a backup waits for a
                 # version that it will not reach for days (seen with 1.36): only a list shows what it holds.
                 self._version = None
             return 0.0, "stalled"
@@ -283,7 +283,7 @@ class Reflector:
             self.state.error = str(error)
         else:
             self._remember(error)
-        # A single 404 may be a load balancer's, or a server's that has just started: the second one is believed.
+        # A single 404 may come from a load balancer, or a server that has just started: only the second one counts.
         if self.state.listed and self._absences < 2:
             return
         self.state.served = False
@@ -296,7 +296,7 @@ class Reflector:
         try:
             self._on_change(change)
         except Exception:
-            # The store has it already; the other changes must not get lost with this one.
+            # The store has it already; the other changes must not be lost with this one.
             log.exception("Handler of a change failed", extra={"fields": self._fields()})
 
     def _heard(self) -> None:
@@ -311,7 +311,7 @@ class Reflector:
         self.state.error = text
 
     def _named(self, manifest: Manifest) -> Manifest:
-        """Lists of built-in kinds leave out what every single object says: its kind."""
+        """Lists of built-in kinds omit a field that every single object has: its kind."""
         manifest.setdefault("apiVersion", self._resource.api_version)
         manifest.setdefault("kind", self._resource.kind)
         return manifest

@@ -1,7 +1,7 @@
 """
 A call to the API server as data: building one does no I/O, `client` sends it.
 
-Every builder quotes the names that it puts into the path. `call` is the call in words, for messages; `verb` and
+Every builder quotes the names that it puts into the path. `call` is the call as text, for messages; `verb` and
 `resource` are its labels in the metrics, in the API server's own vocabulary.
 """
 
@@ -100,7 +100,7 @@ def apply_object(resource: Resource, namespace: str | None, name: str, body: byt
     """
     Server-side apply of `body` (JSON bytes).
 
-    Always with `force`: whoever else set one of our fields loses it, because the object is ours.
+    Always with `force`: another manager of one of our fields loses it, because the object is ours.
     """
     query = _query(fieldManager=field_manager, force="true")
     return _call("apply", "PATCH", resource, namespace, name, query=query, body=body, content_type=APPLY_PATCH)
@@ -203,7 +203,7 @@ def _describe(verb: str, resource: Resource, namespace: str | None, name: str | 
     return f"{verb} {resource.plural} in {namespace}" if namespace else f"{verb} {resource.plural}"
 
 
-# The same few names and queries come again with every write; to quote them anew would be a tenth of a call's CPU.
+# The same few names and queries come again with every write; quoting them again would be a tenth of a call's CPU.
 @lru_cache(maxsize=8192)
 def _quoted(name: str) -> str:
     return quote(name, safe="")

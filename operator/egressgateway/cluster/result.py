@@ -1,4 +1,4 @@
-"""What one reconcile came to, as a value: it alone decides when the key is looked at again."""
+"""The result of one reconcile as a value: it alone decides when the key is requeued."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Done:
     """
     The cluster holds what the object asks for. Nothing to do until something changes.
 
-    `after`: what the passing of time alone changes (a destination expires), changes then; None for nothing.
+    `after`: when the passing of time alone changes something (a destination expires); None for never.
     """
 
     after: timedelta | None = None
@@ -19,14 +19,14 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """On the way, and nothing will tell us when to go on: look again `after` that time."""
+    """In progress, and no event will tell us when to continue: requeue `after` that time."""
 
     after: timedelta
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """On the way; a change of something watched goes on. `after` is a safety net, None for none."""
+    """In progress; a change of a watched object continues it. `after` is a safety net, None for none."""
 
     reason: str
     after: timedelta | None = None
@@ -43,7 +43,7 @@ Outcome = Done | Again | Waiting | Stalled
 
 
 def within(outcome: Outcome, limit: timedelta | None) -> Outcome:
-    """`outcome`, with a look at the object after `limit` at the latest; None sets no limit."""
+    """`outcome`, with the key requeued after `limit` at the latest; None sets no limit."""
     if limit is None:
         return outcome
     match outcome:

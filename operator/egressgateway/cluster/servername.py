@@ -1,5 +1,5 @@
 """
-`tls-server-name` of a kubeconfig for a client that knows nothing of it: a middleware of its aiohttp session.
+`tls-server-name` of a kubeconfig for a client that does not support it: a middleware of its aiohttp session.
 
 The name that the server's certificate must have, where the address is another one (a tunnel, a load balancer). aiohttp
 takes it with each request only, and kopf passes none.

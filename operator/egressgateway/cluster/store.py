@@ -1,12 +1,12 @@
 """
-What an informer knows: the objects of one kind, by namespace and name, and by one index of the user's choice.
+The content of an informer: the objects of one kind, by namespace and name, and by one index of the caller's choice.
 
-Pure bookkeeping: no I/O, no event loop. It accepts objects from three sides (a list, a watch, and the answer to
-our own write) in any order and keeps the newest of each. Where there are many of a kind they are kept as JSON text, a
-third of the memory of the parsed object, and parsed whenever somebody looks: ten microseconds each.
+Pure bookkeeping: no I/O, no event loop. It accepts objects from three sides (a list, a watch, and the answer to our own
+write) in any order and keeps the newest of each. Large kinds are kept as JSON text, a third of the memory of the parsed
+object, and parsed on each read: ten microseconds each.
 
-An answer shows a moment between the request and its arrival. An object that was heard to be deleted meanwhile stays
-deleted, whatever the answer shows: a uid never returns (KEP-5504 lets versions be compared; this needs no comparison).
+An answer shows a moment between the request and its arrival. An object whose deletion was seen meanwhile stays deleted,
+whatever the answer shows: a uid never returns (KEP-5504 lets versions be compared; this needs no comparison).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ ObjectName = tuple[str, str]
 """Namespace (empty for cluster-scoped kinds) and name."""
 
 Index = Callable[[Manifest], Hashable | None]
-"""What an object is filed under besides its name; None files it nowhere."""
+"""The key under which the index has an object; None leaves it out of the index."""
 
 Trim = Callable[[Manifest], Manifest]
-"""What of an object is kept. Applied before anything else sees it, perhaps more than once."""
+"""Trims an object to what is kept. Applied before anything else sees it, perhaps more than once."""
 
 
 class Change(NamedTuple):
@@ -37,7 +37,7 @@ class Change(NamedTuple):
     old: Manifest | None
     new: Manifest | None
     listed: bool
-    """Found by a list (start, relist), not told by the watch: less urgent than what somebody just did."""
+    """Found by a list (start, relist), not reported by the watch: less urgent than a change that has just happened."""
 
     @property
     def object(self) -> Manifest:
@@ -48,27 +48,27 @@ class Change(NamedTuple):
 
 
 class Budget(Protocol):
-    """Whoever says how much of an object there is memory for."""
+    """Decides how much of an object there is memory for."""
 
     def anew(self) -> Budget:
-        """One that has spent nothing, for objects that are not kept yet; it leaves something of each."""
+        """A budget with nothing spent, for objects that are not kept yet; it leaves something of each."""
 
     def take(self, holder: Hashable, manifest: Manifest) -> Manifest | None:
-        """What `holder` may keep of an object; None: nothing."""
+        """The part of an object that `holder` may keep; None: nothing."""
 
     def give_back(self, holder: Hashable, name: ObjectName) -> None:
-        """`holder` keeps it no more."""
+        """`holder` no longer keeps it."""
 
     def has_room_for(self, holder: Hashable, name: ObjectName) -> bool:
-        """Whether `holder` keeps less of an object than there is, and might keep more now."""
+        """Whether `holder` keeps only part of an object, and might keep more now."""
 
     def has_room(self) -> bool:
-        """Whether that is so of any object."""
+        """Whether that is true of any object."""
 
 
 @dataclass(slots=True, eq=False)
 class Asked:
-    """A request whose answer has not been kept yet, and what was heard since it was sent."""
+    """A request whose answer has not been kept yet, and what was seen since it was sent."""
 
     stored: set[ObjectName] = field(default_factory=set)
     """Names stored meanwhile, which may be newer than the answer."""
@@ -101,15 +101,15 @@ class Store:
         self._trim = trim
         self._budget = budget
         self.revision = 0
-        """Grows with every change: who computes something from all objects computes it once a revision."""
+        """Grows with every change: results computed from all objects need to be computed only once a revision."""
         self._keep_as: Callable[[Manifest], Any] = _as_text if as_text else _as_it_is
         self._read: Callable[[Any], Manifest] = orjson.loads if as_text else _as_it_is
-        # Each as `_keep_as` makes it.
+        # Each in the form that `_keep_as` makes.
         self._objects: dict[ObjectName, Any] = {}
         self._indexed: dict[Hashable, dict[ObjectName, Any]] = {}
         self._touched: set[ObjectName] | None = set() if follow else None
         self._asked: set[Asked] = set()
-        # For each list under way (by namespace, None: all) what was heard meanwhile.
+        # For each list in flight (by namespace, None: all) what was seen meanwhile.
         self._listing: dict[str | None, Asked] = {}
 
     def __len__(self) -> int:
@@ -123,7 +123,7 @@ class Store:
         return self._find((namespace, name))
 
     def by_index(self, value: Hashable) -> tuple[Manifest, ...]:
-        """Objects that the index files under `value`."""
+        """Objects that the index has under `value`."""
         return tuple(map(self._read, self._indexed.get(value, {}).values()))
 
     @contextmanager
@@ -145,15 +145,16 @@ class Store:
         return touched
 
     def index_values(self) -> Iterable[Hashable]:
-        """What the index files objects under."""
+        """The values under which the index has objects."""
         return self._indexed.keys()
 
     def put(self, manifest: Manifest, answer_to: Asked | None = None) -> Change | None:
         """
-        Keep what `trimmed` leaves of `manifest`, unless what is known is as new. Takes it over.
+        Keep what `trimmed` leaves of `manifest`, unless the store has the same or a newer version. Takes ownership of
+        it.
 
         With `answer_to` the manifest is the answer to that request, and is kept only if its object was not deleted
-        since; without, it is an event of a watch, whose order is the server's.
+        since; without it, it is an event of a watch, in the server's order.
         """
         if answer_to is not None and answer_to.has_lost(manifest):
             return None
@@ -161,7 +162,8 @@ class Store:
         if change is not None:
             for asked in self._asked:
                 asked.stored.add(name_of(manifest))
-                # Known again: a watch by labels says of an object that lost them and has them back, too, that it went.
+                # Known again: a watch by labels reports an object that lost them and has them back as deleted in
+                # between.
                 asked.deleted.discard(_uid(manifest))
         return change
 
@@ -176,13 +178,16 @@ class Store:
         return Change("DELETED", old, None, listed=False)
 
     def trimmed(self, manifest: Manifest) -> Manifest:
-        """`manifest` without `metadata.managedFields`, which is half of an object and of no use, and less by `trim`."""
+        """
+        `manifest` without `metadata.managedFields`, which are half of an object and not used, and without what `trim`
+        removes.
+        """
         manifest["metadata"].pop("managedFields", None)
         return manifest if self._trim is None else self._trim(manifest)
 
     def gathering(self) -> Trim:
         """
-        What of each object of one list is held until `replace` has all of them.
+        The part of each object of one list that is held until `replace` has all of them.
 
         So a list needs no more memory than what will be kept of it.
         """
@@ -209,8 +214,9 @@ class Store:
         Make the store equal to a list that was requested after `begin_list`, one change at a time.
 
         The list wins over everything that was known before it was requested, even over higher resource versions: those
-        are left over from before a restore of etcd. What was stored meanwhile may be newer, and then stays; what was
-        deleted meanwhile stays away. Meanwhile is: until the last change, as others may have their turn between two.
+        are left over from before a restore of etcd. An object stored meanwhile may be newer, and then stays; one that
+        was deleted meanwhile stays deleted. "Meanwhile" lasts until the last change, as other tasks may run between
+        two.
         """
         asked = self._listing.pop(namespace, Asked())
         try:
@@ -240,7 +246,7 @@ class Store:
                 yield Change("DELETED", old, None, listed=True)
 
     def wants_list(self) -> bool:
-        """Whether objects are kept in part for which there is memory by now: only a list shows them whole."""
+        """Whether objects are kept in part for which there is memory by now: only a list shows them in full."""
         return self._budget is not None and self._budget.has_room()
 
     def _find(self, name: ObjectName) -> Manifest | None:
@@ -255,12 +261,12 @@ class Store:
         return self._keep(name, old, manifest, listed=listed)
 
     def _is_known(self, name: ObjectName, old: Manifest, manifest: Manifest) -> bool:
-        """Whether `manifest` says nothing new: of one that is kept in part it may, in the same version."""
-        in_part = self._budget is not None and self._budget.has_room_for(self, name)
-        return _version(old) == _version(manifest) and not in_part
+        """Whether `manifest` has nothing new: for an object that is kept in part, the same version may have more."""
+        in_section = self._budget is not None and self._budget.has_room_for(self, name)
+        return _version(old) == _version(manifest) and not in_section
 
     def _bury(self, manifest: Manifest) -> None:
-        """Let no answer that is under way bring the object back."""
+        """Let no answer in flight bring the object back."""
         uid = _uid(manifest)
         for asked in self._asked if uid else ():
             asked.deleted.add(uid)
@@ -297,14 +303,14 @@ class Store:
 
 
 def name_of(manifest: Manifest) -> ObjectName:
-    """What the store files `manifest` under."""
+    """The name under which the store has `manifest`."""
     metadata = manifest["metadata"]
     return metadata.get("namespace", ""), metadata["name"]
 
 
 def is_older(one: Manifest, other: Manifest) -> bool:
     """
-    Is `one` an earlier version than `other`, of the same name? False where that cannot be told.
+    Whether `one` is an earlier version than `other`, of the same name; False if that cannot be decided.
 
     Resource versions are numbers that can be compared since Kubernetes 1.35 (KEP-5504), and were on every etcd before;
     a server that uses other strings gets no such check.
@@ -318,7 +324,7 @@ def _as_it_is(manifest: Manifest) -> Manifest:
 
 
 def _as_text(manifest: Manifest) -> bytes:
-    # A copy: the buffer that orjson gives away is up to twice as long as what it holds.
+    # A copy: the buffer that orjson returns is up to twice as long as its content.
     return bytes(memoryview(orjson.dumps(manifest)))
 
 

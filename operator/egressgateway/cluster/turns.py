@@ -1,8 +1,8 @@
 """
-Whom the reader of probes asks when, so that pods that do not answer hold up nobody but themselves.
+When the reader of probes asks which pod, so that pods that do not answer delay only each other.
 
-Pods that answered last time have places of their own, and so have those that did not: however many of these there are,
-they only keep each other waiting. And who was silent is asked less often.
+Pods that answered last time have slots of their own, and so have those that did not: however many of these there are,
+they only delay each other. Silent pods are asked less often.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Collection
 from typing import Final
 
 _FAST: Final = 16
-"""Pods asked at once of those that answered last time, or were never asked."""
+"""Concurrent requests to pods that answered last time, or were never asked."""
 
 _SLOW: Final = 8
-"""The same of those that were silent."""
+"""The same for those that were silent."""
 
 _LONGEST_SILENCE: Final = 3
 """Rounds, as a power of two, after which a pod is asked again, however long it has been silent."""
 
 
 class Turns:
-    """Remembers of each pod, by its address, how often in a row it did not answer."""
+    """Remembers for each pod, by its address, how often in a row it did not answer."""
 
     def __init__(self) -> None:
         self._fast = asyncio.Semaphore(_FAST)
@@ -38,11 +38,11 @@ class Turns:
         return not left
 
     def place(self, address: str) -> asyncio.Semaphore:
-        """What to hold while the pod is asked."""
+        """The semaphore to hold while the pod is asked."""
         return self._slow if address in self._silent else self._fast
 
-    def told(self, address: str, *, answered: bool) -> None:
-        """What came of asking the pod."""
+    def record_answer(self, address: str, *, answered: bool) -> None:
+        """The result of asking the pod."""
         if answered:
             self.forget(address)
             return
@@ -50,11 +50,11 @@ class Turns:
         self._skips[address] = 2**silent - 1
 
     def keep(self, addresses: Collection[str]) -> None:
-        """Remember nothing of other pods than these."""
+        """Remember only these pods."""
         for address in [address for address in self._silent if address not in addresses]:
             self.forget(address)
 
     def forget(self, address: str) -> None:
-        """The pod has changed (it got ready, say): it is asked as one that nobody asked yet."""
+        """The pod has changed (it became ready, for example): it counts as never asked."""
         self._silent.pop(address, None)
         self._skips.pop(address, None)

@@ -1,8 +1,8 @@
 """
-Whom an EgressGateway asks to serve, read from the raw object: what its `access` names and selects.
+Which consumers an EgressGateway asks to serve, read from the raw object: what its `access` names and selects.
 
-The class may allow less, and another object may have some of it. So this is the most that an object can have to do
-with a namespace: enough to find whom a change may concern, without judging anybody.
+The class may allow less, and another object may hold some of it. So this is the upper bound of the namespaces that
+concern an object: enough to find which objects a change may concern, without judging any of them.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Ask:
     One entry of `access.from`.
 
     Attributes:
-        destinations: for which it is; empty for all.
-        namespaces: that it names; the own one where it neither names nor selects any.
+        destinations: those that the entry is for; empty for all.
+        namespaces: those that it names; the own one where it neither names nor selects any.
         selector: of further namespaces.
-        by_account: it is for some service accounts of these only.
+        by_account: it is for some service accounts of these namespaces only.
     """
 
     destinations: frozenset[str] = field(default_factory=frozenset)
@@ -56,17 +56,17 @@ def asks_of(gateway: Manifest) -> tuple[Ask, ...]:
 
 
 def places_for(destination: Any, asks: Iterable[Ask], namespaces: Namespaces) -> frozenset[str]:
-    """Namespaces for which the destination of that name is asked to be."""
+    """Namespaces that the asks want the destination of that name to serve."""
     return union(ask.places(namespaces) for ask in asks if not ask.destinations or destination in ask.destinations)
 
 
 def may_serve_anybody(asks: Iterable[Ask]) -> frozenset[str]:
-    """`EVERYONE`, for objects of which no more is known than that they ask for somebody."""
+    """`EVERYONE`, for objects of which nothing else is known than that they ask for some consumer."""
     return EVERYONE if any(True for _ in asks) else frozenset()
 
 
 def _ask_of(entry: Mapping[str, Any], own: frozenset[str]) -> Ask | None:
-    """None for an entry that cannot be read: its object is refused as a whole."""
+    """None for an entry that cannot be read: its object is rejected as a whole."""
     destinations, accounts = frozenset(texts_of(entry, "destinations")), bool(entry.get("serviceAccounts"))
     raw = entry.get("namespaceSelector")
     if raw is None:

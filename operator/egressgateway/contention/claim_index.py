@@ -1,8 +1,8 @@
 """
-Which EgressGateways ask for or have claimed what: found by name, by name on a shared gateway, by port.
+Which EgressGateways ask for or have claimed what: indexed by name, by name on a shared gateway, and by port.
 
-Everything is filed under the consumer namespaces that it is for, so that a lookup costs as much as what contends, not
-as much as what has the same name or port somewhere in the cluster.
+Every entry is indexed under its consumer namespaces, so that the cost of a lookup grows with the contenders, not with
+all objects in the cluster that have the same name or port.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from egressgateway.refs import Key
 
 _MOST_FILED: Final = 4096
 """
-Pairs of a name or port and a namespace under which one object is filed, and which one lookup asks for. An object that
-asks for more is filed as one for every namespace: some of those that are found then do not contend.
+Pairs of a name or port and a namespace under which one object is indexed, and which one lookup asks for. An object that
+asks for more is indexed as one for every namespace: a lookup then also returns some objects that do not contend.
 """
 
 T = TypeVar("T", bound=Hashable)
 
 
 class _Scope:
-    """What is filed for one namespace, or for every one."""
+    """The entries for one namespace, or for every namespace."""
 
     def __init__(self) -> None:
         self.names: HostnameIndex[Key] = HostnameIndex()
@@ -44,11 +44,11 @@ class ClaimIndex:
         self._filed: dict[Key, Requested] = {}
         self._scopes: dict[str, _Scope] = {}
         self._everything = _Scope()
-        """Whatever namespaces it is for: for lookups that ask for every namespace."""
+        """Entries whatever their namespaces: for lookups that ask for every namespace."""
         self._exposed: dict[str, HostnameIndex[Key]] = {}
 
-    def file(self, key: Key, requested: Requested) -> None:
-        """From now on `key` asks for this; `NOTHING` when it is gone."""
+    def put(self, key: Key, requested: Requested) -> None:
+        """From now on `key` asks for `requested`; `NOTHING` when the object is gone."""
         old, new = self._filed.pop(key, NOTHING), _bounded(requested)
         if new != NOTHING:
             self._filed[key] = new
@@ -66,7 +66,7 @@ class ClaimIndex:
 
     def contenders_of(self, key: Key, requested: Requested) -> frozenset[Key]:
         """
-        Other EgressGateways with something of `requested` in common, in some consumer namespace.
+        Other EgressGateways that ask for part of `requested` in a common consumer namespace.
 
         A wildcard and a name under it are no conflict between objects of one namespace: the more specific wins.
         """
@@ -74,7 +74,7 @@ class ClaimIndex:
         return frozenset(found) - {key}
 
     def by_name(self, key: Key, names: Mapping[str, Places]) -> Iterator[Key]:
-        """EgressGateways with one of `names`, and of other namespaces than `key`'s with one that overlaps."""
+        """EgressGateways with one of `names`, and those of other namespaces than `key`'s with a name that overlaps."""
         for name, places in _within(names).items():
             for scope in self._scopes_for(places):
                 yield from scope.names.at(name)
@@ -83,7 +83,7 @@ class ClaimIndex:
                         yield other
 
     def sharing_ports(self, requested: Requested) -> Iterator[Key]:
-        """EgressGateways with one of the ports, where one of the two speaks TCP there."""
+        """EgressGateways with one of the ports, where one of the two objects speaks TCP."""
         for port, places in requested.tcp_ports.items():
             for scope in self._scopes_for(places):
                 yield from scope.tcp_ports.get(port, ())
@@ -113,7 +113,7 @@ class ClaimIndex:
         )
 
     def _scopes_for(self, places: Places) -> Iterator[_Scope]:
-        """Where everything is filed that has one of `places` in common."""
+        """Scopes of all entries that have one of `places` in common."""
         if EVERY_NAMESPACE in places:
             yield self._everything
             return
@@ -144,13 +144,13 @@ class ClaimIndex:
                 self._scope(place).names.add((name,), key)
 
     def _file_ports(self, key: Key, old: Mapping[int, Places], new: Mapping[int, Places], *, tcp: bool) -> None:
-        _refile(_ports(self._everything, tcp=tcp), key, old.keys() - new.keys(), new.keys() - old.keys())
+        _reindex(_ports(self._everything, tcp=tcp), key, old.keys() - new.keys(), new.keys() - old.keys())
         for port, gone, come in _differences(old, new):
             for place in gone:
-                _refile(_ports(self._scopes[place], tcp=tcp), key, (port,), ())
+                _reindex(_ports(self._scopes[place], tcp=tcp), key, (port,), ())
                 self._drop_if_empty(place)
             for place in come:
-                _refile(_ports(self._scope(place), tcp=tcp), key, (), (port,))
+                _reindex(_ports(self._scope(place), tcp=tcp), key, (), (port,))
 
     def _same_gateway(self, gateway: str) -> Iterator[str]:
         """Gateways in the index that may be this one: what a class decides, it may decide for any ingress class."""
@@ -175,7 +175,7 @@ def _ports(scope: _Scope, *, tcp: bool) -> dict[int, set[Key]]:
 
 
 def _differences(old: Mapping[T, Places], new: Mapping[T, Places]) -> Iterator[tuple[T, Places, Places]]:
-    """Of each item the namespaces that it is not filed under any more, and those that are new."""
+    """For each item, the namespaces that it leaves and the namespaces that it enters."""
     none = frozenset[str]()
     for item in old.keys() | new.keys():
         before, after = old.get(item, none), new.get(item, none)
@@ -183,7 +183,7 @@ def _differences(old: Mapping[T, Places], new: Mapping[T, Places]) -> Iterator[t
             yield item, before - after, after - before
 
 
-def _refile(filed: dict[int, set[Key]], key: Key, old: Iterable[int], new: Iterable[int]) -> None:
+def _reindex(filed: dict[int, set[Key]], key: Key, old: Iterable[int], new: Iterable[int]) -> None:
     for port in old:
         keys = filed[port]
         keys.discard(key)

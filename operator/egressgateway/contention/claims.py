@@ -1,10 +1,10 @@
 """
-Who has a name (api.md "Who wins a host").
+Which object has the right to a name (api.md "Who wins a host").
 
 Objects contend for a name in each consumer namespace that both serve. The earliest claim of that name in that namespace
-wins, so that an old object takes nothing over by adding a host or a consumer. A claim stands in the status before the
-first child is written, and until no client is steered by it any more. Where claims were lost with the status, the
-object that steers the name now comes first, then the older object, then namespace and name.
+wins, so that an old object does not take over a name by adding a host or a consumer. The status records a claim before
+the first child is written, and until no client is steered by it any more. Where claims were lost with the status, the
+object that steers the name now has precedence, then the older object, then namespace and name.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from egressgateway.refs import Key
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class _Standing:
-    """How good a right to a name in a namespace is; the smaller wins."""
+class _Precedence:
+    """How strong a right to a name in a namespace is; the smaller value wins."""
 
     claimed: datetime
     not_steering: bool
@@ -46,16 +46,16 @@ class _Standing:
 @dataclass(frozen=True, slots=True)
 class Claims:
     """
-    What came of the contest.
+    The result of the contest.
 
     Attributes:
         rights: what the object claims from now on.
-        won: by name, the consumer namespaces in which it is the object's.
-        lost: by name, the consumer namespaces in which another object has the better right, and which. Where it names
+        won: by name, the consumer namespaces in which the object has the right to it.
+        lost: by name, the consumer namespaces in which another object has precedence, and which object. Where it names
             every namespace, `won` says which are left.
-        lost_exposed: names exposed on a gateway that another object has there already.
-        unlistable: by name, how many namespaces are left of every one: more than can be listed, so that none is served.
-        leaving: some of `rights` is held only until the last client is no longer steered by it.
+        lost_exposed: names exposed on a gateway on which another object has exposed them already.
+        unlistable: by name, how many namespaces remain of every one: too many to list, so that none is served.
+        leaving: some of `rights` are held only until the last client is no longer steered by them.
     """
 
     rights: Rights = field(default_factory=Rights)
@@ -66,14 +66,14 @@ class Claims:
     leaving: bool = False
 
     def with_ports(self, ports: Mapping[ClaimedPort, Since], *, leaving: bool) -> Claims:
-        """The same with claims of ports, some of which may be held only until clients have left."""
+        """The same with claims of ports, some of which may be held only until their clients are withdrawn."""
         return replace(self, rights=replace(self.rights, ports=ports), leaving=self.leaving or leaving)
 
 
 @dataclass(frozen=True, slots=True)
 class Stakes:
     """
-    What an object wants of others' names.
+    What an object wants that other objects may want, too.
 
     Attributes:
         serves: by name, the consumer namespaces.
@@ -88,7 +88,7 @@ class Stakes:
 
 @dataclass(frozen=True, slots=True)
 class PortClaim:
-    """What one destination wants of a port: served namespaces, those that are lost, those that are left."""
+    """What one destination wants of a port: the served namespaces, those that are lost, and those that remain."""
 
     port: ClaimedPort
     served: frozenset[str]
@@ -108,7 +108,7 @@ def own_rights(facts: Facts) -> Rights:
 
 def resolve_claims(facts: Facts, stakes: Stakes, before: Rights) -> Claims:
     """
-    Which of the names that the object wants it has, and to which object it loses others.
+    Decide which of the wanted names the object has, and to which objects it loses the others.
 
     Args:
         before: what it has claimed so far.
@@ -146,15 +146,15 @@ def claim(
     before: Since, served: frozenset[str], won: frozenset[str], lost: Iterable[str], facts: Facts
 ) -> dict[str, datetime]:
     """
-    The claims of a name or a port in the namespaces `won`: since now, or since they were made.
+    The claims of a name or a port in the namespaces `won`: since now, or since they were first made.
 
-    Where an object serves every namespace but those that it lost, that stays one claim, and the lost ones are marked.
+    Where an object serves every namespace but those that it lost, that stays one claim; the lost namespaces are marked.
     """
     lost = frozenset(lost)
     if EVERY_NAMESPACE not in served or EVERY_NAMESPACE in lost:
         return {place: _since(before, place, facts.now) for place in won}
     since = {EVERY_NAMESPACE: _since(before, EVERY_NAMESPACE, facts.now)}
-    # An object that serves everybody now has served some before, and keeps that older right there.
+    # An object that serves everybody now has served some before, and keeps that older claim there.
     older = {place: moment for place, moment in before.items() if moment < since[EVERY_NAMESPACE]}
     known = {place: moment for place, moment in older.items() if place in facts.namespaces}
     return since | known | dict.fromkeys(lost, NEVER)
@@ -164,7 +164,7 @@ def claim_ports(
     facts: Facts, before: Rights, wanted: Iterable[PortClaim], live: Mapping[ClaimedPort, frozenset[str]]
 ) -> tuple[dict[ClaimedPort, Since], bool]:
     """
-    The claims of ports, and whether some are held only until clients have left them.
+    The claims of ports, and whether some are held only until their clients are withdrawn.
 
     Args:
         live: ports that clients are told of now, and the namespaces of these clients.
@@ -194,7 +194,7 @@ def _claim_port(facts: Facts, before: Since, claims: list[PortClaim]) -> dict[st
 
 
 class _ByName:
-    """Rivals by the names that they want, steer or have claimed."""
+    """Contenders by the names that they want, steer or have claimed."""
 
     def __init__(self, facts: Facts) -> None:
         self._own_namespace = facts.key.namespace
@@ -206,7 +206,7 @@ class _ByName:
 
     def contending(self, name: str) -> Iterator[tuple[Contender, str]]:
         """
-        Rivals for `name`, and the name by which they contend.
+        Contenders for `name`, and the name by which they contend.
 
         Of two objects of one namespace the more specific name wins, which is no conflict.
         """
@@ -219,7 +219,7 @@ class _ByName:
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """Of one name: the namespaces that are left, and which object has it in the others."""
+    """For one name: the namespaces that remain, and the object that has it in the others."""
 
     won: frozenset[str]
     lost: Mapping[str, Key] = field(default_factory=dict[str, Key])
@@ -233,12 +233,12 @@ def _contest(  # noqa: PLR0913, PLR0917  (one contest: for what, where, by which
     if not contenders:
         return _Result(served)
     steered = stakes.steers.get(name, frozenset())
-    contested = _contested(served, before, [places for _, _, places in contenders])
+    conflicted = _conflicted(served, before, [places for _, _, places in contenders])
     winners: dict[str, Key] = {}
-    for place in sorted(contested):
-        own = _Standing(since_in(before, place), not _is_in(place, steered), facts.gateway.created, facts.key)
+    for place in sorted(conflicted):
+        own = _Precedence(since_in(before, place), not _is_in(place, steered), facts.gateway.created, facts.key)
         rights = (
-            _Standing(
+            _Precedence(
                 since_in(contender.rights.names.get(other, {}), place),
                 not _is_in(place, contender.steers.get(other, frozenset())),
                 contender.created,
@@ -250,27 +250,28 @@ def _contest(  # noqa: PLR0913, PLR0917  (one contest: for what, where, by which
         best = min(rights, default=own)
         if best < own:
             winners[place] = best.key
-    return _result(served, contested, winners, facts)
+    return _result(served, conflicted, winners, facts)
 
 
-def _result(served: frozenset[str], contested: frozenset[str], winners: Mapping[str, Key], facts: Facts) -> _Result:
-    """Every namespace less some is spelled out, as `exportTo` needs it."""
+def _result(served: frozenset[str], conflicted: frozenset[str], winners: Mapping[str, Key], facts: Facts) -> _Result:
+    """Lists the namespaces that remain of every one, as `exportTo` needs them."""
     if not winners:
         return _Result(served)
     if EVERY_NAMESPACE not in winners:
         all_served = frozenset(facts.namespaces) if EVERY_NAMESPACE in served else served
         won = all_served - winners.keys()
         if EVERY_NAMESPACE in served and len(won) > MAX_CONSUMER_NAMESPACES:
-            # Istio's `exportTo` has no "every namespace but": a list of thousands would be rewritten with each new one.
+            # Istio's `exportTo` has no "every namespace but": a list of thousands would be rewritten with each new
+            # namespace.
             return _Result(frozenset(), winners, unlistable=len(won))
         return _Result(won, winners)
-    # What is contended for by name, and not lost, is held by a right of its own.
-    won = contested - winners.keys()
+    # A namespace where the name is contended for, and not lost, gets a claim of its own.
+    won = conflicted - winners.keys()
     return _Result(won, winners if won else {EVERY_NAMESPACE: winners[EVERY_NAMESPACE]})
 
 
 def _places(contender: Contender, name: str) -> frozenset[str]:
-    """Namespaces where a rival wants a name, has claimed it, or steers it."""
+    """Namespaces where a contender wants a name, has claimed it, or steers it."""
     none = frozenset[str]()
     return (
         contender.serves.get(name, none)
@@ -279,16 +280,16 @@ def _places(contender: Contender, name: str) -> frozenset[str]:
     )
 
 
-def _contested(served: frozenset[str], before: Since, others: Iterable[frozenset[str]]) -> frozenset[str]:
-    """Where a name is contended for; all namespaces that nobody names are one place, `*`."""
-    contested = frozenset[str]()
+def _conflicted(served: frozenset[str], before: Since, others: Iterable[frozenset[str]]) -> frozenset[str]:
+    """Namespaces in which a name is contended for; all namespaces that no object names are one place, `*`."""
+    conflicted = frozenset[str]()
     for theirs in others:
         common = overlap(served, theirs)
         if EVERY_NAMESPACE in common:
-            # Of two that serve everybody, each may have an older right in single namespaces.
+            # Of two objects that serve everybody, each may have an older claim in single namespaces.
             common |= theirs | served | frozenset(before)
-        contested |= common
-    return contested
+        conflicted |= common
+    return conflicted
 
 
 def _since(before: Since, place: str, now: datetime) -> datetime:
@@ -301,7 +302,7 @@ def _still_steered(stakes: Stakes, before: Rights, name: str, kept: Since) -> di
 
 
 def _still_there(before: Since, live: frozenset[str], kept: Since) -> dict[str, datetime]:
-    """Claims that the object does not make any more, where clients still go by them."""
+    """Claims that the object does not make any more, where clients still use them."""
     return {
         place: moment
         for place in live
@@ -314,7 +315,7 @@ def _is_in(place: str, places: frozenset[str]) -> bool:
 
 
 def _exposed_by(facts: Facts, wanted: Claimed, claimed: Mapping[Claimed, datetime]) -> Key | None:
-    """Which object exposes a name on the same gateway by an older right."""
+    """Which object exposes a name on the same gateway by an earlier claim."""
     own = (claimed.get(wanted, NEVER), facts.gateway.created, facts.key)
     rights = (
         (contender.rights.exposed.get(other, NEVER), contender.created, contender.key)

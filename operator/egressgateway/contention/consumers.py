@@ -1,8 +1,8 @@
 """
-Whom an object serves: namespaces of clients, for each destination.
+Which namespaces of clients an object serves, for each destination.
 
 `access` lists them, the class consents (api.md `access.from[]`, `allowedConsumers`). The own namespace needs no
-consent; one that the class does not allow is left out and reported, the others are served.
+consent; a namespace that the class does not allow is left out and reported, the others are served.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from egressgateway.refs import Key
 @dataclass(frozen=True, slots=True)
 class Consumers:
     """
-    Namespaces by destination. `EVERY_NAMESPACE` stands for all, and then alone.
+    Namespaces by destination. `EVERY_NAMESPACE` stands for all, and then it is the only entry.
 
-    `denied` are namespaces that are asked for and that the class does not allow.
+    `denied` are namespaces that the spec asks for and the class does not allow.
     """
 
     served: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -46,9 +46,9 @@ class Consumers:
 def consumers_of(
     key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces
 ) -> Consumers:
-    """Whom each destination of `spec` serves, and whom it may not."""
+    """The namespaces that each destination of `spec` serves, and those that it may not serve."""
     consent = _Consent(key, class_spec, namespaces)
-    # Each entry and each set of entries once, however many destinations they grant.
+    # Each entry and each set of entries is evaluated once, however many destinations they grant.
     asked = {id(entry): _asked_by(key, entry, namespaces) for entry in all_entries(spec)}
     divided: dict[tuple[int, ...], tuple[frozenset[str], frozenset[str]]] = {}
     served, denied = {}, {}
@@ -90,7 +90,7 @@ def namespaces_of(
 def allowed_consumers(
     key: Key, class_spec: EgressGatewayClassSpec | None, namespaces: Namespaces, asked: frozenset[str]
 ) -> frozenset[str]:
-    """Those of `asked` that the class allows an object to serve; of a class that cannot be read, the own namespace."""
+    """Those of `asked` that the class allows an object to serve; only the own namespace if the class cannot be read."""
     if class_spec is None:
         return asked & {key.namespace}
     return _Consent(key, class_spec, namespaces).divide(asked)[0]
@@ -105,7 +105,7 @@ def reach_of(
     contended: bool,
 ) -> Hashable:
     """
-    What of the namespaces of the cluster makes a difference to an object: equal where nothing of that changed.
+    The namespaces that make a difference to an object: equal where none of those changed.
 
     Args:
         served: namespaces in which it has claimed something, or that its live children are exported to.
@@ -130,7 +130,7 @@ def reach_of(
 
 @dataclass(frozen=True, slots=True)
 class NamespaceTable:
-    """All namespaces with their labels, where all of them matter."""
+    """All namespaces with their labels, for objects to which all of them matter."""
 
     labels: Namespaces
 
@@ -167,14 +167,14 @@ def _asked_by(key: Key, entry: AccessEntry, namespaces: Namespaces) -> frozenset
 
 @dataclass(frozen=True, slots=True)
 class _Consent:
-    """Which of the namespaces that are asked for the class allows."""
+    """Which of the namespaces in the spec the class allows."""
 
     key: Key
     class_spec: EgressGatewayClassSpec
     namespaces: Namespaces
 
     def divide(self, asked: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
-        """Those allowed, and those denied."""
+        """Those that are allowed, and those that are denied."""
         consented = self._consented()
         if EVERY_NAMESPACE in consented:
             return asked, frozenset()

@@ -1,9 +1,9 @@
 """
-Things by DNS name, where a name may be a wildcard: who has a name, and who has one above or below it.
+Items by DNS name, which may be a wildcard: finds the items of a name, and those of names above or below it.
 
-`*.example.com` stands above `api.example.com` and above `*.eu.example.com`, never above `example.com`. A lookup costs
-as much as what it finds, however many names there are. A name may have 127 labels: it is filed under its widest
-wildcards only, and what is looked for under a narrower one is picked out of those.
+`*.example.com` stands above `api.example.com` and above `*.eu.example.com`, never above `example.com`. The cost of a
+lookup grows with what it finds, not with the number of names. A name may have 127 labels: it is indexed under its
+widest wildcards only, and a lookup under a narrower wildcard filters those.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 _WIDEST = 4
-"""Labels of a wildcard, its star aside, under which names are filed."""
+"""Labels of a wildcard, its star aside, under which names are indexed."""
 
 
 class HostnameIndex(Generic[T]):
-    """Filed under each name: any number of items."""
+    """Any number of items under each name."""
 
     def __init__(self) -> None:
         self._items: dict[str, set[T]] = {}
@@ -33,7 +33,7 @@ class HostnameIndex(Generic[T]):
             self._items[name].add(item)
 
     def discard(self, names: Iterable[str], item: T) -> None:
-        """Take `item` from under `names`, all of which it was filed under."""
+        """Remove `item` from `names`, under all of which it was indexed."""
         for name in names:
             items = self._items[name]
             items.discard(item)
@@ -46,11 +46,11 @@ class HostnameIndex(Generic[T]):
         return not self._items
 
     def at(self, name: str) -> Iterator[T]:
-        """Items under this very name."""
+        """Items under exactly this name."""
         yield from self._items.get(name, ())
 
     def below(self, wildcard: str) -> Iterator[T]:
-        """Items under names that `wildcard` covers, itself excepted; nothing for a name that is no wildcard."""
+        """Items under names that `wildcard` covers, except itself; nothing for a name that is not a wildcard."""
         if not wildcard.startswith("*."):
             return
         end = wildcard[1:]
@@ -59,7 +59,7 @@ class HostnameIndex(Generic[T]):
                 yield from self._items[name]
 
     def above(self, name: str) -> Iterator[T]:
-        """Items under wildcards that cover `name`, itself excepted."""
+        """Items under wildcards that cover `name`, except itself."""
         for wildcard in wildcards_above(name):
             yield from self._items.get(wildcard, ())
 
@@ -72,7 +72,7 @@ class HostnameIndex(Generic[T]):
 
 
 def wildcards_above(name: str) -> Iterator[str]:
-    """Wildcards that cover `name`, the narrowest first; `*.com`, which no object may ask for, is left out."""
+    """Wildcards that cover `name`, narrowest first; without `*.com`, which no object may ask for."""
     rest = name.removeprefix("*.").partition(".")[2]
     while "." in rest:
         yield f"*.{rest}"
@@ -80,13 +80,13 @@ def wildcards_above(name: str) -> Iterator[str]:
 
 
 def _filed_under(name: str) -> Iterator[str]:
-    """Wildcards under which `name` is filed: of those above it, the ones that no narrower lookup is widened past."""
+    """Wildcards under which `name` is indexed: of those above it, the ones to which a lookup may be widened."""
     labels = name.removeprefix("*.").split(".")
     for count in range(2, min(_WIDEST, len(labels) - 1) + 1):
         yield f"*.{'.'.join(labels[-count:])}"
 
 
 def _widened(wildcard: str) -> str:
-    """The wildcard under which names below `wildcard` are filed."""
+    """The wildcard under which names below `wildcard` are indexed."""
     labels = wildcard.removeprefix("*.").split(".")
     return f"*.{'.'.join(labels[-_WIDEST:])}"

@@ -17,7 +17,7 @@ def is_wildcard(host: str) -> bool:
 
 
 def overlaps(pattern: str, host: str) -> bool:
-    """Whether some name falls under both."""
+    """Whether some name matches both."""
     return covers(pattern, host) or covers(host, pattern)
 
 

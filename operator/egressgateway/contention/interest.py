@@ -1,7 +1,7 @@
 """
-Which EgressGateways a change of a namespace concerns: those whose consumers it changes, and nobody else.
+Which EgressGateways a change of a namespace concerns: only those whose consumers it changes.
 
-A selector is asked once about a namespace, however many objects have it.
+A selector is matched once against a namespace, however many objects have it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from egressgateway.refs import Key, Manifest
 @dataclass(frozen=True, slots=True)
 class Interest:
     """
-    What of an EgressGateway a namespace can change.
+    What of an EgressGateway a change of a namespace can affect.
 
     Attributes:
         home: the namespace that it is in, alone.
@@ -49,11 +49,11 @@ NO_INTEREST = Interest()
 @dataclass(frozen=True, slots=True)
 class ClassReach:
     """
-    What of a class decides whom its objects reach.
+    What of a class decides which namespaces its objects reach.
 
-    Attributes:
-        consent: selector of the namespaces that they may serve; None where labels do not matter.
-        home: selector of the namespaces in which they may be; None for every one.
+    consent: selector of the namespaces that they may serve; None where labels do not matter.
+        home: selector of the namespaces in which they may be; None for every namespace.
+        in_each_namespace: they have a child in each namespace that they serve, as with a shared gateway.
         in_each_namespace: they have a child in each namespace that they serve, as with a shared gateway.
     """
 
@@ -114,8 +114,8 @@ class Changes:
     What a new table of namespaces means to EgressGateways.
 
     Attributes:
-        affected: by namespace, those whose answer it can change.
-        moved: those whose selectors mean other namespaces than before.
+        affected: by namespace, the objects whose plan it can change.
+        moved: objects whose selectors match other namespaces than before.
     """
 
     affected: Mapping[str, set[Key]]
@@ -139,16 +139,16 @@ class InterestIndex:
         self._by_selector: dict[Hashable, _Selecting] = {}
         self._everyone: set[Key] = set()
 
-    def file(self, key: Key, interest: Interest) -> None:
-        """From now on `key` has this interest; `NO_INTEREST` when it is gone."""
+    def put(self, key: Key, interest: Interest) -> None:
+        """From now on `key` has this interest; `NO_INTEREST` when the object is gone."""
         old = self._filed.pop(key, NO_INTEREST)
         if interest != NO_INTEREST:
             self._filed[key] = interest
         if old == interest:
             return
-        _refile(self._by_home, key, old.home, interest.home)
-        _refile(self._by_namespace, key, old.namespaces, interest.namespaces)
-        _refile(self._by_last_label, key, old.last_labels, interest.last_labels)
+        _reindex(self._by_home, key, old.home, interest.home)
+        _reindex(self._by_namespace, key, old.namespaces, interest.namespaces)
+        _reindex(self._by_last_label, key, old.last_labels, interest.last_labels)
         for selector in old.selectors:
             self._forget_selector(key, selector)
         for selector in interest.selectors:
@@ -165,10 +165,11 @@ class InterestIndex:
         self, before: NamespaceLabels, after: NamespaceLabels, classes: Mapping[str | None, ClassReach]
     ) -> Changes:
         """
-        What the step from one table to the next means.
+        The effect of the step from one table to the next.
 
         Args:
-            classes: those whose objects labels of other namespaces or new ones concern; None is the default class.
+            classes: those for whose objects labels of other namespaces, or new namespaces, matter; None is the default
+            class.
         """
         moved, affected = set[Key](), defaultdict[str, set[Key]](set)
         for entry in self._by_selector.values():
@@ -192,7 +193,9 @@ class InterestIndex:
     def _inside(
         self, name: str, old: Labels | None, new: Labels | None, classes: Mapping[str | None, ClassReach]
     ) -> set[Key]:
-        """Objects in a namespace that a change of it concerns: all if it comes or goes, or as its labels say."""
+        """
+        Objects in a namespace that its change concerns: all if it comes or goes, else those that its labels concern.
+        """
         inside = self._by_home.get(name, set())
         if old is None or new is None or _injects(old) != _injects(new):
             return set(inside)
@@ -228,7 +231,7 @@ class InterestIndex:
 
 
 def _injects(labels: Labels) -> bool:
-    """Whether Istio completes pods there (Istio "Installing the Sidecar": `istio-injection`)."""
+    """Whether Istio injects pods there (Istio "Installing the Sidecar": `istio-injection`)."""
     return labels.get("istio-injection") != "disabled"
 
 
@@ -251,7 +254,7 @@ def _is_whole(since: Since) -> bool:
     return EVERY_NAMESPACE in since and NEVER not in since.values()
 
 
-def _refile(filed: dict[str, set[Key]], key: Key, old: frozenset[str], new: frozenset[str]) -> None:
+def _reindex(filed: dict[str, set[Key]], key: Key, old: frozenset[str], new: frozenset[str]) -> None:
     for name in old - new:
         keys = filed[name]
         keys.discard(key)

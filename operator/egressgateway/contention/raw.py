@@ -1,8 +1,7 @@
 """
-Reading raw objects, whatever shape they have.
+Reads raw objects, whatever shape they have.
 
-Every EgressGateway of the cluster is filed, a broken one like any other: what has another type than it should counts as
-absent.
+Every EgressGateway of the cluster is indexed, a broken one like any other: a field of the wrong type counts as absent.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ def entries_of(gateway: Manifest, name: str) -> list[dict[str, Any]]:
 
 
 def mappings_in(holder: Any, name: str) -> list[dict[str, Any]]:
-    """Those items of a list that are mappings."""
+    """The items of a list that are mappings."""
     found = holder.get(name) if isinstance(holder, dict) else None
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def texts_of(holder: Mapping[str, Any], name: str) -> list[str]:
-    """Those items of a list that are texts."""
+    """The items of a list that are strings."""
     found = holder.get(name)
     return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []

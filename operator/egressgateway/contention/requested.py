@@ -1,8 +1,8 @@
 """
-What an EgressGateway asks for that others may ask for, too: names, names on shared gateways, ports, and for whom.
+What an EgressGateway asks for that others may ask for, too: names, names on shared gateways, ports, and the consumers.
 
-Read from raw objects without judging them, because it files every object of the cluster. The namespaces are the most
-that an object can serve (`asks`): two objects without a namespace in common have nothing to contend for.
+Read from raw objects without judging them, because every object of the cluster is indexed by it. The namespaces are the
+upper bound of what an object can serve (`asks`): two objects without a common namespace do not contend.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ Places = frozenset[str]
 @dataclass(frozen=True, slots=True)
 class Requested:
     """
-    What two objects can have in common.
+    What two objects can both ask for.
 
     Attributes:
         names: hosts and aliases of destinations, and for which consumer namespaces.
         exposed: hosts exposed on a gateway that others may use as well, or `BY_CLASS`.
-        tcp_ports: numbers of ports on which clients speak TCP, which names no host, and for which namespaces;
-            `named_ports` those of the others.
+        tcp_ports: numbers of ports on which clients speak TCP, which carries no host name, and for which namespaces;
+            `named_ports` those of other protocols.
     """
 
     names: Mapping[str, Places] = field(default_factory=dict)
@@ -88,8 +88,8 @@ def unrejected(gateway: Manifest, namespaces: Namespaces) -> Requested:
     """
     What the spec asks for and may still get.
 
-    A section that its status rejects for this generation does not block others: one that waited for it would wait for
-    ever. A suspended object claims nothing new.
+    A section that its status rejects for this generation does not block others: an object that waited for it would wait
+    for ever. A suspended object claims nothing new.
     """
     if (gateway.get("spec") or {}).get("suspend"):
         return NOTHING
@@ -124,7 +124,7 @@ def rights_in(gateway: Manifest) -> Rights:
 
 @dataclass(frozen=True, slots=True)
 class ContentionKey:
-    """What of an EgressGateway makes a difference to others: when it changes, they are looked at again."""
+    """What of an EgressGateway makes a difference to others: when it changes, they are enqueued."""
 
     uid: str = ""
     unrejected: Requested = NOTHING
@@ -148,16 +148,17 @@ def contention_key_of(gateway: Manifest | None, namespaces: Namespaces) -> Conte
 
 def is_released(gateway: Manifest) -> bool:
     """
-    Whether it is being deleted, and our finalizer does not keep it any more.
+    Whether it is being deleted and no longer has our finalizer.
 
-    That does not mean that its clients are withdrawn: its author may have removed the finalizer. Its children say so.
+    That does not mean that its clients are withdrawn: its author may have removed the finalizer. Its children show
+    that.
     """
     metadata = gateway["metadata"]
     return "deletionTimestamp" in metadata and FINALIZER not in (metadata.get("finalizers") or ())
 
 
 def on_gateway_of(gateway: str, claimed: Claimed) -> Claimed | None:
-    """What is exposed `BY_CLASS`, on the gateway of the class; None on an own gateway, which nobody else uses."""
+    """What is exposed `BY_CLASS`, on the gateway of the class; None for an own gateway, which no other object uses."""
     if claimed.gateway != BY_CLASS:
         return claimed
     return Claimed(claimed.host, gateway) if gateway else None
@@ -224,17 +225,19 @@ def _gateway_of(entry: Mapping[str, Any], own: str) -> str:
 
 def _unrejected_sections(gateway: Manifest, list_name: str, queues: frozenset[Reason]) -> Iterator[Mapping[str, Any]]:
     """
-    Sections of a list in the spec that the status does not reject for this very generation.
+    Sections of a list in the spec that the status does not reject for this generation.
 
     Args:
-        queues: reasons for which a section waits for its turn, rather than being rejected.
+        queues: reasons that let a section wait for its turn, rather than reject it.
     """
     status = gateway.get("status") or {}
     judged = status.get("observedGeneration") == gateway["metadata"].get("generation")
     if judged and not (status.get("destinations") or status.get("expose")) and _is_rejected(status, queues):
-        # The object as a whole is rejected; it has no sections that say so.
+        # The object is rejected as a whole; it has no sections that say so.
         return
-    rejected = {part.get("name") for part in status.get(list_name) or () if judged and _is_rejected(part, queues)}
+    rejected = {
+        section.get("name") for section in status.get(list_name) or () if judged and _is_rejected(section, queues)
+    }
     for entry in entries_of(gateway, list_name):
         if entry.get("name") not in rejected:
             yield entry

@@ -1,9 +1,9 @@
 """
-The record of claims in a status (api.md "Who wins a host"): read, and written.
+The record of claims in a status (api.md "Who wins a host"): reads it and writes it.
 
-A claim is of one name, or port, in one consumer namespace, since a time of its own. Most objects claim all that they
-want for the same namespaces, so that `claims`, `portClaims` and `consumers` say it all: a claim holds in each of
-`consumers`, since the later of both times. What differs from that stands in `scopedClaims`.
+A claim is for one name, or port, in one consumer namespace, and has a time of its own. Most objects claim all that they
+want for the same namespaces, so that `claims`, `portClaims` and `consumers` suffice: a claim holds in each of
+`consumers`, since the later of both times. Claims that differ from that are in `scopedClaims`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ T = TypeVar("T", bound=Hashable)
 _READ_ERRORS = (AttributeError, KeyError, TypeError, ValueError)
 
 Wanted = Iterable[tuple[Iterable[str], Iterable[ClaimedPort]]]
-"""Of each destination of a spec: its names and its ports."""
+"""For each destination of a spec: its names and its ports."""
 
 
 def read_rights(status: Mapping[str, Any], wanted: Wanted = ()) -> Rights:
@@ -54,7 +54,7 @@ def read_rights(status: Mapping[str, Any], wanted: Wanted = ()) -> Rights:
 
 
 def read_claims(status: Mapping[str, Any]) -> dict[Claimed, datetime]:
-    """Names in a status, and when each was claimed first."""
+    """Names in a status, and when each was first claimed."""
     claims: dict[Claimed, datetime] = {}
     for entry in _entries(status, "claims"):
         try:
@@ -76,7 +76,7 @@ def read_since(status: Mapping[str, Any]) -> dict[str, datetime]:
 
 
 def rights_fields(rights: Rights) -> dict[str, Any]:
-    """The fields of a status that record `rights`, those that are empty left out."""
+    """The fields of a status that record `rights`, without those that are empty."""
     names, ports = _firsts(rights.names), _firsts(rights.ports)
     consumers = _consumers(rights)
     claims = [{"host": name, "claimedAt": format_instant(moment)} for name, moment in names.items()]
@@ -97,7 +97,7 @@ def rights_fields(rights: Rights) -> dict[str, Any]:
 
 
 def is_recorded(rights: Rights, status: Mapping[str, Any]) -> bool:
-    """Whether `status` records every one of `rights`: what is only in memory is lost with the process."""
+    """Whether `status` records every one of `rights`: the process loses what it has only in memory."""
     return is_covered(rights, read_rights(status))
 
 
@@ -164,7 +164,7 @@ def _scoped(status: Mapping[str, Any]) -> tuple[dict[str, dict[str, datetime]], 
 
 
 def _firsts(table: Mapping[T, Since]) -> dict[T, datetime]:
-    """When each was claimed first, in a stable order; without those that are claimed nowhere."""
+    """When each was first claimed, in a stable order; without those that are claimed nowhere."""
     found = {item: min(table[item].values(), default=NEVER) for item in sorted(table, key=str)}
     return {item: moment for item, moment in found.items() if moment != NEVER}
 
@@ -178,12 +178,12 @@ def _consumers(rights: Rights) -> dict[str, datetime]:
 
 
 def _unusual(table: Mapping[T, Since], firsts: Mapping[T, datetime], consumers: Since) -> dict[T, Since]:
-    """Those whose claims `firsts` and `consumers` together do not say."""
+    """Claims that `firsts` and `consumers` together do not express."""
     return {item: table[item] for item, first in firsts.items() if dict(table[item]) != _in_all(first, consumers)}
 
 
 def _groups(field: str, table: Mapping[T, Since]) -> Iterator[dict[str, Any]]:
-    """What has the same claims in the same namespaces stands in one entry."""
+    """Items with the same claims in the same namespaces share one entry."""
     by_claims: dict[tuple[tuple[datetime, tuple[str, ...]], ...], list[T]] = {}
     for item, since in table.items():
         by_moment: dict[datetime, list[str]] = {}

@@ -1,1 +1,1 @@
-"""Differences: desired and live objects become the writes that are needed, and no other. Pure."""
+"""Differences: desired and live objects become the necessary writes, and no others. Pure."""

@@ -1,8 +1,8 @@
 """
-Actions as data: which objects to write, which to delete, which are somebody else's.
+Actions as data: which objects to write, which to delete, and which belong to another owner.
 
-A child is in sync when its digest annotation is ours and the live object still holds every field of ours: so a
-restart, or a status change of a child, costs no write at all.
+A child is in sync when it has our digest annotation and the live object still holds every field of ours: so a restart,
+or a status change of a child, costs no write at all.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Mode(StrEnum):
     """Server-side apply onto the very object that we saw."""
 
     RESET = "reset"
-    """Merge patch that also takes out what somebody added: server-side apply cannot remove foreign fields."""
+    """Merge patch that also removes added fields: server-side apply cannot remove fields of other managers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One object to write. `drift`: somebody changed what we had written; the plan did not."""
+    """One object to write. `drift`: another client changed what we had written; the plan did not change."""
 
     mode: Mode
     desired: Desired
@@ -55,11 +55,11 @@ class Write:
     @property
     def body(self) -> Manifest:
         """
-        What goes over the wire.
+        The body of the request.
 
-        Two preconditions keep other people's objects safe without a read before the write. A create carries a
-        resource version that no object has: the API server ignores it for a new object and answers 409 when one of
-        that name exists (seen on 1.36). Everything else carries the uid of the object that was seen.
+        Two preconditions protect the objects of other owners without a read before the write. A create carries a
+        resource version that no object has: the API server ignores it for a new object and answers 409 when one of that
+        name exists (seen on 1.36). Everything else carries the uid of the object that was seen.
         """
         manifest = self.desired.manifest
         if self.live is None:
@@ -72,7 +72,7 @@ class Write:
 
 def _with_live_replicas(manifest: Manifest, live: Manifest) -> Manifest:
     """
-    The `spec` of a Deployment that is scaled by somebody else, with the count as it is.
+    The `spec` of a Deployment that another controller scales, with the live count.
 
     A count that we sent once and then left out would fall back to the default, which is 1, until the autoscaler acts.
     """
@@ -87,7 +87,7 @@ def _is_scaled_by_others(manifest: Manifest) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """One object to delete: no longer wanted, and ours."""
+    """One object to delete: it is ours, and no longer wanted."""
 
     ref: ObjectRef
     stage: Stage
@@ -95,10 +95,10 @@ class Delete:
 
 
 OFF_DATA_PATH: Final = frozenset({"PodDisruptionBudget", "HorizontalPodAutoscaler"})
-"""Kinds without which requests go through the gateway all the same."""
+"""Kinds that requests through the gateway do not need."""
 
 Compared = Mapping[ObjectRef, tuple[str, str]]
-"""Digest wanted and version found of objects that were in sync: to compare the two again would tell nothing new."""
+"""Wanted digest and live version of objects that were in sync: comparing the two again would have the same result."""
 
 _NOTHING_COMPARED: Compared = {}
 
@@ -108,9 +108,9 @@ class ChangeSet:
     """
     All differences of one EgressGateway's children.
 
-    `foreign` holds refs under which an object of others stands, `going` those of ours that are being deleted: they can
-    only be made anew once they are gone. `blocked` are the parts whose way relies on one of these, the empty one stands
-    for all. `in_sync` are those that need no write, for the next comparison.
+    `foreign` holds refs under which an object of another owner exists, `going` those of ours that are terminating: they
+    can only be created again once they are gone. `blocked` are the sections whose hops rely on one of these; the empty
+    one stands for all. `in_sync` are those that need no write, for the next comparison.
     """
 
     writes: tuple[Write, ...] = ()
@@ -126,7 +126,7 @@ class ChangeSet:
 
 
 class Written(NamedTuple):
-    """One write that was made: what was sent, what version of the object it made, and whether it was a reset."""
+    """One write that was made: its content, the version of the object that it made, and whether it was a reset."""
 
     digest: str
     version: str
@@ -149,12 +149,12 @@ def diff(  # noqa: PLR0913  (two sides, and what is known of them)
     compared: Compared = _NOTHING_COMPARED,
 ) -> ChangeSet:
     """
-    What separates `live` from `desired`.
+    The differences between `live` and `desired`.
 
     Args:
         live: objects that carry the labels of `key`'s children.
-        memo: an object that is still at the version that our write made is not written so again, even where the
-            server stores another form of a value than the one sent: at most one write too many, never a loop.
+        memo: an object that is still at the version that our write made is not written again, even if the server stores
+            another form of a value than the one sent: at most one write too many, never a loop.
         compared: what an earlier comparison found in sync.
     """
     wanted = {item.ref: item for item in desired}
@@ -177,7 +177,7 @@ def diff(  # noqa: PLR0913  (two sides, and what is known of them)
     ]
     going = frozenset(ref for ref in wanted if ref in live and ref not in foreign and is_deleting(live[ref]))
     taken = (foreign & wanted.keys()) | going
-    blocked = frozenset(wanted[ref].part for ref in taken if ref.kind not in OFF_DATA_PATH)
+    blocked = frozenset(wanted[ref].section for ref in taken if ref.kind not in OFF_DATA_PATH)
     return ChangeSet(tuple(writes), tuple(deletes), foreign & wanted.keys(), going, blocked, same)
 
 
@@ -192,7 +192,7 @@ def is_deleting(manifest: Manifest) -> bool:
 
 
 def in_sync(desired: Desired, live: Manifest | None) -> bool:
-    """Whether `live` is what `desired` says, as far as the operator has a say in it."""
+    """Whether `live` is what `desired` says, in the fields that the operator owns."""
     if live is None or is_deleting(live):
         return False
     annotations = live["metadata"].get("annotations") or {}
@@ -203,16 +203,16 @@ def _write(desired: Desired, live: Manifest | None, memo: Memo) -> Write | None:
     if live is None:
         return Write(Mode.CREATE, desired)
     if is_deleting(live):
-        # An object that is going away cannot be brought back; its deletion wakes us up.
+        # A terminating object cannot be restored; the event of its deletion enqueues the key.
         return None
     if "spec" not in live and _is_scaled_by_others(desired.manifest):
         # There is no memory for its body: the count of pods, which is not ours, is not known.
         return None
     same_plan = (live["metadata"].get("annotations") or {}).get(ANNOTATION_DIGEST) == desired.digest
-    # What an earlier plan of ours left behind, server-side apply takes out by itself.
+    # Server-side apply removes what an earlier plan of ours left.
     exact = same_plan and desired.ref.kind in EXACT_KINDS
     reset = exact and has_foreign_fields(content_of(desired.manifest), content_of(live))
-    # An apply that left foreign fields is not the end: the reset comes after it.
+    # An apply that left fields of others is not the end: the reset comes after it.
     if memo.get(desired.ref) == Written(desired.digest, version_of(live), reset):
         return None
     return Write(Mode.RESET if reset else Mode.APPLY, desired, live, drift=same_plan)

@@ -1,12 +1,12 @@
 """
 Which changes may be made now: make before break (notes "istio-recipes" §9).
 
-* Clients are sent a new way only when a pod can serve it and istiod has pushed the gateway's side of it.
-* A ServiceEntry and the VirtualServices of its hosts change in one burst: ServiceEntry alone is a direct way past the
-  gateway, VirtualService alone is a 503.
-* Where the gateway has a controller of its own, clients also wait for its word that it took the routes.
-* What the gateway's side loses goes only after the clients were told and istiod has pushed that.
-* What keeps sidecars from the gateway's own way out stands before it, and goes after it.
+* Clients are sent to a new hop only when a pod can serve it and istiod has pushed the gateway's side of it.
+* A ServiceEntry and the VirtualServices of its hosts change in one batch: a ServiceEntry alone bypasses the gateway, a
+  VirtualService alone is a 503.
+* Where the gateway has a controller of its own, clients also wait until it has accepted the routes.
+* The gateway's side loses an entry only after its clients were withdrawn and istiod has pushed that.
+* The guard that keeps sidecars from the gateway's own upstreams exists before these, and is removed after them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from egressgateway.diff.changeset import OFF_DATA_PATH, ChangeSet, Delete, Write
 from egressgateway.facts import Facts
-from egressgateway.live.children import hosts_of, live_clients, mesh_routes, part_of, ports_of, ways_in_use, ways_of
+from egressgateway.live.children import hosts_of, live_clients, mesh_routes, ports_of, section_of, ways_in_use, ways_of
 from egressgateway.live.controller_status import RouteAcceptance, route_statuses
 from egressgateway.live.ports import meet_on_a_port
 from egressgateway.plan.gateway.target import workload_of
@@ -37,8 +37,8 @@ class DeferReason(StrEnum):
     PORT_IN_USE = "clients of another destination still use one of its ports"
 
 
-Burst = tuple[Write | Delete, ...]
-"""Changes that clients must hear of at once."""
+Batch = tuple[Write | Delete, ...]
+"""Changes that clients must see at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +46,24 @@ class Steps:
     """
     A change set in the order in which it may be carried out.
 
-    `guards`, `foundation` and `gateway` are written first, `batches` of what clients see after them, each whole or not
-    at all, `removals` last. `held` says what must wait, by ref.
+    `guards`, `foundation` and `gateway` are written first, then `batches` of what clients see, each as a whole or not
+    at all, and `removals` last. `held` says what must wait, by ref.
     """
 
     guards: tuple[Write, ...] = ()
     foundation: tuple[Write, ...] = ()
     gateway: tuple[Write, ...] = ()
-    batches: tuple[Burst, ...] = ()
+    batches: tuple[Batch, ...] = ()
     removals: tuple[Delete, ...] = ()
     held: Mapping[ObjectRef, DeferReason] = field(default_factory=dict)
 
 
 def plan_steps(changes: ChangeSet, facts: Facts) -> Steps:
-    """Split `changes` into what may be done in this pass, and what must wait for what."""
+    """Split `changes` into what may be done in this pass, and what must wait, and for which reason."""
     guards = tuple(write for write in changes.writes if is_guard(write))
     foundation = tuple(write for write in changes.writes if write.stage is Stage.FOUNDATION and not is_guard(write))
     gateway = tuple(write for write in changes.writes if write.stage is Stage.GATEWAY)
-    batches, held = _clients_now(changes, facts, written=parts_on_the_way((*guards, *foundation, *gateway)))
+    batches, held = _clients_now(changes, facts, written=sections_of_writes((*guards, *foundation, *gateway)))
     removals, kept = _removals_now(changes, facts, batches, held)
     return Steps(guards, foundation, gateway, batches, removals, {**held, **kept})
 
@@ -78,32 +78,34 @@ def is_new_entry(write: Write) -> bool:
     return write.ref.kind == "ServiceEntry" and write.live is None
 
 
-def parts_on_the_way(writes: Iterable[Write]) -> frozenset[str]:
-    """Parts whose way through the gateway `writes` touch; the empty one stands for all."""
-    return frozenset(write.desired.part for write in writes if write.ref.kind not in OFF_DATA_PATH)
+def sections_of_writes(writes: Iterable[Write]) -> frozenset[str]:
+    """Sections whose hops through the gateway `writes` touch; the empty one stands for all."""
+    return frozenset(write.desired.section for write in writes if write.ref.kind not in OFF_DATA_PATH)
 
 
-def relies_on(batch: Burst, parts: frozenset[str]) -> bool:
-    """Whether the way of one of the burst's parts is among `parts`."""
-    return bool(parts & {"", *parts_of(batch)})
+def relies_on(batch: Batch, sections: frozenset[str]) -> bool:
+    """Whether the hops of one of the batch's sections are among `sections`."""
+    return bool(sections & {"", *sections_of(batch)})
 
 
-def is_withdrawal(batch: Burst) -> bool:
-    """Whether clients are only taken back, which needs nothing of the gateway."""
+def is_withdrawal(batch: Batch) -> bool:
+    """Whether clients are only withdrawn, for which the gateway need not be ready."""
     return all(isinstance(action, Delete) for action in batch)
 
 
-def parts_of(batch: Burst) -> frozenset[str]:
-    """Destinations that have a share in the burst."""
-    return frozenset(action.desired.part if isinstance(action, Write) else part_of(action.live) for action in batch)
+def sections_of(batch: Batch) -> frozenset[str]:
+    """Sections with a change in the batch."""
+    return frozenset(
+        action.desired.section if isinstance(action, Write) else section_of(action.live) for action in batch
+    )
 
 
 def _clients_now(
     changes: ChangeSet, facts: Facts, *, written: frozenset[str]
-) -> tuple[tuple[Burst, ...], dict[ObjectRef, DeferReason]]:
-    now: list[Burst] = []
+) -> tuple[tuple[Batch, ...], dict[ObjectRef, DeferReason]]:
+    now: list[Batch] = []
     held: dict[ObjectRef, DeferReason] = {}
-    batches = _bursts(changes, facts.live)
+    batches = _batches(changes, facts.live)
     waiting = frozenset[ObjectRef]() if facts.mesh_config.dns_capture else waiting_for_a_port(batches, facts.live)
     for batch in batches:
         hold = _hold_of(batch, changes, facts, written=written)
@@ -116,7 +118,7 @@ def _clients_now(
     return tuple(now), held
 
 
-def _hold_of(batch: Burst, changes: ChangeSet, facts: Facts, *, written: frozenset[str]) -> DeferReason | None:
+def _hold_of(batch: Batch, changes: ChangeSet, facts: Facts, *, written: frozenset[str]) -> DeferReason | None:
     if not is_withdrawal(batch) and relies_on(batch, changes.blocked):
         return DeferReason.NAME_TAKEN
     if not _opens_a_way(batch, facts.live) or _is_leaking(batch, facts.live):
@@ -126,15 +128,16 @@ def _hold_of(batch: Burst, changes: ChangeSet, facts: Facts, *, written: frozens
         return DeferReason.GATEWAY_NOT_READY
     if relies_on(batch, written) or not facts.gateway_pushed:
         return DeferReason.PUSH
-    return None if _is_taken(batch, changes, facts) else DeferReason.NOT_TAKEN
+    return None if _is_accepted_by_controller(batch, changes, facts) else DeferReason.NOT_TAKEN
 
 
-def waiting_for_a_port(batches: Sequence[Burst], live: Mapping[ObjectRef, Manifest]) -> frozenset[ObjectRef]:
+def waiting_for_a_port(batches: Sequence[Batch], live: Mapping[ObjectRef, Manifest]) -> frozenset[ObjectRef]:
     """
-    Changes of bursts that give clients a port which, without an address to tell hosts apart, another burst frees first.
+    Changes of batches that give clients a port which another batch must release first, if sidecars do not answer DNS.
 
-    TCP names no host: if the change that frees the port is refused, both destinations have it, and the clients of one
-    reach the server of the other. Bursts that wait for each other go at once, for one of them must be the first.
+    TCP carries no host name: if the change that releases the port is rejected, both destinations have it, and the
+    clients of one reach the server of the other. Batches that wait for each other are written at once, for one of them
+    must be the first.
     """
     waits = {number: _frees_for(number, batches, live) for number in range(len(batches))}
     return frozenset(
@@ -145,8 +148,8 @@ def waiting_for_a_port(batches: Sequence[Burst], live: Mapping[ObjectRef, Manife
     )
 
 
-def _frees_for(number: int, batches: Sequence[Burst], live: Mapping[ObjectRef, Manifest]) -> frozenset[int]:
-    """Other bursts with a live ServiceEntry on a port that the burst `number` registers, where one speaks TCP."""
+def _frees_for(number: int, batches: Sequence[Batch], live: Mapping[ObjectRef, Manifest]) -> frozenset[int]:
+    """Other batches with a live ServiceEntry on a port that the batch `number` registers, where one speaks TCP."""
     own = {action.ref for action in batches[number]}
     wanted = ports_of(_entries(action.desired.manifest for action in batches[number] if isinstance(action, Write)))
     return frozenset(
@@ -160,7 +163,7 @@ def _frees_for(number: int, batches: Sequence[Burst], live: Mapping[ObjectRef, M
 
 
 def _reached(start: int, waits: Mapping[int, frozenset[int]]) -> frozenset[int]:
-    """Bursts that `start` waits for, directly or by way of others."""
+    """Batches that `start` waits for, directly or through others."""
     found, left = set[int](), [start]
     while left:
         for other in waits[left.pop()] - found:
@@ -173,15 +176,17 @@ def _entries(manifests: Iterable[Manifest]) -> list[Manifest]:
     return [found for found in manifests if found["kind"] == "ServiceEntry"]
 
 
-def _is_taken(batch: Burst, changes: ChangeSet, facts: Facts) -> bool:
-    """Whether nothing of the gateway's side of the burst's parts waits for a controller, or was refused by one."""
-    parts = parts_of(batch)
-    relied = [ref for ref in changes.in_sync if ref in facts.live and part_of(facts.live[ref]) in parts]
+def _is_accepted_by_controller(batch: Batch, changes: ChangeSet, facts: Facts) -> bool:
+    """
+    Whether no object on the gateway's side of the batch's sections waits for a controller, or was rejected by one.
+    """
+    sections = sections_of(batch)
+    relied = [ref for ref in changes.in_sync if ref in facts.live and section_of(facts.live[ref]) in sections]
     return all(verdict.word is RouteAcceptance.ACCEPTED for verdict in route_statuses(facts, relied, CONTROLLERS))
 
 
 def _opens_a_way(batch: Iterable[Write | Delete], live: Mapping[ObjectRef, Manifest]) -> bool:
-    """Whether clients would be sent to a hop that none of them is sent to yet."""
+    """Whether clients would be sent to a hop that no client uses yet."""
     in_use = ways_in_use(live)
     desired = [action.desired.manifest for action in batch if isinstance(action, Write)]
     return any(way not in in_use for manifest in desired for way in ways_of(manifest))
@@ -189,9 +194,9 @@ def _opens_a_way(batch: Iterable[Write | Delete], live: Mapping[ObjectRef, Manif
 
 def _is_leaking(batch: Iterable[Write | Delete], live: Mapping[ObjectRef, Manifest]) -> bool:
     """
-    Whether one of the burst's hosts is registered with clients while nothing steers it.
+    Whether one of the batch's hosts is registered with clients while nothing steers it.
 
-    Somebody deleted or changed the VirtualService: right now requests go direct, so its repair does not wait.
+    The VirtualService was deleted or changed: right now requests bypass the gateway, so the correction does not wait.
     """
     routes = (found for found in mesh_routes(live) if any(ways_of(found)))
     steered = {host for found in routes for host in hosts_of(found)}
@@ -199,8 +204,8 @@ def _is_leaking(batch: Iterable[Write | Delete], live: Mapping[ObjectRef, Manife
     return any(hosts_of(manifest) & (registered - steered) for manifest in map(_manifest_of, batch))
 
 
-def _bursts(changes: ChangeSet, live: Mapping[ObjectRef, Manifest]) -> list[Burst]:
-    """Client-side changes, those together that share a host, before or after the change."""
+def _batches(changes: ChangeSet, live: Mapping[ObjectRef, Manifest]) -> list[Batch]:
+    """Client-side changes, grouped by the hosts that they share before or after the change."""
     actions: list[Write | Delete] = [
         *(write for write in changes.writes if write.stage is Stage.CLIENTS),
         *(delete for delete in changes.deletes if delete.stage is Stage.CLIENTS),
@@ -218,9 +223,9 @@ def _bursts(changes: ChangeSet, live: Mapping[ObjectRef, Manifest]) -> list[Burs
 
 
 def _removals_now(
-    changes: ChangeSet, facts: Facts, batches: tuple[Burst, ...], held: Mapping[ObjectRef, DeferReason]
+    changes: ChangeSet, facts: Facts, batches: tuple[Batch, ...], held: Mapping[ObjectRef, DeferReason]
 ) -> tuple[tuple[Delete, ...], dict[ObjectRef, DeferReason]]:
-    """While clients are on their way, or wait to be sent on it, they may need all that the gateway's side still has."""
+    """While clients still use a hop, or wait to be sent to it, they may need all that the gateway's side still has."""
     removals = tuple(delete for delete in changes.deletes if delete.stage is not Stage.CLIENTS)
     if batches or held or not facts.clients_pushed:
         hold = next(iter(held.values()), DeferReason.DRAIN)
@@ -229,7 +234,7 @@ def _removals_now(
 
 
 def removal_rank(delete: Delete) -> tuple[int, bool]:
-    """Ways before what they rely on, and before what guards them. Those of one rank may go together."""
+    """Hops before what they rely on, and before what guards them. Those of one rank may be deleted together."""
     return -delete.stage, is_guard(delete)
 
 

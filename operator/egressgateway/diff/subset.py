@@ -1,9 +1,9 @@
 """
-Does the live object still hold what we want of it?
+Whether the live object still holds what we want of it.
 
-The API server adds defaults and controllers add fields; neither is drift. So desired is compared as a part of live:
-every field of ours must be there. The kinds that are ours alone (`EXACT_KINDS`) are compared whole instead: a field
-that somebody added to a route can send traffic elsewhere, and server-side apply would leave it there.
+The API server adds defaults and controllers add fields; neither is drift. So desired is compared as a subset of live:
+every field of ours must be there. The kinds that are ours alone (`EXACT_KINDS`) are compared as a whole instead: an
+added field in a route can send traffic elsewhere, and server-side apply would leave it there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ EXACT_KINDS: Final = frozenset(
         "VirtualService",
         "AuthorizationPolicy",
         "NetworkPolicy",
-        # Of `minAvailable` and `maxUnavailable` it takes one: beside a foreign one, ours would be refused.
+        # Only one of `minAvailable` and `maxUnavailable` is allowed: beside another manager's one, ours would be
+        # rejected.
         "PodDisruptionBudget",
         "EnvoyFilter",
         "Telemetry",
@@ -31,7 +32,7 @@ EXACT_KINDS: Final = frozenset(
         "RoleBinding",
     }
 )
-"""Kinds whose content nobody but us has a reason to write to, and for which the server fills in nothing we omit."""
+"""Kinds that no other controller has a reason to write to, and in which the server fills in nothing that we omit."""
 
 _NO_CONTENT: Final = frozenset({"apiVersion", "kind", "metadata", "status"})
 
@@ -50,18 +51,18 @@ _DECIMAL: Final = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T"
 _QUANTITY_MAPS: Final = frozenset({"requests", "limits"})
 _QUANTITIES: Final = frozenset({"sizeLimit", "divisor"})
 _WHOLE_FIELDS: Final = frozenset({"selector", "nodeSelector"})
-"""Maps that are one value to Kubernetes (`x-kubernetes-map-type: atomic`): one key more selects other pods, or none."""
+"""Maps that are one value to Kubernetes (`x-kubernetes-map-type: atomic`): an extra key selects other pods, or none."""
 
 
 def holds(desired: Manifest, live: Manifest) -> bool:
-    """Whether `live` needs no write to be what `desired` says. Status and what servers add do not count."""
+    """Whether `live` needs no write to be what `desired` says. Status and fields that servers add do not count."""
     if desired["kind"] in EXACT_KINDS:
         return content_of(desired) == content_of(live) and _holds(desired["metadata"], live["metadata"], "")
     return _holds(desired, live, "")
 
 
 def content_of(manifest: Manifest) -> dict[str, Any]:
-    """What an object says: its `spec`, or of kinds without one (Role, RoleBinding) the fields in its place."""
+    """The content of an object: its `spec`, or for kinds without one (Role, RoleBinding) the fields in its place."""
     return {field: value for field, value in manifest.items() if field not in _NO_CONTENT}
 
 

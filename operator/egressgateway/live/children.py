@@ -1,4 +1,4 @@
-"""What live children say of themselves: stage, destination, hosts, ports, consumers. Whose they are says `evidence`."""
+"""What live children say: stage, section, hosts, ports, consumers. `evidence` decides which object owns them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _STAGES: Final = {stage.label: stage for stage in Stage}
 @dataclass(frozen=True, slots=True)
 class LiveChildren:
     """
-    The live children of one object, read once for all who plan what becomes of them.
+    The live children of one object, read once for all code that plans what happens to them.
 
     Attributes:
         key: of the object.
         objects: all of them.
-        others: what carries their labels and is not known to be the object's.
-        routes: VirtualServices that clients go by, `mesh_routes` those among them that sidecars follow.
-        entries: ServiceEntries that clients go by, `ways_out` those by which the gateway knows its ways out.
-        clients_pushed: istiod has had the time to tell clients what they were last sent.
+        others: objects that carry their labels and are not known to be the object's.
+        routes: VirtualServices that clients use, `mesh_routes` those among them that sidecars follow.
+        entries: ServiceEntries that clients use, `ways_out` those with which the gateway knows its upstreams.
+        clients_pushed: istiod has had the time to push the last change on the clients' side.
     """
 
     key: Key
@@ -41,7 +41,7 @@ class LiveChildren:
 
     @classmethod
     def of(cls, facts: Facts) -> LiveChildren:
-        """What lives of the object that `facts` are about."""
+        """The live children of the object of `facts`."""
         routes = live_clients(facts.live, "VirtualService")
         entries = [found for ref, found in facts.live.items() if ref.kind == "ServiceEntry"]
         return cls(
@@ -66,18 +66,18 @@ class LiveChildren:
         return items
 
     @property
-    def parts(self) -> frozenset[str]:
-        """Parts that have a child; the empty one stands for all."""
-        return frozenset(map(part_of, self.objects.values()))
+    def sections(self) -> frozenset[str]:
+        """Sections that have a child; the empty one stands for all."""
+        return frozenset(map(section_of, self.objects.values()))
 
 
 def stage_of(manifest: Manifest) -> Stage:
-    """Stage of a live child, from its label; one without counts as foundation, which goes last."""
+    """Stage of a live child, from its label; a child without one counts as foundation, which is deleted last."""
     return _STAGES.get(_label(manifest, LABEL_STAGE), Stage.FOUNDATION)
 
 
-def part_of(manifest: Manifest) -> str:
-    """Destination that a live child serves, from its label; empty when it serves all."""
+def section_of(manifest: Manifest) -> str:
+    """Section that a live child serves, from its label; empty when it serves all."""
     return _label(manifest, LABEL_PART)
 
 
@@ -100,12 +100,12 @@ def targets_of(virtual_service: Manifest) -> Iterator[str]:
 
 
 def live_clients(live: Mapping[ObjectRef, Manifest], kind: str) -> list[Manifest]:
-    """Live children of `kind` that mesh clients go by."""
+    """Live children of `kind` that mesh clients use."""
     return [found for ref, found in live.items() if ref.kind == kind and stage_of(found) is Stage.CLIENTS]
 
 
 def mesh_routes(live: Mapping[ObjectRef, Manifest]) -> list[Manifest]:
-    """Live VirtualServices by which sidecars steer; those for ingress gateways left out."""
+    """Live VirtualServices with which sidecars steer, without those for ingress gateways."""
     return list(filter(_is_for_sidecars, live_clients(live, "VirtualService")))
 
 
@@ -114,7 +114,7 @@ def _is_for_sidecars(virtual_service: Manifest) -> bool:
 
 
 def namespaces_of_export(manifest: Manifest, own: str) -> frozenset[str]:
-    """Namespaces that a routing object is exported to; absent means every one."""
+    """Namespaces that a routing object is exported to; without the field it is every one."""
     export_to = (manifest.get("spec") or {}).get("exportTo") or (EVERY_NAMESPACE,)
     return frozenset(own if namespace == "." else namespace for namespace in export_to)
 

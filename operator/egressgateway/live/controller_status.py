@@ -1,9 +1,10 @@
 """
-What another controller says of a child in its status: that it took the object, that it refuses it, or nothing yet.
+Another controller's answer about a child, from the child's status: accepted, rejected, or none yet.
 
-APISIX gets its routes from its ingress controller, which answers in `status.conditions[Accepted]`. Until it has taken a
-route, requests for it are answered with 404, so clients wait for its word. It says nothing at all of objects whose
-ingress class it does not serve (apisix-ingress-controller, issues 2471 and 2756): only time tells that from being slow.
+APISIX gets its routes from its ingress controller, which answers in `status.conditions[Accepted]`. Until it has
+accepted a route, requests for it get a 404, so clients wait for its answer. It never answers about objects whose
+ingress class it does not serve (apisix-ingress-controller, issues 2471 and 2756): only time distinguishes that from
+slowness.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from typing import Any, Final
 from egressgateway.api.conditions import ConditionType
 from egressgateway.api.scalars import parse_instant
 from egressgateway.facts import Facts
-from egressgateway.live.children import part_of
+from egressgateway.live.children import section_of
 from egressgateway.refs import Manifest, ObjectRef
 
 PATIENCE: Final = timedelta(seconds=30)
-"""Silence after which a cause is named: a guess, many times what a controller that runs needs."""
+"""Silence after which a cause is named: a guess, many times what a running controller needs."""
 
 
 class RouteAcceptance(StrEnum):
-    """What a controller says of the newest generation of an object."""
+    """A controller's answer about the newest generation of an object."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"
@@ -38,10 +39,10 @@ class Controller:
     A controller of a data plane.
 
     Attributes:
-        name: as messages name it.
-        answers_for: kinds that it gives its word on.
-        silent_at_times: of these, kinds that some versions say nothing of: its word counts when it is there, and is
-            not waited for.
+        name: its name in messages.
+        answers_for: kinds that it answers for.
+        silent_at_times: of these, kinds that some versions never answer for: an answer counts if there is one, and is
+            not awaited.
     """
 
     name: str
@@ -54,7 +55,7 @@ Controllers = Iterable[Controller]
 
 @dataclass(frozen=True, slots=True)
 class RouteStatus:
-    """A controller's word on one child, with its own words; `overdue`: there has been none for too long."""
+    """A controller's answer about one child, with its own message; `overdue`: there has been none for too long."""
 
     ref: ObjectRef
     controller: Controller
@@ -64,7 +65,7 @@ class RouteStatus:
 
 
 def route_statuses(facts: Facts, refs: Iterable[ObjectRef], controllers: Controllers) -> Iterator[RouteStatus]:
-    """The word on each of `refs` that lives and that a controller answers for, refusals first."""
+    """The answer about each of `refs` that exists and that a controller answers for, refusals first."""
     found = (
         _verdict(facts, ref, facts.live[ref], controller)
         for ref in refs
@@ -74,7 +75,7 @@ def route_statuses(facts: Facts, refs: Iterable[ObjectRef], controllers: Control
 
 
 def next_answer_due(facts: Facts, controllers: Controllers) -> datetime | None:
-    """When the first silence becomes too long, if one is not too long already."""
+    """When the first silence becomes too long, if none is too long already."""
     due = [
         _silent_since(facts, found) + PATIENCE
         for ref, found in facts.live.items()
@@ -85,7 +86,7 @@ def next_answer_due(facts: Facts, controllers: Controllers) -> datetime | None:
 
 
 def answers(manifest: Manifest, controllers: Controllers) -> list[tuple[Any, ...]]:
-    """What of a child's status changes its verdict; nothing for kinds that nobody answers for."""
+    """Which parts of a child's status change its verdict; none for kinds without a controller."""
     if _controller_of(manifest.get("kind", ""), controllers) is None:
         return []
     return [
@@ -100,7 +101,7 @@ def _controller_of(kind: str, controllers: Controllers) -> Controller | None:
 
 def _verdict(facts: Facts, ref: ObjectRef, manifest: Manifest, controller: Controller) -> RouteStatus:
     word, message = _word(manifest, controller)
-    # A controller that has spoken of it before is there, and only slow.
+    # A controller that has answered about it before is running, and only slow.
     silent = word is RouteAcceptance.UNKNOWN and not _accepted(manifest)
     overdue = silent and facts.now >= _silent_since(facts, manifest) + PATIENCE
     return RouteStatus(ref, controller, word, message, overdue)
@@ -115,7 +116,7 @@ def _word(manifest: Manifest, controller: Controller) -> tuple[RouteAcceptance, 
                 str(condition.get("status")), RouteAcceptance.UNKNOWN
             )
             return word, said
-    # A word on what it was before is no word on what it is, unless it needs none.
+    # An answer about an older generation does not count for this one, unless it needs none.
     needed = manifest.get("kind") not in controller.silent_at_times
     return (RouteAcceptance.UNKNOWN if needed else RouteAcceptance.ACCEPTED), ""
 
@@ -127,17 +128,17 @@ def _accepted(manifest: Manifest) -> list[Mapping[str, Any]]:
 
 def _silent_since(facts: Facts, manifest: Manifest) -> datetime:
     """
-    Since when an object waits for a word: it was made then, or its part has not been programmed since.
+    Since when an object waits for an answer: its creation, or the time since which its section is not programmed.
 
-    The status says the latter, so that a restart of the operator does not begin to count anew.
+    The status has the latter, so that a restart of the operator does not begin to count anew.
     """
     created = manifest["metadata"].get("creationTimestamp")
     made = parse_instant(created) if created else facts.now
-    return max(made, _unprogrammed_since(facts, part_of(manifest)))
+    return max(made, _unprogrammed_since(facts, section_of(manifest)))
 
 
-def _unprogrammed_since(facts: Facts, part: str) -> datetime:
-    list_, _, name = part.rpartition(".")
+def _unprogrammed_since(facts: Facts, section: str) -> datetime:
+    list_, _, name = section.rpartition(".")
     for entry in facts.gateway.status.get(list_ or "destinations") or ():
         for condition in entry.get("conditions") or () if entry.get("name") == name else ():
             if condition.get("type") == ConditionType.PROGRAMMED and condition.get("status") == "False":

@@ -1,9 +1,9 @@
 """
-Whose an object is, and why the operator believes it. Nothing else in the operator looks at labels for that.
+Which EgressGateway owns an object, and the evidence for it. No other module judges labels for that.
 
-A tenant writes what he likes in his own namespaces: labels, annotations, names, owner references. So these are evidence
-about his own EgressGateways at most. In another namespace nothing but the operator's own record counts: what the status
-of the EgressGateway names among its `remoteChildren`. docs/security.md has the whole table.
+Tenants write what they like in their own namespaces: labels, annotations, names, owner references. So these are
+evidence about their own EgressGateways at most. In another namespace only the operator's own record counts: the
+`remoteChildren` in the status of the EgressGateway. docs/security.md has the whole table.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from egressgateway.refs import EGRESS_GATEWAY, GROUP, Key, Manifest, ObjectRef, 
 
 def named_owner(manifest: Manifest) -> Key | None:
     """
-    The EgressGateway that an object says it belongs to, by its owner reference, else by its labels.
+    The EgressGateway that an object names as its owner, by its owner reference, otherwise by its labels.
 
-    To be looked up by, no more: anybody can write it. `is_child` says whether it is true.
+    For look-ups only: every tenant can write it. `is_child` decides whether it is true.
     """
     metadata = manifest["metadata"]
     namespace = metadata.get("namespace", "")
@@ -42,7 +42,7 @@ def named_owner(manifest: Manifest) -> Key | None:
 
 
 def recorded_children(status: Mapping[str, Any]) -> frozenset[ObjectRef]:
-    """Children in other namespaces that a status names: it did before they were made."""
+    """Children in other namespaces that a status names: it named them before they were created."""
     found = status.get("remoteChildren")
     return frozenset(
         ObjectRef(str(child.get("kind")), str(child.get("namespace")), str(child.get("name")))
@@ -65,10 +65,10 @@ def is_child(manifest: Manifest, key: Key, recorded: Container[ObjectRef]) -> bo
 
 def is_owned_by(manifest: Manifest, key: Key) -> bool:
     """
-    Whether the EgressGateway `key` owns an object of its own namespace, and the object bears a mark of the operator.
+    Whether the EgressGateway `key` owns an object of its own namespace, and the object carries a mark of the operator.
 
-    A person may let an EgressGateway own his objects, to have them collected with it: the owner reference alone is no
-    reason to change or delete them. By name, not by uid: children of a deleted predecessor are taken over before the
+    A user may let an EgressGateway own other objects, to have them collected with it: the owner reference alone is no
+    reason to change or delete them. By name, not by uid: children of a deleted predecessor are adopted before the
     garbage collector comes.
     """
     metadata = manifest["metadata"]
@@ -79,11 +79,11 @@ def is_owned_by(manifest: Manifest, key: Key) -> bool:
 
 def is_orphan_of(manifest: Manifest, key: Key) -> bool:
     """
-    Whether the operator wrote the object for an EgressGateway of this name, and nobody owns it any more.
+    Whether the operator wrote the object for an EgressGateway of this name, and it has no owner any more.
 
-    So `kubectl delete --cascade=orphan` leaves children, and a backup that brings them back without their owner. What
-    anybody owns is theirs; labels, the digest of what was written, and a name as only we make them are together
-    nothing that a person's own object has.
+    `kubectl delete --cascade=orphan` leaves such children, and so does a backup that restores them without their owner.
+    An object with an owner is not adopted. No user's own object has our labels, the digest of what was written, and a
+    name in our form.
     """
     metadata = manifest["metadata"]
     return bool(
@@ -96,7 +96,7 @@ def is_orphan_of(manifest: Manifest, key: Key) -> bool:
 
 
 def is_child_of(manifest: Manifest, key: Key) -> bool:
-    """Whether an object that is recorded as a child of `key`, or stands under a name planned for it, may be written."""
+    """Whether an object that is recorded as a child of `key`, or has a name that is planned for it, may be written."""
     if manifest["metadata"].get("namespace", "") == key.namespace:
         return is_owned_by(manifest, key) or is_orphan_of(manifest, key)
     return is_left_over(manifest, key)
@@ -106,8 +106,8 @@ def is_left_over(manifest: Manifest, key: Key) -> bool:
     """
     Whether an object in another namespace names `key` as its gateway.
 
-    Under a name that the plan gives it in a shared gateway's namespace, so a restore without statuses leaves children:
-    the class names that namespace, and whoever can write the labels there can write the object itself.
+    A restore without statuses leaves such children, under a name that the plan gives them in a shared gateway's
+    namespace: the class names that namespace, and a user who can write the labels there can write the object itself.
     """
     return manifest["metadata"].get("namespace", "") != key.namespace and _names_in_labels(manifest, key)
 

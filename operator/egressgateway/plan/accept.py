@@ -1,8 +1,8 @@
 """
-Everything that stands against an object: a chain of checks, each pure, each reporting all that it finds.
+Judges an object: a chain of pure checks, each of which reports everything that it finds.
 
-A finding takes out one part or the whole object, or only something of a part; what is left is planned. Nothing here is
-raised, nothing is written.
+A finding rejects one section, the whole object, or only something of a section; the rest is planned. Nothing here is
+raised, and nothing is written.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from egressgateway.contention.consumers import (
     entries_of,
 )
 from egressgateway.facts import NEVER, Claimed, ClaimedPort, Facts, Rights, Since, places_of, since_in
-from egressgateway.live.children import hosts_of, live_clients, mesh_routes, namespaces_of_export, part_of, ports_of
+from egressgateway.live.children import hosts_of, live_clients, mesh_routes, namespaces_of_export, ports_of, section_of
 from egressgateway.live.controller_status import next_answer_due
 from egressgateway.names import is_private
 from egressgateway.namespaces import overlap, union
@@ -50,12 +50,12 @@ from egressgateway.plan.checks.references import (
     unchecked_references,
 )
 from egressgateway.plan.context import PlanContext, context_of
-from egressgateway.plan.findings import Advisory, Consequence, Finding, exposed_part
+from egressgateway.plan.findings import Advisory, Consequence, Finding, exposed_section
 from egressgateway.plan.gateway.references import exposed_on, wanted_references
 from egressgateway.plan.gateway.target import target_of
 from egressgateway.plan.provider import Provider
 from egressgateway.plan.providers import CONTROLLERS, provider_of
-from egressgateway.plan.revoked import NOTHING, Revoked, may_be_told, revoked_from, revoked_of
+from egressgateway.plan.revoked import NOTHING, Revoked, may_be_steered, revoked_from, revoked_of
 from egressgateway.plan.unsupported import (
     unsupported_in_class,
     unsupported_in_destination,
@@ -69,7 +69,7 @@ _RESOLVED: Final = ConditionType.RESOLVED_REFS
 
 
 def accept(facts: Facts) -> Acceptance:
-    """Judge the object as a whole, then each of its parts."""
+    """Judge the object as a whole, then each of its sections."""
     context = context_of(facts)
     of_object = tuple(_object_findings(facts, context))
     if context is None or of_object:
@@ -90,12 +90,12 @@ def accept(facts: Facts) -> Acceptance:
 
 
 def steered_names(facts: Facts) -> dict[str, frozenset[str]]:
-    """Names that live children of the object steer now, and the namespaces whose clients they steer."""
+    """Names that live children of the object steer now, and the namespaces of the clients that they steer."""
     return steered_of(mesh_routes(facts.live), facts.key.namespace)
 
 
 def steered_of(routes: Iterable[Manifest], own: str) -> dict[str, frozenset[str]]:
-    """Names that `routes` of the namespace `own` steer, and the namespaces whose clients they steer."""
+    """Names that `routes` of the namespace `own` steer, and the namespaces of the clients that they steer."""
     steered: dict[str, frozenset[str]] = {}
     for route in routes:
         for host in hosts_of(route):
@@ -111,11 +111,11 @@ def _next_end(facts: Facts, spec: EgressGatewaySpec) -> datetime | None:
 
 def _claims_to_keep(facts: Facts, revoked: Revoked, *, withdraw: bool) -> Claims:
     """
-    While an object cannot be judged it keeps what it has claimed and asks for or steers, and claims nothing new.
+    While an object cannot be judged it keeps its claims on what it still asks for or steers, and claims nothing new.
 
-    What is revoked it has for as long as its clients are still steered.
+    It keeps a revoked claim for as long as its clients are still steered.
     """
-    before, live = own_rights(facts), live_ports(facts)
+    before, live = own_rights(facts), registered_ports(facts)
     claims = resolve_claims(facts, Stakes() if withdraw else _stakes_to_keep(facts, before, revoked), before)
     kept = () if withdraw else _ports_to_keep(facts, before)
     ports, leaving = claim_ports(facts, before, kept, live)
@@ -131,8 +131,8 @@ def _stakes_to_keep(facts: Facts, before: Rights, revoked: Revoked) -> Stakes:
         if asked is None or name in asked or name in steered
     }
     if before.is_blank:
-        # The status was lost: what clients go by is claimed anew, as far as the class allows it.
-        routes = [route for route in mesh_routes(facts.live) if _may_be_told(facts, route)]
+        # The status was lost: claim again what clients use now, as far as the class allows it.
+        routes = [route for route in mesh_routes(facts.live) if _may_be_steered(facts, route)]
         allowed = steered_of(routes, facts.key.namespace)
         serves = {name: _consented(facts, served) for name, served in allowed.items() if not is_private(name)}
     serves = {name: served - revoked.namespaces for name, served in serves.items() if name not in revoked.names}
@@ -140,51 +140,55 @@ def _stakes_to_keep(facts: Facts, before: Rights, revoked: Revoked) -> Stakes:
     return Stakes(serves, exposes, steered)
 
 
-def _ports_to_keep(facts: Facts, before: Rights, part: str | None = None) -> Iterator[PortClaim]:
+def _ports_to_keep(facts: Facts, before: Rights, section: str | None = None) -> Iterator[PortClaim]:
     """
-    Of ports that clients are told of now (by `part`), those that the object has claimed for them.
+    The ports that clients are told of now (by `section`), as far as the object has claimed them.
 
-    A claim stands in the status before the first child is written, so that what goes further its author wrote himself.
+    The status records a claim before the first child is written, so the author wrote by hand what goes beyond the
+    claims.
     """
     if before.is_blank:
-        entries = (found for found in _entries_of(facts, part) if _may_be_told(facts, found))
+        entries = (found for found in _entries_of(facts, section) if _may_be_steered(facts, found))
         for port, served in ports_by_kind(entries).items():
             kept = _consented(facts, served)
             yield PortClaim(port, kept, frozenset(), kept)
         return
-    for port, served in live_ports(facts, part).items():
+    for port, served in registered_ports(facts, section).items():
         since = before.ports.get(port, {})
         kept = _still_held(since, served)
         yield PortClaim(port, kept, frozenset(since) - places_of(since), kept)
 
 
 def _still_held(since: Since, live: frozenset[str]) -> frozenset[str]:
-    """Where clients go by what is claimed there."""
+    """Namespaces whose clients use what is claimed there."""
     return frozenset(place for place in overlap(live, places_of(since)) if since_in(since, place) != NEVER)
 
 
-def _may_be_told(facts: Facts, found: Manifest) -> bool:
-    """Whether the class allows clients to be sent where a live child sends them; one that cannot be read may."""
+def _may_be_steered(facts: Facts, found: Manifest) -> bool:
+    """
+    Whether the class allows to send clients where a live child sends them; a class that cannot be read counts as
+    allowing.
+    """
     class_spec = facts.class_.spec
-    return class_spec is None or may_be_told(class_spec, found)
+    return class_spec is None or may_be_steered(class_spec, found)
 
 
 def _consented(facts: Facts, served: frozenset[str]) -> frozenset[str]:
     return allowed_consumers(facts.key, facts.class_.spec, facts.namespaces, served)
 
 
-def live_ports(facts: Facts, part: str | None = None) -> dict[ClaimedPort, frozenset[str]]:
-    """Ports that clients are told of now (by `part`), and the namespaces of these clients."""
-    return ports_by_kind(_entries_of(facts, part))
+def registered_ports(facts: Facts, section: str | None = None) -> dict[ClaimedPort, frozenset[str]]:
+    """Ports that clients are told of now (by `section`), and the namespaces of these clients."""
+    return ports_by_kind(_entries_of(facts, section))
 
 
-def _entries_of(facts: Facts, part: str | None) -> list[Manifest]:
+def _entries_of(facts: Facts, section: str | None) -> list[Manifest]:
     entries = live_clients(facts.live, "ServiceEntry")
-    return [entry for entry in entries if part is None or part_of(entry) == part]
+    return [entry for entry in entries if section is None or section_of(entry) == section]
 
 
 def ports_by_kind(entries: Iterable[Manifest]) -> dict[ClaimedPort, frozenset[str]]:
-    """Ports that ServiceEntries register, and for whose clients."""
+    """Ports that ServiceEntries register, and the namespaces of their clients."""
     live = ports_of(entries)
     return {
         ClaimedPort(number, tcp): served for tcp in (True, False) for number, served in live.speaking(tcp=tcp).items()
@@ -192,12 +196,12 @@ def ports_by_kind(entries: Iterable[Manifest]) -> dict[ClaimedPort, frozenset[st
 
 
 def _object_findings(facts: Facts, context: PlanContext | None) -> Iterator[Finding]:
-    """What stands against the object as a whole, in the order in which it is to be told."""
+    """Findings about the object as a whole, in the order in which they are reported."""
     yield from _spec_is_known(facts)
     yield from _spec_is_valid(facts)
     yield from _class_exists(facts)
     if context is not None:
-        yield from (finding for finding in guard_object(context) if not finding.part)
+        yield from (finding for finding in guard_object(context) if not finding.section)
     yield from _is_supported(facts, context)
     yield from _is_within_bounds(context)
     yield from _class_is_resolved(facts)
@@ -217,7 +221,7 @@ def _spec_is_known(facts: Facts) -> Iterator[Finding]:
 
 def _spec_is_valid(facts: Facts) -> Iterator[Finding]:
     for error in facts.gateway.errors:
-        # Nothing of it can be planned, so that what does harm is withdrawn with the rest of the object.
+        # Nothing of it can be planned, so harmful values are withdrawn with the rest of the object.
         yield Finding(_ACCEPTED, Reason.INVALID, str(error), withdraws=error.harmful)
 
 
@@ -295,7 +299,7 @@ def _kinds_are_served(facts: Facts) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Judges the parts of one object that nothing stands against as a whole."""
+    """Judges the sections of one object that is accepted as a whole."""
 
     facts: Facts
     context: PlanContext
@@ -323,24 +327,24 @@ class _Judge:
             destination.name: _won(claims, destination, consumers.served[destination.name])
             for destination in self.spec.destinations
         }
-        findings += self._contested(findings, claims, served)
+        findings += self._conflicted(findings, claims, served)
         late = revoked_of(self.facts, self.class_spec, _kept(findings) - kept)
         findings += late.findings
-        out = _taken_out(findings)
+        out = _rejected_sections(findings)
         wanted = self._port_claims(findings, claims, consumers, served, before)
-        ports, leaving = claim_ports(self.facts, before, wanted, live_ports(self.facts))
+        ports, leaving = claim_ports(self.facts, before, wanted, registered_ports(self.facts))
         claims = claims.with_ports(ports, leaving=leaving)
         return Acceptance(
             findings=tuple(findings),
             served=tuple(destination for destination in self.spec.destinations if destination.name not in out),
             claims=claims,
-            exposed=tuple(exposed for exposed in self.spec.expose if exposed_part(exposed.name) not in out),
+            exposed=tuple(exposed for exposed in self.spec.expose if exposed_section(exposed.name) not in out),
             consumers=served,
             kept=_kept(findings) - self._orphaned(consumers),
-            contested={
+            conflicted={
                 destination.name: frozenset(destination.names)
                 for destination in self.spec.destinations
-                if _is_contested(findings, destination.name)
+                if _is_conflicted(findings, destination.name)
             },
             revoked=replace(revoked, exports={**revoked.exports, **late.exports}),
             advisories=(*self._notices(), *self.provider.advisories(self.context, asked)),
@@ -349,9 +353,9 @@ class _Judge:
 
     def _orphaned(self, consumers: Consumers) -> frozenset[str]:
         """
-        Destinations that still steer somebody, and nobody whom they are for: their consumers left `access`.
+        Destinations that still steer clients, but have no consumers any more: these left `access`.
 
-        What runs for those is not to be kept, or the next object that serves them would find their names steered.
+        Their routes are not kept; otherwise the next object that serves these clients would find the names steered.
         """
         steered = steered_names(self.facts)
         return frozenset(
@@ -362,7 +366,7 @@ class _Judge:
         )
 
     def _own_findings(self, consumers: Consumers) -> Iterator[Finding]:
-        yield from (found for found in guard_object(self.context) if found.part)
+        yield from (found for found in guard_object(self.context) if found.section)
         for index, destination in enumerate(self.spec.destinations):
             yield from self._destination(destination, f"spec.destinations[{index}]", consumers)
         for index, exposed in enumerate(self.spec.expose):
@@ -370,7 +374,7 @@ class _Judge:
         yield from exposed_port_conflicts(self.spec)
 
     def _excluded_consumers(self, asked: Consumers, consumers: Consumers) -> Iterator[Finding]:
-        """Namespaces that somebody named and that this gateway cannot serve; the others are served."""
+        """Namespaces that the spec names and that this gateway cannot serve; the others are served."""
         excluded = self.provider.excluded_namespaces(self.context)
         for destination in self.spec.destinations:
             if excluded & asked.served[destination.name]:
@@ -395,7 +399,7 @@ class _Judge:
         yield from resolve_destination(self.context, destination, where)
 
     def _without_consumers(self, destination: Destination, where: str) -> Iterator[Finding]:
-        """It is programmed all the same, and serves from the moment on that a namespace gets a label."""
+        """The destination is programmed anyway, and serves as soon as a namespace gets a matching label."""
         if not asks_nobody(self.facts.key, self.spec, destination.name, self.facts.namespaces):
             return
         selectors = [str(entry.namespace_selector) for entry in entries_of(self.spec, destination.name)]
@@ -407,15 +411,15 @@ class _Judge:
         yield Finding(ConditionType.STEERED, Reason.NO_CONSUMERS, message, destination.name, partial=True)
 
     def _exposed(self, exposed: ExposedHost, where: str) -> Iterator[Finding]:
-        part = exposed_part(exposed.name)
+        section = exposed_section(exposed.name)
         yield from guard_exposed(self.context, exposed, where)
         for message in unsupported_in_exposed(self.context, exposed, where):
-            yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message, part)
+            yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message, section)
         yield from resolve_exposed(self.context, exposed, where)
 
     def _stakes(self, findings: list[Finding], consumers: Consumers, before: Rights) -> Stakes:
-        """Names of what is served, and of what is not and still steered: nobody else may have those yet."""
-        out, steered = _taken_out(findings), steered_names(self.facts)
+        """Names of what is served, and of what is not served and still steered: no other object may have those yet."""
+        out, steered = _rejected_sections(findings), steered_names(self.facts)
         serves: dict[str, frozenset[str]] = {}
         for destination in self.spec.destinations:
             for name in destination.names:
@@ -430,7 +434,7 @@ class _Judge:
         exposes = frozenset(
             Claimed(host, gateway)
             for exposed in self.spec.expose
-            if (exposed_part(exposed.name) not in out or _keeps(findings, exposed_part(exposed.name)))
+            if (exposed_section(exposed.name) not in out or _keeps(findings, exposed_section(exposed.name)))
             and (gateway := exposed_on(self.facts, exposed))
             for host in exposed.hosts
         )
@@ -444,8 +448,8 @@ class _Judge:
         served: Mapping[str, frozenset[str]],
         before: Rights,
     ) -> Iterator[PortClaim]:
-        """Ports of what is served, and of what is not and goes on as it is."""
-        out = _taken_out(findings)
+        """Ports of what is served, and of what is not served and continues as it is."""
+        out = _rejected_sections(findings)
         for destination in self.spec.destinations:
             name = destination.name
             if name not in out:
@@ -456,10 +460,10 @@ class _Judge:
             elif _keeps(findings, name):
                 yield from _ports_to_keep(self.facts, before, name)
 
-    def _contested(
+    def _conflicted(
         self, findings: list[Finding], claims: Claims, served: Mapping[str, frozenset[str]]
     ) -> list[Finding]:
-        out = _taken_out(findings)
+        out = _rejected_sections(findings)
         found: list[Finding] = []
         for index, destination in enumerate(self.spec.destinations):
             if destination.name not in out:
@@ -468,17 +472,17 @@ class _Judge:
                 found += route_conflicts(self.facts, destination, where, left)
         for index, exposed in enumerate(self.spec.expose):
             gateway = exposed_on(self.facts, exposed)
-            if gateway and exposed_part(exposed.name) not in out:
+            if gateway and exposed_section(exposed.name) not in out:
                 found += exposed_conflicts(claims, exposed, gateway, f"spec.expose[{index}]")
-        out |= _taken_out(found)
+        out |= _rejected_sections(found)
         for index, exposed in enumerate(self.spec.expose):
             behind = exposed.backend.destination
-            if behind is not None and behind.name in out and exposed_part(exposed.name) not in out:
+            if behind is not None and behind.name in out and exposed_section(exposed.name) not in out:
                 message = (
                     f"spec.expose[{index}].backend.destination: destination {behind.name} is not served; correct what "
                     "its own conditions report"
                 )
-                found.append(Finding(_RESOLVED, Reason.PENDING, message, exposed_part(exposed.name)))
+                found.append(Finding(_RESOLVED, Reason.PENDING, message, exposed_section(exposed.name)))
         return found
 
     def _notices(self) -> Iterator[Advisory]:
@@ -519,26 +523,26 @@ class _Judge:
 
 
 def _won(claims: Claims, destination: Destination, served: frozenset[str]) -> frozenset[str]:
-    """Of the namespaces that a destination serves, those in which all of its names are the object's."""
+    """Of the namespaces that a destination serves, those in which the object has the right to all of its names."""
     for name in destination.names:
         served = overlap(served, claims.won.get(name, served))
     return served
 
 
-def _taken_out(findings: Iterable[Finding]) -> frozenset[str]:
-    return frozenset(finding.part for finding in findings if finding.part and not finding.partial)
+def _rejected_sections(findings: Iterable[Finding]) -> frozenset[str]:
+    return frozenset(finding.section for finding in findings if finding.section and not finding.partial)
 
 
-def _is_contested(findings: Iterable[Finding], part: str) -> bool:
-    own = [finding for finding in findings if finding.part == part and not finding.partial]
+def _is_conflicted(findings: Iterable[Finding], section: str) -> bool:
+    own = [finding for finding in findings if finding.section == section and not finding.partial]
     return bool(own) and all(finding.reason is Reason.HOST_CONFLICT for finding in own)
 
 
 def _kept(findings: Collection[Finding]) -> frozenset[str]:
-    """Parts that are not planned and go on as they are."""
-    return frozenset(part for part in _taken_out(findings) if _keeps(findings, part))
+    """Sections that are not planned and continue as they are."""
+    return frozenset(section for section in _rejected_sections(findings) if _keeps(findings, section))
 
 
-def _keeps(findings: Iterable[Finding], part: str) -> bool:
-    own = [finding for finding in findings if finding.part == part and not finding.partial]
+def _keeps(findings: Iterable[Finding], section: str) -> bool:
+    own = [finding for finding in findings if finding.section == section and not finding.partial]
     return bool(own) and all(finding.consequence is Consequence.KEEP for finding in own)

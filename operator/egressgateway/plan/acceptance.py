@@ -1,4 +1,4 @@
-"""What may be planned of an object, and what stands against the rest."""
+"""Which sections of an object may be planned, and the findings that reject the others."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from egressgateway.plan.revoked import NOTHING, Revoked
 @dataclass(frozen=True, slots=True)
 class Acceptance:
     """
-    What may be planned.
+    Which sections may be planned.
 
     Attributes:
-        served: destinations that nothing takes out, `exposed` likewise.
+        served: destinations that no finding rejects; `exposed` likewise.
         consumers: by destination, the namespaces that it serves.
-        kept: parts that are taken out and whose live children stay untouched. When a finding takes out the object,
-            `keep_all` says whether its children stay.
-        contested: of parts that are taken out because others have their names: the names that they ask for. What they
-            steered before under other names is not kept: two objects that swap names would wait for each other.
-        revoked: what of that goes all the same, because it is not allowed any more.
+        kept: rejected sections whose live children stay untouched. When a finding rejects the object, `keep_all` says
+            whether its children stay.
+        conflicted: by rejected section, the names that it asks for and other objects have. What the section steered
+            before under other names is not kept: two objects that swap names would wait for each other.
+        revoked: which of the kept children are removed all the same, because they are not allowed any more.
         next_look: when something expires, so that the object must be judged again.
     """
 
@@ -36,18 +36,18 @@ class Acceptance:
     consumers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
     keep_all: bool = False
-    contested: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    conflicted: Mapping[str, frozenset[str]] = field(default_factory=dict)
     advisories: tuple[Advisory, ...] = ()
     revoked: Revoked = NOTHING
     next_look: datetime | None = None
 
     @property
     def of_object(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if not finding.part)
+        return tuple(finding for finding in self.findings if not finding.section)
 
-    def of_part(self, name: str) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if finding.part == name)
+    def of_section(self, name: str) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.section == name)
 
-    def is_taken_out(self, part: str) -> bool:
-        """Whether a part is not planned."""
-        return any(not finding.partial for finding in (*self.of_object, *self.of_part(part)))
+    def is_rejected(self, section: str) -> bool:
+        """Whether a section is rejected, so that it is not planned."""
+        return any(not finding.partial for finding in (*self.of_object, *self.of_section(section)))

@@ -1,9 +1,9 @@
-"""From facts to a plan: which parts are served, and by which objects."""
+"""From facts to a plan: which sections are served, and by which objects."""
 
 from __future__ import annotations
 
 from egressgateway.facts import Facts
-from egressgateway.live.children import LiveChildren, live_clients, part_of
+from egressgateway.live.children import LiveChildren, live_clients, section_of
 from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.context import context_of, owner_of
 from egressgateway.plan.gateway.target import target_of
@@ -16,7 +16,7 @@ def build_plan(facts: Facts, acceptance: Acceptance) -> Plan:
     """
     The children that should exist.
 
-    Without a part to serve, and none that is kept and has clients, there is nothing to run: everything goes.
+    If no section is served, and none is kept and has clients, nothing needs to run: all children are removed.
     """
     if facts.gateway.deleting:
         return Plan()
@@ -29,5 +29,5 @@ def build_plan(facts: Facts, acceptance: Acceptance) -> Plan:
 
 
 def _running(facts: Facts) -> frozenset[str]:
-    """Parts of which clients are steered now."""
-    return frozenset(part_of(found) for found in live_clients(facts.live, "VirtualService"))
+    """Sections that steer clients now."""
+    return frozenset(section_of(found) for found in live_clients(facts.live, "VirtualService"))

@@ -1,7 +1,8 @@
 """
-One object whose spec and class can be read, and what planning asks of the world: for all who judge or plan a part.
+One object with a readable spec and class, and what planning needs to know of the cluster, for code that judges or plans
+a section.
 
-Who needs two or three things takes these; the whole `Facts` belong to those who must do without spec or class.
+Code that needs only a few values takes those; only code that has to work without spec or class takes the whole `Facts`.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ class PlanContext:
     What planners and checks may know of one object.
 
     Attributes:
-        class_name: as messages name the class.
+        class_name: the class's name in messages.
         target: the gateway that the class gives the object.
-        namespaces: labels of every namespace, by name; `namespaces_created` since when some of them exist.
+        namespaces: labels of every namespace, by name; `namespaces_created` when some of them were created.
         namespace_labels: those of the object's own namespace; None while it has not been seen.
-        status: as it stands in the API server.
+        status: as the API server stores it.
     """
 
     owner: Owner
@@ -79,5 +80,5 @@ def context_of(facts: Facts) -> PlanContext | None:
 
 
 def owner_of(facts: Facts) -> Owner:
-    """Whose children are planned."""
+    """The owner of the planned children."""
     return Owner(facts.key, facts.gateway.uid)

@@ -1,4 +1,4 @@
-"""What stands against a part of an object, or against all of it: data for the status, never raised."""
+"""Reasons to reject a section of an object, or all of it: data for the status, never raised."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from egressgateway.api.conditions import ConditionType, Reason
 
 
 class Consequence(StrEnum):
-    """What becomes of what already runs."""
+    """What happens to what already runs."""
 
     KEEP = "keep"
-    """It stays as it is: what cannot be accepted now is no reason to take away what works."""
+    """It stays as it is: a spec that cannot be accepted now is no reason to remove what works."""
 
     WITHDRAW = "withdraw"
-    """It goes at once: somebody said that it must not be, or its time is over."""
+    """It is removed at once: somebody forbade it, or it has expired."""
 
 
 _WITHDRAWING = frozenset(
@@ -34,18 +34,18 @@ _WITHDRAWING = frozenset(
 @dataclass(frozen=True, slots=True)
 class Finding:
     """
-    One thing that its author, or the platform's admin, must change.
+    One thing that its author, or a platform admin, must change.
 
-    `part` is the destination or exposed host (`exposed_part`) that it takes out, empty when it takes out the object.
-    `message` names field, value and the way out. One that is `partial` takes out only what it names, a consumer for
-    one: the rest of the part is served all the same. `needs_edit`: here nobody else can heal it, as others can where
-    the same reason is given for another object's sake. `withdraws`: what runs does harm, whatever the reason does else.
+    `section` is the destination or exposed host (`exposed_section`) that it rejects, empty when it rejects the object.
+    `message` names field, value and remedy. A `partial` finding rejects only what it names, for example one consumer:
+    the rest of the section is served all the same. `needs_edit`: only an edit of this object helps, although others can
+    resolve the same reason elsewhere. `withdraws`: what runs does harm, so it is withdrawn whatever the reason says.
     """
 
     condition: ConditionType
     reason: Reason
     message: str
-    part: str = ""
+    section: str = ""
     partial: bool = False
     needs_edit: bool = False
     withdraws: bool = False
@@ -58,16 +58,16 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Advisory:
     """
-    Something that its author should know and that takes nothing out; `part` as in `Finding`.
+    Something that the author should know and that rejects nothing; `section` as in `Finding`.
 
-    With a `reason` it is told by a warning event, too.
+    With a `reason` it is also recorded as a warning event.
     """
 
     message: str
-    part: str = ""
+    section: str = ""
     reason: Reason | None = None
 
 
-def exposed_part(name: str) -> str:
-    """Part of an entry in `expose`: destinations have names of their own, and no dot is in any of them."""
+def exposed_section(name: str) -> str:
+    """Section name of an entry in `expose`. Names of destinations contain no dot, so the two never collide."""
     return f"expose.{name}"

@@ -1,8 +1,8 @@
 """
 What a plan is: the children that should exist, by stage, as template and values.
 
-Children are written in the order of their stages (`stages`). What a plan does not hold is pruned, unless its part is
-kept as it is.
+Children are written in the order of their stages (`stages`). Children that are not in the plan are pruned, unless their
+section is kept as it is.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ class Owner(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Child:
     """
-    One object that should exist. `part` is the destination that it serves, empty when it serves all.
+    One object that should exist. `section` is the section that it serves, empty when it serves all.
 
-    `overlay` is laid over what the template gives, as Kubernetes merges strategically; what the template says of the
-    keys that identify the object, and of those that select pods, stays.
+    `overlay` is merged into the template's result, as a Kubernetes strategic merge patch; the keys that identify the
+    object, and those that select pods, keep the template's values.
     """
 
     ref: ObjectRef
     stage: Stage
     template: str
     values: Mapping[str, Any]
-    part: str = ""
+    section: str = ""
     overlay: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -45,10 +45,10 @@ class Plan:
     Everything that should exist for one EgressGateway.
 
     Attributes:
-        kept: live children that stay as they are: their part cannot be planned (not accepted), and what already runs
-            is not taken away for it.
-        draining: shared children carry something over until the mesh has been told; there will be another plan of the
-            same spec.
+        kept: live children that stay as they are: their section cannot be planned (not accepted), and what already runs
+            is not removed because of that.
+        draining: shared children still carry entries that drain until istiod has pushed; another plan of the same spec
+            follows.
     """
 
     children: tuple[Child, ...] = ()

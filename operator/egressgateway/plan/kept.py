@@ -1,10 +1,10 @@
-"""Plans of objects that are not judged part by part: what runs stays, but for what is not allowed any more."""
+"""Plans of objects that are not judged section by section: what runs stays, except for what is not allowed any more."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from egressgateway.live.children import LiveChildren, part_of, stage_of
+from egressgateway.live.children import LiveChildren, section_of, stage_of
 from egressgateway.plan.gateway.draining import Draining, plan_drain
 from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.plan.ir import Owner, Plan
@@ -16,16 +16,16 @@ from egressgateway.stages import Stage
 
 def plan_kept(owner: Owner, live: LiveChildren, target: GatewayTarget, revoked: Revoked) -> Plan:
     """
-    Everything stays as it is, but for what is not allowed any more.
+    Everything stays as it is, except for what is not allowed any more.
 
-    And for hosts that are registered with clients and not routed any more.
+    Hosts that are registered with clients and not routed any more are removed, too.
     """
-    parts = live.parts - revoked.parts
-    retained = less_revoked(plan_drain(live, (), parts, target), live.objects, revoked)
+    sections = live.sections - revoked.sections
+    retained = less_revoked(plan_drain(live, (), sections, target), live.objects, revoked)
     stays = frozenset(
         ref
         for ref, found in live.objects.items()
-        if part_of(found) in parts
+        if section_of(found) in sections
         and ref not in revoked.refs
         and (stage_of(found) is not Stage.CLIENTS or ref in retained.children)
     )
@@ -33,11 +33,11 @@ def plan_kept(owner: Owner, live: LiveChildren, target: GatewayTarget, revoked: 
 
 
 def plan_frozen(owner: Owner, live: Mapping[ObjectRef, Manifest], revoked: Revoked) -> Plan:
-    """Nothing of a suspended object is written, whatever became of it; what is not allowed any more goes."""
+    """Nothing of a suspended object is written, whatever changed; only what is not allowed any more is removed."""
     if revoked.everything:
         return Plan()
     stays = frozenset(
-        ref for ref, found in live.items() if part_of(found) not in revoked.parts and ref not in revoked.refs
+        ref for ref, found in live.items() if section_of(found) not in revoked.sections and ref not in revoked.refs
     )
     retained = less_revoked(Draining(children=stays), live, revoked)
     return Plan(tuple(plan_narrowed(owner, retained.narrowed)), retained.children)

@@ -1,7 +1,7 @@
 """
-What a data plane has to answer: the one way from the rest of the planner to what only Istio's, or APISIX's, knows.
+The protocol of a data plane: through it alone, the rest of the planner uses what only Istio or APISIX knows.
 
-A provider keeps nothing and reads nothing: it is asked with a context, and answers with values. `providers` lists all.
+A provider keeps nothing and reads nothing: it gets a context and returns values. `providers` lists all providers.
 """
 
 from __future__ import annotations
@@ -28,47 +28,47 @@ from egressgateway.plan.ir import Plan
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """Kinds that the API server has to serve, and what to install where it does not."""
+    """Kinds that the API server has to serve, and what to install if it does not."""
 
     kinds: frozenset[str]
     remedy: str
 
 
 class Provider(Protocol):
-    """One data plane. What most providers have nothing to say of is answered here."""
+    """One data plane. The defaults here are the answers of most providers."""
 
     @property
     @abstractmethod
     def capabilities(self) -> Capabilities:
-        """What it makes of each field, and which values it refuses whatever the others are."""
+        """What it does with each field, and which values it rejects whatever the other fields are."""
 
     @property
     def controller(self) -> Controller | None:
-        """The controller that takes the provider's objects, where one says in their status whether it does."""
+        """The controller of the provider's objects, if it reports in their status whether it accepts them."""
         return None
 
     @abstractmethod
     def requirements(self, spec: EgressGatewaySpec | None) -> Sequence[Requirement]:
-        """What the cluster has to serve for an object; None is a spec that cannot be read."""
+        """Kinds that the cluster has to serve for an object; None is a spec that cannot be read."""
 
     @abstractmethod
     def plan(self, context: PlanContext, acceptance: Acceptance) -> Plan:
-        """Every child for what is accepted; parts that are kept stay as they are."""
+        """Every child for what is accepted; kept sections stay as they are."""
 
     def limits_of_class(self, spec: EgressGatewayClassSpec, class_name: str, mesh_config: MeshConfig) -> Iterable[str]:
-        """What of a class is not possible for any object, as its fields and the mesh come together."""
+        """What of a class is not possible for any object, given its fields and the mesh together."""
         return ()
 
     def limits_of_spec(self, context: PlanContext) -> Iterable[str]:
-        """What concerns the whole object, likewise."""
+        """The same for the whole object."""
         return ()
 
     def limits_of_destination(self, context: PlanContext, destination: Destination, field: str) -> Iterable[str]:
-        """What concerns one destination, likewise; `field` is its path."""
+        """The same for one destination; `field` is its path."""
         return ()
 
     def limits_of_exposed(self, context: PlanContext, exposed: ExposedHost, field: str) -> Iterable[str]:
-        """What concerns one exposed host, likewise; `field` is its path."""
+        """The same for one exposed host; `field` is its path."""
         return ()
 
     def excluded_namespaces(self, context: PlanContext) -> frozenset[str]:
@@ -76,26 +76,26 @@ class Provider(Protocol):
         return frozenset()
 
     def excluded_message(self, context: PlanContext) -> str:
-        """Why they are excluded, and what helps."""
+        """Why they are excluded, and the remedy."""
         return ""
 
     def advisories(self, context: PlanContext, consumers: Consumers) -> Iterable[Advisory]:
-        """What stays as it is although one might think otherwise; `consumers` are those that are asked for."""
+        """Behaviour that differs from what a user may expect; `consumers` are those that the spec asks for."""
         return ()
 
     def probing(self, context: PlanContext) -> Probing | None:
-        """The object's probes, as its gateway's pods tell of them; None without any."""
+        """The object's probes, as its gateway's pods report them; None without any."""
         return None
 
-    def why_unserved(self, context: PlanContext, part: str, *, by_this_gateway: bool) -> str:
+    def why_unserved(self, context: PlanContext, section: str, *, by_this_gateway: bool) -> str:
         """
-        Why what runs for a part that was taken out serves nobody; empty where nothing is known against it.
+        Why what runs for a rejected section does not serve clients; empty where no reason is known.
 
         Args:
-            by_this_gateway: its clients go by the gateway of the class as it is now, and by no other.
+            by_this_gateway: its clients use the gateway of the class as it is now, and no other.
         """
         return ""
 
     def why_silent(self, class_spec: EgressGatewayClassSpec) -> str:
-        """What to look at when the controller says nothing: a question."""
+        """What to check when the controller reports nothing: a question."""
         return ""

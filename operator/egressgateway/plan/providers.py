@@ -1,4 +1,4 @@
-"""Every provider, by its name in a class: the one place that knows them all. A new one is a line here."""
+"""Every provider, by its name in a class: the only module that knows them all. A new provider is a line here."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ CONTROLLERS: Final[tuple[Controller, ...]] = tuple(
     each.controller for each in PROVIDERS.values() if each.controller is not None
 )
 """
-Controllers that say whether they take objects.
+Controllers that report whether they accept objects.
 
-Live objects may be those of a class that was left, so that their kind says whose word counts, and no class.
+Live objects may be those of a former class, so their kind decides which controller counts, not the class.
 """
 
 
 def provider_of(class_spec: EgressGatewayClassSpec | None) -> Provider:
-    """The provider of a class; of one that cannot be read, that of the built-in class."""
+    """The provider of a class; for a class that cannot be read, that of the built-in class."""
     return PROVIDERS[(class_spec or EgressGatewayClassSpec()).data_plane]
 
 

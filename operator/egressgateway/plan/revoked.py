@@ -1,14 +1,14 @@
 """
-What runs although nobody judges the spec, and is not allowed any more.
+What still runs of an object whose spec is not judged, and is not allowed any more.
 
-A suspended object, one whose spec or class cannot be read, one that cannot be served just now: what runs of it stays.
-But what the class forbids ends for all of them, or an author could keep it by an edit. So the live children are judged
-themselves: where they send clients, whose clients, by what means.
+What runs of an object stays while it is suspended, while its spec or class cannot be read, or while it cannot be served
+now. But what the class forbids ends in all these cases, or an author could keep it by an edit. So the live children
+themselves are judged: where they send clients, which clients, and by what means.
 
-An object whose class cannot be read is under the guards of the class that served it last.
+For an object whose class cannot be read, the policy of the class that served it last applies.
 
-A child may be known by its name alone, because its namespace takes too much memory. Then what was claimed and for whom,
-by the status, stands for what it says: a namespace that somebody filled keeps nothing that is forbidden.
+Of a child only the name may be known, because its namespace takes too much memory. Then the claims and consumers in the
+status are judged in its place: a tenant who fills a namespace keeps nothing that is forbidden.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from egressgateway.contention.consumers import allowed_consumers, consumers_of
 from egressgateway.contention.hostnames import is_wildcard
 from egressgateway.contention.rights import read_claims
 from egressgateway.facts import Facts
-from egressgateway.live.children import hosts_of, namespaces_of_export, part_of, stage_of
+from egressgateway.live.children import hosts_of, namespaces_of_export, section_of, stage_of
 from egressgateway.names import is_private
 from egressgateway.namespaces import EVERY_NAMESPACE, export_to
 from egressgateway.plan.checks.class_policy import (
@@ -43,13 +43,13 @@ from egressgateway.plan.checks.class_policy import (
 )
 from egressgateway.plan.checks.suffixes import is_public_suffix
 from egressgateway.plan.context import PlanContext, context_of
-from egressgateway.plan.findings import Consequence, Finding, exposed_part
+from egressgateway.plan.findings import Consequence, Finding, exposed_section
 from egressgateway.plan.gateway.draining import Draining
 from egressgateway.refs import Manifest, ObjectRef
 from egressgateway.stages import Stage
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
-_EXPOSED: Final = exposed_part("")
+_EXPOSED: Final = exposed_section("")
 _CLIENT_KINDS: Final = ("ServiceEntry", "VirtualService")
 _REMEDY: Final = "it is withdrawn; ask a platform admin to allow it, or remove it"
 
@@ -57,19 +57,20 @@ _REMEDY: Final = "it is withdrawn; ask a platform admin to allow it, or remove i
 @dataclass(frozen=True, slots=True)
 class Revoked:
     """
-    What of an object's live children goes, though the others stay as they are.
+    Which of an object's live children are removed, though the others stay as they are.
 
     Attributes:
         findings: why, for the status.
-        everything: all of them, for the object as a whole may not be.
-        parts: whose children all go; `refs` are children that go alone: somebody took the label of their part off.
-        exports: of clients' children that stay, by their refs: an `exportTo` with the namespaces that are allowed.
-        names: hosts and aliases that go, `namespaces` those whose clients do.
+        everything: all of them, as the object as a whole is not allowed.
+        sections: sections whose children are all removed; `refs` are single children to remove: somebody removed their
+            label of a section.
+        exports: by ref, for clients' children that stay: an `exportTo` with the namespaces that are allowed.
+        names: hosts and aliases that are removed; `namespaces` those whose clients are removed.
     """
 
     findings: tuple[Finding, ...] = ()
     everything: bool = False
-    parts: frozenset[str] = frozenset()
+    sections: frozenset[str] = frozenset()
     refs: frozenset[ObjectRef] = frozenset()
     exports: Mapping[ObjectRef, tuple[str, ...]] = field(default_factory=dict)
     names: frozenset[str] = frozenset()
@@ -81,10 +82,10 @@ NOTHING: Final = Revoked()
 
 def revoked_from(facts: Facts, *, suspended: bool = False) -> Revoked:
     """
-    What must go of an object that is kept as it is.
+    What must be removed of an object that is kept as it is.
 
     Args:
-        suspended: expiry waits, and of the spec counts only what runs: an edit takes no effect.
+        suspended: destinations do not expire, and the spec counts only where it runs: an edit takes no effect.
     """
     judged = _by_its_class(facts)
     if judged is None or judged.class_.spec is None:
@@ -95,15 +96,18 @@ def revoked_from(facts: Facts, *, suspended: bool = False) -> Revoked:
         found = guard_namespace(class_spec, str(judged.class_), judged.key.namespace, judged.namespace_labels)
     else:
         found = guard_object(context)
-    ends = tuple(each for each in found if not each.part and _withdraws(each))
+    ends = tuple(each for each in found if not each.section and _withdraws(each))
     if ends:
         return Revoked(ends, everything=True)
     by_spec = list(_by_spec(context, suspended=suspended)) if context is not None else []
-    return _revoked(judged, class_spec, by_spec, frozenset(map(part_of, judged.live.values())))
+    return _revoked(judged, class_spec, by_spec, frozenset(map(section_of, judged.live.values())))
 
 
 def revoked_of(facts: Facts, class_spec: EgressGatewayClassSpec, kept: Collection[str]) -> Revoked:
-    """What must go of the parts `kept` of an object whose other parts are served: what its spec said before ran on."""
+    """
+    What must be removed of the sections `kept` of an object whose other sections are served: they still run by its
+    former spec.
+    """
     return _revoked(facts, class_spec, [], kept) if kept else NOTHING
 
 
@@ -118,7 +122,7 @@ def less_revoked(retained: Draining, live: Mapping[ObjectRef, Manifest], revoked
         retained,
         children=retained.children - narrowed.keys(),
         narrowed=tuple(narrowed.values()),
-        # What the gateway's side has for those clients goes once they have left it.
+        # The gateway's side for those clients is removed after they have been withdrawn.
         draining=retained.draining or bool(revoked.exports),
     )
 
@@ -135,11 +139,11 @@ def _withdraws(finding: Finding) -> bool:
 
 
 def _by_spec(context: PlanContext, *, suspended: bool) -> Iterator[Finding]:
-    """What stands against the parts of the spec."""
+    """Findings about the sections of the spec."""
     spec, live = context.spec, context.live.objects
     steered = frozenset(host for found in _clients(live) for host in hosts_of(found))
     unread = any(map(_is_unread, _clients(live)))
-    running = context.live.parts
+    running = context.live.sections
     consumers = consumers_of(context.key, spec, context.class_spec, context.namespaces)
     for index, destination in enumerate(spec.destinations):
         if suspended and not unread and steered.isdisjoint(destination.names):
@@ -151,41 +155,43 @@ def _by_spec(context: PlanContext, *, suspended: bool) -> Iterator[Finding]:
             )
             yield Finding(_ACCEPTED, Reason.EXPIRED, message, destination.name)
         yield from filter(_withdraws, guard_destination(context, destination, where))
-        # Partial, whoever is left by the spec: what is live of the part says whether somebody is.
+        # Partial, even if the spec leaves no consumer: the section's live children show whether one is left.
         denied = guard_consumers(context.class_name, consumers, destination)
         yield from (replace(found, partial=True) for found in denied)
     for found in guard_object(context):
-        if (found.part in running or not suspended) and _withdraws(found) and found.part:
+        if (found.section in running or not suspended) and _withdraws(found) and found.section:
             yield found
     for index, exposed in enumerate(spec.expose):
-        if exposed_part(exposed.name) in running or not suspended:
+        if exposed_section(exposed.name) in running or not suspended:
             yield from filter(_withdraws, guard_exposed(context, exposed, f"spec.expose[{index}]"))
 
 
 def _revoked(
     facts: Facts, class_spec: EgressGatewayClassSpec, by_spec: list[Finding], judged: Collection[str]
 ) -> Revoked:
-    findings, parts_in_spec = list(by_spec), _parts_in_spec(facts.gateway.spec)
+    findings, sections_in_spec = list(by_spec), _sections_in_spec(facts.gateway.spec)
     exports: dict[ObjectRef, tuple[str, ...]] = {}
     denied: set[str] = set(_denied(facts, class_spec, _consumers_before(facts.gateway.status)))
-    gone, refs = {found.part for found in findings if not found.partial}, set[ObjectRef]()
-    told = {(found.part, found.reason) for found in findings}
+    gone, refs = {found.section for found in findings if not found.partial}, set[ObjectRef]()
+    told = {(found.section, found.reason) for found in findings}
 
-    def tell(ref: ObjectRef, part: str, reason: Reason, message: str, *, partial: bool = False) -> None:
-        if not partial and part:
-            gone.add(part)
+    def tell(ref: ObjectRef, section: str, reason: Reason, message: str, *, partial: bool = False) -> None:
+        if not partial and section:
+            gone.add(section)
         elif not partial:
             refs.add(ref)
-        if (part, reason) not in told:
-            told.add((part, reason))
-            findings.append(Finding(_ACCEPTED, reason, message, part if part in parts_in_spec else "", partial))
+        if (section, reason) not in told:
+            told.add((section, reason))
+            findings.append(
+                Finding(_ACCEPTED, reason, message, section if section in sections_in_spec else "", partial)
+            )
 
     for ref, found in sorted(facts.live.items()):
-        part = part_of(found)
-        if part not in judged:
+        section = section_of(found)
+        if section not in judged:
             continue
         for reason, what in _forbidden(facts, class_spec, ref, found):
-            tell(ref, part, reason, f"{ref}: {facts.class_} {what}; {_REMEDY}")
+            tell(ref, section, reason, f"{ref}: {facts.class_} {what}; {_REMEDY}")
         if not _sends_clients(ref, found) or _is_unread(found):
             continue
         exported = namespaces_of_export(found, facts.key.namespace)
@@ -197,14 +203,14 @@ def _revoked(
                 f"{ref}: {facts.class_} does not allow {_listed(not_allowed)} as a consumer; clients there are no "
                 "longer sent through the gateway; ask a platform admin to add it to allowedConsumers"
             )
-            tell(ref, part, Reason.CONSUMER_NOT_ALLOWED, message, partial=bool(left))
+            tell(ref, section, Reason.CONSUMER_NOT_ALLOWED, message, partial=bool(left))
             if left:
                 exports[ref] = tuple(export_to(left, facts.key.namespace))
     return Revoked(
         tuple(findings),
-        parts=frozenset(gone),
+        sections=frozenset(gone),
         refs=frozenset(refs),
-        exports={ref: to for ref, to in exports.items() if part_of(facts.live[ref]) not in gone and ref not in refs},
+        exports={ref: to for ref, to in exports.items() if section_of(facts.live[ref]) not in gone and ref not in refs},
         names=frozenset(_names_of(facts, gone)) | _claims_not_allowed(facts.gateway.status, class_spec),
         namespaces=frozenset(denied),
     )
@@ -213,10 +219,10 @@ def _revoked(
 def _forbidden(
     facts: Facts, class_spec: EgressGatewayClassSpec, ref: ObjectRef, found: Manifest
 ) -> Iterator[tuple[Reason, str]]:
-    """What the class has against one live child: reason, and the end of a sentence about the class."""
+    """What the class forbids of one live child: reason, and the end of a sentence about the class."""
     if _is_unread(found) and _sends_clients(ref, found):
         yield from _forbidden_by_status(facts, class_spec)
-    elif part_of(found).startswith(_EXPOSED):
+    elif section_of(found).startswith(_EXPOSED):
         yield from _forbidden_to_expose(facts.key.namespace, class_spec, ref, found)
     elif _sends_clients(ref, found):
         yield from _forbidden_to_clients(class_spec, found)
@@ -231,12 +237,12 @@ def _forbidden(
 
 
 def _is_unread(found: Manifest) -> bool:
-    """Whether a child is known by its name alone: all that we write to steer clients has a spec."""
+    """Whether only the name of a child is known: all children of ours that steer clients have a spec."""
     return "spec" not in found
 
 
 def _forbidden_by_status(facts: Facts, class_spec: EgressGatewayClassSpec) -> Iterator[tuple[Reason, str]]:
-    """What the class has against anything that the object has claimed, or against whomever it serves."""
+    """What the class forbids of the object's claims, or of its consumers."""
     for host in sorted(_claims_not_allowed(facts.gateway.status, class_spec)):
         yield Reason.HOST_NOT_ALLOWED, f"does not allow {host}"
     denied = _denied(facts, class_spec, _consumers_before(facts.gateway.status))
@@ -244,11 +250,11 @@ def _forbidden_by_status(facts: Facts, class_spec: EgressGatewayClassSpec) -> It
         yield Reason.CONSUMER_NOT_ALLOWED, f"does not allow {_listed(denied)} as a consumer"
 
 
-def may_be_told(class_spec: EgressGatewayClassSpec, found: Manifest) -> bool:
+def may_be_steered(class_spec: EgressGatewayClassSpec, found: Manifest) -> bool:
     """
-    Whether an object may serve clients by what a live child tells them.
+    Whether the class allows what a live child sends its clients.
 
-    A child that its author wrote himself may name what no spec could: then it is no evidence of what the object had.
+    A child that its author wrote by hand may name what no spec could: then it is no evidence of what the object had.
     """
     public = [host for host in hosts_of(found) if not is_private(host)]
     return not any(_forbidden_to_clients(class_spec, found)) and not any(
@@ -257,7 +263,7 @@ def may_be_told(class_spec: EgressGatewayClassSpec, found: Manifest) -> bool:
 
 
 def _is_too_wide(class_spec: EgressGatewayClassSpec, host: str) -> bool:
-    """Whether it takes the names that everybody may register, and no class says that it may."""
+    """Whether it takes names that the public may register, and no class allows it."""
     return is_public_suffix(host.removeprefix("*.")) and host not in (class_spec.allowed_hosts or ())
 
 
@@ -300,7 +306,9 @@ def _skips_verification(value: Any) -> bool:
 
 
 def _denied(facts: Facts, class_spec: EgressGatewayClassSpec, served: frozenset[str]) -> frozenset[str]:
-    """Those of `served` that the class does not allow. One that does not exist has no clients, and is left alone."""
+    """
+    Those of `served` that the class does not allow. A namespace that does not exist has no clients, and is skipped.
+    """
     known = frozenset(name for name in served if name == EVERY_NAMESPACE or name in facts.namespaces)
     return known - allowed_consumers(facts.key, class_spec, facts.namespaces, known)
 
@@ -309,24 +317,26 @@ def _consumers_before(status: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(str(entry.get("namespace", "")) for entry in status.get("consumers") or ())
 
 
-def _parts_in_spec(spec: EgressGatewaySpec | None) -> frozenset[str]:
-    """Parts that the status has an entry for; what is said of others is said of the object."""
+def _sections_in_spec(spec: EgressGatewaySpec | None) -> frozenset[str]:
+    """Sections that the status has an entry for; other findings count for the object."""
     if spec is None:
         return frozenset()
-    return frozenset((*(each.name for each in spec.destinations), *(exposed_part(each.name) for each in spec.expose)))
+    return frozenset(
+        (*(each.name for each in spec.destinations), *(exposed_section(each.name) for each in spec.expose))
+    )
 
 
-def _names_of(facts: Facts, parts: Collection[str]) -> Iterator[str]:
+def _names_of(facts: Facts, sections: Collection[str]) -> Iterator[str]:
     for found in _clients(facts.live):
-        if part_of(found) in parts:
+        if section_of(found) in sections:
             yield from (host for host in hosts_of(found) if not is_private(host))
     for destination in facts.gateway.spec.destinations if facts.gateway.spec else ():
-        if destination.name in parts:
+        if destination.name in sections:
             yield from destination.names
 
 
 def _claims_not_allowed(status: Mapping[str, Any], class_spec: EgressGatewayClassSpec) -> frozenset[str]:
-    """Of an object whose spec cannot be read: what it asks for is known by its claims alone."""
+    """For an object whose spec cannot be read: its claims alone show what it asks for."""
     hosts = (claim.host for claim in read_claims(status) if not claim.gateway)
     return frozenset(host for host in hosts if not allows_host(class_spec, host))
 
@@ -336,7 +346,7 @@ def _clients(live: Mapping[ObjectRef, Manifest]) -> Iterable[Manifest]:
 
 
 def _sends_clients(ref: ObjectRef, found: Manifest) -> bool:
-    exposed = part_of(found).startswith(_EXPOSED)
+    exposed = section_of(found).startswith(_EXPOSED)
     return not exposed and ref.kind in _CLIENT_KINDS and stage_of(found) is Stage.CLIENTS
 
 

@@ -1,8 +1,8 @@
 """
-What a provider cannot do, or cannot do with a given class: refused with the field's name, never ignored.
+What a provider cannot do, or cannot do with a given class: rejected with the field's name, never ignored.
 
-A value by itself is looked up in the table of `capabilities`. What depends on several fields is in the provider's
-`limits`, or here, where it is the same for all of them. Each rule says what would happen if it were not one.
+A value by itself is looked up in the table of `capabilities`. Rules over several fields are in the provider's `limits`,
+or here, where they are the same for all of them. Each rule says what would happen without it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from egressgateway.plan.context import PlanContext
 from egressgateway.plan.providers import provider_of
 
 _LISTS: Final = ("destinations", "expose")
-"""Lists whose entries are parts, judged each by itself."""
+"""Lists whose entries are sections, judged one by one."""
 
 _SHOWN: Final = (str, int)
 
@@ -66,7 +66,7 @@ def _refused_in(context: PlanContext, fields: Iterable[SetField]) -> Iterator[st
 def _refused(
     class_spec: EgressGatewayClassSpec, class_name: str, table: Table, fields: Iterable[SetField]
 ) -> Iterator[str]:
-    """What the table has against values; a field within one that is refused as a whole is not told, too."""
+    """What the table rejects; a field within a rejected one is not reported again."""
     holds = {Circumstance.ALWAYS}
     holds |= {Circumstance.SHARED} if class_spec.shared is not None else set()
     holds |= {Circumstance.PLAIN} if class_spec.mtls is MtlsMode.DISABLED else set()
@@ -83,7 +83,7 @@ def _refused(
 
 
 def _requests_without_http(destination: Destination, field: str) -> Iterator[str]:
-    """The gateway sees connections there, no requests."""
+    """The gateway sees connections there, not requests."""
     traffic = destination.traffic
     if traffic is None:
         return

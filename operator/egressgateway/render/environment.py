@@ -1,16 +1,16 @@
 """
 Jinja in which no value can change the structure of a document.
 
-A value never reaches the YAML text. While a template renders, each `{{ value }}` is recorded and a numbered
-placeholder is written in its place; the text is then parsed, and the placeholders are exchanged for the recorded
-values. So a host such as "a.example\\n  exportTo: ['*']" stays one string, whatever YAML would make of it
-(kiali-operator #1088 and koku-service-operator #21 are what happens otherwise).
+A value never reaches the YAML text. While a template renders, each `{{ value }}` is recorded and a numbered placeholder
+is written in its place; the text is then parsed, and the placeholders are replaced by the recorded values. So a host
+such as "a.example\\n  exportTo: ['*']" stays one string, whatever YAML would make of it (kiali-operator #1088 and
+koku-service-operator #21 show what happens otherwise).
 
 The text depends on the control flow alone, so objects of one shape share one parsed document: rendering costs a walk
 over the document instead of a YAML parse, about ten times less.
 
-A placeholder must be a whole scalar: `name: {{ name }}`, never `name: x-{{ name }}`. What is composed is composed in
-the planner, where it has a name and a test.
+A placeholder must be a whole scalar: `name: {{ name }}`, never `name: x-{{ name }}`. Values are composed in the
+planner, where they have a name and a test.
 """
 
 from __future__ import annotations

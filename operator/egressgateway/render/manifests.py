@@ -22,11 +22,11 @@ from egressgateway.stages import Stage
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """One object as it should be. `digest` covers all of `manifest` but the annotation that carries it."""
+    """One object as it should be. `digest` covers all of `manifest` except the annotation with the digest."""
 
     ref: ObjectRef
     stage: Stage
-    part: str
+    section: str
     manifest: Manifest
     digest: str
 
@@ -44,7 +44,7 @@ def render_child(renderer: Renderer, child: Child) -> Desired:
         raise InvariantError(f"{child.template} describes {ref_of(manifest)}, the plan names {child.ref}")
     digest = digest_of(manifest)
     manifest["metadata"].setdefault("annotations", {})[ANNOTATION_DIGEST] = digest
-    return Desired(child.ref, child.stage, child.part, manifest, digest)
+    return Desired(child.ref, child.stage, child.section, manifest, digest)
 
 
 MOST_REMEMBERED: Final = 8_192
@@ -55,7 +55,7 @@ class RenderCache:
     """
     What was rendered last for each child, so that a reconcile that changes nothing renders nothing.
 
-    Of more children than `most`, those of the EgressGateways that were not looked at for longest are forgotten.
+    Beyond `most` children, those of the EgressGateways that were used least recently are forgotten.
     """
 
     def __init__(self, renderer: Renderer, *, most: int = MOST_REMEMBERED) -> None:
@@ -65,11 +65,11 @@ class RenderCache:
         self._count = 0
 
     def render(self, key: Key, children: Iterable[Child]) -> tuple[Desired, ...]:
-        """All children of one EgressGateway; what was rendered for others of it is forgotten."""
+        """All children of one EgressGateway; its former children are forgotten."""
         return tuple(self.one_by_one(key, children))
 
     def one_by_one(self, key: Key, children: Iterable[Child]) -> Iterator[Desired]:
-        """The same, for a caller that has other work between two children. To be consumed to its end."""
+        """The same, for a caller that has other work between two children. The caller must consume it to its end."""
         last = self._last.get(key, {})
         rendered: dict[ObjectRef, tuple[Child, Desired]] = {}
         for child in children:

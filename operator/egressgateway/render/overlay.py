@@ -1,9 +1,9 @@
 """
-A partial object laid over a whole one, as Kubernetes merges strategically.
+Merges a partial object into a whole one, as a Kubernetes strategic merge patch.
 
-Maps are merged, lists of objects with a merge key by that key, all else is replaced; a null takes a field out
-(Kubernetes, "sig-api-machinery/strategic-merge-patch.md"). What identifies the object and its pods is ours: a label of
-the base that the overlay has too keeps the base's value.
+Maps are merged, lists of objects with a merge key by that key, all else is replaced; a null removes a field
+(Kubernetes, "sig-api-machinery/strategic-merge-patch.md"). The fields that identify the object and its pods are ours: a
+label of the base that the overlay has too keeps the base's value.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _merge(base: Any, overlay: Any, field: str) -> Any:
 
 
 def _are_maps(overlay: Any) -> bool:
-    """Whether it is a list of objects. What is none replaces ours, and is the API server's to refuse."""
+    """Whether it is a list of objects. Any other value replaces ours, and the API server may reject it."""
     return isinstance(overlay, (list, tuple)) and all(isinstance(item, Mapping) for item in overlay)
 
 

@@ -1,8 +1,8 @@
 """
-Why an object is not Ready, and who has to act: for figures and alerts, from its status alone.
+Why an object is not Ready, and which actor has to act: for metrics and alerts, from its status alone.
 
-`Ready` has one reason, which may stand for several (`PartiallyReady`), and hides an outage behind a typo or the other
-way round. Alerts go to people by who has to act, so they need every cause by itself.
+`Ready` has one reason, which may stand for several (`PartiallyReady`), and can hide an outage behind a typo or a typo
+behind an outage. Alerts go to the people who have to act, so each cause is listed separately.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from egressgateway.api.conditions import CATALOGUE, OBJECT_CONDITIONS, PART_CONDITIONS, Actor, ConditionType, Reason
+from egressgateway.api.conditions import CATALOGUE, OBJECT_CONDITIONS, SECTION_CONDITIONS, Actor, ConditionType, Reason
 
-_JUDGED: Final = frozenset({*OBJECT_CONDITIONS, *PART_CONDITIONS})
+_JUDGED: Final = frozenset({*OBJECT_CONDITIONS, *SECTION_CONDITIONS})
 _NO_CAUSE: Final = frozenset({Reason.EXPIRED, Reason.PARTIALLY_READY, Reason.PENDING})
-"""`Expired` is as its author wants it, the others are what follows from a cause."""
+"""The author wants `Expired`; the others follow from another cause."""
 
 
 def causes(status: Mapping[str, Any]) -> dict[Reason, Actor]:
     """
-    Each reason why the object is not Ready, with who has to act (`CATALOGUE`); none while it is.
+    Each reason why the object is not Ready, with the actor (`CATALOGUE`); none while it is.
 
-    `Pending` is one only where there is no other: something is not done, and nobody says why.
+    `Pending` counts only where there is no other reason: something is not done yet, without a known cause.
     """
     ready = next(iter(_of_type(status, ConditionType.READY)), None)
     if ready is None or ready.get("status") == "True":
@@ -29,14 +29,16 @@ def causes(status: Mapping[str, Any]) -> dict[Reason, Actor]:
     if ready.get("reason") == Reason.SUSPENDED:
         return {Reason.SUSPENDED: CATALOGUE[Reason.SUSPENDED].acts}
     given = _reasons(status.get("conditions") or ())
-    for part in (*(status.get("destinations") or ()), *(status.get("expose") or ())):
-        given |= _of_part(part)
+    for section in (*(status.get("destinations") or ()), *(status.get("expose") or ())):
+        given |= _of_section(section)
     return {reason: CATALOGUE[reason].acts for reason in sorted(given - _NO_CAUSE) or (Reason.PENDING,)}
 
 
-def _of_part(part: Mapping[str, Any]) -> set[Reason]:
-    """Of a destination or exposed host. For what is refused no pod is started: that is no cause beside the refusal."""
-    found = _reasons(part.get("conditions") or ()) - _NO_CAUSE
+def _of_section(section: Mapping[str, Any]) -> set[Reason]:
+    """
+    Reasons of a destination or exposed host. A rejected one starts no pods, so their absence is not a second cause.
+    """
+    found = _reasons(section.get("conditions") or ()) - _NO_CAUSE
     return found - {Reason.GATEWAY_NOT_READY} or found
 
 

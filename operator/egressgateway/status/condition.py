@@ -1,4 +1,4 @@
-"""What the status is made of: a condition without its times, and what one says of a part."""
+"""The parts of a status: a condition without its times, and the conditions of a section."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from egressgateway.refs import ObjectRef
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition, without its times: `merge` knows what was there before."""
+    """One condition, without its times: `merge` knows the previous ones."""
 
     type: ConditionType
     status: str
@@ -21,16 +21,17 @@ class Condition:
     message: str
 
 
-Part = tuple[str, tuple[Condition, ...]]
+Section = tuple[str, tuple[Condition, ...]]
 """A destination or exposed host by its name, and its conditions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """
-    What became of a plan: refs that are not in place, and why as far as that is known.
+    The result of a plan: refs that are not in place, with the reason if it is known.
 
-    `failures` are the server's refusals, `transient_errors` what it could not do just now; both in its words.
+    `failures` are objects that the server rejected, `transient_errors` those that it could not write just now; both
+    with its own message.
     """
 
     missing: frozenset[ObjectRef] = frozenset()
@@ -42,12 +43,12 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Everything that the status says, without times of transition. `parts` are destinations."""
+    """Everything in the status, without times of transition. `sections` are the sections for destinations."""
 
     conditions: tuple[Condition, ...]
-    parts: tuple[Part, ...]
+    sections: tuple[Section, ...]
     fields: Mapping[str, Any]
-    exposed: tuple[Part, ...] = ()
+    exposed: tuple[Section, ...] = ()
 
 
 _SUCCESS: Final = {
@@ -59,11 +60,11 @@ _SUCCESS: Final = {
 NOT_PROGRAMMED: Final = Condition(
     ConditionType.PROGRAMMED, "False", Reason.PENDING, "nothing is programmed until it is accepted"
 )
-"""Of a part that was rejected: a consequence of what is said elsewhere."""
+"""Reasons of a rejected section: they follow from what another condition says."""
 
 
 def succeeded(type_: ConditionType) -> Condition:
-    """`type_` where nothing stands against it."""
+    """`type_` where no reason speaks against it."""
     reason, message = _SUCCESS[type_]
     return Condition(type_, "True", reason, message)
 
@@ -74,12 +75,12 @@ def is_bad(condition: Condition, type_: ConditionType) -> bool:
 
 
 def serves(conditions: Sequence[Condition]) -> bool:
-    """Whether a part is all that it should be; the external side is no part of that."""
+    """Whether a section is all that it should be, apart from the external side."""
     return all(condition.status == "True" for condition in conditions if condition.type is not ConditionType.REACHABLE)
 
 
 def serves_somebody(conditions: Sequence[Condition]) -> bool:
-    """Whether requests of a part go through the gateway, be it of some consumers only."""
+    """Whether requests of a section go through the gateway, even if only for some consumers."""
     return all(
         condition.status == "True"
         for condition in conditions

@@ -1,4 +1,6 @@
-"""Fields of the status beside its conditions: figures, claims, where the gateway is, children in other namespaces."""
+"""
+Fields of the status beside its conditions: counts, claims, addresses of the gateway, children in other namespaces.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,12 @@ from egressgateway.plan.gateway.target import target_of, workload_of
 from egressgateway.plan.ir import Plan
 from egressgateway.plan.pods.workload import desired_replicas, effective_settings, exposed_service_name
 from egressgateway.refs import CHILD_BY_KIND, Manifest, ObjectRef
-from egressgateway.status.condition import Part, serves
+from egressgateway.status.condition import Section, serves
 from egressgateway.status.messages import shortened
 
 
-def status_fields(facts: Facts, acceptance: Acceptance, plan: Plan, parts: Sequence[Part]) -> dict[str, Any]:
-    counted = [conditions for name, conditions in parts if not is_expired(acceptance, name)]
+def status_fields(facts: Facts, acceptance: Acceptance, plan: Plan, sections: Sequence[Section]) -> dict[str, Any]:
+    counted = [conditions for name, conditions in sections if not is_expired(acceptance, name)]
     serving = sum(serves(conditions) for conditions in counted)
     spec = facts.gateway.spec
     hosts = sorted({host for found in (spec.destinations if spec else ()) for host in found.hosts})
@@ -37,13 +39,13 @@ def status_fields(facts: Facts, acceptance: Acceptance, plan: Plan, parts: Seque
 
 
 def _class_name(facts: Facts) -> str | None:
-    """The class that serves the object; while the one that it names cannot be read, the one that did so last."""
+    """The class that serves the object; while the class that it names cannot be read, the last one."""
     last = facts.gateway.status.get("className") if facts.class_.spec is None else None
     return str(last or facts.class_.name) or None
 
 
 def remote_children(facts: Facts, plan: Plan) -> list[dict[str, str]]:
-    """Children outside the own namespace, those that are about to be written among them."""
+    """Children outside the own namespace, including those that are about to be written."""
     return [
         {
             "apiVersion": CHILD_BY_KIND[ref.kind].api_version,
@@ -74,7 +76,7 @@ def _gateway(facts: Facts, acceptance: Acceptance) -> dict[str, Any] | None:
 
 
 def _addresses(facts: Facts, acceptance: Acceptance) -> list[dict[str, str]]:
-    """Where the exposed ports are reached: at the load balancer, else inside of the cluster."""
+    """Where clients reach the exposed ports: at the load balancer, otherwise inside the cluster."""
     if not any(entry.gateway_ref is None for entry in acceptance.exposed):
         return []
     service = _exposed_service(facts)
@@ -107,9 +109,9 @@ def replicas(facts: Facts) -> int:
 
 
 def has_gateway(acceptance: Acceptance) -> bool:
-    """Whether some part goes through a gateway of the class; hosts on other people's Gateways need none."""
+    """Whether some section uses a gateway of the class; hosts on other Gateways need none."""
     return bool(acceptance.served) or any(entry.gateway_ref is None for entry in acceptance.exposed)
 
 
-def is_expired(acceptance: Acceptance, part: str) -> bool:
-    return any(finding.reason is Reason.EXPIRED for finding in acceptance.of_part(part))
+def is_expired(acceptance: Acceptance, section: str) -> bool:
+    return any(finding.reason is Reason.EXPIRED for finding in acceptance.of_section(section))

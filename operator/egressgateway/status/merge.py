@@ -1,4 +1,6 @@
-"""A summary becomes the status to store: times of transition kept, and a patch only when something changed."""
+"""
+Turns a summary into the status to store: keeps times of transition, and makes a patch only when something changed.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,9 @@ from egressgateway.api.scalars import format_instant
 from egressgateway.contention.rights import CLAIMS, read_rights, rights_fields
 from egressgateway.diff.subset import merge_patch
 from egressgateway.facts import ClaimedPort, Rights, Since
-from egressgateway.plan.findings import Finding, exposed_part
+from egressgateway.plan.findings import Finding, exposed_section
 from egressgateway.plan.revoked import NOTHING, Revoked
-from egressgateway.status.condition import Condition, Part, Summary
+from egressgateway.status.condition import Condition, Section, Summary
 from egressgateway.status.messages import cut, joined, told_once
 
 _SUSPENDED_MESSAGE: Final = (
@@ -35,15 +37,15 @@ def merge_status(
 
     `handled`: the request for a pass that this one answers, if any.
     """
-    lists = {"destinations": summary.parts, "expose": summary.exposed}
+    lists = {"destinations": summary.sections, "expose": summary.exposed}
     status: dict[str, Any] = {
         "observedGeneration": generation,
         "conditions": _timed(old.get("conditions") or (), summary.conditions, generation, now),
         **summary.fields,
     }
-    for name, parts in lists.items():
-        if parts:
-            status[name] = _timed_parts(old.get(name) or (), parts, generation, now)
+    for name, sections in lists.items():
+        if sections:
+            status[name] = _timed_sections(old.get(name) or (), sections, generation, now)
     answer = handled or old.get("lastHandledReconcileAt")
     return {**status, "lastHandledReconcileAt": answer} if answer else status
 
@@ -58,11 +60,11 @@ def suspended_status(  # noqa: PLR0913  (what was found, and what is left of it)
     ports: Set[ClaimedPort] = frozenset(),
 ) -> dict[str, Any]:
     """
-    The status of an object that is suspended: as it was, with `Ready` saying why it does not move.
+    The status of a suspended object: as it was, and `Ready` says why it does not change.
 
-    `Ready` alone is about `generation`: that it is suspended was seen. The others keep the generation that they judged,
-    but for what is not allowed any more, which was judged now: it is withdrawn, and claims nothing once it is not
-    `steered`, or its `ports` are not registered with clients.
+    `Ready` alone is about `generation`: the operator saw that it is suspended. The others keep the generation that they
+    judged, except for what is not allowed any more, which was judged now: that is withdrawn, and has no claim once it
+    is not `steered`, or its `ports` are not registered with clients.
     """
     before = old.get("conditions") or ()
     ready: Mapping[str, Any] = next((each for each in before if each["type"] == ConditionType.READY), {})
@@ -70,17 +72,22 @@ def suspended_status(  # noqa: PLR0913  (what was found, and what is left of it)
     told = [Condition(ConditionType.READY, ready.get("status", "Unknown"), Reason.SUSPENDED, message)]
     if not revoked.findings:
         return _with_conditions(old, told, generation, now)
-    told.append(_not_accepted(revoked.findings, ((found.part, found.message) for found in revoked.findings)))
+    told.append(_not_accepted(revoked.findings, ((found.section, found.message) for found in revoked.findings)))
     status = _with_conditions(old, told, generation, now)
-    for name, parted in (("destinations", ""), ("expose", exposed_part(""))):
+    for name, parted in (("destinations", ""), ("expose", exposed_section(""))):
         if old.get(name):
-            status[name] = [_revoked(part, parted + part["name"], revoked, generation, now) for part in old[name]]
+            status[name] = [
+                _revoked(section, parted + section["name"], revoked, generation, now) for section in old[name]
+            ]
     rights = Rights() if revoked.everything else _less(read_rights(old), revoked, steered, ports)
     return {**{name: value for name, value in status.items() if name not in CLAIMS}, **rights_fields(rights)}
 
 
 def _less(rights: Rights, revoked: Revoked, steered: Set[str], ports: Set[ClaimedPort]) -> Rights:
-    """What is left of `rights`: not names and ports that clients are not told of any more, nor where they are not."""
+    """
+    The rights that remain: without names and ports that clients no longer have, and without namespaces where they lack
+    them.
+    """
 
     def allowed(since: Since) -> Since:
         return {place: moment for place, moment in since.items() if place not in revoked.namespaces}
@@ -93,18 +100,18 @@ def _less(rights: Rights, revoked: Revoked, steered: Set[str], ports: Set[Claime
     )
 
 
-def _revoked(part: Mapping[str, Any], name: str, revoked: Revoked, generation: int, now: datetime) -> dict[str, Any]:
-    """An entry of the status for a part, with what stands against the part or against the object."""
-    found = [each for each in revoked.findings if each.part == name or revoked.everything]
+def _revoked(section: Mapping[str, Any], name: str, revoked: Revoked, generation: int, now: datetime) -> dict[str, Any]:
+    """An entry of the status for a section, with the findings about the section or about the object."""
+    found = [each for each in revoked.findings if each.section == name or revoked.everything]
     if not found:
-        return dict(part)
+        return dict(section)
     told = [_not_accepted(found, (("", each.message) for each in found))]
-    if revoked.everything or name in revoked.parts:
+    if revoked.everything or name in revoked.sections:
         told.append(Condition(ConditionType.STEERED, "False", Reason.PENDING, _NOT_STEERED))
-    before = part.get("conditions") or ()
+    before = section.get("conditions") or ()
     replaced = {condition.type for condition in told}
     others = [condition for condition in before if condition["type"] not in replaced]
-    return {**part, "conditions": [*others, *_timed(before, told, generation, now)]}
+    return {**section, "conditions": [*others, *_timed(before, told, generation, now)]}
 
 
 def _not_accepted(findings: Sequence[Finding], messages: Iterable[tuple[str, str]]) -> Condition:
@@ -124,10 +131,10 @@ def stuck_status(old: Mapping[str, Any], generation: int, now: datetime, why: st
 
 def leaving_status(old: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
     """
-    The status of an object that is being let go: from now on it promises nothing.
+    The status of an object that is being deleted: from now on it promises nothing.
 
-    Its clients are taken back in this moment, some sooner than others. One of which nothing was said (its status was
-    lost) has nothing to take back, and one that the server does not let go has said so.
+    Its clients are withdrawn at this moment, some sooner than others. An object without conditions (its status was
+    lost) has nothing to take back. If the server keeps it from being withdrawn, the status says so already.
     """
     said = {condition["type"]: condition["reason"] for condition in old.get("conditions") or ()}
     if not said.keys() >= set(OBJECT_CONDITIONS) or said[ConditionType.READY] == Reason.APPLY_FAILED:
@@ -137,20 +144,22 @@ def leaving_status(old: Mapping[str, Any], generation: int, now: datetime) -> di
     status = _with_conditions(old, (ready, reconciling), generation, now, gone=ConditionType.STALLED)
     for name in ("destinations", "expose"):
         if old.get(name):
-            status[name] = [_left(part, generation, now) for part in old[name]]
+            status[name] = [_left(section, generation, now) for section in old[name]]
     return status
 
 
 def ended_status(old: Mapping[str, Any]) -> dict[str, Any]:
-    """The status of an object that has nothing any more and is still there: it claims nothing, and serves nobody."""
+    """
+    The status of an object that has no children any more and still exists: it claims nothing, and serves no client.
+    """
     return {name: value for name, value in old.items() if name not in _ENDED}
 
 
-def _left(part: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
-    before = part.get("conditions") or ()
+def _left(section: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
+    before = section.get("conditions") or ()
     steered = Condition(ConditionType.STEERED, "Unknown", Reason.PENDING, _LEAVING_MESSAGE)
     others = [condition for condition in before if condition["type"] != ConditionType.STEERED]
-    return {**part, "conditions": [*others, *_timed(before, (steered,), generation, now)]}
+    return {**section, "conditions": [*others, *_timed(before, (steered,), generation, now)]}
 
 
 def broken_status(old: Mapping[str, Any], generation: int, now: datetime, error: Exception) -> dict[str, Any]:
@@ -163,7 +172,7 @@ def broken_status(old: Mapping[str, Any], generation: int, now: datetime, error:
 
 
 def unstored_status(old: Mapping[str, Any], generation: int, now: datetime, error: Exception) -> dict[str, Any]:
-    """The status while the API server refuses to store more of it, or of what is recorded beside: what runs stays."""
+    """The status while the API server refuses to store more of it, or of the records beside it: what runs stays."""
     message = cut(
         "the object's claims and state cannot be stored, so the operator writes nothing more for it; use fewer hosts, "
         f"ports or consumer namespaces in one object; the server says: {error}"
@@ -176,7 +185,7 @@ def unstored_status(old: Mapping[str, Any], generation: int, now: datetime, erro
 
 @dataclass(frozen=True, slots=True)
 class ClassVerdict:
-    """What was found of a class: whether it can be used, and its data plane; empty while its spec cannot be read."""
+    """The verdict on a class: whether it can be used, and its data plane; empty while its spec cannot be read."""
 
     accepted: Condition
     provider: str = ""
@@ -188,8 +197,8 @@ def class_status(
     """
     The status of an EgressGatewayClass that `attached` objects use; `Stalled` only while it is not accepted.
 
-    The provider stands in it for the printer column, because the spec need not name it.
-    kstatus does not know `Accepted`, and takes what is neither Reconciling nor Stalled for current.
+    The status has the provider for the printer column, because the spec need not name it.
+    kstatus does not know `Accepted`, and takes an object that is neither Reconciling nor Stalled for current.
     """
     told = [verdict.accepted]
     if verdict.accepted.status == "False":
@@ -211,7 +220,7 @@ def status_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, An
 
 
 def is_cosmetic(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether only wording and counts differ: nothing that a person or a tool decides by."""
+    """Whether only wording and counts differ: nothing on which a person or a tool bases a decision."""
     return _decisive(old) == _decisive(new)
 
 
@@ -223,7 +232,7 @@ def _with_conditions(
     *,
     gone: ConditionType | None = None,
 ) -> dict[str, Any]:
-    """`old` with the conditions `told` about `generation`; those that are not told stay as they are, but for `gone`."""
+    """`old` with the conditions `told` about `generation`; other conditions stay as they are, except for `gone`."""
     before = old.get("conditions") or ()
     replaced = {gone, *(condition.type for condition in told)}
     others = [condition for condition in before if condition["type"] not in replaced]
@@ -234,23 +243,23 @@ def _with_conditions(
     }
 
 
-def says(status: Mapping[str, Any], part: str, message: str) -> bool:
-    """Whether a condition of destination `part` holds `message`."""
+def has_message(status: Mapping[str, Any], section: str, message: str) -> bool:
+    """Whether a condition of the section `section` contains `message`."""
     return any(
         message in condition.get("message", "")
         for found in status.get("destinations") or ()
-        if found["name"] == part
+        if found["name"] == section
         for condition in found.get("conditions") or ()
     )
 
 
-def _timed_parts(
-    old: Sequence[Mapping[str, Any]], parts: Sequence[Part], generation: int, now: datetime
+def _timed_sections(
+    old: Sequence[Mapping[str, Any]], sections: Sequence[Section], generation: int, now: datetime
 ) -> list[dict[str, Any]]:
-    known = {part["name"]: part.get("conditions", ()) for part in old}
+    known = {section["name"]: section.get("conditions", ()) for section in old}
     return [
         {"name": name, "conditions": _timed(known.get(name, ()), conditions, generation, now)}
-        for name, conditions in parts
+        for name, conditions in sections
     ]
 
 
@@ -274,22 +283,22 @@ def _timed_one(before: Mapping[str, Any], condition: Condition, generation: int,
 
 
 def _normal(status: Mapping[str, Any]) -> dict[str, Any]:
-    """`status` without the order of its conditions, which is a map to the server."""
+    """`status` without the order of its conditions, which are a map to the server."""
     conditions = sorted(status.get("conditions") or (), key=lambda condition: str(condition["type"]))
     return {**status, "conditions": conditions}
 
 
 def _decisive(status: Mapping[str, Any]) -> tuple[Any, ...]:
     conditions = {(c["type"], c["status"]) for c in status.get("conditions") or ()}
-    parts = [
-        (part["name"], frozenset((c["type"], c["status"]) for c in part.get("conditions") or ()))
+    sections = [
+        (section["name"], frozenset((c["type"], c["status"]) for c in section.get("conditions") or ()))
         for name in ("destinations", "expose")
-        for part in status.get(name) or ()
+        for section in status.get(name) or ()
     ]
     return (
         status.get("observedGeneration"),
         frozenset(conditions),
-        parts,
+        sections,
         status.get("summary"),
         *(status.get(name) for name in CLAIMS),
         status.get("addresses"),

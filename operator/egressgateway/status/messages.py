@@ -1,4 +1,4 @@
-"""How the status puts what is to be said: joined, said once, and no longer than the API allows."""
+"""How the status words its messages: joined, each only once, and no longer than the API allows."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from egressgateway.api.conditions import ConditionType
 
 _MAX_MESSAGE: Final = 512
 _MAX_HOSTS: Final = 256
-_MAX_PARTS: Final = 3
+_MAX_SECTIONS: Final = 3
 _FIELD: Final = re.compile(r"\Aspec\.\S+: ")
 
 
 def joined(messages: Iterable[str]) -> str:
-    """The messages that say something, as one."""
+    """The messages that are not empty, joined to one."""
     return cut("; ".join(message for message in messages if message))
 
 
 def told_once(told: Iterable[tuple[str, str]], *, whatever_field: bool = False) -> str:
     """
-    Messages, each behind the names of the parts that it is about (an empty name: none), and none of them twice.
+    Messages, each after the names of its sections (an empty name: none), and none of them twice.
 
-    Of many parts some are named, for what is wrong and the way out must find room, too.
+    Of many sections only some are named, so that the problem and the remedy have room, too.
 
-    `whatever_field`: messages that differ only in the field at their beginning are one, told of the first. So it is
-    with things that are missing: one cause, however many fields refer to it.
+    `whatever_field`: messages that differ only in the field at their beginning are one, with the first field. That fits
+    things that are missing: one cause, however many fields refer to it.
     """
     names: dict[str, dict[str, None]] = {}
     first: dict[str, str] = {}
@@ -37,18 +37,19 @@ def told_once(told: Iterable[tuple[str, str]], *, whatever_field: bool = False) 
         names.setdefault(cause, {})[name] = None
     grouped = groupby(first, key=lambda cause: _named(tuple(filter(None, names[cause]))))
     return joined(
-        (f"{parts}: " if parts else "") + "; ".join(first[cause] for cause in causes) for parts, causes in grouped
+        (f"{sections}: " if sections else "") + "; ".join(first[cause] for cause in causes)
+        for sections, causes in grouped
     )
 
 
 def told_by_type(type_: ConditionType, told: Iterable[tuple[str, str]]) -> str:
-    """`told_once`, as a condition of `type_` has it."""
+    """`told_once`, as a condition of `type_` words it."""
     return told_once(told, whatever_field=type_ is ConditionType.RESOLVED_REFS)
 
 
-def _named(parts: Sequence[str]) -> str:
-    more = len(parts) - _MAX_PARTS
-    return ", ".join(parts[:_MAX_PARTS]) + (f" and {more} more" if more > 0 else "")
+def _named(sections: Sequence[str]) -> str:
+    more = len(sections) - _MAX_SECTIONS
+    return ", ".join(sections[:_MAX_SECTIONS]) + (f" and {more} more" if more > 0 else "")
 
 
 def cut(message: str) -> str:

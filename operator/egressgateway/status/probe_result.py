@@ -1,8 +1,8 @@
 """
-What a destination's probes came to, from what the gateway's Envoys count.
+The result of a destination's probes, from the counters of the gateway's Envoys.
 
-Envoy does not tell why a check failed, but it counts names that were not found, refused certificates and failed
-connections beside the checks themselves: whichever grew since the last look is the reason.
+Envoy does not say why a check failed, but beside the checks it counts names that were not found, rejected certificates
+and failed connections: the counter that grew since the last reading is the reason.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from egressgateway.plan.gateway.probing import ProbedWay
 _TLS_ERRORS: Final = ("connection_error", "fail_verify_error", "fail_verify_no_cert", "fail_verify_cert_hash")
 _SAMPLE: Final = re.compile(r'^envoy_cluster_(\w+)\{[^}]*?cluster_name="([^"]+)"[^}]*\} ([0-9]{1,18})$')
 _LONGEST_LINE: Final = 2048
-"""Characters. Whoever may make a pod that looks like the gateway's may also make up its page."""
+"""Characters. A user who can create a pod that looks like the gateway's can also make up its page."""
 
 _SEPARATORS: Final = re.compile(r"[^A-Za-z0-9]+")
 
@@ -28,7 +28,7 @@ _COUNTERS: Final = (
     *("health_check_attempt", "health_check_network_failure", "health_check_failure", "ssl_fail_verify_san"),
     *(f"ssl_{error}" for error in _TLS_ERRORS),
 )
-"""What is read, plain; a name that another one ends with comes later."""
+"""The counters that are read, by plain name; a name that is the end of another one comes later."""
 
 _WORDS: Final = {
     Reason.DNS_FAILED: "its name has no address",
@@ -42,12 +42,12 @@ _WORDS: Final = {
 @dataclass(frozen=True, slots=True)
 class Reading:
     """
-    What one Envoy has counted for one way since it started.
+    What one Envoy has counted for one hop since it started.
 
     Attributes:
         healthy: addresses that passed their last checks; `known` are all.
-        lookups: of the name that ended, however.
-        checks: that were begun; `failures` ended badly, `breaks` of them without an answer.
+        lookups: DNS lookups of the name that ended, with any result.
+        checks: that were started; `failures` ended badly, `breaks` of them without an answer.
         names: certificates for another name; `refusals` other reasons why TLS failed.
     """
 
@@ -63,7 +63,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One way as one pod sees it: the reading, and why it is not reached; None while it is, or nothing is known."""
+    """One hop as one pod sees it: the reading, and why it is not reached; None while it is, or nothing is known."""
 
     reading: Reading
     trouble: Reason | None = None
@@ -75,10 +75,10 @@ class Observation:
 
 class PageReader:
     """
-    Takes Envoy's page for Prometheus line by line, and holds no more of it than the counters that are looked for.
+    Takes Envoy's page for Prometheus line by line, and keeps only the counters that it looks for.
 
-    Istio's versions differ in where they cut a counter's name: behind the cluster's, behind its first label, or behind
-    a word of the counter. Joined again, all of them read alike.
+    Istio's versions differ in where they cut a counter's name: after the cluster's name, after its first label, or
+    after a word of the counter. Joined again, all of them read alike.
     """
 
     def __init__(self, clusters: Iterable[str]) -> None:
@@ -88,7 +88,7 @@ class PageReader:
         self._counts: dict[str, dict[str, int]] = {}
 
     def feed(self, line: str) -> None:
-        """The next line; one that says nothing of a counter is passed over."""
+        """The next line; a line without a counter is skipped."""
         found = _SAMPLE.match(line) if len(line) <= _LONGEST_LINE else None
         if found is None:
             return
@@ -114,13 +114,13 @@ def readings_of(text: str, clusters: Iterable[str]) -> dict[str, Reading]:
     return reader.readings()
 
 
-def look(before: Observation | None, reading: Reading, way: ProbedWay) -> Observation:
-    """What a new reading means, after what was seen before."""
+def evaluate(before: Observation | None, reading: Reading, way: ProbedWay) -> Observation:
+    """The meaning of a new reading, given the previous observation."""
     if _passed(reading):
         return Observation(reading)
     last = before.reading if before is not None else Reading()
     if last.checks > reading.checks:
-        # Another Envoy, which counts from the start.
+        # Another Envoy, which counts from zero.
         last = Reading()
     if not reading.known:
         return Observation(reading, Reason.DNS_FAILED if reading.lookups else None)
@@ -130,7 +130,7 @@ def look(before: Observation | None, reading: Reading, way: ProbedWay) -> Observ
 
 
 def _passed(reading: Reading) -> bool:
-    """Envoy counts an address that nothing checks, or nothing has checked yet, as healthy."""
+    """Envoy counts an address that has no check, or no check yet, as healthy."""
     return reading.healthy > 0 and reading.checks > 0
 
 
@@ -139,7 +139,7 @@ def reached(ways: Sequence[ProbedWay], pods: Sequence[Mapping[str, Observation] 
     The condition of a destination.
 
     Args:
-        pods: what each pod sees, by cluster; None for one that does not tell.
+        pods: what each pod sees, by cluster; None for a pod that does not answer.
     """
     telling = [pod for pod in pods if pod is not None]
     if not telling:

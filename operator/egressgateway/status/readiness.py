@@ -1,5 +1,5 @@
 """
-Conditions of the whole object, from those of its parts: `Ready` as an ordered table, `Reconciling`, `Stalled`.
+Conditions of the whole object, from those of its sections: `Ready` as an ordered table, `Reconciling`, `Stalled`.
 
 api.md "Status of EgressGateway".
 """
@@ -18,7 +18,7 @@ from egressgateway.plan.gateway.target import workload_of
 from egressgateway.status.condition import (
     NOT_PROGRAMMED,
     Condition,
-    Part,
+    Section,
     is_bad,
     serves,
     serves_somebody,
@@ -34,21 +34,21 @@ _OBJECT_TYPES: Final = (ConditionType.ACCEPTED, ConditionType.RESOLVED_REFS, Con
 @dataclass(frozen=True, slots=True)
 class ObjectState:
     """
-    What is known of an object once its parts are judged.
+    What is known of an object once its sections are judged.
 
     Attributes:
-        failing: conditions of the object that are not True; `causes`: without what only follows from another one.
-        unsteered: `Steered` of parts where it is not True.
-        serving: number of `parts` that are all that they should be.
-        serves_somebody: requests of a part go through the gateway, be it of some consumers only.
-        success: what there is to say when nothing is wrong.
+        failing: conditions of the object that are not True; `causes`: without those that follow from another one.
+        unsteered: `Steered` of sections where it is not True.
+        serving: number of `sections` (sections) that are all that they should be.
+        serves_somebody: requests of a section go through the gateway, even if only for some consumers.
+        success: the message when nothing is wrong.
     """
 
     failing: tuple[Condition, ...] = ()
     causes: tuple[Condition, ...] = ()
     unsteered: tuple[Condition, ...] = ()
     serving: int = 0
-    parts: int = 0
+    sections: int = 0
     serves_somebody: bool = False
     success: str = ""
 
@@ -58,7 +58,7 @@ def _is_ready(state: ObjectState) -> bool:
 
 
 def _is_changing(state: ObjectState) -> bool:
-    """What ran before runs on: Ready is neither lost, nor is it won."""
+    """What ran before still runs: Ready is neither lost nor won."""
     pending = all(condition.reason is Reason.PENDING for condition in state.failing)
     return pending and all(condition.status == "Unknown" for condition in state.unsteered)
 
@@ -69,7 +69,7 @@ def _changes(state: ObjectState) -> str:
 
 def _what_is_missing(state: ObjectState) -> str:
     told = state.causes or state.failing or state.unsteered
-    return f"{state.serving}/{state.parts} parts serve; " + joined(f"{each.type}: {each.message}" for each in told)
+    return f"{state.serving}/{state.sections} parts serve; " + joined(f"{each.type}: {each.message}" for each in told)
 
 
 def _final(state: ObjectState) -> list[Condition]:
@@ -87,7 +87,7 @@ READY: Final[Table[ObjectState]] = Table(
         Rule(_is_changing, "Unknown", Reason.PENDING, _changes),
         Rule(lambda it: it.serves_somebody, "False", Reason.PARTIALLY_READY, _what_is_missing),
         Rule(lambda it: bool(_final(it)), "False", lambda it: _final(it)[0].reason, lambda it: _final(it)[0].message),
-        # While nothing serves, pods that are not ready say more than objects that wait for them.
+        # While nothing serves, pods that are not ready explain more than objects that wait for them.
         Rule(
             lambda it: bool(_without_pods(it)),
             "False",
@@ -101,15 +101,15 @@ READY: Final[Table[ObjectState]] = Table(
 """Whether the object is all that its spec asks for."""
 
 
-def object_conditions(facts: Facts, acceptance: Acceptance, parts: Sequence[Part]) -> tuple[Condition, ...]:
-    """The conditions of an object that has these parts; those that expired do not count among them."""
-    own = tuple(_of_object(type_, acceptance, parts) for type_ in _OBJECT_TYPES)
-    ready = READY.judge(_state(facts, acceptance, own, parts))
+def object_conditions(facts: Facts, acceptance: Acceptance, sections: Sequence[Section]) -> tuple[Condition, ...]:
+    """The conditions of an object with these sections; expired ones do not count."""
+    own = tuple(_of_object(type_, acceptance, sections) for type_ in _OBJECT_TYPES)
+    ready = READY.judge(_state(facts, acceptance, own, sections))
     return (*own, ready, *abnormal(acceptance.findings, ready))
 
 
 def abnormal(findings: Sequence[Finding], ready: Condition) -> tuple[Condition, ...]:
-    """Reconciling or Stalled, only while abnormal and never both: kstatus and Flux read them so."""
+    """Reconciling or Stalled, only while abnormal and never both: kstatus and Flux expect that."""
     if ready.status == "True":
         return ()
     stalling = [
@@ -118,49 +118,49 @@ def abnormal(findings: Sequence[Finding], ready: Condition) -> tuple[Condition, 
         if (finding.needs_edit or stalls(finding.reason)) and finding.reason is not Reason.EXPIRED
     ]
     if stalling:
-        message = told_once((finding.part, finding.message) for finding in stalling)
+        message = told_once((finding.section, finding.message) for finding in stalling)
         return (Condition(ConditionType.STALLED, "True", stalling[0].reason, message),)
     return (replace(ready, type=ConditionType.RECONCILING, status="True", reason=Reason.PROGRESSING),)
 
 
-def _state(facts: Facts, acceptance: Acceptance, own: Sequence[Condition], parts: Sequence[Part]) -> ObjectState:
+def _state(facts: Facts, acceptance: Acceptance, own: Sequence[Condition], sections: Sequence[Section]) -> ObjectState:
     failing = tuple(condition for condition in own if condition.status != "True")
     return ObjectState(
         failing=failing,
-        causes=_causes(acceptance, parts) if failing else (),
-        unsteered=tuple(c for _, conditions in parts for c in conditions if is_bad(c, ConditionType.STEERED)),
-        serving=sum(serves(conditions) for _, conditions in parts),
-        parts=len(parts),
-        serves_somebody=any(serves_somebody(conditions) for _, conditions in parts),
+        causes=_causes(acceptance, sections) if failing else (),
+        unsteered=tuple(c for _, conditions in sections for c in conditions if is_bad(c, ConditionType.STEERED)),
+        serving=sum(serves(conditions) for _, conditions in sections),
+        sections=len(sections),
+        serves_somebody=any(serves_somebody(conditions) for _, conditions in sections),
         success=_success(facts, acceptance),
     )
 
 
-def _causes(acceptance: Acceptance, parts: Sequence[Part]) -> tuple[Condition, ...]:
-    """What is wrong with the object, without what only follows from it."""
-    causes = [(name, tuple(c for c in conditions if c != NOT_PROGRAMMED)) for name, conditions in parts]
+def _causes(acceptance: Acceptance, sections: Sequence[Section]) -> tuple[Condition, ...]:
+    """What is wrong with the object, without what follows from another cause."""
+    causes = [(name, tuple(c for c in conditions if c != NOT_PROGRAMMED)) for name, conditions in sections]
     own = (_of_object(type_, acceptance, causes) for type_ in _OBJECT_TYPES)
     return tuple(condition for condition in own if condition.status != "True")
 
 
-def _of_object(type_: ConditionType, acceptance: Acceptance, parts: Sequence[Part]) -> Condition:
-    """True when it is true of every part; else the first reason, with the parts' names."""
+def _of_object(type_: ConditionType, acceptance: Acceptance, sections: Sequence[Section]) -> Condition:
+    """True when it is true of every section; otherwise the first reason, with the sections' names."""
     findings = [finding for finding in acceptance.of_object if finding.condition is type_]
     if findings:
         return Condition(type_, "False", findings[0].reason, joined(finding.message for finding in findings))
-    bad = [(name, condition) for name, conditions in parts for condition in conditions if is_bad(condition, type_)]
+    bad = [(name, condition) for name, conditions in sections for condition in conditions if is_bad(condition, type_)]
     if bad:
         told = ((name, message) for name, condition in bad for message in _messages(name, condition, acceptance))
         return Condition(type_, "False", bad[0][1].reason, told_by_type(type_, told))
-    if not parts and acceptance.of_object:
-        # A spec that cannot be read has no parts to speak for it.
+    if not sections and acceptance.of_object:
+        # A spec that cannot be read has no sections to speak for it.
         return Condition(type_, "Unknown", Reason.PENDING, "not evaluated: the object is not accepted")
     return succeeded(type_)
 
 
 def _messages(name: str, condition: Condition, acceptance: Acceptance) -> list[str]:
-    """What `condition` of part `name` joins: the findings that it is made of, else its own words."""
-    found = [item for item in acceptance.of_part(name) if item.condition is condition.type]
+    """The messages that `condition` of section `name` joins: the findings behind it, otherwise its own message."""
+    found = [item for item in acceptance.of_section(name) if item.condition is condition.type]
     return [item.message for item in sorted(found, key=lambda item: item.partial)] or [condition.message]
 
 
@@ -172,7 +172,7 @@ def _success(facts: Facts, acceptance: Acceptance) -> str:
         _counted(len(acceptance.served), "destination", "routed"),
         _counted(len(acceptance.exposed), "host entry", "exposed"),
     ]
-    advisories = (notice.message for notice in acceptance.advisories if not notice.part)
+    advisories = (notice.message for notice in acceptance.advisories if not notice.section)
     return joined((", ".join(filter(None, counts)), *advisories))
 
 

@@ -1,4 +1,4 @@
-"""A condition as an ordered table of rules: what it says, and when. The first rule that holds decides."""
+"""A condition as an ordered table of rules: the first rule that holds decides what the condition says."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ State = TypeVar("State")
 
 @dataclass(frozen=True, slots=True)
 class Rule(Generic[State]):
-    """One row: what the condition says `when` that is so. Reason and message may depend on what is known."""
+    """One row: what the condition says `when` that holds. Reason and message may depend on the state."""
 
     when: Callable[[State], bool]
     status: str
@@ -30,7 +30,7 @@ class Table(Generic[State]):
     rules: tuple[Rule[State], ...]
 
     def row_for(self, state: State) -> int:
-        """The place of the rule that decides."""
+        """The index of the rule that decides."""
         return next(row for row, rule in enumerate(self.rules) if rule.when(state))
 
     def judge(self, state: State) -> Condition:
@@ -42,5 +42,5 @@ class Table(Generic[State]):
 
 
 def otherwise(state: object) -> bool:
-    """Of the last rule of a table."""
+    """For the last rule of a table."""
     return True

@@ -47,7 +47,7 @@ def build(mix: Mix, path: Path, say: Callable[[str], None]) -> list[Built]:
     figures = path.with_suffix(".json")
     if figures.exists():
         return [Built(**each) for each in orjson.loads(figures.read_bytes())]
-    parts = list(parts_of(mix))
+    parts = list(sections_of(mix))
     done: list[Built] = []
     context = multiprocessing.get_context("spawn")
     with path.open("wb") as file, ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:
@@ -68,7 +68,7 @@ def read(path: Path) -> Iterator[tuple[str, bytes]]:
             yield plural.decode(), body
 
 
-def parts_of(mix: Mix) -> Iterator[tuple[Wanted, ...]]:
+def sections_of(mix: Mix) -> Iterator[tuple[Wanted, ...]]:
     peaceful = [each for each in mix.objects if each.kind not in (Kind.RIVAL, Kind.CROWD)]
     for begin in range(0, len(peaceful), PART):
         yield tuple(peaceful[begin : begin + PART])

@@ -131,10 +131,10 @@ class Mix:
     @cached_property
     def objects(self) -> tuple[Wanted, ...]:
         """Every EgressGateway; those that are rivals stand side by side, at the end."""
-        contested = max(CROWD, self.size.objects // 100) if self.rivals else 0
-        peaceful = self.size.objects - contested
+        conflicted = max(CROWD, self.size.objects // 100) if self.rivals else 0
+        peaceful = self.size.objects - conflicted
         found = [self.object(number, self._kind_of(number)) for number in range(peaceful)]
-        if contested:
+        if conflicted:
             found.extend(self._crowd(peaceful))
             found.extend(self._rivals(range(peaceful + CROWD, self.size.objects)))
         return tuple(found)

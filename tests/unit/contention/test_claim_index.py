@@ -24,7 +24,7 @@ def ports(*, tcp: tuple[int, ...] = (), named: tuple[int, ...] = (), places: fro
 def index_of(**requested: Requested) -> ClaimIndex:
     index = ClaimIndex()
     for name, each in requested.items():
-        index.file({"me": ME, "sister": SISTER, "far": FAR}[name], each)
+        index.put({"me": ME, "sister": SISTER, "far": FAR}[name], each)
     return index
 
 
@@ -83,10 +83,10 @@ def test_filing_anew_replaces_what_was_filed() -> None:
     claimed = Claimed("x.example.com", "ingress/public")
     everything = Requested({"a.example.com": SHOP}, frozenset({claimed}), {5432: SHOP})
     index = index_of(far=everything)
-    index.file(FAR, names("b.example.com"))
+    index.put(FAR, names("b.example.com"))
     assert index.contenders_of(ME, everything) == frozenset()
     assert index.contenders_of(ME, names("b.example.com")) == {FAR}
-    index.file(FAR, NOTHING)
+    index.put(FAR, NOTHING)
     assert index.contenders_of(ME, names("b.example.com")) == frozenset()
 
 
@@ -120,7 +120,7 @@ def test_one_for_every_namespace_meets_all() -> None:
 def test_a_namespace_that_is_given_up_is_filed_no_more() -> None:
     """And what is asked for nobody meets those for everyone alone."""
     index = index_of(far=names("a.example.com", places=SHOP | LAB))
-    index.file(FAR, names("a.example.com", places=LAB))
+    index.put(FAR, names("a.example.com", places=LAB))
     assert index.contenders_of(ME, names("a.example.com")) == frozenset()
     assert index.contenders_of(ME, names("a.example.com", places=LAB)) == {FAR}
     assert index.contenders_of(ME, names("a.example.com", places=frozenset())) == frozenset()

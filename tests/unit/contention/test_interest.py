@@ -28,7 +28,7 @@ def index_of(rights: Mapping[str, Rights] | None = None, **access: dict[str, Any
         destinations = [{"name": "db", "hosts": [entry.get("host", "db.example.com")]}]
         spec = {"destinations": destinations, "className": entry.get("class"), "access": {"from": [entry]}}
         gateway = {"metadata": {"namespace": "shop", "name": name}, "spec": spec}
-        index.file(Key("shop", name), interest_of(gateway, (rights or {}).get(name, Rights())))
+        index.put(Key("shop", name), interest_of(gateway, (rights or {}).get(name, Rights())))
     return index
 
 
@@ -161,7 +161,7 @@ def test_every_name_that_has_to_be_external_counts(more: dict[str, Any]) -> None
 def test_an_object_that_is_gone_is_concerned_by_nothing() -> None:
     """And its selectors are asked about nothing any more."""
     index = index_of(lab=TEAM_LAB)
-    index.file(Key("shop", "lab"), NO_INTEREST)
+    index.put(Key("shop", "lab"), NO_INTEREST)
     assert affected(index, "new", {"team": "lab"}) == set()
     assert affected(index, "shop", None) == set()
 

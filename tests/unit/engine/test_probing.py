@@ -13,7 +13,7 @@ from aiohttp import web
 
 from egressgateway.cluster.turns import Turns
 from egressgateway.engine.process import probing
-from egressgateway.engine.process.probing import ProbeReader, Told, Ways
+from egressgateway.engine.process.probing import ProbeReader, Readings, Ways
 from egressgateway.facts import PodFacts, PodSelection, Reached
 from egressgateway.plan.gateway.probing import ProbedWay, Probing
 from egressgateway.refs import Key
@@ -129,7 +129,7 @@ async def test_silent_pods_of_others_delay_nobody(
     silence = asyncio.Event()
     silent: list[str] = []
 
-    async def asked(session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Told | None:
+    async def asked(session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Readings | None:
         if pod.address == POD.address:
             return await ask(session, pod, ways)
         silent.append(pod.address)
@@ -157,9 +157,9 @@ async def test_a_silent_pod_is_asked_less_often_until_it_is_another() -> None:
     for number in range(200):
         if turns.is_due("a"):
             asked.append(number)
-            turns.told("a", answered=False)
+            turns.record_answer("a", answered=False)
         assert turns.is_due("b")
-        turns.told("b", answered=True)
+        turns.record_answer("b", answered=True)
     gaps = [later - earlier for earlier, later in itertools.pairwise(asked)]
     assert gaps == [2, 4, *[8] * (len(gaps) - 2)]
     assert turns.place("a") is not turns.place("b")

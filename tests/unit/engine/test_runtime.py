@@ -130,7 +130,7 @@ async def test_a_replica_that_does_not_lead_queues_nothing() -> None:
             runtime.gateway_event("ADDED", found)
             later = {**found["metadata"], "resourceVersion": str(number + 1000)}
             runtime.gateway_event("DELETED", {**found, "metadata": later})
-        runtime._look_at_all()
+        runtime._enqueue_all()
         assert not runtime.elector.is_leader
         assert len(runtime.caches.gateways) == 1
         assert value(runtime, "egressgateway_queue_depth") == 0

@@ -221,7 +221,7 @@ def as_text(case: Case, result: Result) -> str:
             {
                 "condition": str(found.condition),
                 "reason": str(found.reason),
-                "part": found.part,
+                "part": found.section,
                 "message": found.message,
             }
             for found in result.acceptance.findings

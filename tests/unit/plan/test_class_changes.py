@@ -13,7 +13,7 @@ import pytest
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.diff.changeset import Write, diff
-from egressgateway.diff.steering import Burst, Steps, plan_steps
+from egressgateway.diff.steering import Batch, Steps, plan_steps
 from egressgateway.facts import Facts, MeshConfig, PodFacts, PodSelection, References
 from egressgateway.live.children import mesh_routes, namespaces_of_export, ways_of
 from egressgateway.plan.accept import accept
@@ -101,7 +101,7 @@ class World:
             if ref.kind == "ApisixRoute":
                 self.live[ref] = {**found, "status": taken}
 
-    def _carry_out(self, batch: Burst) -> None:
+    def _carry_out(self, batch: Batch) -> None:
         self.recent |= in_use(self.live)
         for action in batch:
             if isinstance(action, Write):

@@ -18,7 +18,7 @@ def reasons(class_: dict[str, Any], *destinations: dict[str, Any], **fields: Any
     found: dict[str, set[Reason]] = {}
     for finding in accept(facts_of(spec_of(*destinations, **fields), class_of(**class_))).findings:
         if finding.condition is ConditionType.ACCEPTED:
-            found.setdefault(finding.part, set()).add(finding.reason)
+            found.setdefault(finding.section, set()).add(finding.reason)
     return found
 
 
@@ -92,7 +92,7 @@ def test_a_name_of_the_meshs_domain_is_refused(host: str) -> None:
     """It is a Service of the cluster, whatever the domain's name (api.md `hosts[]`)."""
     asked = destination(host=host, **(WILD if host.startswith("*") else {}))
     facts = facts_of(spec_of(asked), mesh=MeshSettings(cluster_domain="corp.internal"))
-    assert [finding.part for finding in accept(facts).findings] == ["api"]
+    assert [finding.section for finding in accept(facts).findings] == ["api"]
 
 
 SERVICE: dict[str, Any] = {"service": {"name": "web", "port": 80}}

@@ -27,7 +27,7 @@ def conflicts(facts: Facts, reason: Reason = Reason.PORT_CONFLICT) -> list[str]:
     """Parts that are taken out, in order; there is nothing else to find."""
     findings = accept(facts).findings
     assert {finding.reason for finding in findings} <= {reason}
-    return [finding.part for finding in findings]
+    return [finding.section for finding in findings]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_refused_destination_keeps_its_port_from_the_others(
     live = registered(exported) | registered(".", part="b", port=5441)
     references = References({ObjectRef("Secret", "shop", "gone"): None})
     findings = accept(facts_of(spec_of(*destinations), live=live, references=references)).findings
-    assert [found.part for found in findings if found.reason is Reason.PORT_CONFLICT] == losers
+    assert [found.section for found in findings if found.reason is Reason.PORT_CONFLICT] == losers
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_of_two_that_have_a_port_one_is_withdrawn(
 ) -> None:
     """Kept, it would be told to be fine while its clients reach the other's server; else what runs goes on."""
     acceptance = accept(facts_of(spec_of(tcp("a"), tcp("b", 5433)), contenders=(other,), live=live))
-    assert [finding.part for finding in acceptance.findings] == ["a"]
+    assert [finding.section for finding in acceptance.findings] == ["a"]
     assert ("a" in acceptance.kept) == kept
 
 
@@ -274,7 +274,7 @@ def test_exposed_hosts_share_a_port_of_the_own_gateway_only_in_one_protocol(
 ) -> None:
     """The first one listed has it; ports below 1024 move by 18000 inside the pod, where they may meet others."""
     findings = [found for found in accept(facts_of(spec_of(expose=entries))).findings if found.condition == "Accepted"]
-    assert [(found.part.removeprefix("expose."), found.reason) for found in findings] == expected
+    assert [(found.section.removeprefix("expose."), found.reason) for found in findings] == expected
 
 
 def test_a_redirect_needs_its_host_on_port_80_for_itself() -> None:

@@ -67,7 +67,7 @@ def findings(*destinations: dict[str, Any], **more: Any) -> list[Finding]:
 def test_what_pods_take_for_a_service_is_no_external_host(host: str, means: str) -> None:
     """Search paths and Istio's routes lead there; whoever had the name would have the Service's calls."""
     (finding,) = findings(asked_for(host))
-    assert (finding.reason, finding.part) == (Reason.INVALID, "api")
+    assert (finding.reason, finding.section) == (Reason.INVALID, "api")
     assert finding.consequence is Consequence.WITHDRAW
     assert (
         f"spec.destinations[0].hosts: {host} is not an external host: pods and Istio resolve it to {means};"
@@ -124,7 +124,7 @@ def test_a_running_exit_is_not_taken_away_by_making_a_namespace() -> None:
     """Who claimed the name before the namespace was there keeps it, and is told."""
     found = accepted(asked_for("db.corp"), claimed={"db.corp": NOW}, namespaces_created={"corp": AFTER})
     assert found.findings == ()
-    (notice,) = [notice for notice in found.advisories if notice.part == "api"]
+    (notice,) = [notice for notice in found.advisories if notice.section == "api"]
     assert "db.corp means Service db of namespace corp to pods, too" in notice.message
 
 
@@ -190,7 +190,7 @@ def test_a_public_suffix_is_not_exposed(listed: list[str] | None, *, refused: bo
     """On a gateway that others use, it would take every name under it."""
     exposed = {"name": "web", "hosts": ["*.co.uk"], "backend": {"service": {"name": "web", "port": 80}}}
     class_ = class_of(**({"allowedExposedHosts": listed} if listed else {}))
-    found = accept(facts_of(spec_of(expose=[exposed]), class_)).of_part("expose.web")
+    found = accept(facts_of(spec_of(expose=[exposed]), class_)).of_section("expose.web")
     assert any("must not be a public suffix" in finding.message for finding in found) is refused
 
 

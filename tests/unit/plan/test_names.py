@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from egressgateway.names import (
     child_labels,
     hop_name,
-    part_name,
+    section_name,
     selector_labels,
     short_hash,
     sni_name,
@@ -40,7 +40,7 @@ def test_names_keep_the_limits_of_kubernetes_and_dns(  # noqa: PLR0917  (one dra
     key = Key(namespace, name)
     assert re.fullmatch(LABEL, workload_name(key))
     assert re.fullmatch(LABEL, hop_name(host, family, port))
-    assert len(part_name(key, "destinations", part, "clients", host)) <= 253
+    assert len(section_name(key, "destinations", part, "clients", host)) <= 253
     sni = sni_name(key, host, family, port)
     assert len(sni) <= 253
     assert all(re.fullmatch(LABEL, label) for label in sni.split("."))
@@ -71,12 +71,12 @@ def test_private_name_of_a_long_host_does_not_meet_that_of_a_short_one() -> None
 def test_names_that_read_alike_are_told_apart_by_their_hash() -> None:
     """`a-b` + `c` and `a` + `b-c`; the same part of another namespace, list or leg."""
     names = {
-        part_name(Key("shop", "a-b"), "destinations", "c"),
-        part_name(Key("shop", "a"), "destinations", "b-c"),
-        part_name(Key("lab", "a"), "destinations", "b-c"),
-        part_name(Key("shop", "a"), "expose", "b-c"),
-        part_name(Key("shop", "a"), "destinations", "b-c", "clients"),
-        part_name(Key("shop", "a"), "destinations", "b-c", "clients", "x"),
+        section_name(Key("shop", "a-b"), "destinations", "c"),
+        section_name(Key("shop", "a"), "destinations", "b-c"),
+        section_name(Key("lab", "a"), "destinations", "b-c"),
+        section_name(Key("shop", "a"), "expose", "b-c"),
+        section_name(Key("shop", "a"), "destinations", "b-c", "clients"),
+        section_name(Key("shop", "a"), "destinations", "b-c", "clients", "x"),
     }
     assert len(names) == 6
     assert short_hash("a", "bc") != short_hash("ab", "c")

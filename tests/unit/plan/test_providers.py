@@ -87,7 +87,7 @@ def test_its_limits_and_its_table_refuse() -> None:
     """One destination, for its own sake; a field, by its row."""
     late = destination("late", "late.example.com", expiresAt="2999-01-01T00:00:00Z")
     findings = accept(facts(destination("wide"), late)).findings
-    told = [(found.part, found.message) for found in findings if found.reason is Reason.UNSUPPORTED_VALUE]
+    told = [(found.section, found.message) for found in findings if found.reason is Reason.UNSUPPORTED_VALUE]
     assert ("wide", "spec.destinations[0]: too wide for EgressGatewayClass standard") in told
     assert [part for part, message in told if "tunnels never end" in message] == ["late"]
 
@@ -125,7 +125,7 @@ def test_what_it_knows_against_what_runs_is_the_status(tunnel: Tunnel, monkeypat
     }
     found = facts(destination("wide"), live={ObjectRef("ServiceEntry", "shop", "wide"): entry})
     acceptance = accept(found)
-    [(_, conditions)] = summarize(found, acceptance, build_plan(found, acceptance), Observed()).parts
+    [(_, conditions)] = summarize(found, acceptance, build_plan(found, acceptance), Observed()).sections
     assert [each.message for each in conditions if each.type is ConditionType.STEERED] == ["the tunnel fell in"]
 
 

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from egressgateway.api.conditions import Reason
 from egressgateway.facts import Facts, MeshConfig, PodFacts, PodSelection, References
 from egressgateway.plan.accept import accept
-from egressgateway.plan.checks.references import next_certificate_end, unread
+from egressgateway.plan.checks.references import has_unread_references, next_certificate_end
 from egressgateway.refs import Manifest, ObjectRef
 from unit.plan.world import NOW, class_of, destination, facts_of, spec_of
 
@@ -134,9 +134,9 @@ def test_a_value_that_is_no_base64_is_no_certificate() -> None:
 
 def test_what_may_not_be_read_is_not_judged_but_said() -> None:
     """Nothing is known of it: served, with a notice."""
-    unread = originating("Mutual", unreadable=(CLIENT, CA))
-    assert flaw(unread) is None
-    assert [notice.message for notice in accept(unread).advisories] == [
+    asked = originating("Mutual", unreadable=(CLIENT, CA))
+    assert flaw(asked) is None
+    assert [notice.message for notice in accept(asked).advisories] == [
         "Secret shop/client is not checked: the operator may not read it"
     ]
     assert flaw(originating("Simple", client=secret(), unreadable=(CA,))) is None
@@ -154,10 +154,10 @@ def test_a_certificate_that_will_end_is_when_to_look_again() -> None:
 def test_what_has_not_been_read_is_wanted() -> None:
     """Before the first answer nothing is judged: a Secret that is being asked for is not missing."""
     asked = originating("Mutual")
-    assert not unread(asked)
-    assert unread(replace(asked, references=References()))
-    assert unread(replace(asked, references=References(objects={CLIENT: None})))
-    assert not unread(originating("Mutual", unreadable=(CLIENT, CA)))
+    assert not has_unread_references(asked)
+    assert has_unread_references(replace(asked, references=References()))
+    assert has_unread_references(replace(asked, references=References(objects={CLIENT: None})))
+    assert not has_unread_references(originating("Mutual", unreadable=(CLIENT, CA)))
 
 
 WEB = ObjectRef("Service", "shop", "web")
@@ -233,7 +233,7 @@ def test_a_gateway_whose_selector_no_label_can_meet_is_not_waited_for() -> None:
     gateway = {**GATEWAY, "spec": {"selector": {"a": "no label, for its comma"}}}
     entry = {"name": "web", "hosts": ["web.example.com"], "backend": {"service": {"name": "web", "port": 80}}, **REF}
     facts = facts_of(spec_of(expose=[entry]), references=References({WEB: SERVICE, FRONT: gateway}))
-    assert not unread(facts)
+    assert not has_unread_references(facts)
     assert flaw(facts)[0] == Reason.GATEWAY_NOT_FOUND
 
 

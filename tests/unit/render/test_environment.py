@@ -274,10 +274,10 @@ def test_the_cache_renders_again_only_what_changed() -> None:
     cache, child = RenderCache(Renderer()), CHILDREN[0]
     [first] = cache.render(Key("shop", "partners"), [child])
     [again] = cache.render(
-        Key("shop", "partners"), [Child(child.ref, child.stage, child.template, dict(child.values), child.part)]
+        Key("shop", "partners"), [Child(child.ref, child.stage, child.template, dict(child.values), child.section)]
     )
     assert again is first
-    changed = Child(child.ref, child.stage, child.template, {**child.values, "labels": {}}, child.part)
+    changed = Child(child.ref, child.stage, child.template, {**child.values, "labels": {}}, child.section)
     [other] = cache.render(Key("shop", "partners"), [changed])
     assert other.digest != first.digest
     cache.forget(Key("shop", "partners"))

@@ -6,7 +6,7 @@ import pytest
 
 from egressgateway.api.conditions import Reason
 from egressgateway.plan.gateway.probing import ProbedWay
-from egressgateway.status.probe_result import Observation, Reading, look, reached, readings_of
+from egressgateway.status.probe_result import Observation, Reading, evaluate, reached, readings_of
 
 HOST = "https-80.api.example.com.partners.shop.egress.internal"
 CLUSTER = f"outbound|80|tls|{HOST}"
@@ -81,18 +81,18 @@ def test_names_that_read_alike_are_kept_apart() -> None:
 def test_reason_is_what_grew(reading: Reading, reason: Reason | None) -> None:
     """After three failures of another kind, which are no reason any more."""
     before = Observation(Reading(known=1, checks=3, failures=3, breaks=3))
-    assert look(before, reading, WAY).trouble is reason
+    assert evaluate(before, reading, WAY).trouble is reason
 
 
 def test_reason_stays_until_the_next_check() -> None:
     """A look between two checks says nothing new."""
-    assert look(UNREACHED, UNREACHED.reading, WAY) == UNREACHED
+    assert evaluate(UNREACHED, UNREACHED.reading, WAY) == UNREACHED
 
 
 def test_reason_of_an_envoy_that_began_anew() -> None:
     """Its counters are smaller than before."""
     again = Reading(known=1, checks=1, failures=1, breaks=1, names=1)
-    assert look(UNREACHED, again, WAY).trouble is Reason.TLS_NAME_MISMATCH
+    assert evaluate(UNREACHED, again, WAY).trouble is Reason.TLS_NAME_MISMATCH
 
 
 @pytest.mark.parametrize(

@@ -11,27 +11,27 @@ from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.plan.findings import Finding
 from egressgateway.refs import ObjectRef
 from egressgateway.status.condition import Condition
-from egressgateway.status.part_rules import PROGRAMMED, STEERED, PartState
 from egressgateway.status.readiness import READY, ObjectState, abnormal
+from egressgateway.status.section_rules import PROGRAMMED, STEERED, SectionState
 
 REF: Final = ObjectRef("ApisixRoute", "shop", "partners-api")
 CONTROLLER: Final = "APISIX's ingress controller"
-INVALID: Final = Finding(ConditionType.ACCEPTED, Reason.INVALID, "spec.x: no", part="a")
-CONFLICT: Final = Finding(ConditionType.STEERED, Reason.ROUTE_CONFLICT, "VirtualService x/y has the host", part="a")
+INVALID: Final = Finding(ConditionType.ACCEPTED, Reason.INVALID, "spec.x: no", section="a")
+CONFLICT: Final = Finding(ConditionType.STEERED, Reason.ROUTE_CONFLICT, "VirtualService x/y has the host", section="a")
 
 Said = tuple[str, Reason, str]
 
-PROGRAMMED_ROWS: Final[list[tuple[PartState, Said]]] = [
+PROGRAMMED_ROWS: Final[list[tuple[SectionState, Said]]] = [
     (
-        PartState(rejected=True, retained=True, missing=True),
+        SectionState(rejected=True, retained=True, missing=True),
         ("True", Reason.PROGRAMMED, "the previous configuration stays in place"),
     ),
     (
-        PartState(rejected=True, missing=True),
+        SectionState(rejected=True, missing=True),
         ("False", Reason.PENDING, "nothing is programmed until it is accepted"),
     ),
     (
-        PartState(foreign=REF, failure="no", missing=True),
+        SectionState(foreign=REF, failure="no", missing=True),
         (
             "False",
             Reason.RESOURCE_CONFLICT,
@@ -41,17 +41,17 @@ PROGRAMMED_ROWS: Final[list[tuple[PartState, Said]]] = [
             ),
         ),
     ),
-    (PartState(failure="denied by webhook", missing=True), ("False", Reason.APPLY_FAILED, "denied by webhook")),
+    (SectionState(failure="denied by webhook", missing=True), ("False", Reason.APPLY_FAILED, "denied by webhook")),
     (
-        PartState(missing=True, error="timed out", unaccepted=REF),
+        SectionState(missing=True, error="timed out", unaccepted=REF),
         ("False", Reason.PENDING, "not every object is in place yet: timed out"),
     ),
     (
-        PartState(unaccepted=REF, refusal="no such upstream", overdue=True, controller=CONTROLLER),
+        SectionState(unaccepted=REF, refusal="no such upstream", overdue=True, controller=CONTROLLER),
         ("False", Reason.ROUTE_REJECTED, f"{CONTROLLER} rejects {REF}: no such upstream"),
     ),
     (
-        PartState(unaccepted=REF, overdue=True, controller=CONTROLLER, why_silent="is it there?"),
+        SectionState(unaccepted=REF, overdue=True, controller=CONTROLLER, why_silent="is it there?"),
         (
             "False",
             Reason.ROUTE_IGNORED,
@@ -59,37 +59,37 @@ PROGRAMMED_ROWS: Final[list[tuple[PartState, Said]]] = [
         ),
     ),
     (
-        PartState(unaccepted=REF, controller=CONTROLLER),
+        SectionState(unaccepted=REF, controller=CONTROLLER),
         ("False", Reason.PENDING, f"{CONTROLLER} has not accepted {REF} yet"),
     ),
-    (PartState(), ("True", Reason.PROGRAMMED, "every object is in place")),
+    (SectionState(), ("True", Reason.PROGRAMMED, "every object is in place")),
 ]
 
-STEERED_ROWS: Final[list[tuple[PartState, Said]]] = [
+STEERED_ROWS: Final[list[tuple[SectionState, Said]]] = [
     (
-        PartState(conflicts=(CONFLICT,), on_previous_route=True, in_place=True, ready_pods=2),
+        SectionState(conflicts=(CONFLICT,), on_previous_route=True, in_place=True, ready_pods=2),
         ("False", Reason.ROUTE_CONFLICT, "VirtualService x/y has the host"),
     ),
     (
-        PartState(unserved="clients get errors", in_place=True, ready_pods=2),
+        SectionState(unserved="clients get errors", in_place=True, ready_pods=2),
         ("False", Reason.UNSUPPORTED_VALUE, "clients get errors"),
     ),
     (
-        PartState(on_previous_route=True),
+        SectionState(on_previous_route=True),
         ("Unknown", Reason.PENDING, "traffic keeps using the previous route until the new one is ready"),
     ),
     (
-        PartState(in_place=True, needs_pods=False),
+        SectionState(in_place=True, needs_pods=False),
         ("True", Reason.STEERED, "clients are sent through the gateway"),
     ),
-    (PartState(in_place=True), ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready")),
-    (PartState(deferred="wait"), ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready yet")),
-    (PartState(in_place=True, ready_pods=1), ("True", Reason.STEERED, "clients are sent through the gateway")),
+    (SectionState(in_place=True), ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready")),
+    (SectionState(deferred="wait"), ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready yet")),
+    (SectionState(in_place=True, ready_pods=1), ("True", Reason.STEERED, "clients are sent through the gateway")),
     (
-        PartState(deferred="the gateway's configuration is being pushed to the mesh", ready_pods=1),
+        SectionState(deferred="the gateway's configuration is being pushed to the mesh", ready_pods=1),
         ("False", Reason.PENDING, "the gateway's configuration is being pushed to the mesh"),
     ),
-    (PartState(ready_pods=1), ("False", Reason.PENDING, "clients are not sent through the gateway")),
+    (SectionState(ready_pods=1), ("False", Reason.PENDING, "clients are not sent through the gateway")),
 ]
 
 NOT_ACCEPTED: Final = Condition(ConditionType.ACCEPTED, "False", Reason.INVALID, "a: no")
@@ -108,7 +108,9 @@ READY_ROWS: Final[list[tuple[ObjectState, Said]]] = [
         ("Unknown", Reason.PENDING, "not every object is in place yet; traffic keeps using the previous route"),
     ),
     (
-        ObjectState(failing=(NOT_ACCEPTED, NOT_YET), causes=(NOT_ACCEPTED,), serving=1, parts=3, serves_somebody=True),
+        ObjectState(
+            failing=(NOT_ACCEPTED, NOT_YET), causes=(NOT_ACCEPTED,), serving=1, sections=3, serves_somebody=True
+        ),
         ("False", Reason.PARTIALLY_READY, "1/3 parts serve; Accepted: a: no"),
     ),
     (
@@ -135,14 +137,14 @@ def test_each_row_of_each_table_is_tried_below() -> None:
 
 
 @pytest.mark.parametrize(("row", "state", "said"), [(row, *each) for row, each in enumerate(PROGRAMMED_ROWS)])
-def test_programmed_row_decides(row: int, state: PartState, said: Said) -> None:
+def test_programmed_row_decides(row: int, state: SectionState, said: Said) -> None:
     """The row is the first that holds, and says this."""
     assert PROGRAMMED.row_for(state) == row
     assert PROGRAMMED.judge(state) == Condition(ConditionType.PROGRAMMED, *said)
 
 
 @pytest.mark.parametrize(("row", "state", "said"), [(row, *each) for row, each in enumerate(STEERED_ROWS)])
-def test_steered_row_decides(row: int, state: PartState, said: Said) -> None:
+def test_steered_row_decides(row: int, state: SectionState, said: Said) -> None:
     """The row is the first that holds, and says this."""
     assert STEERED.row_for(state) == row
     assert STEERED.judge(state) == Condition(ConditionType.STEERED, *said)
@@ -157,12 +159,12 @@ def test_ready_row_decides(row: int, state: ObjectState, said: Said) -> None:
 
 def test_no_transient_error_is_said_where_there_is_none() -> None:
     """Nothing stands behind a colon."""
-    assert PROGRAMMED.judge(PartState(missing=True)).message == "not every object is in place yet"
+    assert PROGRAMMED.judge(SectionState(missing=True)).message == "not every object is in place yet"
 
 
 def test_the_causes_of_partly_ready_are_said_before_what_follows_from_them() -> None:
     """Without causes, what fails; without that, what clients miss."""
-    partly = ObjectState(failing=(NOT_ACCEPTED,), unsteered=(NOT_SENT,), serving=1, parts=2, serves_somebody=True)
+    partly = ObjectState(failing=(NOT_ACCEPTED,), unsteered=(NOT_SENT,), serving=1, sections=2, serves_somebody=True)
     told = [READY.judge(state).message for state in (partly, replace(partly, failing=()))]
     assert told == ["1/2 parts serve; Accepted: a: no", "1/2 parts serve; Steered: clients are not sent"]
 

@@ -1,11 +1,11 @@
 """
 How much memory the objects of one namespace may take in the operator's caches.
 
-Who may write in a namespace can fill it: with children that are none, with routes of a million hosts. What is above the
-namespace's allowance is cached without its body, but for what a class can forbid of it (that has an allowance of its
-own), and above a number of objects not at all. The namespace pays for that,
-and nobody else: what is kept of others is never given up for it. Each namespace that is short of memory is counted, and
-its EgressGateways say so.
+A user who may write in a namespace can fill it: with objects that only look like children, with routes of a million
+hosts. Objects beyond the namespace's allowance are cached without their bodies, except for what a class can forbid of
+them (that has an allowance of its own), and beyond a number of objects not at all. Only that namespace pays for it:
+nothing of other namespaces is dropped. Each namespace that is short of memory is counted, and its EgressGateways report
+it.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from egressgateway.plan.checks.bounds import MAX_BYTES
 from egressgateway.refs import Manifest
 
 DEFAULT_BYTES: Final = 64 << 20
-"""About 3,000 ways (names times ports), with the objects that they become."""
+"""About 3,000 hops (names times ports), with the objects that they become."""
 
 MOST_LEFT_OUT: Final = 10_000
-"""Objects without a body, at two kilobytes each; what comes after them is not cached at all."""
+"""Objects without a body, at two kilobytes each; further objects are not cached at all."""
 
 _SHARE_OF_GUARDED: Final = 4
-"""What is kept of objects without their bodies has a fourth of an allowance, in addition."""
+"""Objects without their bodies have a fourth of an allowance, in addition."""
 
 _LARGEST_BODY: Final = 8 * MAX_BYTES
-"""In memory. An object that is larger than any that we would write is none of ours, whatever it says."""
+"""In memory. An object that is larger than any that we would write is not ours, whatever its labels say."""
 
 _PER_OBJECT: Final = 1024
 _PER_TOKEN: Final = 60
 """
 Bytes that Python takes for an object, and for each value in it, beyond the value's own (measured: 58 to 64). A child is
-kept as text, and takes that only while a pass looks at it; it is counted so all the same.
+kept as text, and takes that much only while a pass reads it; it is counted in full all the same.
 """
 
 
 _PER_HOST: Final = 1024
-"""Bytes for a host by which an object is found: twice what a name of three labels takes (`hostname_index`)."""
+"""Bytes for a host in an index: twice what a name of three labels takes (`hostname_index`)."""
 
 
 def cost_of(manifest: Manifest) -> int:
-    """About how many bytes of memory an object takes, with the names that it is found by."""
+    """About how many bytes of memory an object takes, with its names in the indexes."""
     return _cost_of_body(manifest) + _PER_HOST * _hosts_in(manifest.get("spec"))
 
 
@@ -56,17 +56,17 @@ def _cost_of_body(manifest: Manifest) -> int:
     try:
         text = orjson.dumps(manifest)
     except TypeError:
-        # Nested deeper (254 levels) than anything that is written or read here.
+        # Nested deeper (254 levels) than any object that is written or read here.
         return _LARGEST_BODY + 1
     return len(text) + _PER_TOKEN * (text.count(b",") + text.count(b":")) + _PER_OBJECT
 
 
 def _hosts_in(spec: Any) -> int:
-    """Names that a route, or the parts of an EgressGateway, list; a Gateway's are no way to find it."""
+    """How many names a route, or the sections of an EgressGateway, list; a Gateway is not found by its names."""
     if not isinstance(spec, dict):
         return 0
-    parts = [spec, *mappings(spec.get("destinations")), *mappings(spec.get("expose"))]
-    return sum(len(listed(part.get(name))) for part in parts for name in ("hosts", "aliases"))
+    sections = [spec, *mappings(spec.get("destinations")), *mappings(spec.get("expose"))]
+    return sum(len(listed(section.get(name))) for section in sections for name in ("hosts", "aliases"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,10 @@ class _Charge:
     namespace: str
     cost: int
     whole: bool
-    """Whether the object has its body; `cost` is then a part of the allowance, else of that for what guards need."""
+    """
+    Whether the object has its body; `cost` then counts against the allowance, otherwise against that of what class
+    policies need.
+    """
 
     waits: bool = False
     """Whether it would have its body, if there were memory."""
@@ -84,7 +87,7 @@ class NamespaceBudget:
     """Accounts for the objects of any number of stores, by namespace."""
 
     def __init__(self, limit: int = DEFAULT_BYTES, *, gathers: bool = False) -> None:
-        """`limit`: bytes for each namespace, as `cost_of` counts them. `gathers`: nothing is dropped as a whole."""
+        """`limit`: bytes for each namespace, as `cost_of` counts them. `gathers`: no object is dropped as a whole."""
         self.limit = limit
         self._gathers = gathers
         self._charges: dict[tuple[Hashable, ObjectName], _Charge] = {}
@@ -94,11 +97,11 @@ class NamespaceBudget:
         self._waiting: Counter[str] = Counter()
 
     def anew(self) -> NamespaceBudget:
-        """One of the same limit that has spent nothing: for a list that is not kept yet."""
+        """A budget with the same limit and nothing spent: for a list that is not kept yet."""
         return NamespaceBudget(self.limit, gathers=True)
 
     def take(self, holder: Hashable, manifest: Manifest) -> Manifest | None:
-        """What is kept of an object that `holder` is about to keep; None: nothing of it."""
+        """What is kept of an object that `holder` is about to keep; None if nothing of it is kept."""
         name = name_of(manifest)
         namespace = name[0]
         body = 0 if is_left_out(manifest) else _cost_of_body(manifest)
@@ -121,7 +124,7 @@ class NamespaceBudget:
         return kept
 
     def give_back(self, holder: Hashable, name: ObjectName) -> None:
-        """`holder` keeps the object no more."""
+        """`holder` no longer keeps the object."""
         charge = self._charges.pop((holder, name), None)
         if charge is None:
             return
@@ -131,16 +134,18 @@ class NamespaceBudget:
             _less(self._waiting, charge.namespace, int(charge.waits))
 
     def has_room_for(self, holder: Hashable, name: ObjectName) -> bool:
-        """Whether an object is known without its body, and its namespace has memory by now."""
+        """Whether an object is known without its body, and its namespace has enough memory again."""
         charge = self._charges.get((holder, name))
         return charge is not None and charge.waits and self._has_room(charge.namespace)
 
     def has_room(self) -> bool:
-        """Whether that is so of any object."""
+        """Whether that is true of any object."""
         return any(number and self._has_room(namespace) for namespace, number in self._waiting.items())
 
     def _has_room(self, namespace: str) -> bool:
-        """Half of it: an object that comes and goes must not be a reason to list all others each time."""
+        """
+        Half of the limit must be free: an object that comes and goes must not cause a new list of all others each time.
+        """
         return self._used[namespace] * 2 <= self.limit
 
     def left_out(self, namespace: str) -> int:

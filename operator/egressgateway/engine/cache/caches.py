@@ -1,7 +1,7 @@
 """
-The caches that reconciles read: one store for each kind, and what is filed from them to be found by name.
+The caches that reconciles read: one store for each kind, and indexes over their objects.
 
-Filled by kopf (EgressGateways) and by informers (everything else); each change becomes keys to look at again.
+Filled by kopf (EgressGateways) and by informers (everything else); each change becomes keys to enqueue.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class Caches:
     def __init__(self, mesh: MeshSettings | None = None, *, namespace_bytes: int = DEFAULT_BYTES) -> None:
         """
         `mesh` says where the mesh keeps its configuration. `namespace_bytes`: memory for the children of each
-        namespace, and half of it for its EgressGateways.
+        namespace; half of it is for its EgressGateways.
         """
         mesh = mesh or MeshSettings()
-        # Apart, so that no child, forged or not, leaves an EgressGateway without its spec.
+        # Separate budgets, so that no child, forged or not, leaves an EgressGateway without its spec.
         self.gateways_budget = NamespaceBudget(namespace_bytes // 2)
         self.children_budget = NamespaceBudget(namespace_bytes)
         self.gateways = Store(
@@ -83,9 +83,9 @@ class Caches:
         self.own_writes = OwnWrites()
         self.mesh = MeshCache(mesh.root_namespace, mesh.revision)
         self.on_own_write: Callable[[Change], None] = _ignore
-        """Called with a change of an EgressGateway that we made ourselves: the watch will not tell of it again."""
+        """Called with a change of an EgressGateway that we made ourselves: the watch will not report it again."""
         self.on_freed: Callable[[Iterable[Key]], None] = _ignore
-        """Called with those who want a host or a port that a child, by a write of ours, steers no more."""
+        """Called with the keys waiting for a host or port that our own write has just released."""
         self._contention: dict[Key, tuple[_Version, ContentionKey]] = {}
         self._contention_before: dict[Key, tuple[_Version, ContentionKey]] = {}
         self._rights: dict[Key, Rights] = {}
@@ -94,13 +94,13 @@ class Caches:
         self._class_reaches: dict[str, tuple[str, ClassReach]] = {}
 
     def known_keys(self) -> set[Key]:
-        """EgressGateways that are there, and those whose children are, or are recorded."""
+        """EgressGateways that exist, and those whose children exist or are recorded."""
         owners = (owner for store in self.children.values() for owner in store.index_values())
         children = (owner for owner in owners if isinstance(owner, Key))
         return {*map(key_of, self.gateways), *children, *self.without_object()}
 
     def children_of(self, key: Key) -> dict[ObjectRef, Manifest]:
-        """Live objects that say that they are `key`'s: `live.evidence` says which of them are."""
+        """Live objects whose labels name `key`: `live.evidence` decides which of them are its children."""
         return {
             ObjectRef(kind, found["metadata"].get("namespace", ""), found["metadata"]["name"]): found
             for kind, store in self.children.items()
@@ -108,23 +108,23 @@ class Caches:
         }
 
     def rights_of(self, key: Key) -> Rights:
-        """What an EgressGateway has claimed, or is about to; nothing for one that there is not."""
+        """What an EgressGateway has claimed, or is about to claim; nothing for one that does not exist."""
         recorded, reserved = self._rights.get(key, _NO_RIGHTS), self._reserved.get(key)
-        # Joined at each look: a claim that has just left the status must not live on in a copy made before.
+        # Joined on each call: a claim that has just left the status must not live on in a copy made before.
         return recorded if reserved is None else reserved.joined(recorded)
 
     def reserve(self, key: Key, rights: Rights) -> None:
         """
-        Let others see claims that are on their way into the status: of two objects that are judged while the API server
+        Show others the claims that are being written to the status: of two objects that are judged while the API server
         stores the claim of one, only one gets the name.
         """
         self._reserved[key] = rights
 
     def release(self, key: Key) -> None:
         """
-        From now on only what the status of `key` says counts.
+        From now on only the status of `key` counts.
 
-        Objects that want what was reserved and not recorded look again: they may have been refused for it.
+        Enqueues the objects that want what was reserved and not recorded: they may have been rejected because of it.
         """
         reserved = self._reserved.pop(key, None)
         if reserved is None or is_covered(reserved, self._rights.get(key, _NO_RIGHTS)):
@@ -137,7 +137,7 @@ class Caches:
         """
         Labels of every namespace that is not being deleted, by name.
 
-        The same object for as long as nothing in it changes, so that what is computed from it can be kept with it.
+        The same object for as long as nothing in it changes, so that results computed from it can be kept with it.
         """
         affected = self.follow_namespaces()
         if affected:
@@ -154,7 +154,7 @@ class Caches:
         for key in changes.moved:
             gateway = self.gateways.get(*key)
             if gateway is not None:
-                self._file(key, gateway)
+                self._index(key, gateway)
         return {key for keys in changes.affected.values() for key in keys}
 
     def _labels_of(self, namespace: str) -> Mapping[str, str] | None:
@@ -163,7 +163,9 @@ class Caches:
         return None if found is None or _is_ending(found) else _labels(found)
 
     def _classes_with_reach(self) -> dict[str | None, ClassReach]:
-        """By name the classes whose objects reach further than they say; under None the default class."""
+        """
+        By name, the classes whose objects reach further than the objects themselves say; under None the default class.
+        """
         found: dict[str | None, ClassReach] = {}
         for class_ in self.classes:
             name, version = class_["metadata"]["name"], class_["metadata"].get("resourceVersion", "")
@@ -178,7 +180,7 @@ class Caches:
         return found
 
     def created_of(self, names: Iterable[str]) -> dict[str, datetime]:
-        """Since when namespaces exist, of those among `names` that do."""
+        """When namespaces were created, for those of `names` that exist."""
         found = ((name, self.namespaces.get("", name)) for name in set(names))
         times = {
             name: each["metadata"].get("creationTimestamp")
@@ -197,7 +199,7 @@ class Caches:
         return len(self.children_budget.namespaces_over | self.gateways_budget.namespaces_over)
 
     def put_child(self, kind: str, manifest: Manifest, answer_to: Asked | None = None) -> None:
-        """A child as we have written or read it, by that request; the watch will not tell of it again."""
+        """A child as we have written or read it, by that request; the watch will not report it again."""
         self._own_change(kind, self.children[kind].put(manifest, answer_to))
 
     def remove_child(self, kind: str, manifest: Manifest) -> None:
@@ -218,10 +220,10 @@ class Caches:
 
     def wrote_gateway(self, manifest: Manifest, answer_to: Asked | None = None) -> None:
         """
-        The answer to a write of ours: what it means to others, they hear from here.
+        The answer to a write of ours: other objects learn from here what it means to them.
 
-        One that takes the last finalizer off a deleted object ends it. The watch may have said so before this answer
-        came, and would not say it again of an object that is put back.
+        A write that removes the last finalizer of a deleted object ends it. The watch may have said so before this
+        answer came, and would not say it again of an object that is put back.
         """
         change = self.remove_gateway(manifest) if _has_ended(manifest) else self.put_gateway(manifest, answer_to)
         if change is not None:
@@ -242,22 +244,22 @@ class Caches:
         if known is not None:
             self._contention_before[key] = known
         if change.new is not None:
-            self._file(key, change.new)
+            self._index(key, change.new)
             return change
         self._rights.pop(key, None)
-        self.claims.file(key, NOTHING)
-        self._interests.file(key, NO_INTEREST)
+        self.claims.put(key, NOTHING)
+        self._interests.put(key, NO_INTEREST)
         return change
 
-    def _file(self, key: Key, gateway: Manifest) -> None:
-        """Find an EgressGateway from now on by what it asks for, has claimed, and has to do with namespaces."""
+    def _index(self, key: Key, gateway: Manifest) -> None:
+        """Index an EgressGateway by what it asks for, by its claims, and by the namespaces that concern it."""
         namespaces = self.namespace_labels()
         contention = contention_key_of(gateway, namespaces)
         self._contention[key] = _version_of(gateway), contention
         rights = contention.claimed
         self._rights[key] = rights
-        self.claims.file(key, requested_of(gateway, namespaces) | claimed_by(rights))
-        self._interests.file(key, interest_of(gateway, rights))
+        self.claims.put(key, requested_of(gateway, namespaces) | claimed_by(rights))
+        self._interests.put(key, interest_of(gateway, rights))
 
     def _contention_of(self, gateway: Manifest | None) -> ContentionKey:
         if gateway is None:
@@ -269,7 +271,7 @@ class Caches:
         return contention_key_of(gateway, self.namespace_labels())
 
     def affected_by_gateway(self, change: Change) -> Iterator[Key]:
-        """The object itself, and those with which it had or has something in common, when that changed."""
+        """The object itself, and those with which it had or has something in common, if that changed."""
         key = key_of(change.object)
         yield key
         before, after = self._contention_of(change.old), self._contention_of(change.new)
@@ -279,7 +281,7 @@ class Caches:
             yield from self.claims.contenders_of(key, common)
 
     def affected_by_record(self, change: Change) -> Iterator[Key]:
-        """Whose children a record names, when that object is not there any more: nobody else will remove them."""
+        """The key that a record names, if that object no longer exists: nothing else will remove its children."""
         key = recorded_key(change.object)
         if key is not None and self.gateways.get(*key) is None:
             yield key
@@ -292,21 +294,21 @@ class Caches:
                 yield key
 
     def affected_by_child(self, change: Change) -> set[Key]:
-        """Whose child it says that it is, and said before; nobody when nothing changed that a reconcile looks at."""
-        if change.old is not None and change.new is not None and _looks(change.old) == _looks(change.new):
+        """The keys that its labels name now, and named before; none when nothing changed that a reconcile reads."""
+        if change.old is not None and change.new is not None and _read_fields(change.old) == _read_fields(change.new):
             return set()
         owners = {named_owner(manifest) for manifest in (change.old, change.new) if manifest is not None}
         return {key for key in owners if key is not None and self._may_be_child(change.object, key)}
 
     def _may_be_child(self, manifest: Manifest, key: Key) -> bool:
-        """Whether the object is in the gateway's own namespace, or recorded as its child: others wake nobody."""
+        """Whether the object is in the gateway's own namespace, or recorded as its child: others enqueue no key."""
         if manifest["metadata"].get("namespace", "") == key.namespace:
             return True
         gateway = self.gateways.get(*key)
         return gateway is not None and ref_of(manifest) in recorded_children(gateway.get("status") or {})
 
     def affected_by_route(self, change: Change) -> set[Key]:
-        """For a VirtualService or ServiceEntry: also who wants a host or a port that it takes, or did."""
+        """For a VirtualService or ServiceEntry: also the keys that want a host or a port that it takes, or took."""
         freed = self.claims.sharing_ports(self.ports.take(change))
         taken, left = self.routes.take(change, self.rights_of)
         waiting = {*self.claims.wanting(taken), *self.claims.waiting_for(left)}
@@ -314,12 +316,13 @@ class Caches:
 
     def affected_by_class(self, change: Change) -> Iterator[Key]:
         """
-        Objects that name the class, or were served by it; where it is the default, or was, those that name none.
+        Objects that name the class, or were served by it; for the default class, or the former one, those that name
+        none.
 
-        Nobody for its status.
+        A change of its status enqueues no key.
         """
         old, new = change.old, change.new
-        if old is not None and new is not None and _says(old) == _says(new):
+        if old is not None and new is not None and _spec_and_default(old) == _spec_and_default(new):
             return
         name = change.object["metadata"]["name"]
         is_default = any(each is not None and is_default_class(each) for each in (old, new))
@@ -335,7 +338,11 @@ class Caches:
 
         Those that a list found come by the thousand: `follow_namespaces` takes them over together.
         """
-        if change.old is not None and change.new is not None and _standing(change.old) == _standing(change.new):
+        if (
+            change.old is not None
+            and change.new is not None
+            and _consumer_fields(change.old) == _consumer_fields(change.new)
+        ):
             return set()
         return set() if change.listed else self.follow_namespaces()
 
@@ -354,15 +361,17 @@ def _has_ended(gateway: Manifest) -> bool:
     return "deletionTimestamp" in metadata and not metadata.get("finalizers")
 
 
-def _says(class_: Manifest) -> tuple[Any, Any]:
-    """What of a class matters to objects: its spec, and whether it is the default. Its status we write ourselves."""
+def _spec_and_default(class_: Manifest) -> tuple[Any, Any]:
+    """
+    What of a class matters to objects: its spec, and whether it is the default. The operator writes its status itself.
+    """
     return class_.get("spec"), class_["metadata"].get("annotations")
 
 
-def _looks(child: Manifest) -> tuple[Any, ...]:
+def _read_fields(child: Manifest) -> tuple[Any, ...]:
     """
-    What a reconcile looks at: everything but the status, of which only a Deployment's pods, a Service's addresses and
-    what a controller of others says of its objects matter.
+    What a reconcile reads: everything but the status, of which only a Deployment's pods, a Service's addresses and the
+    answer of another controller about its objects matter.
 
     Istiod and controllers write more status than all else together.
     """
@@ -382,8 +391,8 @@ def _pods_of(status: Manifest) -> tuple[Any, bool]:
     return status.get("readyReplicas"), status.get("updatedReplicas") == status.get("replicas")
 
 
-def _standing(namespace: Manifest) -> tuple[Mapping[str, str], bool]:
-    """What decides whom a namespace's clients belong to."""
+def _consumer_fields(namespace: Manifest) -> tuple[Mapping[str, str], bool]:
+    """The fields of a namespace that decide where its clients belong."""
     return _labels(namespace), _is_ending(namespace)
 
 
@@ -398,4 +407,4 @@ def _labels(manifest: Manifest) -> dict[str, str]:
 
 
 def _ignore(change: object) -> None:
-    """Nobody else reconciles."""
+    """No reconciler listens."""

@@ -1,8 +1,8 @@
 """
-What is kept of each object that is watched: what somebody reads of it, and no more.
+What is kept of each watched object: the fields that some code reads, and no more.
 
-Applied when an object arrives, before anything else sees it. Whoever may write in a namespace may hang a quarter of a
-megabyte on everything there, and the operator sees all of it. Nothing here fails, whatever the object looks like.
+Applied when an object arrives, before anything else sees it. A user who may write in a namespace may hang a quarter of
+a megabyte on every object there, and the operator sees all of it. Nothing here fails, whatever the object looks like.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LONGEST_LIST: Final = 1024
 """Bytes, as JSON."""
 
 _GUARDED: Final = frozenset({"VirtualService", "ServiceEntry", "DestinationRule"})
-"""Kinds by whose bodies a class judges what runs (`plan.revoked`)."""
+"""Kinds whose bodies a class needs to judge what runs (`plan.revoked`)."""
 
 _WAYS: Final = ("hosts", "exportTo", "gateways", "location", "ports", "endpoints")
 
@@ -52,16 +52,16 @@ _IDENTITY: Final = ("namespace", "name", "uid", "resourceVersion", "creationTime
 _UNREAD: Final = frozenset(
     {
         "kubectl.kubernetes.io/last-applied-configuration",
-        # Written by the Deployment's controller at each rollout: no change that a pass would see to.
+        # The Deployment's controller writes it at each rollout: not a change that a pass would handle.
         "deployment.kubernetes.io/revision",
     }
 )
 WITH_STATUS: Final = frozenset({"Deployment", "Service", "ApisixRoute", "ApisixUpstream"})
-"""Kinds of children whose status somebody reads (`engine.cache.caches._looks`)."""
+"""Kinds of children whose status some code reads (`engine.cache.caches._read_fields`)."""
 
 
 def keep_of_gateway(gateway: Manifest) -> Manifest:
-    """An EgressGateway: spec, status, and of its metadata what identifies it, ends it, or asks for a pass."""
+    """An EgressGateway: spec, status, and the metadata that identifies it, ends it, or requests a pass."""
     if is_left_out(gateway):
         return gateway
     metadata = _mapping(gateway.get("metadata"))
@@ -100,7 +100,7 @@ def keep_of_namespace(namespace: Manifest) -> Manifest:
 
 
 def keep_of_child(child: Manifest, *, with_status: bool = False) -> Manifest:
-    """A child: what it says, and of its metadata and status what a plan may ask for, or a reader looks at."""
+    """A child: its content, and the metadata and status that a plan may set, or that some code reads."""
     if is_left_out(child):
         return child
     metadata = _mapping(child.get("metadata"))
@@ -116,10 +116,10 @@ def keep_of_child(child: Manifest, *, with_status: bool = False) -> Manifest:
 
 
 def without_body(manifest: Manifest) -> Manifest:
-    """Of an object for which there is no memory left: what it is called, whose it says it is, and that it is."""
+    """Of an object for which no memory is left: its name, its owner by its labels, and the fact that it exists."""
     metadata = _mapping(manifest.get("metadata"))
     kept = {**_some(metadata, (*_IDENTITY, "generation")), "labels": _labels(metadata)}
-    # Whoever writes them may write a megabyte of them, too; what is kept without an allowance must be short.
+    # Users who write these fields may write a megabyte of them, too; what is kept without an allowance must be short.
     for name, most in (("ownerReferences", 1), ("finalizers", _MOST_FINALIZERS)):
         found = listed(metadata.get(name))[:most]
         kept[name] = found if _is_short(found, _LONGEST_LIST) else []
@@ -128,16 +128,16 @@ def without_body(manifest: Manifest) -> Manifest:
 
 
 def _class_names(gateway: Manifest) -> dict[str, Any]:
-    """By which class an EgressGateway is judged: without that it would be by another one."""
+    """The class by which an EgressGateway is judged: without that, another class would judge it."""
     return {field: _named_class(_mapping(gateway.get(field))) for field in ("spec", "status")}
 
 
 def with_what_guards_need(manifest: Manifest) -> Manifest:
     """
-    Of an object for which there is no memory left, what a class can forbid of it, or what it may take from others.
+    Of an object for which no memory is left: what a class can forbid of it, or what it may take from others.
 
-    Whoever fills his namespace's memory must not keep by that what an admin forbids, nor hide what he routes. What is
-    too much even so is left out, too (`without_body`).
+    A user who fills the namespace's memory must not thereby keep what an admin forbids, nor hide a route. What is too
+    large even so is left out, too (`without_body`).
     """
     if is_left_out(manifest):
         return manifest
@@ -148,7 +148,7 @@ def with_what_guards_need(manifest: Manifest) -> Manifest:
         bare["metadata"]["annotations"] = {ANNOTATION_DIGEST: digest}
     spec = _mapping(manifest.get("spec"))
     if manifest.get("kind") == EGRESS_GATEWAY.kind:
-        # The status is the operator's: what is claimed, by which class, and since when each condition holds.
+        # The operator writes the status: the claims, the class, and since when each condition holds.
         return {**bare, "status": manifest.get("status") or {}}
     if manifest.get("kind") not in _GUARDED:
         return bare
@@ -165,19 +165,19 @@ def _is_short(found: Any, most: int) -> bool:
     try:
         return len(orjson.dumps(found)) <= most
     except TypeError:
-        # Nested deeper than anything that is read here.
+        # Nested deeper than any object that is read here.
         return False
 
 
 def without_anything(manifest: Manifest) -> Manifest:
-    """Of one object too many: its name."""
+    """Of an object beyond the limit: its name."""
     metadata = _mapping(manifest.get("metadata"))
     kept = _some(metadata, ("namespace", "name", "uid", "resourceVersion"))
     return {**_some(manifest, ("apiVersion", "kind")), "metadata": kept, LEFT_OUT: True}
 
 
 LEFT_OUT: Final = "egressgateway.dev/left-out"
-"""Field that an object has in a cache, and nowhere else, when its body is not kept."""
+"""A field that an object has only in a cache, when its body is not kept."""
 
 
 def is_left_out(manifest: Manifest) -> bool:
@@ -186,12 +186,12 @@ def is_left_out(manifest: Manifest) -> bool:
 
 
 def unless_left_out(trim: Trim) -> Trim:
-    """`trim`, which takes what has no body any more as it is: it may be applied more than once."""
+    """`trim`, which leaves an object without a body unchanged: it may be applied more than once."""
     return lambda manifest: manifest if is_left_out(manifest) else trim(manifest)
 
 
 def _labels(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Those by which a child is known."""
+    """The labels that identify a child."""
     return {
         name: value
         for name, value in _some(_mapping(metadata.get("labels")), _LABELS).items()
@@ -205,7 +205,7 @@ def _annotations(found: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in found.items()
         if name not in _UNREAD and isinstance(value, str) and len(value) <= LONGEST_ANNOTATION
     }
-    # Ours come first: those of others are only kept because a spec may ask for some on a Service.
+    # Ours come first: labels of others are only kept because a spec may ask for some on a Service.
     ordered = sorted(short, key=lambda name: ("egressgateway" not in name, name))
     return {name: short[name] for name in ordered[:MOST_ANNOTATIONS]}
 

@@ -1,4 +1,4 @@
-"""Watches the mesh's configuration and its control plane; tells when what they say has changed."""
+"""Watches the mesh's configuration and its control plane; reports changes of what they say."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 
 class MeshWatch:
     """
-    Two informers whose failure holds nobody up.
+    Two informers whose failure delays nothing else.
 
-    Without a mesh, or without the right to look at it, what they would say is unknown, and the operator works all the
-    same. Only what it was told to read by name is waited for: with the trust domain of no mesh, every hop would ask for
-    identities that nobody has.
+    Without a mesh, or without the right to read its configuration, its values are unknown, and the operator works all
+    the same. It waits only for what it was told to read by name: with a wrong trust domain, every hop would ask for
+    identities that no workload has.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class MeshWatch:
         on_news: Callable[[], None],
         on_restart: OnRestart,
     ) -> None:
-        """`on_news`: every object may be told so."""
+        """`on_news`: called when every object may be affected."""
         self._client = client
         self._cache = cache
         self._on_news = on_news
@@ -48,7 +48,7 @@ class MeshWatch:
         )
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the watches."""
         for informer in self.informers:
             informer.start()
 
@@ -59,7 +59,7 @@ class MeshWatch:
 
     @property
     def missing(self) -> str:
-        """What was to be read and has never been there, with the way out; empty when there is nothing of that kind."""
+        """What was to be read and never existed, with the remedy; empty when there is nothing of that kind."""
         cache = self._cache
         if not cache.revision or self._configured.is_set():
             return ""
@@ -70,7 +70,7 @@ class MeshWatch:
         )
 
     async def read(self) -> None:
-        """Return once both have been read, or are known to be out of reach: before that a plan may be a wrong one."""
+        """Return once both have been read, or are known to be unreadable: before that a plan may be wrong."""
         await asyncio.gather(*(self._settled(informer) for informer in self.informers))
         if self.missing:
             log.error(self.missing)

@@ -1,7 +1,7 @@
 """
 What the mesh's own configuration and its control plane say: from ConfigMap and Deployments to `MeshConfig`.
 
-Pure. What cannot be read is unknown and stays so; nothing is concluded from an object that is not there.
+Pure. What cannot be read stays unknown; nothing is concluded from an object that does not exist.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MESH_KEY: Final = "mesh"
 """Key of the ConfigMap under which the configuration stands, as YAML."""
 
 ISTIOD_SELECTOR: Final = "app=istiod"
-"""Labels of the control plane's Deployments, by Istio's charts and by istioctl."""
+"""Labels of the control plane's Deployments, from Istio's charts and from istioctl."""
 
 _AUTHORIZERS: Final = {"envoyExtAuthzGrpc": "grpc", "envoyExtAuthzHttp": "http"}
 _ALLOW_ANY: Final = "ALLOW_ANY"
@@ -33,20 +33,20 @@ _VERSION: Final = re.compile(r"(?:^|[^0-9.])v?(\d+)\.(\d+)(?:[.-]|$)")
 _CONTEXT_PROPAGATION_SINCE: Final = (1, 30)
 _DEFAULT_REVISION: Final = "default"
 
-# libyaml's parser where it is: the configuration of a large mesh takes the other one a tenth of a second.
+# libyaml's parser if available: the other one takes a tenth of a second for the configuration of a large mesh.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
 class MeshReading:
-    """What was read; `trust_domain` and `root_namespace` are None where nothing says them."""
+    """What was read; `trust_domain` and `root_namespace` are None where no source gives them."""
 
     config: MeshConfig = field(default_factory=MeshConfig)
     trust_domain: str | None = None
     root_namespace: str | None = None
 
     def refine(self, settings: MeshSettings) -> MeshSettings:
-        """`settings` with what the mesh says of itself, but for what a flag has set."""
+        """`settings` with what the mesh says of itself, except for values that a flag has set."""
         trust_domain, root_namespace = settings.trust_domain, settings.root_namespace
         if self.trust_domain and "trust_domain" not in settings.fixed:
             trust_domain = self.trust_domain
@@ -58,7 +58,7 @@ class MeshReading:
 
 
 def config_map_name(revision: str = "") -> str:
-    """Name of the ConfigMap of a control plane's revision; the default one is empty, or called so."""
+    """Name of the ConfigMap of a control plane's revision; the default revision is empty, or called `default`."""
     return "istio" if revision in {"", _DEFAULT_REVISION} else f"istio-{revision}"
 
 
@@ -67,7 +67,7 @@ def read_mesh(config_map: Manifest | None, control_planes: Iterable[Manifest]) -
     The reading of both.
 
     Args:
-        config_map: the mesh's configuration, None when it is not there or may not be read.
+        config_map: the mesh's configuration, None when it does not exist or may not be read.
         control_planes: istiod's Deployments, of every revision that the configuration is for.
     """
     control_planes = tuple(control_planes)
@@ -83,7 +83,9 @@ def read_mesh(config_map: Manifest | None, control_planes: Iterable[Manifest]) -
 
 
 def version_of(control_plane: Manifest) -> tuple[int, int] | None:
-    """Istio's major and minor version, by the Deployment's labels, else its image's tag; None where neither tells."""
+    """
+    Istio's major and minor version, from the Deployment's labels, otherwise its image's tag; None when neither has it.
+    """
     template = ((control_plane.get("spec") or {}).get("template") or {}).get("metadata") or {}
     labels = {**(template.get("labels") or {}), **(control_plane["metadata"].get("labels") or {})}
     tags = (image.partition("@")[0].rpartition("/")[2].partition(":")[2] for image in _images(control_plane))
@@ -183,7 +185,7 @@ def _text(value: Any) -> str | None:
 
 
 class MeshCache:
-    """The objects behind the reading, and the reading, made anew only when they change."""
+    """The objects behind the reading, and the reading, computed again only when they change."""
 
     def __init__(self, root_namespace: str, revision: str = "") -> None:
         """`revision`: of the control plane whose configuration counts."""
@@ -206,7 +208,7 @@ class MeshCache:
         if self._reading is None or self._reading[:2] != versions:
             config_map = self.config_maps.get(self.root_namespace, self.config_name)
             if _parse(config_map) is None:
-                # Istiod, too, goes on with what it had: a mistake there must not change every policy here.
+                # Istiod also keeps the old configuration: a mistake there must not change every policy here.
                 config_map = self._last_good
             else:
                 self._last_good = config_map

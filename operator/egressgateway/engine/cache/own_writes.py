@@ -1,8 +1,8 @@
 """
-Writes that are under way, and what watches say of their objects meanwhile.
+Writes in flight, and what watches report about their objects meanwhile.
 
-The event of a write often comes before its answer. The pass that made the write reads what it left and goes on from
-there: it must not be followed by another pass because of its own event. What somebody else did meanwhile is a reason.
+The event of a write often comes before its answer. The pass that made the write reads what it left and continues from
+there: its own event must not cause another pass. A write by another client in the meantime must.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class OwnWrite:
     deletes: bool = False
 
     def answered(self, manifest: Manifest) -> None:
-        """The API server stored it as this."""
+        """The API server stored the object as `manifest`."""
         self.version = manifest["metadata"]["resourceVersion"]
 
     def deleted(self) -> None:
@@ -41,11 +41,11 @@ class OwnWrite:
 
 
 class OwnWrites:
-    """Those under way: one for each object at most, as a key has one pass at a time."""
+    """Writes in flight: one for each object at most, as a key has one pass at a time."""
 
     def __init__(self) -> None:
         self.on_news: Callable[[Iterable[Key]], None] = _ignore
-        """Called with the key of a pass to whose objects somebody else wrote, too, while it was writing to them."""
+        """Called with the key of a pass, if another client wrote to its objects while it was writing to them."""
         self._under_way: dict[ObjectRef, OwnWrite] = {}
 
     @contextmanager
@@ -60,7 +60,7 @@ class OwnWrites:
                 self.on_news({key})
 
     def take(self, ref: ObjectRef, change: Change) -> Key | None:
-        """Whose pass sees to a change of `ref`, as it is writing to it just now; None when nobody's."""
+        """The key whose pass handles a change of `ref`, as it is writing to it now; None when there is none."""
         own = self._under_way.get(ref)
         if own is None:
             return None
@@ -69,4 +69,4 @@ class OwnWrites:
 
 
 def _ignore(keys: Iterable[Key]) -> None:
-    """Nobody reconciles."""
+    """No reconciler listens."""

@@ -1,4 +1,4 @@
-"""From raw objects to typed ones: specs and classes, each parsed once a generation."""
+"""From raw objects to typed ones: specs and classes, each parsed once per generation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BUILT_IN: Final = ClassFacts("", EgressGatewayClassSpec())
 
 
 class ParsedSpecs:
-    """What specs and classes say, by the models. Remembers what it parsed."""
+    """Specs and classes, parsed by the models. Remembers what it parsed."""
 
     def __init__(self, classes: Store, *, built_in_class: bool) -> None:
         self._classes = classes
@@ -73,7 +73,8 @@ class ParsedSpecs:
         """
         The class that served an EgressGateway last by its status; None when it cannot be read.
 
-        Tenants do not write the status. What they name in the spec may be gone, or broken, or never have been.
+        Tenants do not write the status. The class that they name in the spec may be deleted, or broken, or never have
+        existed.
         """
         manifest = self._classes.get("", (gateway.get("status") or {}).get("className") or "")
         found = None if manifest is None else self._facts_of(manifest)
@@ -87,7 +88,7 @@ class ParsedSpecs:
         """
         The class marked as default, else the built-in one.
 
-        Never the built-in one for an object that `last` had a class: it may allow what that class denied.
+        Never the built-in one for an object whose last class is `last`: it may allow what that class denied.
         """
         marked = default_class(self._classes)
         if marked is not None:
@@ -121,7 +122,7 @@ def is_default_class(class_: Manifest) -> bool:
 
 
 def reach_of_class(class_: Manifest) -> ClassReach:
-    """Whom objects of a class reach; nobody but their own namespace where it cannot be read."""
+    """Which consumers objects of a class reach; only their own namespace where the class cannot be read."""
     spec = parse_class_spec(class_.get("spec") or {})
     if isinstance(spec, tuple):
         return ClassReach()

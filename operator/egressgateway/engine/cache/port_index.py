@@ -1,7 +1,7 @@
 """
-Ports on which ServiceEntries in an EgressGateway's own namespace send clients to its gateway: by number.
+Indexes the ports on which ServiceEntries in an EgressGateway's own namespace send clients to its gateway.
 
-They find objects whose status was lost. Of all others the claims in the status count (`engine.reconcile.contenders`).
+They find objects whose status was lost. For all others the claims in the status count (`engine.reconcile.contenders`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from egressgateway.stages import Stage
 
 @dataclass(frozen=True, slots=True)
 class LiveEntry:
-    """A child by which clients are told of ports."""
+    """A child that registers ports for clients."""
 
     owner: Key
     ports: Ports
@@ -35,15 +35,15 @@ class PortIndex:
         self._named: dict[int, set[ObjectRef]] = {}
 
     def take(self, change: Change) -> Requested:
-        """Follow a change of a ServiceEntry; returns the ports that it has no more in some namespace."""
+        """Follow a change of a ServiceEntry; returns the ports that it no longer has in some namespace."""
         metadata = change.object["metadata"]
         ref = ObjectRef(change.object["kind"], metadata["namespace"], metadata["name"])
         old, new = self._entries.pop(ref, None), _entry_of(change.new) if change.new else None
         if new is not None:
             self._entries[ref] = new
         before, after = old.ports if old else Ports(), new.ports if new else Ports()
-        _refile(self._tcp, ref, before.tcp, after.tcp)
-        _refile(self._named, ref, before.named, after.named)
+        _reindex(self._tcp, ref, before.tcp, after.tcp)
+        _reindex(self._named, ref, before.named, after.named)
         return Requested(tcp_ports=_lost(before.tcp, after.tcp), named_ports=_lost(before.named, after.named))
 
     def sharing(self, requested: Requested) -> Iterator[LiveEntry]:
@@ -63,7 +63,7 @@ def _entry_of(manifest: Manifest) -> LiveEntry | None:
     return LiveEntry(owner, ports_of((manifest,)))
 
 
-def _refile(filed: dict[int, set[ObjectRef]], ref: ObjectRef, old: Iterable[int], new: Iterable[int]) -> None:
+def _reindex(filed: dict[int, set[ObjectRef]], ref: ObjectRef, old: Iterable[int], new: Iterable[int]) -> None:
     for port in old:
         filed[port].discard(ref)
     for port in new:

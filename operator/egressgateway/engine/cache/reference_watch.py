@@ -1,8 +1,9 @@
 """
 Watches each object and each set of pods that some EgressGateway wants, and nothing else.
 
-One reflector for each, by name: that works with rights on single objects (`resourceNames`), and a Secret that nobody
-named is never read. They may be hundreds, so they share a turnstile: after an outage they come back a few at a time.
+One reflector for each, by name: that works with rights on single objects (`resourceNames`), and a Secret that no spec
+names is never read. There may be hundreds of them, so they share a limiter: after an outage they restart a few at a
+time.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ from egressgateway.refs import POD, REFERENCE_BY_KIND, SECRET, Key, ObjectRef, R
 log = logging.getLogger(__name__)
 
 LINGER_SECONDS: Final = 60.0
-"""How long something is watched that nobody wants: an edit that is taken back, a new leader, cost nothing then."""
+"""How long an unwanted object is still watched: an edit that is reverted, or a new leader, then costs nothing."""
 
 MOST_LINGERING: Final = 64
-"""How many such there are at once: who changes what he refers to each second would have thousands."""
+"""How many unwanted objects are watched at once: a user who changes references each second would have thousands."""
 
 ADMITTED_AT_ONCE: Final = 8
 """
-Each hundredth of a second, as long as the API server answers: a list of one object by its name costs less than a write,
-and a new leader has thousands to list before it can judge what refers to them.
+One start each hundredth of a second, as long as the API server answers: a list of one object by its name costs less
+than a write, and a new leader has thousands to list before it can judge the objects that refer to them.
 """
 
 _NAMESPACE_BYTES: Final = 16 << 20
-"""Memory for what is referred to in one namespace. Somebody else's object may have a megabyte."""
+"""Memory for the referenced objects of one namespace. An object of another owner may have a megabyte."""
 
 _TRIMS: Final[Mapping[str, Trim]] = {
     SECRET.kind: unless_left_out(without_secrets),
@@ -52,7 +53,7 @@ _TRIMS: Final[Mapping[str, Trim]] = {
 
 @dataclass(slots=True)
 class _Subscription:
-    """One thing that is watched. `ending` is the timer that ends it, while nobody wants it."""
+    """One watched thing. `ending` is the timer that ends it, while no key wants it."""
 
     store: Store
     task: asyncio.Task[None]
@@ -60,7 +61,7 @@ class _Subscription:
 
 
 class ReferenceWatch:
-    """Keeps a `ReferenceCache` equal to the cluster, as far as somebody wants it."""
+    """Keeps a `ReferenceCache` equal to the cluster, as far as some key wants it."""
 
     def __init__(  # noqa: PLR0913  (options by keyword, each with a default)
         self,
@@ -72,7 +73,7 @@ class ReferenceWatch:
         timing: Timing | None = None,
         linger_seconds: float = LINGER_SECONDS,
     ) -> None:
-        """`on_news` is told the keys to which something is news; `on_restart` as an informer's."""
+        """`on_news` is called with the keys that a change concerns; `on_restart` as an informer's."""
         self._client = client
         self._cache = cache
         self._on_news = on_news
@@ -82,11 +83,11 @@ class ReferenceWatch:
         self._turnstile = StartLimiter(at_once=ADMITTED_AT_ONCE)
         self._budget = NamespaceBudget(_NAMESPACE_BYTES)
         self._watched: dict[Wanted, _Subscription] = {}
-        # In the order in which they ceased to be wanted.
+        # In the order in which they became unwanted.
         self._lingering: dict[Wanted, None] = {}
 
     def start(self) -> None:
-        """Begin to follow what is wanted."""
+        """Start to follow what is wanted."""
         self._cache.on_wanted = self._begin
         self._cache.on_unwanted = self._linger
 

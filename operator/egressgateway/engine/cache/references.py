@@ -1,8 +1,8 @@
 """
-Objects that specs and classes name: which are wanted by whom, and what was last read of them.
+Objects that specs and classes name: which keys want them, and what was last read of them.
 
-Bookkeeping without I/O. `reference_watch` keeps it equal to the cluster; a reconcile says what it wants and
-takes what is there: what is absent has not been read yet, and its arrival makes the key be looked at again.
+Bookkeeping without I/O. `reference_watch` keeps it equal to the cluster; a reconcile says what it wants and takes what
+is there. What is absent has not been read yet, and its arrival enqueues the key.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _INCLUDED: Final = "traffic.sidecar.istio.io/includeOutboundIPRanges"
 _EXCLUDED: Final = "traffic.sidecar.istio.io/excludeOutboundIPRanges"
 _EVERYWHERE: Final = "0.0.0.0/0"
 _LONGEST_RANGES: Final = 4096
-"""Characters of an annotation; what is longer was not written by anybody who wants a pod to work."""
+"""Characters of an annotation; a longer one was not written to make a pod work."""
 
 
 class ReferenceCache:
     """What is wanted, and what is known of it."""
 
     def __init__(self, *, most: int = MAX_REFERENCES) -> None:
-        """`most`: how much the keys of one namespace may want together; each of it is a watch."""
+        """`most`: how many things the keys of one namespace may want together; each of them is a watch."""
         self._most = most
         self._wants: dict[Key, frozenset[Wanted]] = {}
         self._too_many: dict[Key, frozenset[Wanted]] = {}
@@ -44,12 +44,12 @@ class ReferenceCache:
         self._pods: dict[PodSelection, tuple[PodFacts, ...]] = {}
         self._unreadable: set[Wanted] = set()
         self.on_wanted: OnWanted = _ignore
-        """Called when somebody wants what nobody wanted before."""
+        """Called when a key wants what no key wanted before."""
         self.on_unwanted: OnWanted = _ignore
-        """Called when the last who wanted it does not any more."""
+        """Called when the last key no longer wants it."""
 
     def want(self, key: Key, wanted: Set[Wanted]) -> None:
-        """From now on `key` wants this, and nothing else; what its namespace wants too many of is left out."""
+        """From now on `key` wants this, and nothing else; what exceeds its namespace's limit is left out."""
         before = self._wants.get(key, frozenset())
         if wanted == before and key not in self._too_many:
             return
@@ -71,7 +71,7 @@ class ReferenceCache:
             self._wants.pop(key, None)
 
     def _allowed(self, key: Key, wanted: Set[Wanted], before: frozenset[Wanted]) -> frozenset[Wanted]:
-        """As much of `wanted` as the namespace has room for, pods first: whom they serve depends on them."""
+        """As much of `wanted` as the namespace has room for, pods first: they decide which clients are served."""
         inside = self._wanted_in.setdefault(key.namespace, Counter())
         for each in before - wanted:
             inside[each] -= 1
@@ -92,11 +92,11 @@ class ReferenceCache:
         return frozenset(allowed)
 
     def too_many(self, key: Key) -> frozenset[Wanted]:
-        """What `key` wants and is not watched."""
+        """What `key` wants, and what is not watched."""
         return self._too_many.get(key, frozenset())
 
     def release_all(self) -> None:
-        """Nobody wants anything: this replica reconciles no more."""
+        """No key wants anything: this replica no longer reconciles."""
         for key in [*self._wants, *self._too_many]:
             self.want(key, frozenset())
 
@@ -115,14 +115,14 @@ class ReferenceCache:
         )
 
     def put(self, ref: ObjectRef, found: Manifest | None) -> frozenset[Key]:
-        """`ref` was read, None: it does not exist. Returns the keys to which that is news."""
+        """`ref` was read, None: it does not exist. Returns the keys that the news concerns."""
         news = ref not in self._objects or ref in self._unreadable or _gist(self._objects[ref]) != _gist(found)
         self._objects[ref] = found
         self._unreadable.discard(ref)
         return self.wanted_by(ref) if news else frozenset()
 
     def put_pods(self, selection: PodSelection, pods: Iterable[Manifest]) -> frozenset[Key]:
-        """These are all pods of `selection`. Returns the keys to which that is news."""
+        """These are all pods of `selection`. Returns the keys that the news concerns."""
         found = tuple(sorted(pods_of(pods), key=lambda pod: (pod.namespace, pod.name)))
         news = self._pods.get(selection) != found
         self._pods[selection] = found
@@ -130,7 +130,7 @@ class ReferenceCache:
         return self.wanted_by(selection) if news else frozenset()
 
     def refuse(self, wanted: Wanted) -> frozenset[Key]:
-        """The operator may not read this. Returns the keys to which that is news."""
+        """The operator may not read this. Returns the keys that the news concerns."""
         if wanted in self._unreadable:
             return frozenset()
         self.forget(wanted)
@@ -138,7 +138,7 @@ class ReferenceCache:
         return self.wanted_by(wanted)
 
     def forget(self, wanted: Wanted) -> None:
-        """Nothing is known of this any more: nobody keeps it equal to the cluster."""
+        """Forget this: it is no longer watched."""
         self._unreadable.discard(wanted)
         if isinstance(wanted, ObjectRef):
             self._objects.pop(wanted, None)
@@ -147,7 +147,7 @@ class ReferenceCache:
 
 
 def pods_of(manifests: Iterable[Manifest]) -> Iterable[PodFacts]:
-    """Pods that run or will; one that is on its way out is not ready, whatever it says itself."""
+    """Pods that run or will run; a terminating pod is not ready, whatever its status says."""
     for manifest in manifests:
         metadata, status = manifest["metadata"], manifest.get("status") or {}
         if status.get("phase") in _ENDED:
@@ -179,7 +179,7 @@ def _goes_past(annotations: Mapping[str, str]) -> bool:
 
 
 def keep_of_pod(pod: Manifest) -> Manifest:
-    """What `pods_of` reads of a pod: a hundredth of it."""
+    """The fields of a pod that `pods_of` reads: a hundredth of it."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     kept = ("namespace", "name", "uid", "resourceVersion", "deletionTimestamp")
     annotations = metadata.get("annotations") or {}
@@ -211,7 +211,7 @@ def keep_of_pod(pod: Manifest) -> Manifest:
 
 
 def _gist(manifest: Manifest | None) -> Mapping[str, Any] | None:
-    """An object without what changes with every write to it."""
+    """An object without the fields that change with every write to it."""
     if manifest is None:
         return None
     metadata = {name: value for name, value in manifest["metadata"].items() if name != "resourceVersion"}
@@ -219,4 +219,4 @@ def _gist(manifest: Manifest | None) -> Mapping[str, Any] | None:
 
 
 def _ignore(wanted: Wanted) -> None:
-    """Nobody watches."""
+    """No watch listens."""

@@ -1,8 +1,8 @@
 """
-Lists every EgressGateway at the start and from time to time.
+Lists every EgressGateway at the start and at intervals.
 
-kopf's watch tells of changes but not of objects that vanished while it was cut off (a relist after a 410 drops
-nothing): without this net, a ghost's children would be made again for ever.
+kopf's watch reports changes but not objects that vanished while it was cut off (a relist after a 410 drops nothing):
+without the resync, the children of a deleted object would be made again for ever.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Resync:
         on_scope: OnScope = lambda namespace, error: None,
     ) -> None:
         """
-        `on_change` is told what the watch had missed, `on_listed` that every object may be looked at again. `on_scope`
-        is told of each namespace (None: all) that it was listed, or why it may not be.
+        `on_change` gets what the watch had missed, `on_listed` is called when every object may be enqueued. `on_scope`
+        gets each namespace (None: all) with the result of its list, or the reason why it may not be listed.
         """
         self._on_scope = on_scope
         self._client = client
@@ -63,17 +63,17 @@ class Resync:
         self.synced = asyncio.Event()
 
     def start(self) -> None:
-        """Begin with a list at once."""
+        """Start with a list at once."""
         self._task = background(self._run(), "resync")
 
     async def stop(self) -> None:
-        """List no more."""
+        """Stop listing."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        """A namespace that cannot be listed is tried again soon; the others are listed again when it is time."""
+        """A namespace that cannot be listed is tried again soon; the others are listed again after the interval."""
         loop, backoff = asyncio.get_running_loop(), Backoff(base=0.5)
         every: tuple[str | None, ...] = self._settings.namespaces or (None,)
         period = self._settings.resync.total_seconds()
@@ -105,16 +105,16 @@ class Resync:
             if isinstance(error, Forbidden) and error.code != UNAUTHORIZED:
                 self._refused.add(namespace)
                 self._on_scope(namespace, str(error))
-                self._look_at_scopes()
+                self._check_scopes()
             return False
         self._errors.pop(namespace, None)
         self._refused.discard(namespace)
         self._listed.add(namespace)
         self._on_scope(namespace, "")
-        self._look_at_scopes()
+        self._check_scopes()
         return True
 
-    def _look_at_scopes(self) -> None:
+    def _check_scopes(self) -> None:
         every: set[str | None] = set(self._settings.namespaces or (None,))
         if self._listed and every <= self._listed | self._refused:
             self.synced.set()

@@ -1,8 +1,8 @@
 """
-Routes by host; above all those of others: VirtualServices for sidecars and ServiceEntries that no claim of ours covers.
+Routes by host; above all unmanaged ones: VirtualServices for sidecars and ServiceEntries that no claim of ours covers.
 
-Whoever else routes or registers a host that we steer may take its requests: the status must say so. A large mesh has
-thousands of them, so of each only what is asked for is kept, and they are found by host.
+An unmanaged route for a host that we steer may take its requests: the status must say so. A large mesh has thousands of
+them, so the index keeps only the fields that are read, and finds them by host.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.stages import Stage
 
 ROUTE_KINDS: Final = frozenset({"VirtualService", "ServiceEntry"})
-"""Kinds that tell sidecars where a host's requests go: watched whole, not only our own."""
+"""Kinds that tell sidecars where a host's requests go: watched as a whole, not only our own."""
 
 _KEPT_METADATA: Final = ("namespace", "name", "uid", "creationTimestamp", "resourceVersion")
 _KEPT_SPEC: Final = ("hosts", "exportTo", "gateways")
@@ -33,18 +33,18 @@ _SIDECARS: Final = "mesh"
 """Name of the gateway that stands for all sidecars; a VirtualService without gateways is for them."""
 
 _PRIVATE: Final = ".egress.internal"
-"""End of the names by which a gateway tells its ways apart (`names`): no client asks for them."""
+"""Suffix of the internal names that separate a gateway's hops (`names`): no client asks for them."""
 
 _OWN: Final = "."
 _NOBODY: Final = "~"
 
 
 RightsOf = Callable[[Key], Rights]
-"""What an EgressGateway has claimed; nothing for one that there is not."""
+"""What an EgressGateway has claimed; nothing for one that does not exist."""
 
 
 def keep_needed(manifest: Manifest) -> Manifest:
-    """A route that is not ours, without what nobody asks for; ours as it is."""
+    """An unmanaged route, without the fields that are not read; our own route unchanged."""
     owner = named_owner(manifest)
     if is_left_out(manifest) or (owner is not None and is_child(manifest, owner, ())):
         return keep_of_child(manifest)
@@ -60,10 +60,10 @@ def keep_needed(manifest: Manifest) -> Manifest:
 @dataclass(frozen=True, slots=True)
 class Route:
     """
-    A VirtualService for sidecars, or a ServiceEntry: what it takes of whose clients.
+    A VirtualService for sidecars, or a ServiceEntry: which requests of which clients it takes.
 
-    `owner`: the EgressGateway that it says it belongs to, in its own namespace. An orphan belongs to none: whether
-    there is an object to take it over is not known here.
+    `owner`: the EgressGateway that its labels name, in its own namespace. An orphan has no owner: whether an object
+    will adopt it is not known here.
     """
 
     found: UnmanagedRoute
@@ -71,7 +71,7 @@ class Route:
 
 
 def route_of(manifest: Manifest) -> Route | None:
-    """What a VirtualService or ServiceEntry takes; None for one that takes nothing of sidecars."""
+    """What a VirtualService or ServiceEntry takes; None for one that takes nothing from sidecars."""
     metadata, spec = manifest["metadata"], manifest.get("spec") or {}
     hosts = frozenset(map(str, spec.get("hosts") or ()))
     if not hosts or (manifest["kind"] == "VirtualService" and not is_for_sidecars(spec)):
@@ -87,7 +87,7 @@ def route_of(manifest: Manifest) -> Route | None:
 
 
 def _created(metadata: Mapping[str, Any]) -> datetime:
-    """When the API server made the object; one that does not say it is younger than all others."""
+    """When the API server made the object; an object without that time counts as younger than all others."""
     made = metadata.get("creationTimestamp")
     return parse_instant(made) if made else NEVER
 
@@ -107,7 +107,7 @@ def visible_in(route: Manifest) -> frozenset[str]:
 
 
 def steers_of(routes: Iterable[Manifest]) -> dict[str, frozenset[str]]:
-    """By host, the namespaces whose clients `routes` steer; names that only a gateway knows are left out."""
+    """By host, the namespaces of the clients that `routes` steer; names that only a gateway knows are left out."""
     steers: dict[str, frozenset[str]] = {}
     for route in routes:
         spec = route.get("spec") or {}
@@ -121,14 +121,14 @@ def steers_of(routes: Iterable[Manifest]) -> dict[str, frozenset[str]]:
 
 @dataclass(frozen=True, slots=True)
 class OwnRoute:
-    """A child by which clients are steered: by host, of which namespaces."""
+    """A child that steers clients: by host, in which namespaces."""
 
     owner: Key
     steers: Mapping[str, frozenset[str]]
 
 
 def own_route(manifest: Manifest) -> OwnRoute | None:
-    """Which names a child steers for whom; None for what steers nothing, or is no child."""
+    """Which names a child steers in which namespaces; None for an object that steers nothing, or is not a child."""
     owner = named_owner(manifest)
     if owner is None or not is_owned_by(manifest, owner) or manifest["kind"] != "VirtualService":
         return None
@@ -150,7 +150,7 @@ class Taken(NamedTuple):
 
 
 class RouteIndex:
-    """All that take requests for a host, ours and others', by host."""
+    """All routes that take requests for a host, ours and unmanaged ones, by host."""
 
     def __init__(self) -> None:
         self._routes: dict[ObjectRef, Route] = {}
@@ -167,7 +167,10 @@ class RouteIndex:
         return Taken(self._take_route(ref, route, rights_of), self._take_own(ref, own))
 
     def _take_route(self, ref: ObjectRef, new: Route | None, rights_of: RightsOf) -> dict[str, frozenset[str]]:
-        """Whoever wants its hosts hears of a route that no claim of its owner covers, before or after the change."""
+        """
+        The hosts of a route that no claim of its owner covers, before or after the change: objects that want them are
+        enqueued.
+        """
         old = self._routes.pop(ref, None)
         if old is not None:
             self._by_host.discard(old.found.hosts, ref)
@@ -181,7 +184,10 @@ class RouteIndex:
         return {host: union(found.visible_in for found in uncovered if host in found.hosts) for host in hosts}
 
     def _take_own(self, ref: ObjectRef, new: OwnRoute | None) -> dict[str, frozenset[str]]:
-        """Who waits for a name that one of ours steers hears when that ends; a new steer concerns nobody else."""
+        """
+        The names that one of our routes steers no more: objects that wait for them are enqueued. A new route concerns
+        no other object.
+        """
         old = self._own.pop(ref, None)
         if old is not None:
             self._own_by_host.discard(old.steers, ref)
@@ -205,7 +211,7 @@ class RouteIndex:
         """
         Routes for one of `names`, or for a host that a wildcard among them covers, in a stable order.
 
-        Left out are those that `key` owns, and those of another EgressGateway where it has claimed their hosts: there
+        Routes that `key` owns are left out, and those of another EgressGateway where it has claimed their hosts: there
         the claims decide.
         """
         routes = (self._routes[ref] for ref in sorted(set(self._refs_for(names))))
@@ -219,13 +225,13 @@ class RouteIndex:
 
 
 def _uncovered(route: Route, rights_of: RightsOf) -> frozenset[str]:
-    """Namespaces for whose clients a route is, and where its owner has not claimed all of its hosts."""
+    """Namespaces whose clients a route is for, and where its owner has not claimed all of its hosts."""
     if route.owner is None:
         return route.found.visible_in
     rights = rights_of(route.owner)
     claims = [rights.names.get(host, {}) for host in route.found.hosts if not host.endswith(_PRIVATE)]
     places = route.found.visible_in
     if EVERY_NAMESPACE in places:
-        # Who claims a name for everybody has not claimed it where another object has it.
+        # A claim for every namespace does not hold where another object has the name.
         places = places.union(*claims)
     return frozenset(place for place in places if any(since_in(claimed, place) == NEVER for claimed in claims))

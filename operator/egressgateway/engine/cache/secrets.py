@@ -1,7 +1,7 @@
 """
 What may be known of a Secret: which keys it has, and its certificates. Never a private key, not even in memory.
 
-Applied before a Secret enters a store, so that no cache, log, event or crash can tell what it never held.
+Applied before a Secret enters a store, so that no cache, log, event or crash can reveal what the store never held.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from egressgateway.refs import Manifest
 
 CERTIFICATES: Final = frozenset({"tls.crt", "ca.crt", "cert", "cacert"})
-"""Keys under which Kubernetes and Istio keep certificates; what is under all others is secret."""
+"""Keys under which Kubernetes and Istio keep certificates; the values of all others are secret."""
 
 _KEPT_METADATA: Final = ("namespace", "name", "uid", "creationTimestamp", "deletionTimestamp", "resourceVersion")
 _PRIVATE_KEY: Final = re.compile(
@@ -24,9 +24,9 @@ _PRIVATE_KEY: Final = re.compile(
 
 def without_secrets(secret: Manifest) -> Manifest:
     """
-    A Secret with every value but certificates replaced by an empty text.
+    A Secret with every value but certificates replaced by an empty string.
 
-    Annotations go, too: `kubectl apply` repeats all values in one of them.
+    Annotations are removed, too: `kubectl apply` repeats all values in one of them.
     """
     metadata = secret["metadata"]
     return {
@@ -39,7 +39,7 @@ def without_secrets(secret: Manifest) -> Manifest:
 
 
 def _certificates_of(key: str, value: str | None) -> str:
-    """The base64 text itself for certificates; some people keep the private key in the same file: that is cut out."""
+    """The base64 text itself for certificates; some users keep the private key in the same file: that is cut out."""
     if key not in CERTIFICATES or not value:
         return ""
     try:

@@ -1,10 +1,10 @@
 """
-Objects from the cluster, brought into the shape that their readers expect.
+Brings objects from the cluster into the shape that their readers expect.
 
-The API server checks what is written against the schema of today. What was stored under an older one, or while a CRD
-was damaged, it hands out as it is. One such object must not keep the operator from serving all others, so that each is
-straightened once, when it arrives: what has another type than it should is as good as absent. A spec keeps its
-mistakes, for the models to name them; only what is looked up by name is never something that cannot be.
+The API server checks what is written against the schema of today. It returns as they are the objects that were stored
+under an older schema, or while a CRD was damaged. One such object must not keep the operator from serving all others,
+so each is straightened once, when it arrives: a field of the wrong type counts as absent. A spec keeps its mistakes, so
+that the models can report them; only fields that are looked up by name are always valid.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from egressgateway.api.scalars import parse_instant
 
 _TEXTS: Final = ("className", "provider", "lastHandledReconcileAt")
 _MAPPINGS: Final = ("claims", "consumers", "remoteChildren")
-_PARTS: Final = ("destinations", "expose")
+_SECTION_LISTS: Final = ("destinations", "expose")
 _OF_AN_ENTRY: Final = ("host", "gateway", "claimedAt", "namespace", "since", "apiVersion", "kind", "name")
 _OF_A_CONDITION: Final = ("type", "status", "reason")
 _ROUTE_LISTS: Final = ("hosts", "exportTo", "gateways")
@@ -24,20 +24,23 @@ _ROUTE_MAPPINGS: Final = ("http", "tls", "tcp", "ports", "servers", "subsets", "
 
 
 def straight_spec(spec: Any) -> dict[str, Any]:
-    """The spec of an EgressGateway or of its class. What it is called by is a text, an empty one where it was none."""
+    """
+    The spec of an EgressGateway or of its class. The fields that name things are strings, empty ones where they were
+    not.
+    """
     if not isinstance(spec, dict):
         return {}
     straight = dict(spec)
     if "className" in straight and not isinstance(straight["className"], str | None):
         straight["className"] = ""
-    for part in _PARTS:
+    for part in _SECTION_LISTS:
         if isinstance(straight.get(part), list):
             straight[part] = [_named(each) for each in straight[part]]
     return straight
 
 
 def straight_status(status: Any) -> dict[str, Any]:
-    """The status of an EgressGateway, as its schema has it; what does not fit is left out."""
+    """The status of an EgressGateway according to its schema; fields that do not fit are left out."""
     if not isinstance(status, dict):
         return {}
     straight = dict(status)
@@ -49,7 +52,7 @@ def straight_status(status: Any) -> dict[str, Any]:
     for name in _MAPPINGS:
         if name in straight:
             straight[name] = [each for each in mappings(straight[name]) if _holds_texts(each)]
-    for name in _PARTS:
+    for name in _SECTION_LISTS:
         if name in straight:
             straight[name] = [_part(each) for each in mappings(straight[name]) if isinstance(each.get("name"), str)]
     if "conditions" in straight:
@@ -58,7 +61,7 @@ def straight_status(status: Any) -> dict[str, Any]:
 
 
 def straight_child_spec(spec: Any) -> dict[str, Any]:
-    """The spec of a child, or of somebody's route: lists of names hold texts, lists of objects hold objects."""
+    """The spec of a child, or of an unmanaged route: lists of names hold strings, lists of objects hold objects."""
     if not isinstance(spec, dict):
         return {}
     straight = dict(spec)
@@ -74,12 +77,12 @@ def straight_child_spec(spec: Any) -> dict[str, Any]:
 
 
 def listed(value: Any) -> list[Any]:
-    """`value` if it is a list, else an empty one."""
+    """`value` if it is a list, otherwise an empty one."""
     return value if isinstance(value, list) else []
 
 
 def mappings(value: Any) -> list[dict[str, Any]]:
-    """Those items of a list that are objects."""
+    """The items of a list that are objects."""
     return [each for each in listed(value) if isinstance(each, dict)]
 
 

@@ -1,1 +1,1 @@
-"""The process around the passes: workers, watches of its own, metrics, health."""
+"""The process around the passes: workers, its own watches, metrics, health."""

@@ -1,8 +1,8 @@
 """
 The status of EgressGatewayClasses: whether a class can be used, and how many objects use it.
 
-Written by the leader alone, in the background, and never waited for: no object's reconcile depends on it. Changes are
-collected for a second, so that many objects at once cost few writes.
+Written by the leader alone, in the background: no object's reconcile depends on it. Changes are collected for a second,
+so that many objects at once cost few writes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LONGEST_WAIT_SECONDS: Final = 60.0
 
 
 class ClassStatusWriter:
-    """Keeps the status of every class true from `start` to `stop`, while this replica leads."""
+    """Keeps the status of every class correct from `start` to `stop`, while this replica leads."""
 
     def __init__(  # noqa: PLR0913  (one place builds it)
         self,
@@ -47,8 +47,8 @@ class ClassStatusWriter:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """
-        `gateways`: every EgressGateway that is known, read anew each time. `may_write`: this replica leads, and has
-        read everything. Whoever makes that true calls `look`.
+        `gateways`: every EgressGateway that is known, read again each time. `may_write`: this replica leads, and has
+        read everything. The caller that changes it calls `look`.
         """
         self._client = client
         self._classes = classes
@@ -60,22 +60,22 @@ class ClassStatusWriter:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start to write."""
         self._task = background(self._run(), "class status")
 
     async def stop(self) -> None:
-        """Write no more."""
+        """Stop writing."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
     def look(self) -> None:
-        """Something changed: a class, or whether this replica may write."""
+        """A class changed, or `may_write`."""
         self._dirty.set()
 
     def gateway_changed(self, change: Change) -> None:
-        """An EgressGateway came, went or changed."""
+        """An EgressGateway was created, changed or deleted."""
         before, after = (None if side is None else class_used_by(side) for side in (change.old, change.new))
         if before != after:
             self.look()
@@ -93,7 +93,7 @@ class ClassStatusWriter:
             await asyncio.sleep(backoff.next(_LONGEST_WAIT_SECONDS) if failed else self._spacing_seconds)
 
     async def _try_all(self) -> bool:
-        """As `_write_all`; a bug is logged with its trace and counts as a failure: nobody else would notice it."""
+        """As `_write_all`; a bug is logged with its trace and counts as a failure: nothing else would report it."""
         try:
             return await self._write_all()
         except Exception:
@@ -101,7 +101,7 @@ class ClassStatusWriter:
             return False
 
     async def _write_all(self) -> bool:
-        """Write what differs; whether all of it could be written."""
+        """Write what differs. Returns whether all of it could be written."""
         attached = Counter(map(class_used_by, self._gateways))
         written = [await self._write(manifest, attached) for manifest in tuple(self._classes)]
         return all(written)
@@ -137,7 +137,7 @@ class ClassStatusWriter:
 
 
 def class_used_by(gateway: Manifest) -> str:
-    """Class that an EgressGateway names, else the one that serves it by its status; empty for the built-in one."""
+    """Class that an EgressGateway names, otherwise the one that serves it by its status; empty for the built-in one."""
     named = (gateway.get("spec") or {}).get("className") or (gateway.get("status") or {}).get("className")
     return str(named or "")
 

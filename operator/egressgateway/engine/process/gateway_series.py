@@ -1,8 +1,8 @@
 """
-What is known of each EgressGateway, made into series at each scrape.
+Turns what is known of each EgressGateway into series at each scrape.
 
-Scrapes are seldom and changes are many: a dozen series for each object need not be kept up to date in between. Those of
-ten thousand objects are 20 MB of text, so they are written in pieces, between which others have their turn.
+Scrapes are rare and changes are many: a dozen series for each object need not be kept up to date in between. The series
+of ten thousand objects are 20 MB of text, so they are written in pieces, and other tasks run in between.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STATUSES: Final = ("True", "False", "Unknown")
 
 MOST_SERIES: Final = 10_000
 """
-Series of one namespace's EgressGateways. About 500 objects; who has more is told by their statuses, and by
+Series of one namespace's EgressGateways. About 500 objects; the statuses report on the others, and
 `egressgateway_objects_without_series`.
 """
 
@@ -34,9 +34,9 @@ _Value = TypeVar("_Value")
 
 class GatewaySeries(Collector):
     """
-    By EgressGateway, what its series say.
+    By EgressGateway, its series.
 
-    As a collector it has the few series that are about all objects; `pieces` has those of each.
+    As a collector it has the few series about all objects; `pieces` has those of each object.
     """
 
     def __init__(self) -> None:
@@ -48,12 +48,12 @@ class GatewaySeries(Collector):
         self.ready_pods: dict[Key, int] = {}
 
     def clear(self) -> None:
-        """Nothing is known of any object."""
+        """Forget all objects."""
         for known in self._known:
             known.clear()
 
     def forget(self, key: Key) -> None:
-        """Nothing is known of `key`."""
+        """Forget `key`."""
         for known in self._known:
             known.pop(key, None)
 
@@ -73,7 +73,7 @@ class GatewaySeries(Collector):
         """
         The series of each object, in Prometheus' text format.
 
-        What changes between two pieces is told or not, but no object is told of twice.
+        A change between two pieces may be missing, but no object is written twice.
         """
         shown, _ = self._shown()
         yield from _pieces(
@@ -107,7 +107,7 @@ class GatewaySeries(Collector):
         )
 
     def _shown(self) -> tuple[set[Key], Tally[str]]:
-        """Objects that have series, those that were known first; and by namespace, how many have none."""
+        """Objects that have series, the oldest ones first; and by namespace, how many have none."""
         shown, series, hidden = set[Key](), Tally[str](), Tally[str]()
         for key in dict.fromkeys((*self.conditions, *self.causes, *self.ready_pods, *self.reachable)):
             possible = len(self.conditions.get(key, ())) + len(self.reachable.get(key, ()))
@@ -151,8 +151,8 @@ def _pieces(
     """
     One family.
 
-    prometheus_client's own writer takes five times as long (measured): it escapes each value of a label, while names of
-    Kubernetes, and ours, have nothing to be escaped.
+    prometheus_client's own writer takes five times as long (measured): it escapes each value of a label, while
+    Kubernetes' names, and ours, contain nothing to escape.
     """
     yield f"# HELP {name} {text}\n# TYPE {name} gauge\n"
     objects = iter([(key, value) for key, value in known.items() if key in shown])

@@ -1,9 +1,9 @@
 """
-HTTP for those who watch over the operator: /healthz and /readyz for the kubelet, /metrics for Prometheus.
+HTTP for health checks and metrics: /healthz and /readyz for the kubelet, /metrics for Prometheus.
 
-Healthy: the event loop turns and no task died; otherwise a restart helps. Ready: everything has been read once;
-until then the answer names what is missing, in words. Cut off from the API server for a while is neither:
-restarting does not bring a server back.
+Healthy: the event loop runs and no task died; otherwise a restart helps. Ready: everything has been read once; until
+then the answer names what is missing. A lost connection to the API server affects neither: a restart does not bring a
+server back.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from egressgateway.engine.process.metrics import CONTENT_TYPE, Metrics
 from egressgateway.errors import StartError
 
 Check = Callable[[], Iterable[str]]
-"""What is wrong, one sentence each; nothing when all is well."""
+"""What is wrong, one sentence each; empty when nothing is."""
 
 
 class Server:
@@ -36,8 +36,8 @@ class Server:
         remarks: Check = lambda: (),
     ) -> None:
         """
-        `port` 0 takes a free one; see `port` after `start`. `remarks`: what is amiss although the replica is ready,
-        for people who read /readyz.
+        `port` 0 takes a free one; see `port` after `start`. `remarks`: problems of a ready replica, for people who read
+        /readyz.
         """
         self._remarks = remarks
         self._host = host
@@ -94,7 +94,7 @@ class Server:
         await response.prepare(request)
         for piece in self._metrics.pieces():
             await response.write(piece)
-            # A write to a reader that keeps up does not wait, and so gives nobody a turn.
+            # A write to a reader that keeps up does not wait, so no other task runs.
             await asyncio.sleep(0)
         await response.write_eof()
         return response

@@ -1,4 +1,4 @@
-"""What every log line within one reconcile says about it, without each caller repeating it."""
+"""What every log line within one reconcile says about it, so that no caller repeats it."""
 
 from __future__ import annotations
 

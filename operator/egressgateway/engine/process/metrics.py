@@ -1,8 +1,8 @@
 """
-Figures for Prometheus, in a registry of their own: two operators in one process do not mix theirs.
+Metrics for Prometheus, in a registry of their own: two operators in one process do not mix theirs.
 
-Labels are from closed sets (kinds, verbs, reasons), but for namespace and name of an EgressGateway, whose
-series go with it (`forget`). Hosts are never labels: their number is the users'.
+Labels come from closed sets (kinds, verbs, reasons), except for namespace and name of an EgressGateway, whose series
+are deleted with it (`forget`). Hosts are never labels: users decide how many there are.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Metrics:
         self._leader = Gauge("egressgateway_leader", "1 while this replica leads.", registry=registry)
         build = Gauge("egressgateway_build_info", "Version of the operator.", ["version"], registry=registry)
         build.labels(__version__).set(1)
-        # To look a series up by its labels costs more than to count; these are on the hot path.
+        # Looking up a series by its labels costs more than counting; these are on the hot path.
         self._request_series: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self._applied_series: dict[tuple[str, str, str], Counter] = {}
         self._gateways = GatewaySeries()
@@ -87,7 +87,7 @@ class Metrics:
         self._reconcile_seconds.observe(seconds)
 
     def status(self, key: Key, status: Mapping[str, Any]) -> None:
-        """The status of `key` is this; series of what it no longer says go."""
+        """`key` has this status; the series of its former values are removed."""
         conditions: Iterable[Manifest] = status.get("conditions") or ()
         self._gateways.conditions[key] = {condition["type"]: condition["status"] for condition in conditions}
         self._gateways.causes[key] = causes(status)
@@ -102,7 +102,7 @@ class Metrics:
         self._gateways.destinations[key] = (provider, count)
 
     def reachable(self, key: Key, statuses: Mapping[str, str]) -> None:
-        """What the probes of `key` came to, by destination."""
+        """The results of the probes of `key`, by destination."""
         self._gateways.reachable[key] = statuses
 
     def host_conflicts(self, key: Key, count: int) -> None:
@@ -117,7 +117,7 @@ class Metrics:
         series.inc()
 
     def drift_corrected(self, kind: str) -> None:
-        """A child that somebody had changed is as it should be."""
+        """A child that another client had changed is corrected."""
         self._drift.labels(kind).inc()
 
     def api_request(self, verb: str, resource: str, code: str, seconds: float) -> None:
@@ -135,7 +135,7 @@ class Metrics:
         self._watch_restarts.labels(kind, reason).inc()
 
     def namespace_served(self, namespace: str, served: bool) -> None:
-        """A namespace that was named to the operator can be read, or not. As many series as names."""
+        """Whether the operator can read a namespace that it was given by name. As many series as names."""
         self._served.labels(namespace).set(1 if served else 0)
 
     def leads(self, leads: bool) -> None:
@@ -145,11 +145,11 @@ class Metrics:
             self.forget_all()
 
     def forget_all(self) -> None:
-        """What objects are like is the next leader's to say: alerts take the highest of all replicas."""
+        """The next leader reports what objects are like: alerts take the highest value of all replicas."""
         self._gateways.clear()
 
     def observe_queue(self, queue: WorkQueue[Any]) -> None:
-        """Show how `queue` fares, read at each scrape. For one queue."""
+        """Show the state of `queue`, read at each scrape. For one queue."""
         figures = {
             "depth": ("Keys that wait for a worker.", lambda: queue.depth),
             "oldest_seconds": ("How long the oldest of them has been waiting.", queue.oldest_seconds),
@@ -173,11 +173,11 @@ class Metrics:
         Gauge("egressgateway_namespaces_over_memory", text, registry=self.registry).set_function(namespaces_over)
 
     def forget(self, key: Key) -> None:
-        """The EgressGateway `key` is gone, and its series with it."""
+        """The EgressGateway `key` is deleted, and its series with it."""
         self._gateways.forget(key)
 
     def pieces(self) -> Iterator[bytes]:
-        """All of it in Prometheus' text format; a caller on the event loop gives others their turn between two."""
+        """All of it in Prometheus' text format; a caller on the event loop lets other tasks run between two pieces."""
         yield generate_latest(self.registry)
         for piece in self._gateways.pieces():
             yield piece.encode()

@@ -1,9 +1,8 @@
 """
-Before anything else: the API server answers, and EgressGateways can be listed.
+Waits at the start until the API server answers and EgressGateways can be listed.
 
-Neither is a reason to end: a server that is away comes back, CRDs are installed by somebody. Nothing else starts
-until then, so one line says what is amiss in place of one per kind, and kopf, which looks for kinds only once, sees
-ours.
+Neither is a reason to end: a server comes back, and an admin installs the CRDs. Nothing else starts until then, so one
+line reports the problem instead of one per kind, and kopf, which looks for kinds only once, finds ours.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _REMIND_EVERY = 12
 
 
 class Preflight:
-    """Asks until the answer is good. `obstacle` says what is in the way, in words; empty when nothing is."""
+    """Asks until the answer is good. `obstacle` says what is missing, as text; empty when nothing is."""
 
     def __init__(
         self,
@@ -45,19 +44,19 @@ class Preflight:
         """Return once both kinds can be listed."""
         backoff = Backoff(base=0.5)
         while self.obstacle:
-            found = await self._look()
+            found = await self._check_all()
             if found and (found != self.obstacle or backoff.failures % _REMIND_EVERY == 0):
                 log.warning("Not started yet", extra={"fields": {"because": found}})
             self.obstacle = found
             if found:
                 await self._sleep(backoff.next(cap=_LONGEST_WAIT_SECONDS))
 
-    async def _look(self) -> str:
-        return await self._look_for(EGRESS_GATEWAY, self._namespaces or (None,)) or await self._look_for(
+    async def _check_all(self) -> str:
+        return await self._check(EGRESS_GATEWAY, self._namespaces or (None,)) or await self._check(
             EGRESS_GATEWAY_CLASS, (None,)
         )
 
-    async def _look_for(self, resource: Resource, namespaces: Iterable[str | None]) -> str:
+    async def _check(self, resource: Resource, namespaces: Iterable[str | None]) -> str:
         """One namespace in which it can be listed is enough: the others must not wait for those that cannot."""
         obstacle = ""
         for namespace in namespaces:

@@ -1,8 +1,8 @@
 """
-Asks gateway pods what came of their probes, again and again, for each object that has some.
+Reads the results of probes from gateway pods at intervals, for each object that has probes.
 
-The pods probe, whether anybody asks them or not; here it is only read, at Envoy's page for Prometheus. What a pod does
-not tell is not known, and never an error.
+The pods probe on their own; this only reads the results, from Envoy's page for Prometheus. What a pod does not report
+is unknown, and never an error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from egressgateway.cluster.turns import Turns
 from egressgateway.facts import PodFacts, Reached
 from egressgateway.plan.gateway.probing import ProbedWay, Probing
 from egressgateway.refs import Key
-from egressgateway.status.probe_result import Observation, PageReader, Reading, look, reached
+from egressgateway.status.probe_result import Observation, PageReader, Reading, evaluate, reached
 
 log = logging.getLogger(__name__)
 
@@ -38,41 +38,41 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=3, sock_connect=1)
 _PAGE_OF_A_WAY: Final = 32 << 10
 _LARGEST_PAGE: Final = 4 << 20
 """
-Bytes of a page: so many for each way that is probed, twice what Envoy says of one, and so many in all. It is never held
-as a whole.
+Bytes of a page: a limit for each hop that is probed, twice what Envoy writes for one, and a limit in all. The page is
+never held as a whole.
 """
 
 _LONGEST_LINE: Final = 4096
 MOST_PODS: Final = 32
 """
-Pods of one object that are asked, those that are ready first. Whoever can make pods can make some that look like the
+Pods of one object that are asked, ready ones first. A user who can create pods can create some that look like the
 gateway's, and more of them than any gateway has.
 """
 
-Sights = Mapping[str, Observation]
+Observations = Mapping[str, Observation]
 Ways = Mapping[str, ProbedWay]
 """By the name of their Envoy cluster."""
 
-Told = Mapping[str, Reading]
-"""What a pod's page says, likewise."""
+Readings = Mapping[str, Reading]
+"""What a pod's page says, by the same names."""
 
 
 @dataclass(slots=True)
 class _Watched:
-    """One object's probes and pods, and what was seen last; `pods` by name, None for those that did not tell."""
+    """One object's probes and pods, and the last results; `pods` by name, None for those that did not answer."""
 
     probing: Probing
     pods: tuple[PodFacts, ...]
     due: float = 0.0
-    sights: dict[str, Sights | None] = field(default_factory=dict)
+    observations: dict[str, Observations | None] = field(default_factory=dict)
     reached: dict[str, Reached] = field(default_factory=dict)
 
 
 class ProbeReader:
-    """Reads what probes came to, while some object wants it."""
+    """Reads the results of probes, while some object wants them."""
 
     def __init__(self, on_news: Callable[[frozenset[Key]], None]) -> None:
-        """`on_news` is told the keys whose destinations are reached otherwise than before."""
+        """`on_news` is called with the keys of objects whose results changed."""
         self._on_news = on_news
         self._watched: dict[Key, _Watched] = {}
         self._turns = Turns()
@@ -90,7 +90,7 @@ class ProbeReader:
 
     @property
     def ended(self) -> bool:
-        """Whether it was started and ended by itself, which only a bug does."""
+        """Whether it was started and ended without `stop`, which only a bug causes."""
         return self._task is not None and self._task.done()
 
     def want(self, key: Key, probing: Probing | None, pods: tuple[PodFacts, ...]) -> None:
@@ -109,17 +109,17 @@ class ProbeReader:
             known.pods, known.due = asked, 0.0
 
     def release_all(self) -> None:
-        """This replica reconciles no more."""
+        """This replica no longer reconciles."""
         self._watched.clear()
 
     def reached(self, key: Key) -> Mapping[str, Reached]:
-        """By destination what is known; nothing before the first answer."""
+        """By destination the known result; empty before the first answer."""
         watched = self._watched.get(key)
         return dict(watched.reached) if watched is not None else {}
 
     async def _run(self) -> None:
-        """Each object's round is a task of its own: it waits for its own pods, and for nobody else's."""
-        # What is packed is not unpacked: a few bytes can become a gigabyte.
+        """Each object's round is a task of its own: it waits for its own pods only."""
+        # Compressed answers are not unpacked: a few bytes can become a gigabyte.
         async with aiohttp.ClientSession(
             timeout=_TIMEOUT, auto_decompress=False, headers={"Accept-Encoding": "identity"}
         ) as session:
@@ -152,31 +152,31 @@ class ProbeReader:
             self._on_news(frozenset({key}))
 
     async def _read(self, session: aiohttp.ClientSession, watched: _Watched) -> bool:
-        """Ask every pod of one object; whether that is news."""
+        """Ask every pod of one object. Returns whether anything changed."""
         probing, pods = watched.probing, watched.pods
         ways = {way.cluster: way for listed in probing.ways.values() for way in listed}
-        # Of a pod that was silent and is not asked this time it is known as little as before.
+        # A pod that was silent and is not asked this time stays unknown.
         found_by = await asyncio.gather(
             *(self._take_turn(session, pod, ways) if self._turns.is_due(pod.address) else _nothing() for pod in pods)
         )
-        watched.sights = {
-            pod.name: None if readings is None else _sights(readings, ways, watched.sights.get(pod.name))
+        watched.observations = {
+            pod.name: None if readings is None else _observations(readings, ways, watched.observations.get(pod.name))
             for pod, readings in zip(pods, found_by, strict=True)
         }
         found = {
-            name: reached(listed, [_of(listed, sights) for sights in watched.sights.values()])
+            name: reached(listed, [_of(listed, observations) for observations in watched.observations.values()])
             for name, listed in probing.ways.items()
         }
         news, watched.reached = found != watched.reached, found
         return news
 
-    async def _take_turn(self, session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Told | None:
+    async def _take_turn(self, session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Readings | None:
         async with self._turns.place(pod.address):
             told = await self._ask(session, pod, ways)
-        self._turns.told(pod.address, answered=told is not None)
+        self._turns.record_answer(pod.address, answered=told is not None)
         return told
 
-    async def _ask(self, session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Told | None:
+    async def _ask(self, session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Readings | None:
         host = f"[{pod.address}]" if ":" in pod.address else pod.address
         try:
             async with session.get(f"http://{host}:{PORT}{_PATH}", params=_PARAMETERS, allow_redirects=False) as answer:
@@ -188,11 +188,11 @@ class ProbeReader:
 
 
 async def _nothing() -> None:
-    """Of a pod that is not asked."""
+    """For a pod that is not asked."""
 
 
-async def _readings(answer: aiohttp.ClientResponse, ways: Ways) -> Told | None:
-    """What the whole page says, or nothing: of half a page, counters and what they count would not fit together."""
+async def _readings(answer: aiohttp.ClientResponse, ways: Ways) -> Readings | None:
+    """The content of a whole page, or nothing: in half a page, counters and what they count would not fit together."""
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         return None
     reader, rest, left = PageReader(ways), b"", min(_LARGEST_PAGE, _PAGE_OF_A_WAY * (1 + len(ways)))
@@ -202,7 +202,7 @@ async def _readings(answer: aiohttp.ClientResponse, ways: Ways) -> Told | None:
             answer.close()
             return None
         *lines, rest = (rest + chunk).split(b"\n")
-        # A line without an end is none of ours; its end is passed over like any other line.
+        # A line without an end is not ours; its end is skipped like any other line.
         rest = rest[:_LONGEST_LINE]
         for line in lines:
             reader.feed(line.decode(errors="replace"))
@@ -210,12 +210,16 @@ async def _readings(answer: aiohttp.ClientResponse, ways: Ways) -> Told | None:
     return reader.readings()
 
 
-def _sights(found: Mapping[str, Reading], ways: Mapping[str, ProbedWay], before: Sights | None) -> Sights:
-    return {cluster: look((before or {}).get(cluster), reading, ways[cluster]) for cluster, reading in found.items()}
+def _observations(
+    found: Mapping[str, Reading], ways: Mapping[str, ProbedWay], before: Observations | None
+) -> Observations:
+    return {
+        cluster: evaluate((before or {}).get(cluster), reading, ways[cluster]) for cluster, reading in found.items()
+    }
 
 
-def _of(ways: tuple[ProbedWay, ...], sights: Sights | None) -> Sights | None:
+def _of(ways: tuple[ProbedWay, ...], observations: Observations | None) -> Observations | None:
     """What a pod sees of one destination."""
-    if sights is None:
+    if observations is None:
         return None
-    return {way.cluster: sights[way.cluster] for way in ways if way.cluster in sights}
+    return {way.cluster: observations[way.cluster] for way in ways if way.cluster in observations}

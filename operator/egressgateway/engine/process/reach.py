@@ -1,8 +1,8 @@
 """
-Which of the namespaces that the operator was told to serve it may read.
+Which of the namespaces in the operator's settings it may read.
 
-One of them may be gone, with the RoleBinding in it, or lack one right. Its objects are not served then, as what lives
-there is not known; those of the others are.
+One of them may be deleted, with the RoleBinding in it, or one right may be missing. Its objects are not served then, as
+their children are not known; those of the other namespaces are served.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ log = logging.getLogger(__name__)
 
 
 class Reach:
-    """Told by whoever lists in a namespace what came of it."""
+    """Each list in a namespace reports its result here."""
 
     def __init__(self, namespaces: tuple[str, ...]) -> None:
-        """`namespaces`: those that were named; empty means all at once, of which nothing is told here."""
+        """`namespaces`: those in the settings; empty means all at once, about which nothing is reported here."""
         self._namespaces = namespaces
         self._refused: dict[str, dict[str, str]] = {}
         self._listed: set[tuple[str, str]] = set()
         self.on_change: Callable[[], None] = lambda: None
-        """Called when a namespace comes within reach, or turns out to be beyond it."""
+        """Called when a namespace becomes readable, or turns out not to be."""
 
     @property
     def refused(self) -> Mapping[str, str]:
-        """Namespaces that cannot be served, and why in words."""
+        """Namespaces that cannot be served, with the reason as text."""
         return {
             name: _describe(name, self._refused[name])
             for name in dict.fromkeys((*self._namespaces, *sorted(self._refused)))
@@ -37,12 +37,12 @@ class Reach:
         """Whether objects in the namespace may be reconciled: all that they are compared with can be known."""
         return not self._refused.get(namespace)
 
-    def tell(self, kind: str, namespace: str | None, error: str) -> None:
+    def record_result(self, kind: str, namespace: str | None, error: str) -> None:
         """
         `kind` was listed in the namespace, or refused with `error`.
 
-        Refused after it was listed once, it counts as within reach: what is known of it is served on, and the writes
-        say what is amiss.
+        A namespace that is refused after it was listed once still counts as readable: the operator keeps serving what
+        it knows of it, and the writes report the problem.
         """
         if namespace is None or (error and (kind, namespace) in self._listed):
             return

@@ -1,5 +1,5 @@
 """
-The engine as a whole: what runs in one replica, in which order it starts and ends.
+The engine as a whole: what runs in one replica, and in which order it starts and ends.
 
 Every replica keeps its caches warm and answers probes; only the one that holds the Lease writes.
 """
@@ -60,7 +60,7 @@ _STOP_GRACE: Final = timedelta(seconds=10)
 
 
 def _namespace_of(key: Key) -> str:
-    """Whose a key is: who may write in a namespace is one tenant."""
+    """The tenant of a key: users who may write in a namespace are one tenant."""
     return key.namespace
 
 
@@ -72,10 +72,10 @@ class Runtime:
         self._metrics = metrics
         self._client = client
         self.caches = Caches(settings.mesh, namespace_bytes=settings.namespace_memory)
-        self.caches.on_own_write = self._tell_rivals
-        self.caches.on_freed = self._look_at
-        self.caches.own_writes.on_news = self._look_at
-        # Half of the workers at most: the other half is there for everybody else at once.
+        self.caches.on_own_write = self._enqueue_contenders
+        self.caches.on_freed = self._enqueue_at_once
+        self.caches.own_writes.on_news = self._enqueue_at_once
+        # Half of the workers at most: the other half remains for all other tenants.
         self._queue: WorkQueue[Key] = WorkQueue(tenant_of=_namespace_of, share=max(1, settings.workers // 4))
         self._working = False
         self._following = False
@@ -83,29 +83,29 @@ class Runtime:
         self._reach.on_change = self._reach_changed
         self._preflight = Preflight(client, settings.namespaces)
         self._events = EventRecorder(client, instance=settings.identity)
-        self._probes = ProbeReader(self._look_at)
+        self._probes = ProbeReader(self._enqueue_at_once)
         self._observer = Observer(self.caches, settings, self._probes)
         self._informers = self._build_informers()
         self._mesh = MeshWatch(
             client,
             self.caches.mesh,
-            on_news=self._look_at_all,
+            on_news=self._enqueue_all,
             on_restart=self._watch_restarted,
         )
         self._references = ReferenceWatch(
-            client, self.caches.references, self._look_at, on_restart=self._watch_restarted
+            client, self.caches.references, self._enqueue_at_once, on_restart=self._watch_restarted
         )
         self._resync = Resync(
             client,
             settings,
             self.caches,
             self._gateway_changed,
-            self._look_at_all,
-            on_scope=partial(self._reach.tell, EGRESS_GATEWAY.kind),
+            self._enqueue_all,
+            on_scope=partial(self._reach.record_result, EGRESS_GATEWAY.kind),
         )
         self.elector = LeaderElector(client, settings.lease, settings.identity, on_change=self._leads)
         self._filled = False
-        self._told_missing: frozenset[str] = frozenset()
+        self._reported_missing: frozenset[str] = frozenset()
         self._classes = ClassStatusWriter(
             client,
             self.caches.classes,
@@ -135,7 +135,7 @@ class Runtime:
 
     async def serve_probes(self) -> None:
         """
-        Answer probes, before anything else: a replica that waits for the API server must not be killed for it.
+        Answer probes first: the kubelet must not kill a replica that waits for the API server.
 
         Raises:
             StartError: the port is taken.
@@ -146,12 +146,13 @@ class Runtime:
 
     async def start(self) -> None:
         """
-        Fill the caches, then stand for election; work begins when both are done.
+        Fill the caches, then take part in the leader election; work begins when both are done.
 
         Returns once the API server has answered for our kinds, however long that takes.
         """
         await self._preflight.wait()
-        # Tens of thousands of cached objects live as long as the process; looking through them for cycles is wasted.
+        # Tens of thousands of cached objects live as long as the process; scanning them for cycles would be wasted
+        # work.
         gc.set_threshold(200_000, 20, 100)
         self._metrics.observe_queue(self._queue)
         self._metrics.observe_clock(self._client.clock.skew)
@@ -169,7 +170,7 @@ class Runtime:
         self._leading = background(self._lead(), "leading")
 
     async def stop(self) -> None:
-        """Finish what is under way, give the Lease back, end the watches."""
+        """Finish the passes in flight, release the Lease, end the watches."""
         if self._leading is not None:
             self._leading.cancel()
             await asyncio.gather(self._leading, return_exceptions=True)
@@ -195,9 +196,10 @@ class Runtime:
 
     async def _lead(self) -> None:
         """
-        Stand for election once everything has been read, and work whenever this replica leads.
+        Take part in the election once everything has been read, and work whenever this replica leads.
 
-        One that cannot work (it waits for a CRD, a right, the mesh's configuration) must not keep others from leading.
+        A replica that cannot work (it waits for a CRD, a right, the mesh's configuration) must not keep others from
+        leading.
         """
         synced = (informer.synced() for informer in self._informers)
         looked = (self.elector.look(),) if self._settings.lease.enabled else ()
@@ -205,7 +207,7 @@ class Runtime:
         self._refresh_unserved()
         log.info("Caches are synced", extra={"fields": {"gateways": len(self.caches.gateways)}})
         self._filled = True
-        self._tell_of_missing_kinds()
+        self._report_missing_kinds()
         self._classes.look()
         self.elector.start()
         await work_while_leading(self.elector, self._workers, begin=self._begin_term, end=self._end_term)
@@ -216,16 +218,16 @@ class Runtime:
             self._classes.look()
 
     def _begin_term(self) -> None:
-        """Look at everything: nobody has queued anything for this replica until now."""
+        """Enqueue every key: none was queued for this replica before."""
         self._working = True
         for key in self.caches.known_keys():
             self._add(key, Priority.ROUTINE)
 
     def _end_term(self) -> None:
         """
-        Keep nothing of what this replica knew as the leader: it is another's to say and to watch from now on.
+        Drop what this replica knew as the leader: the next leader reports it and watches it from now on.
 
-        A queue that nobody works on would show keys as overdue for ever, those of objects that are gone among them.
+        A queue without workers would show keys as overdue for ever, also those of deleted objects.
         """
         self._working = False
         self._queue.clear()
@@ -235,12 +237,14 @@ class Runtime:
         self._metrics.forget_all()
 
     def _add(self, key: Key, priority: Priority) -> None:
-        """Queue a key: if this replica leads, and can know what lives in the key's namespace."""
+        """Enqueue a key, if this replica leads and can read the key's namespace."""
         if self._working and self._reach.serves(key.namespace):
             self._queue.add(key, priority)
 
     def _reach_changed(self) -> None:
-        """A namespace can be served from now on, or cannot: its objects are looked at, and those that share with it."""
+        """
+        A namespace can or cannot be served from now on: enqueue its objects, and those that share something with it.
+        """
         for namespace in self._settings.child_namespaces:
             self._metrics.namespace_served(namespace, self._reach.serves(namespace))
         for key in self.caches.known_keys():
@@ -248,7 +252,7 @@ class Runtime:
 
     def _build_informers(self) -> list[Informer]:
         children = [
-            # Whoever else routes a host is looked for as well; two watches of one kind would cost the server twice.
+            # It also looks for unmanaged routes of a host; two watches of one kind would cost the server twice.
             self._informer(
                 resource,
                 self.caches.children[resource.kind],
@@ -264,7 +268,7 @@ class Runtime:
         ]
 
     def _records_informer(self) -> Informer:
-        """Of the operator's own namespace, wherever EgressGateways are served."""
+        """For the operator's own namespace, whichever namespaces are served."""
         return Informer(
             self._client,
             CONFIG_MAP,
@@ -299,7 +303,7 @@ class Runtime:
             on_change=on_change,
             on_restart=self._watch_restarted,
             on_served=self._served_changed,
-            on_scope=partial(self._reach.tell, resource.kind),
+            on_scope=partial(self._reach.record_result, resource.kind),
             optional=resource.kind in APISIX_KINDS,
         )
 
@@ -315,18 +319,18 @@ class Runtime:
             self._add(key, Priority.ROUTINE)
 
     def _served_changed(self) -> None:
-        """A CRD came or went: every object may be told so."""
+        """A CRD was installed or removed: every object may be affected."""
         self._refresh_unserved()
         if self._filled:
-            self._tell_of_missing_kinds()
-        self._look_at_all()
+            self._report_missing_kinds()
+        self._enqueue_all()
 
-    def _tell_of_missing_kinds(self) -> None:
-        """Of kinds that not every cluster has, once: what is missing, and what that means."""
+    def _report_missing_kinds(self) -> None:
+        """Report once the kinds that some clusters lack: which are missing, and what that means."""
         missing = self._observer.unserved & APISIX_KINDS
-        if missing == self._told_missing:
+        if missing == self._reported_missing:
             return
-        self._told_missing = missing
+        self._reported_missing = missing
         if missing:
             fields = {"kinds": sorted(missing)}
             log.info(
@@ -336,11 +340,11 @@ class Runtime:
         else:
             log.info("APISIX is installed: classes can use it")
 
-    def _look_at_all(self) -> None:
+    def _enqueue_all(self) -> None:
         for gateway in self.caches.gateways:
             self._add(key_of(gateway), Priority.ROUTINE)
         for key in self.caches.without_object():
-            # Gone without a word, while another replica led or none did, with children elsewhere.
+            # Deleted unseen, while another replica or none led, with children in other namespaces.
             self._add(key, Priority.ROUTINE)
 
     def _refresh_unserved(self) -> None:
@@ -354,17 +358,17 @@ class Runtime:
         self._enqueue(self._but_the_writer(ref, self.caches.affected_by_gateway(change), change), change)
 
     def _but_the_writer(self, ref: ObjectRef, keys: Iterable[Key], change: Change) -> Iterable[Key]:
-        """Of those whom a change affects, all but the one whose pass is writing to the object just now."""
+        """All keys that a change affects, except the one whose pass is writing to the object now."""
         writer = self.caches.own_writes.take(ref, change)
         return keys if writer is None else [key for key in keys if key != writer]
 
-    def _tell_rivals(self, change: Change) -> None:
-        """We wrote to an EgressGateway: who wrote knows what comes next, the others do not."""
+    def _enqueue_contenders(self, change: Change) -> None:
+        """We wrote to an EgressGateway: its own pass knows what comes next, its contenders do not."""
         self._classes.gateway_changed(change)
         own = key_of(change.object)
         self._enqueue((key for key in self.caches.affected_by_gateway(change) if key != own), change)
 
-    def _look_at(self, keys: Iterable[Key]) -> None:
+    def _enqueue_at_once(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self._add(key, Priority.URGENT)
 

@@ -1,7 +1,7 @@
 """
-Workers: take a key from the queue, reconcile it, and put it back when its outcome says so.
+Workers take a key from the queue, reconcile it, and put it back when its outcome says so.
 
-An outcome is a value; an error is one of the API server (retried with backoff, not before the server allows) or
+An outcome is a value; an error is either one of the API server (retried with backoff, not before the server allows) or
 a bug (the same, and logged with its trace once). Neither ends a worker.
 """
 
@@ -24,7 +24,8 @@ from egressgateway.refs import Key
 
 log = logging.getLogger(__name__)
 
-# What a person must change is watched; the slow retry is for causes that are not (a quota, an admission webhook).
+# Watches notice what a person changes; the slow retry is for causes that are not watched (a quota, an admission
+# webhook).
 STALLED_RETRY = timedelta(minutes=5)
 
 
@@ -53,7 +54,7 @@ class Workers:
         self._traced: dict[Key, str] = {}
 
     def start(self) -> None:
-        """Begin to work, for the first time or again after `stop`."""
+        """Start to work, for the first time or again after `stop`."""
         self._stopping = False
         self._traced.clear()
         self._tasks = {
@@ -93,7 +94,8 @@ class Workers:
                 await self._turn()
                 await self._handle(key)
             except asyncio.CancelledError:
-                # Half done, and nothing will tell whoever works next: the next leader finds it, and so do we.
+                # The pass is half done, and no event will tell a later worker: queue the key again. A next leader
+                # starts with every key.
                 self._queue.add(key, Priority.ROUTINE)
                 raise
             finally:
@@ -163,13 +165,14 @@ async def work_while_leading(
     end: Callable[[], None] = lambda: None,
 ) -> None:
     """
-    Let the workers work whenever this replica leads, until cancelled; the caller stops them then.
+    Let the workers work whenever this replica leads, until cancelled; the caller then stops them.
 
-    `begin` is called before the first of them works, `end` when the last of them has ended: an answer that arrives
-    in the moment in which the lead is lost still goes on in its pass, and `end` comes after that.
+    `begin` is called before the first of them works, `end` when the last of them has ended: an answer that arrives in
+    the moment in which the lead is lost is still processed by its pass, and `end` comes after that.
 
-    What is under way when the leadership is lost is cancelled: another replica may write from now on. A leader that
-    loses the Lease stands again, so an API server that is away for longer than the Lease lasts ends no process.
+    Passes in flight when the leadership is lost are cancelled: another replica may write from now on. A leader that
+    loses the Lease takes part in the election again, so an API server that is away for longer than the Lease lasts ends
+    no process.
     """
     while True:
         await elector.elected.wait()

@@ -1,1 +1,1 @@
-"""One pass over one EgressGateway: observe, apply, say what came of it."""
+"""One pass over one EgressGateway: observe, apply, report the result."""

@@ -1,4 +1,6 @@
-"""Steps become writes. What fails comes back as data: one bad child never keeps the others from being written."""
+"""
+Carries out steps as writes. A failure is returned as data: one bad child never keeps the others from being written.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +19,19 @@ from egressgateway.cluster.errors import TOO_LARGE
 from egressgateway.cluster.request import Request, apply_object, delete_object, get_object, merge_patch
 from egressgateway.diff.changeset import Delete, Mode, Write, Written
 from egressgateway.diff.steering import (
-    Burst,
+    Batch,
     Steps,
     is_new_entry,
     is_withdrawal,
-    parts_on_the_way,
     relies_on,
     removal_rank,
+    sections_of_writes,
 )
 from egressgateway.diff.subset import EXACT_KINDS
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.cache.own_writes import OwnWrite
 from egressgateway.engine.process.metrics import Metrics
-from egressgateway.engine.reconcile.drift_backoff import is_repair, last_foreign_manager
+from egressgateway.engine.reconcile.drift_backoff import is_correction, last_foreign_manager
 from egressgateway.engine.reconcile.state import GatewayState
 from egressgateway.errors import ClusterError, Conflict, Invalid, NotFound
 from egressgateway.live.children import namespaces_of_export
@@ -46,7 +48,7 @@ FIELD_MANAGER: Final = MANAGED_BY
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What came of the writes: refs that failed and why, and refs whose name somebody else's object has."""
+    """The result of the writes: failed refs with their errors, and refs whose name an object of another owner has."""
 
     failures: Mapping[ObjectRef, ClusterError] = field(default_factory=dict)
     foreign: frozenset[ObjectRef] = frozenset()
@@ -54,7 +56,7 @@ class Applied:
 
 
 class Applier:
-    """Writes children for one reconcile at a time and key; keeps caches and memory true."""
+    """Writes children, for one pass per key at a time; keeps the caches and the memory of the key correct."""
 
     def __init__(self, client: ApiClient, caches: Caches, metrics: Metrics) -> None:
         self._client = client
@@ -65,22 +67,22 @@ class Applier:
         """
         Carry out `steps` in their order.
 
-        Clients are only told of what stands: a failure before them, in what serves everybody or in one of a burst's
-        parts, keeps the whole burst back.
+        Clients are only sent to a hop that works: an earlier failure, in what serves all clients or in a section of a
+        batch, holds the whole batch back.
         """
         failures: dict[ObjectRef, ClusterError] = {}
         foreign: set[ObjectRef] = set()
         broken: set[str] = set()
         for planned in (steps.guards, steps.foundation, steps.gateway):
-            # Without what keeps sidecars from it, no new entry of the gateway's comes to be.
+            # While a restriction for sidecars is missing, the gateway gets no new entry.
             stage = planned if "" not in broken else tuple(each for each in planned if not is_new_entry(each))
             await self._write_all(key, stage, state, failures, foreign)
             lost = [write for write in stage if write.ref in failures or write.ref in foreign]
-            broken |= parts_on_the_way(lost)
+            broken |= sections_of_writes(lost)
             if len(lost) < len(stage):
                 state.gateway_written_at = _clock()
         sound = [batch for batch in steps.batches if is_withdrawal(batch) or not relies_on(batch, frozenset(broken))]
-        await asyncio.gather(*(self._write_burst(key, batch, state, failures, foreign) for batch in sound))
+        await asyncio.gather(*(self._write_batch(key, batch, state, failures, foreign) for batch in sound))
         if sound:
             state.clients_written_at = _clock()
         await self._remove(key, steps.removals, state, failures, foreign)
@@ -97,28 +99,30 @@ class Applier:
         failures: dict[ObjectRef, ClusterError],
         foreign: set[ObjectRef],
     ) -> None:
-        """Stage by stage, ways before what protects them; a failure ends it, and the next pass goes on."""
+        """Remove stage by stage, hops before what protects them; a failure ends it, and the next pass continues."""
         for _, stage in groupby(removals, key=removal_rank):
             found = tuple(stage)
             await self._write_all(key, found, state, failures, foreign)
             if any(removal.ref in failures for removal in found):
                 return
 
-    async def _write_burst(
+    async def _write_batch(
         self,
         key: Key,
-        batch: Burst,
+        batch: Batch,
         state: GatewayState,
         failures: dict[ObjectRef, ClusterError],
         foreign: set[ObjectRef],
     ) -> None:
         """
-        What registers less first; then routes, what makes their hosts known, and routes that go; a failure ends it.
+        First ServiceEntries that lose something; then routes, then ServiceEntries that gain something, then routes to
+        delete; a failure ends it.
 
-        Less is also: to fewer namespaces. A ServiceEntry that loses one thing and gains another is written twice.
+        An export to fewer namespaces is a loss, too. A ServiceEntry that loses one thing and gains another is written
+        twice.
 
-        The milliseconds between do not matter to the mesh, which waits for a quiet moment before it pushes. But a
-        refusal in the middle must not leave a host that is known and not routed: it would be called directly.
+        The milliseconds in between do not matter to the mesh, which waits for a quiet moment before it pushes. But
+        after a failure in the middle, no host may be registered and not routed: clients would call it directly.
         """
         for step in in_safe_order(batch):
             await self._write_all(key, step, state, failures, foreign)
@@ -137,7 +141,10 @@ class Applier:
         failures: dict[ObjectRef, ClusterError],
         foreign: set[ObjectRef],
     ) -> None:
-        """Close together, so that istiod's debounce makes one push of them; so many at once as one pass may have."""
+        """
+        Write at nearly the same time, so that istiod's debounce makes one push of them; a pass has a limit of
+        concurrent writes.
+        """
 
         async def one(action: Write | Delete) -> None:
             try:
@@ -155,18 +162,18 @@ class Applier:
         await asyncio.gather(*(one(action) for action in actions))
 
     async def _write(self, write: Write, state: GatewayState, own: OwnWrite) -> None:
-        repair = is_repair(write, state.written)
+        repair = is_correction(write, state.written)
         with self._caches.children[write.ref.kind].asking() as asked:
             live = await self._client.send(_sendable(write, _request_of(write)))
             if live is None:
                 return
             own.answered(live)
-            # The answer has the newest state of all, unless the object went meanwhile: the watch will only repeat it.
+            # The answer has the newest state, unless the object was deleted meanwhile: the watch will only repeat it.
             self._caches.put_child(write.ref.kind, live, asked)
         version: str = live["metadata"]["resourceVersion"]
         state.written[write.ref] = Written(write.desired.digest, version, write.mode is Mode.RESET)
         if write.ref.kind not in EXACT_KINDS:
-            # Nobody needs to look for what others may have added to it.
+            # No other manager can have added to it.
             state.compared[write.ref] = (write.desired.digest, version)
         if repair:
             self._metrics.drift_corrected(write.ref.kind)
@@ -176,7 +183,7 @@ class Applier:
             log.debug("Child written", extra={"fields": {"child": str(write.ref), "mode": write.mode.value}})
 
     async def last_changed_by(self, ref: ObjectRef) -> str:
-        """Field manager that changed a child last, the operator aside; empty when it cannot be told."""
+        """Field manager that changed a child last, other than the operator; empty when it is not known."""
         try:
             found = await self._client.send(get_object(CHILD_BY_KIND[ref.kind], ref.namespace, ref.name))
         except ClusterError:
@@ -187,8 +194,8 @@ class Applier:
         """
         Delete a child.
 
-        Where somebody's finalizer keeps it, the API server answers with the object (Kubernetes, "Finalizers"): clients
-        go by it until it is gone, so that it must not be forgotten before.
+        Where a finalizer of another controller keeps it, the API server answers with the object (Kubernetes,
+        "Finalizers"): clients use it until it is gone, so it must not be forgotten before.
         """
         resource = CHILD_BY_KIND[delete.ref.kind]
         uid = delete.live["metadata"]["uid"]
@@ -207,7 +214,10 @@ class Applier:
         log.debug("Child deleted", extra={"fields": {"child": str(delete.ref)}})
 
     async def _is_foreign(self, key: Key, action: Write | Delete) -> bool:
-        """After a conflict: whether the object of that name is somebody else's. Reads it; the caches learn of ours."""
+        """
+        After a conflict: whether the object of that name has another owner. Reads it; the caches learn of it if it is
+        ours.
+        """
         if isinstance(action, Delete) or action.mode is not Mode.CREATE:
             return False
         call = get_object(CHILD_BY_KIND[action.ref.kind], action.ref.namespace, action.ref.name)
@@ -238,10 +248,10 @@ def _request_of(write: Write) -> Request:
 
 def _sendable(write: Write, request: Request) -> Request:
     """
-    `request`, unless no API server would store what it says.
+    `request`, unless no API server would store it.
 
     Raises:
-        Invalid: it is too large. To send it again and again would cost the server as much each time.
+        Invalid: it is too large. Sending it again and again would cost the server as much each time.
     """
     message = too_large(write.ref, len(request.body or b""))
     if message:
@@ -249,11 +259,11 @@ def _sendable(write: Write, request: Request) -> Request:
     return request
 
 
-def in_safe_order(batch: Burst) -> tuple[Burst, Burst, Burst, Burst]:
+def in_safe_order(batch: Batch) -> tuple[Batch, Batch, Batch, Batch]:
     """
     ServiceEntries that lose something, routes to write, ServiceEntries that gain something, routes to delete.
 
-    So at each moment, and after a refusal at any of them, what a namespace has registered is routed there.
+    So at every moment, and after a failure of any of them, what a namespace has registered is routed there.
     """
     routes = tuple(action for action in batch if action.ref.kind == "VirtualService")
     entries = tuple(action for action in batch if action.ref.kind != "VirtualService")
@@ -282,9 +292,10 @@ def _is_mixed(write: Write) -> bool:
 
 def _less(write: Write) -> Write:
     """
-    On the way from what lives to what is wanted: what both register, where both do.
+    A step from the live to the wanted ServiceEntry: what both register, in the namespaces of both.
 
-    Where they have nothing in common nobody sees it. Without our digest, so that it is not taken for the end.
+    Where they have nothing in common no client sees it. It lacks our digest, so that it is not mistaken for the wanted
+    one.
     """
     live, wanted = _as_written(write.live or {}, write.desired.manifest), write.desired.manifest
     hosts = sorted(_hosts(live) & _hosts(wanted))
@@ -300,12 +311,12 @@ def _less(write: Write) -> Write:
 
 
 def _as_written(live: Manifest, wanted: Manifest) -> Manifest:
-    """`live` with no other fields than we write ourselves."""
+    """`live` with only the fields that we write ourselves."""
     return {**live, "spec": {name: value for name, value in live["spec"].items() if name in wanted["spec"]}}
 
 
 def _registers_all_of(one: Manifest, other: Manifest) -> bool:
-    """Whether `one` registers, where it does, whatever `other` registers there."""
+    """Whether `one` registers, in its own namespaces, all that `other` registers there."""
     wider, narrower = _seen_in(one), _seen_in(other)
     everywhere = EVERY_NAMESPACE in wider or narrower <= wider
     return everywhere and _hosts(other) <= _hosts(one) and _numbers(other) <= _numbers(one)
@@ -334,6 +345,8 @@ def _clock() -> float:
 
 
 def _is_kept(answer: Manifest, uid: str) -> bool:
-    """Whether a deletion was answered with the object `uid` itself, which its finalizers keep; else with a `Status`."""
+    """
+    Whether the answer to a deletion is the object `uid` itself, kept by its finalizers; otherwise it is a `Status`.
+    """
     metadata = answer.get("metadata") or {}
     return metadata.get("uid") == uid and bool(metadata.get("finalizers"))

@@ -1,9 +1,9 @@
 """
-What an EgressGateway leaves that is gone without having been withdrawn: its finalizer was taken off before.
+Cleans up after an EgressGateway that was deleted without being withdrawn: its finalizer was removed by hand.
 
-Its clients go in one burst, before the garbage collector takes them one by one: another object may be given their names
-now. Children in other namespaces go by the record of them (`remote_records`), which outlives the object; no collector
-looks for those.
+Its clients' objects are deleted in one batch, before the garbage collector deletes them one by one: another object may
+get their names now. The record (`remote_records`) finds children in other namespaces; it outlives the object, and no
+garbage collector finds those.
 """
 
 from __future__ import annotations
@@ -35,11 +35,14 @@ log = logging.getLogger(__name__)
 _LOOK_AGAIN: Final = timedelta(seconds=1)
 _COLLECTOR_LOOK: Final = timedelta(seconds=10)
 _COLLECTOR_SECONDS: Final = 30.0
-"""How long the ways through a gateway may go before what protects them: until the garbage collector has been there."""
+"""
+How long the hops through a gateway may outlast the object while the garbage collector has time to delete what protects
+them.
+"""
 
 
 class Cleanup:
-    """Removes what objects have left that are gone."""
+    """Removes what deleted objects have left."""
 
     def __init__(
         self, client: ApiClient, caches: Caches, records: RemoteRecords, applier: Applier, settings: Settings
@@ -52,7 +55,7 @@ class Cleanup:
 
     async def run(self, key: Key, state: GatewayState) -> Outcome:
         """
-        One step of it, for a key without an object.
+        One step of the cleanup, for a key without an object.
 
         Raises:
             ClusterError: something could not be removed.
@@ -67,7 +70,7 @@ class Cleanup:
         if record is None:
             return await self._end_left_over(key, own, state) if left else Done()
         if record.left and any(is_child(each, key, frozenset()) for each in own.values()):
-            # `--cascade=orphan`: what guards their way stays with them.
+            # `--cascade=orphan`: the policies that protect their hops stay with them.
             return Done()
         if self._is_open(key, own, state):
             return Again(_LOOK_AGAIN)
@@ -76,7 +79,7 @@ class Cleanup:
         return Done()
 
     async def _end_clients(self, key: Key, own: Mapping[ObjectRef, Manifest], state: GatewayState) -> None:
-        """By owner reference alone: the collector takes nothing else, and what was disowned was to stay."""
+        """By owner reference alone: the collector deletes nothing else, and disowned children are meant to stay."""
         batch = tuple(
             Delete(ref, Stage.CLIENTS, found)
             for ref, found in own.items()
@@ -87,10 +90,10 @@ class Cleanup:
 
     async def _end_left_over(self, key: Key, own: Mapping[ObjectRef, Manifest], state: GatewayState) -> Outcome:
         """
-        What the garbage collector has not taken in time, in the order in which ways are taken down.
+        Delete what the garbage collector has not deleted in time, in the order in which hops are taken down.
 
-        It cannot tell that an owner is gone whose kind the API server does not serve any more: a child that was written
-        while the CRD went would stay for ever.
+        The collector cannot know that an owner is gone if the API server no longer serves its kind: a child that was
+        written while the CRD was deleted would stay for ever.
         """
         if state.gone_at is None:
             state.gone_at = _clock()
@@ -110,7 +113,7 @@ class Cleanup:
         return Done()
 
     async def _exists(self, key: Key) -> bool:
-        """Whether the API server has the object now. By a list of one: nothing else needs the right to get it."""
+        """Whether the API server has the object now. By a list of one, so that nothing needs the right to get it."""
         one = list_objects(EGRESS_GATEWAY, key.namespace, field_selector=f"metadata.name={key.name}")
         try:
             found = await self._client.send(one)
@@ -120,7 +123,9 @@ class Cleanup:
         return bool(found and found.get("items"))
 
     def _is_open(self, key: Key, own: Mapping[ObjectRef, Manifest], state: GatewayState) -> bool:
-        """Whether the gateway still has ways of the object: what denies them to strangers goes after them."""
+        """
+        Whether the gateway still has hops of the object: the policies that deny them to other clients go after them.
+        """
         if state.gone_at is None:
             state.gone_at = _clock()
         ways = any(stage_of(found) is Stage.GATEWAY and is_owned_by(found, key) for found in own.values())
@@ -129,7 +134,7 @@ class Cleanup:
     async def _end_remote(
         self, key: Key, record: Record, found: Mapping[ObjectRef, Manifest], state: GatewayState
     ) -> None:
-        """What the record names and whose labels name the object: neither is enough alone."""
+        """Children that the record names and whose labels name the object: neither is enough alone."""
         removals = [
             Delete(ref, stage_of(each), each)
             for ref, each in found.items()

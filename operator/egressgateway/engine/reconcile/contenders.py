@@ -1,7 +1,7 @@
 """
 Other EgressGateways as the contest over names sees them (`contention.claims`): what they want, claim, and steer now.
 
-Most objects have no rival; for these nothing is computed.
+Most objects have no contender; for these nothing is computed.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from egressgateway.live.evidence import is_child
 from egressgateway.live.ports import meet_on_a_port
 from egressgateway.namespaces import EVERYONE, Namespaces
 from egressgateway.plan.gateway.references import apisix_gateway
-from egressgateway.plan.revoked import may_be_told
+from egressgateway.plan.revoked import may_be_steered
 from egressgateway.refs import Key, Manifest
 from egressgateway.stages import Stage
 
 
 @dataclass(frozen=True, slots=True)
 class _Reach:
-    """Consumer namespaces by name and by port, as spec and class have them."""
+    """Consumer namespaces by name and by port, as spec and class give them."""
 
     names: Mapping[str, frozenset[str]]
     ports: Ports
@@ -48,7 +48,7 @@ _Basis = tuple[str, int, ClassFacts, Namespaces]
 
 
 class Contenders:
-    """Finds and describes rivals; remembers whom each of them serves."""
+    """Finds and describes contenders; remembers which namespaces each of them serves."""
 
     def __init__(self, caches: Caches, judged: ParsedSpecs) -> None:
         self._caches = caches
@@ -60,18 +60,20 @@ class Contenders:
         key, claims = key_of(gateway), self._caches.claims
         own = self._own(gateway)
         by_name = claims.contenders_of(key, replace(own, tcp_ports={}, named_ports={}))
-        # After its status was lost, only its routes tell that an object has a name that it asks for no more.
+        # After its status was lost, only its routes show that an object still has a name that it no longer asks for.
         by_name |= self._caches.routes.steering(own.names) - {key}
         certain = by_name | self._on_live_ports(gateway, own)
         by_port = {other for other in claims.sharing_ports(own) if other not in certain and other != key}
         found = [
-            *self._standing(certain),
-            *(contender for contender in self._standing(by_port) if self._meet_on_a_port(gateway, contender)),
+            *self._standing_gateways(certain),
+            *(contender for contender in self._standing_gateways(by_port) if self._meet_on_a_port(gateway, contender)),
         ]
         return tuple(self._contender(contender) for contender in sorted(found, key=key_of))
 
     def _own(self, gateway: Manifest) -> Requested:
-        """What the object asks for and has claimed; without a status in every namespace, as its routes may be."""
+        """
+        What the object asks for and has claimed; without a status, in every namespace, as its routes may be anywhere.
+        """
         rights = self._caches.rights_of(key_of(gateway))
         asked = requested_of(gateway, self._caches.namespace_labels())
         asked = replace(asked, exposed=asked.exposed | self._exposes(gateway, asked.exposed))
@@ -89,14 +91,14 @@ class Contenders:
         """The EgressGateway `key` is gone."""
         self._reaches.pop(key, None)
 
-    def _standing(self, keys: Iterable[Key]) -> Iterator[Manifest]:
+    def _standing_gateways(self, keys: Iterable[Key]) -> Iterator[Manifest]:
         for key in keys:
             found = self._caches.gateways.get(*key)
             if found is not None and not (is_released(found) and not self._has_clients(key)):
                 yield found
 
     def _has_clients(self, key: Key) -> bool:
-        """Whether something that tells clients of the object's gateway is still there."""
+        """Whether an object that sends clients to the object's gateway is still there."""
         return any(
             stage_of(child) is Stage.CLIENTS and is_child(child, key, frozenset())
             for kind in ROUTE_KINDS
@@ -104,7 +106,7 @@ class Contenders:
         )
 
     def _meet_on_a_port(self, gateway: Manifest, contender: Manifest) -> bool:
-        """Many have a TCP port in common, and few of these a consumer: a plan need not look at the others."""
+        """Many objects have a TCP port in common, and few of them a consumer: a plan need not consider the others."""
         mine, theirs = self._reach(gateway), self._reach(contender)
         held = as_ports(self._caches.rights_of(key_of(contender)).ports)
         return mine is not None and (
@@ -112,7 +114,7 @@ class Contenders:
         )
 
     def _on_live_ports(self, gateway: Manifest, requested: Requested) -> frozenset[Key]:
-        """Objects that lost their status, and by whose ServiceEntries clients of this one have one of its ports."""
+        """Objects without a status whose ServiceEntries give one of this object's ports to its clients."""
         own, mine = key_of(gateway), self._reach(gateway)
         owners = {entry.owner for entry in self._caches.ports.sharing(requested)} - {own}
         found = (
@@ -155,14 +157,14 @@ class Contenders:
         return Ports(*by_kind)
 
     def _live_clients(self, manifest: Manifest, kind: str) -> list[Manifest]:
-        """Those that its class lets it tell clients: its author may have written them himself."""
+        """Those that its class allows it to show to clients: its author may have written them by hand."""
         key, class_spec = key_of(manifest), self._specs.class_of(manifest).spec
         return [
             child
             for child in self._caches.children[kind].by_index(key)
             if stage_of(child) is Stage.CLIENTS
             and is_child(child, key, ())
-            and (class_spec is None or may_be_told(class_spec, child))
+            and (class_spec is None or may_be_steered(class_spec, child))
         ]
 
     def _allowed(self, manifest: Manifest, served: frozenset[str]) -> frozenset[str]:
@@ -174,7 +176,7 @@ class Contenders:
         return frozenset(found for claimed in wanted if (found := on_gateway_of(gateway, claimed)) is not None)
 
     def _reach(self, manifest: Manifest) -> _Reach | None:
-        """Whom an object serves by its spec; None when the spec or its class cannot be read."""
+        """Which namespaces an object serves by its spec; None when the spec or its class cannot be read."""
         gateway, class_ = self._specs.gateway(manifest), self._specs.class_of(manifest)
         namespaces = self._caches.namespace_labels()
         basis = gateway.uid, gateway.generation, class_, namespaces
@@ -196,5 +198,5 @@ def _among(wanted: Requested, served: Ports) -> Ports:
 
 
 def _is_same(one: _Basis, other: _Basis) -> bool:
-    """Classes and labels are compared by identity: they are replaced, never changed."""
+    """Compares classes and labels by identity: they are replaced, never changed."""
     return one[:2] == other[:2] and one[2] is other[2] and one[3] is other[3]

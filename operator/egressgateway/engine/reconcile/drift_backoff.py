@@ -1,8 +1,8 @@
 """
-Who keeps changing a child of ours: repairs of it become ever more seldom, so that two controllers make no hot loop.
+Backs off from drift corrections of a child that another controller keeps changing, so that there is no hot loop.
 
-A repair is a write of what was written before. A plan that changed is none: what the author asks for is written at
-once, whoever fights over the child.
+A drift correction writes again what was written before. A changed plan is not one: what the author asks for is written
+at once, even if another controller keeps changing the child.
 """
 
 from __future__ import annotations
@@ -15,61 +15,68 @@ from egressgateway.diff.changeset import ChangeSet, Memo, Write
 from egressgateway.refs import Manifest, ObjectRef
 
 FREE_REPAIRS: Final = 5
-"""Repairs of one child within `WINDOW_SECONDS` that are taken for accidents: people edit, controllers settle."""
+"""Corrections of one child within `WINDOW_SECONDS` that count as accidents: people edit, controllers settle."""
 
 WINDOW_SECONDS: Final = 60.0
 FIRST_WAIT_SECONDS: Final = 10.0
 LONGEST_WAIT_SECONDS: Final = 300.0
 OVER_AFTER_SECONDS: Final = 2 * LONGEST_WAIT_SECONDS
-"""Without a repair for so long a fight is over, and the next one begins anew."""
+"""
+After so long without a correction the conflict with the other controller is over, and the next one starts from zero.
+"""
 
 
 @dataclass(slots=True)
 class _History:
-    """Repairs of one child. Times in seconds of the event loop's clock."""
+    """Drift corrections of one child. Times in seconds of the event loop's clock."""
 
     recent: list[float] = field(default_factory=list)
     waits: int = 0
     not_before: float = 0.0
     other_manager: str | None = None
-    """Who the other side is, empty when nobody could tell; None until it was asked for."""
+    """Field manager of the other side, empty when it is not known; None until it was looked up."""
 
 
 class DriftBackoff:
-    """Repairs of one EgressGateway's children, as far back as they matter."""
+    """Drift corrections of one EgressGateway's children, as far back as they matter."""
 
     def __init__(self) -> None:
-        self._bouts: dict[ObjectRef, _History] = {}
+        self._histories: dict[ObjectRef, _History] = {}
 
     def count(self, ref: ObjectRef, now: float) -> bool:
-        """`ref` was repaired. Whether that makes it a fight, or goes on with one: its next repair has to wait."""
-        bout = self._bouts.setdefault(ref, _History())
-        if bout.recent and now - bout.recent[-1] > OVER_AFTER_SECONDS:
-            bout = self._bouts[ref] = _History()
-        bout.recent = [*(at for at in bout.recent if now - at <= WINDOW_SECONDS), now]
-        if not bout.waits and len(bout.recent) < FREE_REPAIRS:
+        """
+        Count a correction of `ref`. Returns whether another controller keeps changing it: then the next one has to
+        wait.
+        """
+        history = self._histories.setdefault(ref, _History())
+        if history.recent and now - history.recent[-1] > OVER_AFTER_SECONDS:
+            history = self._histories[ref] = _History()
+        history.recent = [*(at for at in history.recent if now - at <= WINDOW_SECONDS), now]
+        if not history.waits and len(history.recent) < FREE_REPAIRS:
             return False
-        bout.not_before = now + min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**bout.waits)
-        bout.waits += 1
+        history.not_before = now + min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**history.waits)
+        history.waits += 1
         return True
 
     def wait_seconds(self, ref: ObjectRef, now: float) -> float:
-        """How long a repair of `ref` has to wait; 0 when it need not."""
-        bout = self._bouts.get(ref)
-        return 0.0 if bout is None else max(0.0, bout.not_before - now)
+        """How long a correction of `ref` has to wait; 0 when it need not."""
+        history = self._histories.get(ref)
+        return 0.0 if history is None else max(0.0, history.not_before - now)
 
     def is_reported(self, ref: ObjectRef) -> bool:
-        """Whether the fight over `ref` was told of."""
-        return self._bouts[ref].other_manager is not None
+        """Whether the conflict over `ref` was reported."""
+        return self._histories[ref].other_manager is not None
 
-    def tell(self, ref: ObjectRef, other_manager: str) -> str:
-        """`other_manager` (a field manager; empty when it is not known) fights over `ref`: the words for it."""
-        self._bouts[ref].other_manager = other_manager
+    def record(self, ref: ObjectRef, other_manager: str) -> str:
+        """
+        Remember that `other_manager` (a field manager; empty when not known) keeps changing `ref`. Returns the message.
+        """
+        self._histories[ref].other_manager = other_manager
         return self.words(ref)
 
     def words(self, ref: ObjectRef) -> str:
         """What goes on, for people; the same words for as long as it goes on."""
-        other_manager = self._bouts[ref].other_manager
+        other_manager = self._histories[ref].other_manager
         who = f"field manager {other_manager!r}" if other_manager else "another client"
         return (
             f"{who} changes or deletes {ref} after each correction; corrections are backing off to one every "
@@ -78,33 +85,33 @@ class DriftBackoff:
 
 
 @dataclass(frozen=True, slots=True)
-class Parted:
-    """A change set without the repairs that have to wait, and for how long (seconds) each of them has to."""
+class Deferred:
+    """A change set without the deferred corrections, and for how long (seconds) each of them is deferred."""
 
     changes: ChangeSet
     waits: Mapping[ObjectRef, float] = field(default_factory=dict)
 
 
-def split_deferred(changes: ChangeSet, written: Memo, drift_backoff: DriftBackoff, now: float) -> Parted:
-    """Take out of `changes` what would go on with a fight before its time."""
+def split_deferred(changes: ChangeSet, written: Memo, drift_backoff: DriftBackoff, now: float) -> Deferred:
+    """Take out of `changes` the corrections that have to wait."""
     waits = {
         write.ref: wait
         for write in changes.writes
-        if is_repair(write, written) and (wait := drift_backoff.wait_seconds(write.ref, now))
+        if is_correction(write, written) and (wait := drift_backoff.wait_seconds(write.ref, now))
     }
     if not waits:
-        return Parted(changes)
-    return Parted(replace(changes, writes=tuple(w for w in changes.writes if w.ref not in waits)), waits)
+        return Deferred(changes)
+    return Deferred(replace(changes, writes=tuple(w for w in changes.writes if w.ref not in waits)), waits)
 
 
-def is_repair(write: Write, written: Memo) -> bool:
+def is_correction(write: Write, written: Memo) -> bool:
     """Whether `write` only repeats what was written before: the plan did not change, the child did."""
     last = written.get(write.ref)
     return write.drift or (last is not None and last.digest == write.desired.digest)
 
 
 def last_foreign_manager(manifest: Manifest, own: str) -> str:
-    """Field manager other than `own` that changed the object last, its status aside; empty when there is none."""
+    """Field manager other than `own` that changed the object last, except for its status; empty when there is none."""
     entries = [
         entry
         for entry in manifest["metadata"].get("managedFields") or ()

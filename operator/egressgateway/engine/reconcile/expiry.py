@@ -1,7 +1,7 @@
 """
-Destinations that end soon: who relies on one should hear of it before it is gone. Pure.
+Announces destinations that expire soon, so that their users know before they stop. Pure.
 
-What happens when it ends is the plan's business.
+The plan decides what happens when a destination expires.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NOTICE: Final = timedelta(days=1)
 
 
 def expiring(spec: EgressGatewaySpec, now: datetime) -> Iterator[tuple[Destination, datetime]]:
-    """Destinations that have ended by tomorrow and not yet, with the moment of their end."""
+    """Destinations that expire by tomorrow and have not expired yet, each with the moment of its expiry."""
     for destination in spec.destinations:
         end = destination.expires_at
         if end is not None and end - NOTICE <= now < end:
@@ -27,13 +27,13 @@ def expiring(spec: EgressGatewaySpec, now: datetime) -> Iterator[tuple[Destinati
 
 
 def next_notice(spec: EgressGatewaySpec, now: datetime) -> datetime | None:
-    """When the next destination is to be announced; None when no more has an end, or all were."""
+    """When the next destination is to be announced; None when none has an end, or all were announced."""
     moments = (destination.expires_at - NOTICE for destination in spec.destinations if destination.expires_at)
     return min((moment for moment in moments if moment > now), default=None)
 
 
 def words(destination: Destination, end: datetime) -> str:
-    """What is told."""
+    """The text of the announcement."""
     return (
         f"destination {destination.name} expires at {format_instant(end)}: from then on clients do not reach it "
         "through the gateway; set a later expiresAt if it is still needed"

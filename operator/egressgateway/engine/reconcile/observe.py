@@ -1,4 +1,4 @@
-"""From the caches to `Facts`: the only place where raw objects become what planning sees."""
+"""From the caches to `Facts`: the only place that turns raw objects into what planning sees."""
 
 from __future__ import annotations
 
@@ -29,21 +29,23 @@ from egressgateway.settings import Settings
 from egressgateway.stages import Stage
 
 PATIENCE: Final = timedelta(seconds=10)
-"""How long a gateway with a ready pod waits for its other pods before it takes traffic: one alone may be too few."""
+"""How long a gateway with one ready pod waits for its other pods before it takes traffic: one pod may be too few."""
 
 
 def _were_left(live: Mapping[ObjectRef, Manifest], key: Key) -> bool:
     """
-    Whether a deletion has left the children of a leaving object (`--cascade=orphan`): nobody owns one of them any more.
+    Whether a deletion has orphaned the children of a leaving object (`--cascade=orphan`): none of them has an owner any
+    more.
 
-    Then those in other namespaces stay, too. Is one still owned it will be collected, so that clients must not be left.
+    Then those in other namespaces stay, too. If one still has an owner, it will be collected, so clients must be
+    withdrawn.
     """
     own = [found for ref, found in live.items() if ref.namespace == key.namespace]
     return bool(own) and not any(is_owned_by(found, key) for found in own)
 
 
 def _without(known: References, too_many: frozenset[Wanted]) -> References:
-    """What is known, where some of it is not watched: nothing is known of that, and no pods count."""
+    """`known`, without what is not watched: nothing is known of that, and no pods count."""
     refs = frozenset(each for each in too_many if isinstance(each, ObjectRef))
     pods = {each: known.pods.get(each, ()) for each in too_many if isinstance(each, PodSelection)}
     objects = {ref: found for ref, found in known.objects.items() if ref not in refs}
@@ -57,19 +59,19 @@ def _exported(live: Iterable[Manifest], own: str) -> frozenset[str]:
 
 
 class Observer:
-    """Reads the caches, and says what else it wants to find there; remembers what it parsed."""
+    """Reads the caches, and asks for what else it needs to find there; remembers what it parsed."""
 
     def __init__(self, caches: Caches, settings: Settings, probes: ProbeReader | None = None) -> None:
-        """`probes`: who asks the gateway's pods what came of their probes; without it nobody does."""
+        """`probes`: reads the results of probes from the gateway's pods; without it nothing is read."""
         self._probes = probes
         self._caches = caches
         self._settings = settings
         self.forget_all()
         self.unserved: frozenset[str] = frozenset()
-        """Kinds of children without a CRD, as the informers found."""
+        """Kinds of children whose CRD is missing, as the informers found."""
 
     def forget_all(self) -> None:
-        """Remember nothing that was parsed: while this replica does not lead, nobody tells of objects that are gone."""
+        """Forget all that was parsed: while this replica does not lead, it does not learn of deleted objects."""
         self._specs = ParsedSpecs(self._caches.classes, built_in_class=self._settings.built_in_class)
         self._contenders = Contenders(self._caches, self._specs)
 
@@ -90,7 +92,7 @@ class Observer:
     def _facts(self, key: Key, manifest: Manifest, state: GatewayState, now: datetime, clock: float) -> Facts:
         labelled = self._caches.children_of(key)
         record = recorded_in(self._caches.records, key)
-        # A status can be lost, with a restore for one; what the operator recorded for itself cannot.
+        # A status can be lost, for example by a restore; the operator's own record cannot.
         recorded = recorded_children(manifest.get("status") or {}) | (record.children if record else frozenset())
         live = {ref: found for ref, found in labelled.items() if is_child(found, key, recorded)}
         if "deletionTimestamp" in manifest["metadata"] and _were_left(live, key):
@@ -131,16 +133,16 @@ class Observer:
 
     def _leaving(self, gateway: GatewayFacts) -> GatewayFacts:
         """
-        An object whose namespace is being deleted goes, too: its pods first, and itself when they have all ended.
+        An object whose namespace is being deleted is leaving, too: its pods end first, and then the object itself.
 
-        Who waited until the object is deleted would send clients to pods that are gone.
+        If the withdrawal waited until the object is deleted, clients would be sent to pods that are gone.
         """
         if gateway.deleting or not self._caches.is_namespace_ending(gateway.key.namespace):
             return gateway
         return replace(gateway, deleting=True)
 
     def _with_references(self, facts: Facts) -> Facts:
-        """`facts` with the objects that they name. Which pods matter may be read from an object that was just found."""
+        """`facts` with the objects that they name. Which pods matter may depend on an object that was just found."""
         references = self._caches.references
         wanted = wanted_references(facts)
         if wanted:
@@ -153,7 +155,7 @@ class Observer:
         return replace(facts, references=_without(facts.references, too_many)) if too_many else facts
 
     def _with_probes(self, facts: Facts) -> Facts:
-        """`facts` with what the pods said last, after saying which pods are to be asked."""
+        """`facts` with the latest answers of the pods, after saying which pods are to be asked."""
         if self._probes is None:
             return facts
         probing = probing_of(facts)

@@ -1,8 +1,8 @@
 """
 What the operator writes to an EgressGateway itself: its status and its finalizer, never its spec.
 
-Every write carries the resource version that it was computed from: a status is never stored for a spec that has
-changed meanwhile, so `Ready` is never true of a generation that nobody looked at.
+Every write carries the resource version that it was computed from: a status is never stored for a spec that has changed
+meanwhile, so `Ready` is never true for a generation that no pass has seen.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class OwnerWriter:
 
     async def write_status(self, key: Key, status: Mapping[str, Any]) -> None:
         """
-        Store `status` if it differs from what is known, and tell of transitions.
+        Store `status` if it differs from what is known, and report transitions.
 
         Raises:
             Conflict: the object changed since it was read.
@@ -62,7 +62,7 @@ class OwnerWriter:
         return gateway is not None and FINALIZER in _finalizers(gateway)
 
     def leaves_children(self, key: Key) -> bool:
-        """Whether the deletion shall leave the children (`--cascade=orphan`): the garbage collector disowns them."""
+        """Whether the deletion shall keep the children (`--cascade=orphan`): the garbage collector disowns them."""
         gateway = self._caches.gateways.get(*key)
         return gateway is not None and _ORPHANS in _finalizers(gateway)
 
@@ -73,7 +73,7 @@ class OwnerWriter:
             await self._patch(key, gateway, {"metadata": {"finalizers": [*_finalizers(gateway), FINALIZER]}})
 
     async def remove_finalizer(self, key: Key) -> None:
-        """Let the object go."""
+        """Remove our finalizer, so that the object can be deleted."""
         gateway = self._caches.gateways.get(*key)
         if gateway is None or FINALIZER not in _finalizers(gateway):
             return
@@ -104,7 +104,8 @@ class OwnerWriter:
 def _log_readiness(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     moved = readiness_moved(old, new)
     if moved is not None:
-        # Unknown, it is neither lost nor won: an edit moves clients that go on as before, or a deletion ends them.
+        # While it is unknown, it is neither lost nor won: an edit moves clients that continue as before, or a deletion
+        # withdraws them.
         words = {"True": "is ready", "Unknown": "is being changed"}
         message = f"EgressGateway {words.get(str(moved.get('status')), 'is no longer ready')}"
         log.info(message, extra={"fields": {"reason": moved.get("reason", ""), "because": moved.get("message", "")}})

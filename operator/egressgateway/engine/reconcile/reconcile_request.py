@@ -1,8 +1,8 @@
 """
-Passes that somebody asks for: the annotation `egressgateway.dev/reconcile-requested-at`, as Flux' `requestedAt`.
+Passes on request: the annotation `egressgateway.dev/reconcile-requested-at`, like Flux' `requestedAt`.
 
-Any new value asks for one pass that takes nothing for granted; `status.lastHandledReconcileAt` answers it with the
-value. So `kubectl annotate` and a wait for the answer know that the object was looked at, whatever came of it.
+Each new value requests one pass that uses no remembered results; `status.lastHandledReconcileAt` answers it with the
+value. So `kubectl annotate` and a wait for the answer know that a pass has seen the object, whatever its result.
 """
 
 from __future__ import annotations

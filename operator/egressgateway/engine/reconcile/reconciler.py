@@ -1,8 +1,8 @@
 """
-The story of one reconcile: look, judge, plan, compare, write, say so.
+The steps of one reconcile: observe, judge, plan, compare, write, report.
 
 Level-triggered: it reads the whole state each time and moves the cluster one step towards what the object asks for. It
-never waits for anything: what must wait is looked at again later.
+never waits: what must wait is requeued.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from egressgateway.engine.reconcile.state import GatewayState, StateStore, Stead
 from egressgateway.errors import ClusterError, Invalid
 from egressgateway.facts import Facts
 from egressgateway.live.children import stage_of
-from egressgateway.plan.accept import accept, live_ports, steered_names
+from egressgateway.plan.accept import accept, registered_ports, steered_names
 from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.build import build_plan
-from egressgateway.plan.checks.references import unread
+from egressgateway.plan.checks.references import has_unread_references
 from egressgateway.plan.context import owner_of
 from egressgateway.plan.ir import Plan
 from egressgateway.plan.kept import plan_frozen
@@ -58,10 +58,10 @@ from egressgateway.stages import Stage
 from egressgateway.status.merge import (
     broken_status,
     ended_status,
+    has_message,
     is_cosmetic,
     leaving_status,
     merge_status,
-    says,
     stuck_status,
     suspended_status,
     unstored_status,
@@ -71,7 +71,7 @@ from egressgateway.status.summarize import Observed, remote_children, remote_ref
 log = logging.getLogger(__name__)
 
 _RENDERED_AT_ONCE: Final = 64
-"""Children between two turns of others: about 20 ms of one processor (measured)."""
+"""Children between two yields to other tasks: about 20 ms of one processor (measured)."""
 
 _FINALIZER_SPACING: Final = timedelta(seconds=1)
 
@@ -113,7 +113,7 @@ class Reconciler:
         Move the cluster one step towards what the EgressGateway `key` asks for.
 
         Raises:
-            ClusterError: a write failed in a way that time may heal; what could be written was written.
+            ClusterError: a write failed for a transient reason; what could be written was written.
         """
         state = self._memory.of(key, _clock())
         facts = self._observe(key, state)
@@ -127,12 +127,12 @@ class Reconciler:
             return await self._step(facts, state)
         except Invalid as error:
             if not facts.gateway.deleting:
-                await self._tell_of_refusal(facts, error)
+                await self._report_rejection(facts, error)
             raise
         except ClusterError:
             raise
         except Exception as error:
-            await self._tell_of_bug(facts, error)
+            await self._report_bug(facts, error)
             raise
 
     async def _step(self, facts: Facts, state: GatewayState) -> Outcome:
@@ -145,10 +145,10 @@ class Reconciler:
 
     async def _keep_finalizer(self, facts: Facts, state: GatewayState) -> timedelta | None:
         """
-        Put our finalizer back on an object that has children: a replace from a file took it off, or somebody did.
+        Put our finalizer back on an object that has children: a replace from a file, or a person, removed it.
 
-        At once, and then once a second: who takes it off in a loop must not make the operator write in one. Returns how
-        long it has to wait; None when the object has it, or needs none.
+        At once, and then once a second: a client that removes it in a loop must not make the operator write in a loop.
+        Returns how long it has to wait; None when the object has it, or needs none.
         """
         if not facts.live or self._owner.has_finalizer(facts.key):
             return None
@@ -161,11 +161,11 @@ class Reconciler:
         return None
 
     async def _converge(self, facts: Facts, state: GatewayState) -> Outcome:
-        request = self._obey(facts, state)
+        request = self._honour_request(facts, state)
         if state.settled is not None and (outcome := state.settled.outcome_for(facts)) is not None:
             return outcome
-        if unread(facts):
-            # Just asked for, and on its way: to judge without it would take away what works.
+        if has_unread_references(facts):
+            # It was just requested, and will arrive: judging without it would remove what works.
             _, applied = await self._end_revoked(facts, revoked_from(facts), state)
             _raise_transient(applied)
             return Waiting("Pending")
@@ -182,14 +182,15 @@ class Reconciler:
         desired = await self._render(facts.key, plan)
         changes = _compare(plan, desired, facts, state)
         parted = split_deferred(changes, state.written, state.drift_backoff, _clock())
-        await self._tell_of_fights(facts.key, parted.waits, state)
+        await self._record_drift_conflicts(facts.key, parted.waits, state)
         try:
-            # Before a write where no garbage collector finds it, and for what an older operator wrote there.
+            # Before a write to a namespace where the garbage collector does not find it, and for what an older operator
+            # wrote there.
             await self._records.note(facts.key, facts.gateway.uid, remote_refs(facts, plan))
             if parted.changes.writes:
                 await self._announce(facts, acceptance, plan, changes)
         except ClusterError:
-            # What is not allowed any more does not wait until that is recorded which is to come.
+            # What is no longer allowed is removed before the new claims are recorded.
             await self._end_revoked(facts, revoked_from(facts), state)
             raise
         steps = plan_steps(parted.changes, facts)
@@ -201,9 +202,10 @@ class Reconciler:
 
     async def _render(self, key: Key, plan: Plan) -> tuple[Desired, ...]:
         """
-        The plan's children as objects.
+        Render the plan's children as objects.
 
-        The largest object has so many that the Lease could not be renewed meanwhile, so others have their turn between.
+        The largest object has so many children that the Lease could not be renewed meanwhile, so other tasks run in
+        between.
         """
         desired: list[Desired] = []
         for item in self._rendered.one_by_one(key, plan.children):
@@ -213,7 +215,7 @@ class Reconciler:
         return tuple(desired)
 
     async def _freeze(self, facts: Facts, state: GatewayState) -> Outcome:
-        """The object is suspended: all that is still allowed stays as it is, and nothing else."""
+        """The object is suspended: leave all that is still allowed as it is."""
         revoked = revoked_from(facts, suspended=True)
         changes, applied = await self._end_revoked(facts, revoked, state)
         seen = self._observe(facts.key, state) or facts
@@ -223,7 +225,7 @@ class Reconciler:
             facts.now,
             revoked,
             steered=steered_names(seen).keys(),
-            ports=live_ports(seen).keys(),
+            ports=registered_ports(seen).keys(),
         )
         await self._owner.write_status(facts.key, status)
         _raise_transient(applied)
@@ -232,7 +234,7 @@ class Reconciler:
         return Done() if changes.empty else Again(self._grace)
 
     async def _end_revoked(self, facts: Facts, revoked: Revoked, state: GatewayState) -> tuple[ChangeSet, Applied]:
-        """Take away what is not allowed any more, and leave everything else as it is."""
+        """Remove what is no longer allowed, and leave everything else as it is."""
         plan = plan_frozen(owner_of(facts), facts.live, revoked)
         changes = diff(plan, await self._render(facts.key, plan), facts.live, facts.key)
         steps = plan_steps(changes, facts)
@@ -240,8 +242,8 @@ class Reconciler:
             self._record(facts.key, finding.reason, finding.message)
         return changes, await self._applier.apply(facts.key, steps, state)
 
-    def _obey(self, facts: Facts, state: GatewayState) -> str:
-        """The request for a pass that is to be answered, if any; for a new one this pass takes nothing for granted."""
+    def _honour_request(self, facts: Facts, state: GatewayState) -> str:
+        """The request for a pass that is to be answered, if any; for a new one this pass uses no remembered results."""
         request = request_of(self._caches.gateways.get(*facts.key))
         if is_answered(request, facts.gateway.status):
             return ""
@@ -252,10 +254,11 @@ class Reconciler:
 
     async def _announce(self, facts: Facts, acceptance: Acceptance, plan: Plan, changes: ChangeSet) -> None:
         """
-        Before the first write: claims stand in the status, and a finalizer lets clients be withdrawn in one burst.
+        Before the first write: record the claims in the status, and set the finalizer that lets clients be withdrawn in
+        one batch.
 
-        A claim that is only in memory would be lost with the process, and its host with it; and of a child in another
-        namespace nobody would know.
+        A claim that is only in memory would be lost with the process, and its host with it; and a child in another
+        namespace would be found by nothing.
         """
         if not _is_recorded(facts, acceptance, plan):
             observed = Observed(missing=frozenset(write.ref for write in changes.writes))
@@ -265,14 +268,14 @@ class Reconciler:
         await self._owner.add_finalizer(facts.key)
 
     async def _conclude(self, key: Key, done: Pass, state: GatewayState, request: str) -> Outcome:
-        """Look again at what the writes left, say so in the status, and decide when to go on."""
+        """Look again at what the writes left, report it in the status, and decide when to continue."""
         facts, left = done.facts, done.changes
         if done.changes.writes or done.applied.writes:
             seen = self._observe(key, state)
             if seen is None:
                 return Done()
             if not _is_same_object(seen, facts):
-                # Edited or deleted meanwhile: what was decided is no verdict on what stands there now.
+                # The object was edited or deleted meanwhile: the decision does not hold for what is stored now.
                 return Again(timedelta(0))
             facts, left = seen, _compare(done.plan, done.desired, seen, state)
         observed = observed_after(done, left, {ref: state.drift_backoff.words(ref) for ref in done.waits})
@@ -281,36 +284,38 @@ class Reconciler:
         status = merge_status(facts.gateway.status, summary, facts.gateway.generation, facts.now, handled=request)
         if not (comes_soon(outcome) and is_cosmetic(facts.gateway.status, status)):
             await self._owner.write_status(key, status)
-            self._tell_of_notices(facts, done.acceptance)
+            self._record_advisories(facts, done.acceptance)
         if not remote_refs(facts, done.plan):
             await self._records.forget(key)
-        self._tell_of_expiries(facts, state)
+        self._record_expiries(facts, state)
         state.settled = None if done.applied.writes or done.waits else SteadyState.after(facts, outcome)
-        self._metrics.destinations(key, str(status.get("provider", "")), len(summary.parts))
+        self._metrics.destinations(key, str(status.get("provider", "")), len(summary.sections))
         self._metrics.reachable(key, {name: found.status for name, found in facts.reached.items()})
         self._metrics.host_conflicts(key, len(done.acceptance.claims.lost))
         return outcome
 
-    async def _tell_of_fights(self, key: Key, waits: Mapping[ObjectRef, float], state: GatewayState) -> None:
-        """Say once for each fight with whom it is: now, while the object shows what the other side did to it."""
+    async def _record_drift_conflicts(self, key: Key, waits: Mapping[ObjectRef, float], state: GatewayState) -> None:
+        """
+        Report once for each conflict which manager it is with: now, while the object still shows that manager's change.
+        """
         for ref in waits:
             if state.drift_backoff.is_reported(ref):
                 continue
             manager = await self._applier.last_changed_by(ref)
-            words = state.drift_backoff.tell(ref, manager)
+            words = state.drift_backoff.record(ref, manager)
             log.warning(
                 "Another controller keeps changing a child",
                 extra={"fields": {"child": str(ref), "field_manager": manager}},
             )
             self._record(key, Reason.REPAIR_BACK_OFF, words)
 
-    def _tell_of_notices(self, facts: Facts, acceptance: Acceptance) -> None:
-        """Once, when the status first says them: what is dangerous and was asked for."""
+    def _record_advisories(self, facts: Facts, acceptance: Acceptance) -> None:
+        """Report dangerous values that the author asked for, once, when the status first mentions them."""
         for notice in acceptance.advisories:
-            if notice.reason is not None and not says(facts.gateway.status, notice.part, notice.message):
+            if notice.reason is not None and not has_message(facts.gateway.status, notice.section, notice.message):
                 self._record(facts.key, notice.reason, notice.message)
 
-    def _tell_of_expiries(self, facts: Facts, state: GatewayState) -> None:
+    def _record_expiries(self, facts: Facts, state: GatewayState) -> None:
         for destination, end in expiry.expiring(facts.gateway.spec, facts.now) if facts.gateway.spec else ():
             if (destination.name, end) not in state.warned:
                 state.warned.add((destination.name, end))
@@ -323,22 +328,25 @@ class Reconciler:
 
     async def _withdraw(self, facts: Facts, state: GatewayState) -> Outcome:
         """
-        The object is going: take its clients back in one burst, let the mesh hear of it, then let go.
+        The object is being deleted: withdraw its clients in one batch, wait for the mesh to learn of it, then remove
+        the finalizer.
 
-        The rest goes by owner reference. Left to the garbage collector, the clients' objects go one by one, and
-        hundreds of requests pass by the gateway meanwhile (notes "istio-recipes" §9). All of it without our finalizer,
-        too: somebody took it off, and another one keeps the object, to which none may be added any more.
+        The garbage collector deletes the rest by owner reference. It would delete the clients' objects one by one, and
+        hundreds of requests would bypass the gateway meanwhile (notes "istio-recipes" §9). The withdrawal also happens
+        without our finalizer: somebody removed it while another finalizer keeps the object, and a deleted object
+        accepts no new one.
         """
         if self._owner.leaves_children(facts.key):
-            # Taken back by halves, while the garbage collector disowns the rest, clients would get past the gateway.
+            # If only half were withdrawn, while the garbage collector disowns the rest, clients would bypass the
+            # gateway.
             await self._records.leave(facts.key)
-            return await self._let_go(facts.key)
-        # Nothing is judged any more: a mistake in that must not keep the object, and with it its namespace.
+            return await self._release(facts.key)
+        # Nothing is judged any more: a bug in that must not keep the object, and with it its namespace.
         steps = plan_steps(diff(Plan(), (), facts.live, facts.key), facts)
         if steps.batches:
-            await self._tell_of_leaving(facts)
+            await self._report_leaving(facts)
         applied = await self._applier.apply(facts.key, Steps(batches=steps.batches), state)
-        await self._tell_of_failure(facts, applied)
+        await self._report_failure(facts, applied)
         _raise_transient(applied)
         if applied.failures:
             raise next(iter(applied.failures.values()))
@@ -349,21 +357,21 @@ class Reconciler:
         if not self._owner.has_finalizer(facts.key):
             # Another finalizer keeps it, and its claims with it, for as long as its author likes.
             await self._owner.write_status(facts.key, ended_status(facts.gateway.status))
-        return await self._let_go(facts.key)
+        return await self._release(facts.key)
 
-    async def _let_go(self, key: Key) -> Outcome:
+    async def _release(self, key: Key) -> Outcome:
         """
-        Take our finalizer off. Was it the last one, the object is gone, and a last pass forgets it.
+        Remove our finalizer. If it was the last one, the object is gone, and a last pass forgets it.
 
-        If another one keeps it, a last pass ends its claims: our own write wakes nobody.
+        If another one keeps the object, a last pass ends its claims: our own write enqueues no key.
         """
         if not self._owner.has_finalizer(key):
             return Done() if self._caches.gateways.get(*key) else Again(timedelta(0))
         await self._owner.remove_finalizer(key)
         return Again(timedelta(0))
 
-    async def _tell_of_leaving(self, facts: Facts) -> None:
-        """Promise nothing any more; a status that cannot be written keeps nobody from being taken back."""
+    async def _report_leaving(self, facts: Facts) -> None:
+        """Take back the conditions; a status that cannot be written does not stop the withdrawal."""
         status = leaving_status(facts.gateway.status, facts.gateway.generation, facts.now)
         try:
             await self._owner.write_status(facts.key, status)
@@ -374,9 +382,10 @@ class Reconciler:
 
     async def _remove_remote(self, facts: Facts, state: GatewayState) -> None:
         """
-        Children in other namespaces, where no garbage collector looks for their owner.
+        Children in other namespaces, which the garbage collector does not find by their owner.
 
-        Policies of a shared gateway are among them, so what they protect goes first, though it would be collected.
+        Policies of a shared gateway are among them, so what they protect is deleted first, although it would be
+        collected.
         """
         removals = [Delete(ref, stage_of(found), found) for ref, found in facts.live.items() if not is_deleting(found)]
         if all(removal.ref.namespace == facts.key.namespace for removal in removals):
@@ -388,21 +397,23 @@ class Reconciler:
         ]
         ordered = tuple(sorted(first, key=lambda removal: -removal.stage))
         applied = await self._applier.apply(facts.key, Steps(removals=ordered), state)
-        await self._tell_of_failure(facts, applied)
+        await self._report_failure(facts, applied)
         for error in applied.failures.values():
             raise error
 
     async def _end_record(self, facts: Facts) -> None:
-        """Nothing is left elsewhere, or all of it was to stay: the garbage collector has disowned the children."""
+        """
+        Nothing is left in other namespaces, or all of it was to stay: the garbage collector has disowned the children.
+        """
         record = self._records.of(facts.key)
         if record is not None and record.children & facts.others.keys():
             await self._records.leave(facts.key)
         else:
             await self._records.forget(facts.key)
 
-    async def _tell_of_bug(self, facts: Facts, bug: Exception) -> None:
+    async def _report_bug(self, facts: Facts, bug: Exception) -> None:
         """
-        Ours to mend, and until then the status must not go on saying what was true before.
+        A bug is ours to fix, and until then the status must not repeat what was true before.
 
         Never raises: a second failure in place of the first would hide where the bug is.
         """
@@ -414,16 +425,16 @@ class Reconciler:
         except Exception:
             log.exception("Status of a failed reconcile cannot be computed")
 
-    async def _tell_of_refusal(self, facts: Facts, refusal: Invalid) -> None:
-        """The server does not store what a pass found, so that it is not said; and must not go on unsaid."""
+    async def _report_rejection(self, facts: Facts, refusal: Invalid) -> None:
+        """The server does not store the status of a pass, so the status reports that instead."""
         status = unstored_status(facts.gateway.status, facts.gateway.generation, facts.now, refusal)
         try:
             await self._owner.write_status(facts.key, status)
         except ClusterError as error:
             log.warning("Status of a rejected reconcile was not written", extra={"fields": {"error": str(error)}})
 
-    async def _tell_of_failure(self, facts: Facts, applied: Applied) -> None:
-        """A server that does not let clients be withdrawn keeps the object: whoever deleted it must learn why."""
+    async def _report_failure(self, facts: Facts, applied: Applied) -> None:
+        """A server that does not let clients be withdrawn keeps the object: the user who deleted it must learn why."""
         refusals = [str(error) for error in applied.failures.values() if is_permanent(error) or is_reported(error)]
         if refusals:
             status = stuck_status(facts.gateway.status, facts.gateway.generation, facts.now, refusals[0])
@@ -431,9 +442,9 @@ class Reconciler:
 
     def end_term(self) -> None:
         """
-        This replica leads no more, and no pass runs.
+        This replica no longer leads, and no pass runs.
 
-        What it remembers says nothing of what others write from now on, and of objects that go nobody tells it.
+        What it remembers says nothing of what others write from now on, and it does not learn of deleted objects.
         """
         self._memory = StateStore()
         self._rendered = RenderCache(self._renderer)
@@ -449,7 +460,7 @@ class Reconciler:
 
 
 def _compare(plan: Plan, desired: tuple[Desired, ...], facts: Facts, state: GatewayState) -> ChangeSet:
-    # What others have is looked at where it stands in the way: it is never deleted, whatever its labels say.
+    # An object of another owner is compared only where it blocks a child: it is never deleted, whatever its labels say.
     taken = {item.ref: facts.others[item.ref] for item in desired if item.ref in facts.others}
     found = {**facts.live, **taken}
     changes = diff(plan, desired, found, facts.key, state.written, compared=state.compared)

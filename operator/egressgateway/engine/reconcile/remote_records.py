@@ -1,12 +1,12 @@
 """
-Which EgressGateways have children in other namespaces, remembered where no tenant can write.
+Which EgressGateways have children in other namespaces, recorded where no tenant can write.
 
-No garbage collector looks for the owner of such a child, and an object's status goes with the object. So before the
-first of them is written a ConfigMap beside the operator's Lease names them: one for each EgressGateway that has any,
-gone with the last of them. By it they are found after the object went without its finalizer, after its status was lost,
-and by an operator that was not there when it happened.
+No garbage collector looks for the owner of such a child, and an object's status is deleted with the object. So before
+the first of them is written a ConfigMap beside the operator's Lease names them: one for each EgressGateway that has
+any, deleted with the last of them. It finds them after the object was deleted without its finalizer, after its status
+was lost, and for an operator that did not run when that happened.
 
-A record proves nothing by itself: what it names is a child only if its labels say so, too.
+A record alone proves nothing: what it names is a child only if its labels say so, too.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Record:
     Children of one EgressGateway in other namespaces.
 
     Attributes:
-        uid: of the object that they were last written for; another one of its name goes on with them.
-        left: it was deleted with `--cascade=orphan`, so that they stay for as long as those in its own namespace do.
+        uid: of the object that they were last written for; a new object of the same name takes them over.
+        left: it was deleted with `--cascade=orphan`, so that they stay for as long as those in its own namespace.
     """
 
     key: Key
@@ -73,7 +73,7 @@ def manifest_of(record: Record, namespace: str) -> Manifest:
 
 
 def read_record(manifest: Manifest) -> Record | None:
-    """What a ConfigMap records; None when it is no record, or one under another one's name."""
+    """What a ConfigMap records; None when it is no record, or a record under the wrong name."""
     data = manifest.get("data") or {}
     namespace, slash, name = str(data.get("owner", "")).partition("/")
     key = Key(namespace, name)
@@ -85,7 +85,7 @@ def read_record(manifest: Manifest) -> Record | None:
 
 
 def recorded_key(manifest: Manifest) -> Key | None:
-    """Whose children a ConfigMap records."""
+    """Key of the object whose children a ConfigMap records."""
     record = read_record(manifest)
     return None if record is None else record.key
 
@@ -116,10 +116,10 @@ class RemoteRecords:
 
     async def note(self, key: Key, uid: str, children: Iterable[ObjectRef]) -> None:
         """
-        Record `children` of the object `uid`, which are about to be written, unless that is known already.
+        Record `children` of the object `uid`, which are about to be written, unless that is recorded already.
 
         Raises:
-            ClusterError: it could not be written; then they may not be, either.
+            ClusterError: it could not be written; then the children must not be written, either.
         """
         wanted = frozenset(ref for ref in children if ref.namespace != key.namespace)
         known = self.of(key)
@@ -133,7 +133,9 @@ class RemoteRecords:
             await self._write(replace(known, left=True))
 
     async def forget(self, key: Key) -> None:
-        """The object has no remote children any more. A record stays if it names what the operator cannot see."""
+        """
+        The object has no remote children any more. A record stays if it names children that the operator cannot see.
+        """
         known = self.of(key)
         if known is None or not all(self._settings.sees(ref.namespace) for ref in known.children):
             return

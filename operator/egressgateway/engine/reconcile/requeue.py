@@ -1,5 +1,5 @@
 """
-What one pass came to: what its status is made from, and when the object is looked at again. Pure.
+The result of one pass: what its status is made from, and when the object is requeued. Pure.
 
 `reconcile` makes the pass; nothing here reads or writes.
 """
@@ -34,9 +34,9 @@ _SOON: Final = timedelta(seconds=15)
 @dataclass(frozen=True, slots=True)
 class Pass:
     """
-    What one pass saw and decided, and what came of it.
+    What one pass saw and decided, and with which result.
 
-    `waits`: seconds for which repairs wait, because somebody fights over the child.
+    `waits`: seconds for which drift corrections wait, because another controller keeps changing the child.
     """
 
     facts: Facts
@@ -49,13 +49,18 @@ class Pass:
     waits: Mapping[ObjectRef, float] = field(default_factory=dict)
 
 
-def observed_after(done: Pass, left: ChangeSet, fought_over: Mapping[ObjectRef, str]) -> Observed:
-    """What the status is made from. `left`: what there is still to do; `fought_over`: in words, who is in the way."""
+def observed_after(done: Pass, left: ChangeSet, drift_conflicts: Mapping[ObjectRef, str]) -> Observed:
+    """
+    What the status is made from. `left`: what remains to be done; `drift_conflicts`: messages about other controllers.
+    """
     failures = done.applied.failures
     return Observed(
         missing=frozenset(write.ref for write in left.writes) | left.going,
         failures={ref: str(error) for ref, error in failures.items() if is_permanent(error)},
-        transient_errors={**fought_over, **{ref: str(error) for ref, error in failures.items() if is_reported(error)}},
+        transient_errors={
+            **drift_conflicts,
+            **{ref: str(error) for ref, error in failures.items() if is_reported(error)},
+        },
         foreign=done.applied.foreign | left.foreign,
         held=done.steps.held,
     )
@@ -63,24 +68,24 @@ def observed_after(done: Pass, left: ChangeSet, fought_over: Mapping[ObjectRef, 
 
 def outcome_of(done: Pass, facts: Facts, left: ChangeSet, foreign: Set[ObjectRef], grace: timedelta) -> Outcome:
     """
-    When to go on.
+    When to continue.
 
     Args:
         facts: as they are after the writes.
-        left: what there is still to do then.
-        foreign: children whose names others have.
+        left: what then remains to be done.
+        foreign: children whose names objects of other owners have.
         grace: how long istiod may take to push a change.
     """
     failed = done.applied.failures.keys() | foreign
     unwritten = [write.ref for write in left.writes if write.ref not in done.steps.held and write.ref not in done.waits]
     pushed = [ref for ref, hold in done.steps.held.items() if hold is DeferReason.PUSH]
     if not failed and DeferReason.PORT_IN_USE in done.steps.held.values() and done.steps.batches:
-        # What was just written may have freed the port.
+        # The write may have released the port.
         return Again(timedelta(0))
     due = [*pushed, *(unwritten if done.applied.writes else ())]
-    # What withdrawn ways leave behind goes when the mesh knows; if something fails, with the next try of that.
+    # The rest of withdrawn hops is deleted when the mesh knows; after a failure, with the next attempt.
     drains = not failed and (done.plan.draining or DeferReason.DRAIN in done.steps.held.values())
-    # A claim on what was steered until now ends with the next look; those who wait for it hear of it then.
+    # The claim is released on the next pass; waiting gateways are requeued then.
     lets_go = not failed and done.acceptance.claims.leaving and bool(done.steps.batches)
     if drains or lets_go or any(_time_helps(done, failed, ref) for ref in due):
         return Again(grace)
@@ -90,7 +95,7 @@ def outcome_of(done: Pass, facts: Facts, left: ChangeSet, foreign: Set[ObjectRef
 
 
 def _at_rest(done: Pass, foreign: Set[ObjectRef], moment: timedelta | None) -> Outcome:
-    """Nothing can be done just now. `moment`: when time alone changes something."""
+    """Nothing can be done now. `moment`: when time alone changes something."""
     if done.applied.failures:
         return Stalled("ApplyFailed") if moment is None else Waiting("ApplyFailed", min(moment, STALLED_RETRY))
     if foreign:
@@ -112,24 +117,24 @@ def _next_moment(done: Pass) -> datetime | None:
 
 
 def _time_helps(done: Pass, failed: Set[ObjectRef], ref: ObjectRef) -> bool:
-    """Whether `ref` is to be written, and waits for nothing of its part, or of all, that could not be written."""
-    parts = {item.ref: item.part for item in done.desired}
-    broken = {parts.get(other, "") for other in failed if other.kind not in OFF_DATA_PATH}
-    return ref in parts and not broken & {"", parts[ref]}
+    """Whether `ref` is to be written, and waits for no failed write, of its section or of the whole object."""
+    sections = {item.ref: item.section for item in done.desired}
+    broken = {sections.get(other, "") for other in failed if other.kind not in OFF_DATA_PATH}
+    return ref in sections and not broken & {"", sections[ref]}
 
 
 def comes_soon(outcome: Outcome) -> bool:
-    """Whether the next pass is so near that what is only wording can wait for it."""
+    """Whether the next pass is so near that mere wording can wait for it."""
     return isinstance(outcome, Again) and outcome.after <= _SOON
 
 
 def is_permanent(error: ClusterError) -> bool:
-    """Whether the server refused the object itself: trying again at once is in vain."""
+    """Whether the server rejected the object itself: an immediate retry is in vain."""
     return isinstance(error, Invalid | Forbidden)
 
 
 def is_reported(error: ClusterError) -> bool:
-    """Whether the server itself said that it could not: a webhook that does not answer, for one."""
+    """Whether the server itself reported that it could not: for example because a webhook does not answer."""
     return isinstance(error, Unavailable) and error.code is not None
 
 

@@ -23,11 +23,11 @@ from egressgateway.render.digest import digest_of
 @dataclass(frozen=True, slots=True)
 class SteadyState:
     """
-    A pass that wrote nothing: what it saw, what it came to, and until when the same facts mean the same.
+    A pass that wrote nothing: what it saw, its result, and until when the same facts mean the same.
 
-    Judging and planning know nothing but facts, so equal facts need no second look. Where the time alone changes
-    something (a destination expires, the mesh has been told), the pass said when; `until` is None where nothing does.
-    Of live objects, which are most of the memory, only a digest is kept.
+    Judging and planning depend on facts alone, so equal facts need no second pass. Where time alone changes something
+    (a destination expires, istiod has pushed), the pass said when; `until` is None where nothing does. Of live objects,
+    which are most of the memory, only a digest is kept.
     """
 
     facts: Facts
@@ -37,14 +37,17 @@ class SteadyState:
 
     @classmethod
     def after(cls, facts: Facts, outcome: Outcome) -> SteadyState | None:
-        """What a pass over `facts` that came to `outcome` leaves to remember; None where only another try can tell."""
+        """
+        What a pass over `facts` with the result `outcome` leaves to remember; None where only another attempt can
+        decide.
+        """
         if isinstance(outcome, Stalled):
             return None
         until = None if outcome.after is None else facts.now + outcome.after
         return cls(_without_live(facts), _digest_of_live(facts), outcome, until)
 
     def outcome_for(self, facts: Facts) -> Outcome | None:
-        """What a pass over `facts` would come to; None when only the pass can tell."""
+        """The result of a pass over `facts`; None when only the pass can decide."""
         if self.until is not None and facts.now >= self.until:
             return None
         if replace(_without_live(facts), now=self.facts.now) != self.facts or _digest_of_live(facts) != self.live:
@@ -67,8 +70,8 @@ def _digest_of_live(facts: Facts) -> str:
 
 WRITES_AT_ONCE: Final = 16
 """
-Of one pass. The calls of all passes share one line to the API server: an object with a thousand children, which writes
-them as fast as it can, must not stand before everybody else's.
+For one pass. The calls of all passes share one queue to the API server: an object with a thousand children, written as
+fast as possible, must not delay the calls of all others.
 """
 
 
@@ -78,7 +81,7 @@ def _write_slots() -> asyncio.Semaphore:
 
 @dataclass(slots=True)
 class GatewayState:
-    """Memory of one EgressGateway. Times are seconds of the event loop's clock."""
+    """The memory of one EgressGateway. Times are seconds of the event loop's clock."""
 
     gateway_written_at: float
     clients_written_at: float
@@ -92,21 +95,21 @@ class GatewayState:
     warned: set[tuple[str, datetime]] = field(default_factory=set)
     """Expiries that were announced, by destination: once for each process."""
     finalizer_due: float = float("-inf")
-    """Not before this is the finalizer put back once more on an object that lost it."""
+    """The earliest time at which the finalizer is put back again on an object that lost it."""
     gone_at: float | None = None
-    """When the object was first seen to be gone, with something of it left."""
+    """When the object was first seen to be gone, with some of its children left."""
     forced: str = ""
-    """The last request for a pass that was obeyed; see `requests`."""
+    """The last request for a pass that was honoured; see `reconcile_request`."""
 
     def compare_anew(self) -> None:
-        """Forget what would save comparisons and writes: the next pass takes nothing for granted."""
+        """Forget what would save comparisons and writes: the next pass compares everything."""
         self.settled = None
         self.compared.clear()
         self.written.clear()
 
 
 class StateStore:
-    """Progress by key. `now` is read when a key is first seen: for all we know, everything was written just then."""
+    """The state of each key. `now` is read when a key is first seen: everything may have been written just then."""
 
     def __init__(self) -> None:
         self._states: dict[Key, GatewayState] = {}

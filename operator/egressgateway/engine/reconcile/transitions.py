@@ -9,7 +9,7 @@ from egressgateway.api.conditions import ConditionType, Reason
 
 
 class Transition(NamedTuple):
-    """One event to tell."""
+    """One event to record."""
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -20,8 +20,8 @@ def transitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Tran
     """
     Events for the step from `old` to `new`.
 
-    One when the object becomes Ready; one when it is refused, fails or stops serving, for each new reason. An object
-    that is on its way, new or edited, is no news.
+    One when the object becomes Ready; one when it is rejected, fails or stops serving, for each new reason. An object
+    that is still in progress, new or edited, is no news.
     """
     before, after = _by_type(old), _by_type(new)
     ready = after.get(ConditionType.READY, {})
@@ -45,7 +45,7 @@ def _is_on_the_way(reason: str, was: Mapping[str, Any], after: Mapping[str, Any]
     if ConditionType.STALLED in after:
         return False
     if reason == Reason.GATEWAY_NOT_READY:
-        # Before the first pod this is patience; after it, an outage.
+        # Before the first pod is ready this means waiting; afterwards, an outage.
         return was.get("status") != "True"
     return reason == Reason.PENDING
 

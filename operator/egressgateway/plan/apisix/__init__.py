@@ -1,1 +1,4 @@
-"""Provider APISIX: from accepted destinations to routes of an APISIX that others run, and what sends clients there."""
+"""
+Provider APISIX: from accepted destinations to routes of an APISIX that the platform runs, and the clients' routes to
+it.
+"""

@@ -1,8 +1,8 @@
 """
-What routes consumers' calls to APISIX: it marks each request for its way.
+Routes that send consumers' calls to APISIX: each request is marked for its hop.
 
-All else that sends them there is as with Istio's gateways. Without its mark a request ends at APISIX, which answers
-404: so does every call while a route is missing here.
+The other objects are the same as with Istio's gateways. A request without its mark ends at APISIX, which answers 404:
+so does every call while a route is missing here.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from egressgateway.plan.apisix.routes import mark_of
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child
-from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.children import section_child
 from egressgateway.stages import Stage
 
 
 def plan_route(context: PlanContext, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
-    """What sends calls to one host to APISIX."""
+    """The route that sends calls to one host to APISIX."""
     timeout = destination.traffic.timeout if destination.traffic else None
     values = {
         "hosts": list(hops[0].names),
@@ -28,13 +28,13 @@ def plan_route(context: PlanContext, destination: Destination, hops: Sequence[Ho
             {"port": hop.port, "mark": mark_of(context, hop), "subset": hop.name, "gateway_port": hop.hop_port}
             for hop in hops
         ],
-        # No limit is said by saying nothing: Istio's kinds take no zero.
+        # An absent field means no limit: Istio's kinds accept no zero.
         "timeout": format_duration(timeout) if timeout else None,
         "gateway_service": context.target.service_host,
         "export_to": exported,
     }
     within = ("clients", hops[0].host)
-    return part_child(
+    return section_child(
         context.owner,
         "VirtualService",
         Stage.CLIENTS,

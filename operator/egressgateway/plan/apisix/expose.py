@@ -8,9 +8,9 @@ from typing import Any
 from egressgateway.api.expose import ExposedHost
 from egressgateway.plan.apisix.routes import EVERY_PATH, request_headers, upstream_name
 from egressgateway.plan.context import PlanContext
-from egressgateway.plan.findings import exposed_part
+from egressgateway.plan.findings import exposed_section
 from egressgateway.plan.ir import Child
-from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.children import section_child
 from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
 
@@ -26,9 +26,9 @@ def plan_exposed(
             "paths": sorted(entry.paths) or [EVERY_PATH],
             **_backend(context, entry, upstreams),
         }
-        part = exposed_part(entry.name)
-        yield part_child(
-            context.owner, "ApisixRoute", Stage.GATEWAY, part, ("expose",), values, "apisix/apisixroute-expose"
+        section = exposed_section(entry.name)
+        yield section_child(
+            context.owner, "ApisixRoute", Stage.GATEWAY, section, ("expose",), values, "apisix/apisixroute-expose"
         )
 
 

@@ -1,7 +1,7 @@
 """
-What APISIX's provider cannot do as fields and the world come together, and what its users should know.
+What APISIX's provider cannot do with fields and cluster taken together, and what its users should know.
 
-Single values are refused by the table of `capabilities`.
+The table of `capabilities` rejects single values.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from egressgateway.api.access import AccessEntry
 from egressgateway.api.spec import EgressGatewaySpec, MeshHeadersMode
 from egressgateway.contention.consumers import Consumers, entries_of, namespaces_of
 from egressgateway.facts import PodFacts
-from egressgateway.live.children import namespaces_of_export, part_of, ways_of
+from egressgateway.live.children import namespaces_of_export, section_of, ways_of
 from egressgateway.namespaces import EVERY_NAMESPACE
 from egressgateway.plan.context import PlanContext
-from egressgateway.plan.findings import Advisory, exposed_part
+from egressgateway.plan.findings import Advisory, exposed_section
 from egressgateway.plan.gateway.references import shared_pods
 
 ADDED_HEADERS: Final = ("x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto")
-"""Headers that APISIX's nginx configuration sets on every request; no plugin takes them away again."""
+"""Headers that APISIX's nginx configuration sets on every request; no plugin can remove them."""
 
 
 _SHUT_IN: Final = (
@@ -36,7 +36,7 @@ _WITHOUT_SIDECARS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """An entry of `access` that serves somebody: whom, and on which conditions, each in a stable order."""
+    """An entry of `access` that serves some consumer: which ones, and on which conditions, each in a stable order."""
 
     entry: AccessEntry
     namespaces: frozenset[str]
@@ -48,7 +48,9 @@ class Grant:
 
 
 def grants_of(context: PlanContext, destination: str) -> list[Grant]:
-    """Who may use a destination, and how. What is granted to nobody, for the class denies it, counts for nothing."""
+    """
+    Which consumers may use a destination, and how. A grant counts for nothing if the class denies all of its consumers.
+    """
     grants = (
         Grant(entry, namespaces_of(context.key, entry, context.class_spec, context.namespaces))
         for entry in entries_of(context.spec, destination)
@@ -58,10 +60,10 @@ def grants_of(context: PlanContext, destination: str) -> list[Grant]:
 
 def limits_of_spec(context: PlanContext) -> Iterator[str]:
     """
-    Conditions of `access` that would have to tell callers apart.
+    Conditions of `access` that would have to distinguish callers.
 
-    A route of APISIX knows methods and paths, but not whose request it is: what one namespace is granted, another
-    would be, too.
+    A route of APISIX knows methods and paths, but not the caller: a grant to one namespace would hold for all others,
+    too.
     """
     for destination in context.spec.destinations:
         grants = grants_of(context, destination.name)
@@ -91,37 +93,41 @@ def limits_of_destination(context: PlanContext, field: str) -> Iterator[str]:
         )
 
 
-def why_unserved(context: PlanContext, part: str, *, by_this_gateway: bool) -> str:
-    """What makes APISIX answer requests for a part with errors, although all of it still runs."""
-    if by_this_gateway and _is_shut_in(context) and _leads_out(context, part):
+def why_unserved(context: PlanContext, section: str, *, by_this_gateway: bool) -> str:
+    """Why APISIX answers requests for a section with errors, although all of it still runs."""
+    if by_this_gateway and _is_shut_in(context) and _leads_out(context, section):
         return _SHUT_IN
-    return _WITHOUT_SIDECARS if _lacks_sidecars(context, part) else ""
+    return _WITHOUT_SIDECARS if _lacks_sidecars(context, section) else ""
 
 
-def _leads_out(context: PlanContext, part: str) -> bool:
-    """Whether requests for it leave the mesh; of exposed hosts those of a chain do, once APISIX has a route."""
-    if not part.startswith(exposed_part("")):
+def _leads_out(context: PlanContext, section: str) -> bool:
+    """Whether requests for it leave the mesh; for exposed hosts, those of a chain do, once APISIX has a route."""
+    if not section.startswith(exposed_section("")):
         return True
     chained = any(
-        exposed.backend.destination is not None for exposed in context.spec.expose if exposed_part(exposed.name) == part
+        exposed.backend.destination is not None
+        for exposed in context.spec.expose
+        if exposed_section(exposed.name) == section
     )
     live = context.live.objects.items()
-    return chained and any(ref.kind == "ApisixRoute" and part_of(found) == part for ref, found in live)
+    return chained and any(ref.kind == "ApisixRoute" and section_of(found) == section for ref, found in live)
 
 
 def _is_shut_in(context: PlanContext) -> bool:
     """
-    Whether requests do not leave the class's APISIX: sidecars of pods that take them answer 502, whoever sends them.
+    Whether egress of the class's APISIX is blocked: the sidecars of its pods answer 502, whichever client calls.
 
-    No external host is registered with them: registered there, they would send its requests back to it.
+    No external host is registered with these sidecars: a registered host would have its requests sent back to APISIX.
     """
     return _lets_nothing_out(context) and any(pod.intercepted and pod.ready for pod in gateway_pods(context))
 
 
-def _lacks_sidecars(context: PlanContext, part: str) -> bool:
-    """Whether clients of a part ask for mutual TLS at the class's APISIX, and pods have no sidecar to answer it."""
+def _lacks_sidecars(context: PlanContext, section: str) -> bool:
+    """
+    Whether clients of a section require mutual TLS at the class's APISIX, and its pods have no sidecar to terminate it.
+    """
     subsets = {item["name"] for item in context.live.items_of("DestinationRule", context.target.object_name, "subsets")}
-    ways = {way for route in context.live.mesh_routes if part_of(route) == part for way in ways_of(route)}
+    ways = {way for route in context.live.mesh_routes if section_of(route) == section for way in ways_of(route)}
     without = any(pod.ready and not pod.sidecar for pod in gateway_pods(context))
     return context.target.strict and bool(subsets & ways) and without
 
@@ -134,8 +140,8 @@ def excluded_namespaces(context: PlanContext) -> frozenset[str]:
     """
     Namespaces whose clients cannot be sent to the gateway: its own, where its pods' own calls pass a sidecar.
 
-    That sidecar would send what leaves APISIX back to it, in a circle without end. While there are no pods to look at,
-    it stays as it is: those that come next will be like those that were.
+    That sidecar would send what leaves APISIX back to it, in an endless loop. While there are no pods to look at,
+    nothing changes: the next pods will be like the last ones.
     """
     pods, own = gateway_pods(context), context.target.namespace
     if pods:
@@ -145,7 +151,7 @@ def excluded_namespaces(context: PlanContext) -> frozenset[str]:
 
 
 def excluded_message(context: PlanContext) -> str:
-    """Why, and what helps."""
+    """Why they are excluded, and the remedy."""
     return (
         f"clients in namespace {context.target.namespace} are not sent to APISIX, which runs there with sidecars: "
         "its own requests would come back to it; give its pods the annotation "
@@ -154,7 +160,7 @@ def excluded_message(context: PlanContext) -> str:
 
 
 def advisories(context: PlanContext, consumers: Consumers) -> Iterator[Advisory]:
-    """What stays as it is although one might think otherwise."""
+    """Behaviour that differs from what a user may expect."""
     spec = context.spec
     if not spec.destinations:
         return
@@ -171,7 +177,7 @@ def gateway_pods(context: PlanContext) -> Sequence[PodFacts]:
 
 
 def _first_conditional(spec: EgressGatewaySpec, grants: Sequence[Grant]) -> tuple[int, str]:
-    """Place of the first entry with a condition, and the field of it."""
+    """Index of the first entry with a condition, and its field."""
     entry = next(grant.entry for grant in grants if grant.entry.methods or grant.entry.paths)
     listed = spec.access.from_ if spec.access else ()
     return listed.index(entry), "methods" if entry.methods else "paths"

@@ -1,8 +1,8 @@
 """
-Provider APISIX as a whole: objects of APISIX in the object's own namespace, and the clients' way to APISIX in the mesh.
+Provider APISIX as a whole: objects of APISIX in the object's own namespace, and the clients' leg to APISIX in the mesh.
 
-APISIX itself is the platform's. Its objects are complete, and its controller has taken them, before any client hears
-of a host; the clients' leg appears and disappears in one burst, as with Istio's gateways.
+The platform runs APISIX itself. The provider's objects are complete, and the controller has accepted them, before any
+client learns of a host; the clients' leg appears and disappears in one batch, as with Istio's gateways.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from egressgateway.plan.routing.upstreams import upstreams_of
 from egressgateway.refs import APISIX_KINDS
 
 _CLIENTS_KINDS: Final = frozenset({"ServiceEntry", "VirtualService", "DestinationRule"})
-"""What sends clients to a gateway of any provider."""
+"""The part of a plan that sends clients to a gateway, for any provider."""
 
 _CONTROLLER: Final = Controller(
     "APISIX's ingress controller",
@@ -67,7 +67,7 @@ class ApisixProvider(Provider):
 
     def plan(self, context: PlanContext, acceptance: Acceptance) -> Plan:
         hops = build_hops(context.key, acceptance.served, context.target)
-        retained = plan_drain(context.live, hops, acceptance.kept, context.target, acceptance.contested)
+        retained = plan_drain(context.live, hops, acceptance.kept, context.target, acceptance.conflicted)
         retained = less_revoked(retained, context.live.objects, acceptance.revoked)
         children = (
             *_plan_routing(context, acceptance, hops, retained),
@@ -92,8 +92,8 @@ class ApisixProvider(Provider):
     def advisories(self, context: PlanContext, consumers: Consumers) -> Iterable[Advisory]:
         return limits.advisories(context, consumers)
 
-    def why_unserved(self, context: PlanContext, part: str, *, by_this_gateway: bool) -> str:
-        return limits.why_unserved(context, part, by_this_gateway=by_this_gateway)
+    def why_unserved(self, context: PlanContext, section: str, *, by_this_gateway: bool) -> str:
+        return limits.why_unserved(context, section, by_this_gateway=by_this_gateway)
 
     def why_silent(self, class_spec: EgressGatewayClassSpec) -> str:
         return (

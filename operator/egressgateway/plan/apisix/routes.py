@@ -1,10 +1,10 @@
 """
-Which requests APISIX takes for one (host, port), and what becomes of their headers: an ApisixRoute for each.
+Which requests APISIX takes for one (host, port), and what happens to their headers: an ApisixRoute for each.
 
-APISIX chooses by host and path, and knows neither the port that a client dialled nor whose client it is. It may also be
-an ingress that the whole world can reach. So the sidecars of consumers mark each request for its way, a route takes
-requests with its mark alone, and the mark does not leave. What is marked and not granted is refused by the same route:
-a request that no rule takes goes on to whatever else APISIX has for the host.
+APISIX chooses by host and path, and knows neither the port that a client dialled nor the client. It may also be an
+ingress for the whole world. So the sidecars of consumers mark each request for its hop, a route takes requests with its
+mark alone, and the mark is removed. The same route rejects requests that are marked and not granted: a request that no
+rule takes would go on to whatever else APISIX has for the host.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from egressgateway.names import DESTINATIONS, part_name
+from egressgateway.names import DESTINATIONS, section_name
 from egressgateway.plan.apisix.limits import grants_of
 from egressgateway.plan.apisix.upstreams import within_of
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child
-from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.children import section_child
 from egressgateway.plan.routing.headers import stripped_headers
 from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
@@ -31,12 +31,12 @@ _MARK_LENGTH: Final = 32
 
 
 def plan_routes(context: PlanContext, upstreams: Sequence[Upstream]) -> Iterator[Child]:
-    """Each its own, for the reasons of `plan_upstreams`."""
+    """One for each hop, for the reasons of `plan_upstreams`."""
     for upstream in upstreams:
         hop = upstream.hop
         granted = _methods_by_path(context, hop)
         if not granted:
-            # Of a chain alone, which has a route of its own.
+            # Used by a chain alone, which has a route of its own.
             continue
         values = {
             "ingress_class": context.class_spec.ingress_class,
@@ -49,23 +49,23 @@ def plan_routes(context: PlanContext, upstreams: Sequence[Upstream]) -> Iterator
             "headers": request_headers(context, upstream),
         }
         within = within_of(hop)
-        yield part_child(
+        yield section_child(
             context.owner, "ApisixRoute", Stage.GATEWAY, hop.destination, within, values, "apisix/apisixroute"
         )
 
 
 def mark_of(context: PlanContext, hop: Hop) -> str:
     """
-    What tells requests of one way from all others at APISIX.
+    The header value that distinguishes requests of one hop from all others at APISIX.
 
-    Nobody can guess it who cannot read the object, because of the uid. It is no secret to those who can.
+    Only clients that can read the object can know it, because of the uid. For those it is no secret.
     """
     return hashlib.sha256(f"{context.owner.uid}\0{hop.name}".encode()).hexdigest()[:_MARK_LENGTH]
 
 
 def upstream_name(context: PlanContext, hop: Hop) -> str:
-    """Name of the ApisixUpstream of a way."""
-    return part_name(context.key, DESTINATIONS, hop.destination, *within_of(hop))
+    """Name of the ApisixUpstream of a hop."""
+    return section_name(context.key, DESTINATIONS, hop.destination, *within_of(hop))
 
 
 def request_headers(context: PlanContext, upstream: Upstream) -> dict[str, Any]:
@@ -80,10 +80,11 @@ def request_headers(context: PlanContext, upstream: Upstream) -> dict[str, Any]:
 
 def _methods_by_path(context: PlanContext, hop: Hop) -> dict[str, tuple[str, ...]]:
     """
-    Granted paths, and the methods on each, none being every one; `limits` saw to it that all callers have them alike.
+    Granted paths, and the methods on each, none being every one; `limits` makes sure that they are the same for all
+    callers.
 
-    APISIX tries the longest path first. What is granted on a shorter one that covers it counts for the longer one, too,
-    so that whatever is left there can be refused there.
+    APISIX tries the longest path first. A grant on a shorter path that covers it counts for the longer one, too, so
+    that all other requests can be rejected there.
     """
     granted = [(methods, paths or (EVERY_PATH,)) for methods, paths in _conditions(context, hop)]
     methods_by_path: dict[str, tuple[str, ...]] = {}
@@ -111,9 +112,9 @@ def _rules(granted: Mapping[str, tuple[str, ...]]) -> Iterator[dict[str, Any]]:
 
 def _refused_paths(granted: Mapping[str, tuple[str, ...]]) -> list[str]:
     """
-    Where requests are refused that no rule takes; none if every request is granted.
+    Paths where requests that no rule takes are rejected; none if every request is granted.
 
-    On paths of the rules, too: somebody else's route for the same path, or one in between, would come before `/*`.
+    On paths of the rules, too: an unmanaged route for the same path, or one in between, would precede `/*`.
     """
     limited = {path for path, methods in granted.items() if methods}
     return sorted(limited | ({EVERY_PATH} - granted.keys()))

@@ -13,16 +13,16 @@ from egressgateway.api.traffic import LoadBalancingAlgorithm, OutlierDetection, 
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child
-from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.children import section_child
 from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
 
 _SECOND: Final = timedelta(seconds=1)
 _CONNECT: Final = timedelta(seconds=10)
-"""As long as the mesh's sidecars try to connect (Istio's default)."""
+"""The same as the mesh's sidecars' connect time-out (Istio's default)."""
 
 _UNLIMITED: Final = timedelta(hours=24)
-"""No limit, as far as APISIX knows one: left out, it is a minute."""
+"""No limit, as far as APISIX has one: without a value it is a minute."""
 
 _ALGORITHMS: Final = {
     LoadBalancingAlgorithm.ROUND_ROBIN: "roundrobin",
@@ -32,13 +32,13 @@ _DEFAULT_ALGORITHM: Final = "least_conn"
 _DEFAULT_FAILURES: Final = 5
 _FAILING_CODES: Final = list(range(500, 512))
 _PROBE_INTERVAL: Final = timedelta(seconds=30)
-"""Of endpoints that were left out, and unavoidably of all: the default of `baseEjectionTime`."""
+"""For ejected endpoints, and inevitably for all: the default of `baseEjectionTime`."""
 
 
 def plan_upstreams(context: PlanContext, upstreams: Sequence[Upstream]) -> Iterator[Child]:
-    """Each its own, so that one goes without a change of the others, after its clients have left."""
+    """One for each hop, so that one can be removed without a change of the others, after its clients have left."""
     for upstream in upstreams:
-        yield part_child(
+        yield section_child(
             context.owner,
             "ApisixUpstream",
             Stage.FOUNDATION,
@@ -50,7 +50,7 @@ def plan_upstreams(context: PlanContext, upstreams: Sequence[Upstream]) -> Itera
 
 
 def within_of(hop: Hop) -> tuple[str, ...]:
-    """What tells the objects of one way from those of others; upstream and route are named alike."""
+    """What distinguishes the objects of one hop from those of others; upstream and route have the same name."""
     return ("apisix", hop.host, hop.name)
 
 
@@ -61,7 +61,7 @@ def _values(context: PlanContext, upstream: Upstream) -> dict[str, Any]:
         "ingress_class": context.class_spec.ingress_class,
         "nodes": list(_nodes(upstream)),
         "scheme": "https" if https else "http",
-        # A wildcard's requests bring the name along; all others have one, however they named it.
+        # Requests for a wildcard carry the name; all others have one fixed name, whatever the client wrote.
         "host": None if upstream.hop.wildcard else upstream.hop.authority,
         "timeout": _timeout(traffic),
         "retries": traffic.retries.attempts if traffic.retries else None,
@@ -80,7 +80,7 @@ def _nodes(upstream: Upstream) -> Iterator[dict[str, Any]]:
 
 
 def _timeout(traffic: Traffic) -> dict[str, str]:
-    """APISIX counts in whole seconds, so its own limits are the next longer ones; the sidecars' are exact."""
+    """APISIX counts in whole seconds, so its own limits are rounded up; the sidecars' are exact."""
     pool = traffic.connection_pool
     connect = (pool.connect_timeout if pool else None) or _CONNECT
     limit = -(-(traffic.timeout or _UNLIMITED) // _SECOND) * _SECOND
@@ -88,7 +88,7 @@ def _timeout(traffic: Traffic) -> dict[str, str]:
 
 
 def _algorithm(destination: Destination) -> str | None:
-    """None where there is nothing to choose among."""
+    """None where there is only one endpoint."""
     balancing = destination.traffic.load_balancing if destination.traffic else None
     if balancing is not None:
         return _ALGORITHMS[balancing.algorithm]
@@ -97,9 +97,9 @@ def _algorithm(destination: Destination) -> str | None:
 
 def _checks(detection: OutlierDetection, *, https: bool) -> dict[str, Any]:
     """
-    An endpoint is left out for its responses, and taken back once it can be dialled.
+    An endpoint is ejected because of its responses, and restored once it accepts connections.
 
-    Only active checks take an endpoint back. They dial and send nothing, because nobody said what may be asked.
+    Only active checks restore an endpoint. They connect and send nothing, because no field says which request is safe.
     """
     interval = format_duration(_PROBE_INTERVAL)
     return {

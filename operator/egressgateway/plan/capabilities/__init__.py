@@ -1,1 +1,3 @@
-"""What providers make of each field of the API, and which values they refuse: how that is said, and looked up."""
+"""
+What providers do with each field of the API, and which values they reject: how that is written down, and looked up.
+"""

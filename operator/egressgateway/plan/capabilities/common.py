@@ -1,4 +1,4 @@
-"""What becomes of fields that the operator handles alike for every provider."""
+"""Fields that the operator handles alike for every provider."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields that somebody set in a spec, and what a table has against their values."""
+"""Fields that a spec sets, and the refusals of their values in a table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from egressgateway.plan.capabilities.model import Refusal, Table
 
 @dataclass(frozen=True, slots=True)
 class SetField:
-    """A field that somebody set: its row in the table, its path, and its value."""
+    """A field that a spec sets: its row in the table, its path, and its value."""
 
     row: str
     path: str
@@ -22,7 +22,7 @@ class SetField:
 
 
 def set_fields(model: ApiModel, path: str = "spec", row: str = "") -> Iterator[SetField]:
-    """Fields that are set in `model`, those within others after them; `path` and `row` are those of `model` itself."""
+    """Fields that are set in `model`, each before its own fields; `path` and `row` are those of `model` itself."""
     for name in sorted(model.model_fields_set):
         value = getattr(model, name)
         if value is None:
@@ -34,7 +34,7 @@ def set_fields(model: ApiModel, path: str = "spec", row: str = "") -> Iterator[S
 
 
 def refusals(table: Table, found: SetField) -> tuple[Refusal, ...]:
-    """Those of a field's refusals that hold for its value; the circumstances are the caller's to look at."""
+    """The refusals of a field that match its value; the caller checks the circumstances."""
     row = table.get(found.row)
     return tuple(each for each in row.refusals if each.when(found.value)) if row else ()
 

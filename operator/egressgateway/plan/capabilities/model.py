@@ -1,8 +1,8 @@
 """
-How a provider says what it makes of each field of the API, and which values it refuses: one table for each.
+How a provider describes what it does with each field of the API, and which values it rejects: one table for each.
 
-`unsupported` refuses by it, `docs/providers.md` is written from it, and tests hold every field of the CRDs against it.
-What depends on several fields at once stands in `limits` of the provider; the table says so in words (`also`).
+`unsupported` rejects values by it, `docs/providers.md` is written from it, and tests compare it with every field of the
+CRDs. Rules over several fields are in the provider's `limits`; the table describes them in words (`also`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Circumstance(StrEnum):
-    """What of a class makes a refusal hold; in words."""
+    """A property of a class that makes a refusal apply; in words."""
 
     ALWAYS = ""
     SHARED = "with a shared gateway"
@@ -28,8 +28,8 @@ class Refusal:
 
     Attributes:
         why: what would happen, or what is missing, in words.
-        remedy: the way out, as an order.
-        values: in words; empty for every one.
+        remedy: what the user should do, as an order.
+        values: in words; empty for every value.
         when: whether a value is among them.
     """
 
@@ -43,9 +43,10 @@ class Refusal:
 @dataclass(frozen=True, slots=True)
 class Support:
     """
-    What a provider makes of a field. `also`: further limits, which depend on other fields.
+    What a provider does with a field. `also`: further limits, which depend on other fields.
 
-    `becomes` is empty where every value is refused; without refusals, too, the field goes with the one above it.
+    `becomes` is empty where every value is rejected; if there are no refusals either, the field belongs to the one
+    above it.
     """
 
     becomes: str = ""
@@ -54,17 +55,17 @@ class Support:
 
 
 Table = Mapping[str, Support]
-"""By the path of a field, without places in lists. A field without a row is part of the one above it."""
+"""By the path of a field, without list indexes. A field without a row belongs to the one above it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What one provider makes of every field: of an EgressGateway's `spec`, and of its class's."""
+    """What one provider does with every field: of an EgressGateway's `spec`, and of its class's."""
 
     spec: Table
     class_spec: Table
 
 
 def refused(why: str, remedy: str = "remove it") -> Support:
-    """A field of which every value is refused."""
+    """A field of which every value is rejected."""
     return Support(refusals=(Refusal(why, remedy),))

@@ -1,1 +1,1 @@
-"""Checks: what stands against an object or a section of it. Pure."""
+"""Checks: why an object or one of its sections is rejected. Pure."""

@@ -1,10 +1,10 @@
 """
-Bounds on what a spec multiplies, looked at before anything dear is done with it.
+Bounds on the products of what a spec lists, checked before anything expensive is computed.
 
-The schema bounds each list, and what lists of one object make together: ways (names times ports) and requirements of
-selectors. What comes of a selection, only the cluster's namespaces tell; that is bounded here, always with the number
-that was found and the one that is allowed. Nobody needs so much for one gateway; one object that asked for it would
-keep the operator busy, and out of memory, for all others.
+The schema bounds each list, and some products of lists of one object: hops (names times ports) and requirements of
+selectors. How many namespaces a selector matches depends on the cluster; that is bounded here, always with the number
+found and the number allowed. No gateway needs more; one object that asked for more would keep the operator busy, and
+out of memory, for all others.
 """
 
 from __future__ import annotations
@@ -21,25 +21,27 @@ from egressgateway.namespaces import EVERY_NAMESPACE, Namespaces
 from egressgateway.refs import Key
 
 MAX_EXPORTS: Final = 16_384
-"""Most pairs of a way and a namespace that hears of it: each stands in three objects."""
+"""Most pairs of a hop and a namespace that it is exported to: each pair is in three objects."""
 
 MAX_IDENTITIES: Final = 8_192
-"""Most entries of the gateway's AuthorizationPolicy, about a hundred bytes each: it has to stay below `MAX_BYTES`."""
+"""
+Most entries of the gateway's AuthorizationPolicy, about a hundred bytes each: the policy has to stay below `MAX_BYTES`.
+"""
 
 MAX_REFERENCES: Final = 256
 """Most objects (Secrets, Services, Gateways, sets of pods) that are watched for one namespace's EgressGateways."""
 
 MAX_BYTES: Final = 1 << 20
 """
-Bytes of one object as JSON. etcd refuses requests above 1.5 MiB (`--max-request-bytes`), and the API server adds
-defaults, status and managed fields to what it is sent.
+Size of one object as JSON. etcd refuses requests above 1.5 MiB (`--max-request-bytes`), and the API server adds
+defaults, status and managed fields to an object.
 """
 
 
 def over_bounds(
     key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces
 ) -> Iterator[str]:
-    """What of the object is more than it may be, in words."""
+    """Which bounds the object exceeds, as text."""
     consumers = consumers_of(key, spec, class_spec, namespaces)
     if message := too_many_consumers(len(consumers.all)):
         yield message
@@ -66,7 +68,7 @@ def over_bounds(
 
 
 def too_many_consumers(count: int) -> str:
-    """What to say of more consumer namespaces than an object may have; empty when it has few enough."""
+    """The message about too many consumer namespaces; empty when there are few enough."""
     if count <= MAX_CONSUMER_NAMESPACES:
         return ""
     return (
@@ -77,10 +79,10 @@ def too_many_consumers(count: int) -> str:
 
 def too_many_rules(consumers: Consumers, namespaces: Namespaces, class_spec: EgressGatewayClassSpec) -> str:
     """
-    What to say of a shared gateway for every namespace, where there are very many; empty where there are few enough.
+    The message about a shared gateway for every namespace in a cluster with very many; empty when there are few enough.
 
-    Each namespace gets a DestinationRule of its own: the gateway's namespace belongs to others, and one that is
-    exported from there would hold for clients whose hop is none of this object's.
+    Each namespace gets a DestinationRule of its own: the gateway's namespace belongs to others, and a rule that is
+    exported from there would also hold for clients that do not use a hop of this object.
     """
     if class_spec.shared is None or EVERY_NAMESPACE not in consumers.all or len(namespaces) <= MAX_CONSUMER_NAMESPACES:
         return ""
@@ -92,7 +94,7 @@ def too_many_rules(consumers: Consumers, namespaces: Namespaces, class_spec: Egr
 
 
 def too_large(what: object, size: int) -> str:
-    """What to say of an object of `size` bytes that is not sent for it; empty when it is small enough."""
+    """The message about an object of `size` bytes that is too large to be sent; empty when it is small enough."""
     if size <= MAX_BYTES:
         return ""
     return (
@@ -102,7 +104,7 @@ def too_large(what: object, size: int) -> str:
 
 
 def ways_of(destination: Destination) -> int:
-    """How many ways a destination has: pairs of a name and a port."""
+    """How many hops a destination has: pairs of a name and a port."""
     return len(destination.names) * len(destination.ports)
 
 
@@ -112,8 +114,8 @@ def _exports(spec: EgressGatewaySpec, consumers: Consumers) -> int:
 
 def _identities(key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClassSpec, namespaces: Namespaces) -> int:
     """
-    Entries of the policy: with a gateway of the object's own each grant lists identities, and the names it is for; on a
-    shared one each way lists who is not denied, and once more for each condition.
+    Entries of the policy: with a gateway of the object's own each grant lists identities and the names they may use; on
+    a shared gateway each hop lists the identities that are not denied, and again for each condition.
     """
     found = 0
     for entry in all_entries(spec):

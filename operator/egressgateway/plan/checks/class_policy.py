@@ -1,4 +1,4 @@
-"""What the class lets objects do (api.md `EgressGatewayClass.spec`): who, where to, with what."""
+"""What the class allows (api.md `EgressGatewayClass.spec`): which namespaces, hosts and features."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from egressgateway.contention.hostnames import is_allowed, overlaps
 from egressgateway.namespaces import EVERY_NAMESPACE
 from egressgateway.plan.checks.external import external_exposed, external_findings, named_hosts, shown_names
 from egressgateway.plan.context import PlanContext
-from egressgateway.plan.findings import Finding, exposed_part
+from egressgateway.plan.findings import Finding, exposed_section
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 _FREE_SETTINGS: Final = frozenset({"replicas", "autoscaling", "resources"})
@@ -25,7 +25,7 @@ _SHOWN: Final = 5
 
 
 def guard_object(context: PlanContext) -> Iterator[Finding]:
-    """Whether the namespace may use the class, and the object's own settings."""
+    """Whether the namespace may use the class, and whether the class allows the object's own settings."""
     spec, class_spec = context.spec, context.class_spec
     yield from guard_namespace(class_spec, context.class_name, context.key.namespace, context.namespace_labels)
     yield from _gateway_settings(context)
@@ -34,12 +34,14 @@ def guard_object(context: PlanContext) -> Iterator[Finding]:
         yield _denied(context.class_name, "spec.telemetry.meshHeaders", Feature.MESH_HEADERS, "remove it")
     if _denies(class_spec, Feature.EXPOSE):
         for index, exposed in enumerate(spec.expose):
-            part = exposed_part(exposed.name)
-            yield _denied(context.class_name, f"spec.expose[{index}]", Feature.EXPOSE, "remove it", part)
+            section = exposed_section(exposed.name)
+            yield _denied(context.class_name, f"spec.expose[{index}]", Feature.EXPOSE, "remove it", section)
 
 
 def guard_destination(context: PlanContext, destination: Destination, field: str) -> Iterator[Finding]:
-    """Whether a destination's hosts are external, whether the class allows them, where they lie, and what it uses."""
+    """
+    Whether a destination's hosts are external, and whether the class allows them, their addresses, and its features.
+    """
     yield from external_findings(context, destination, field)
     yield from _hosts(context, destination, field)
     yield from _endpoints(context, destination, field)
@@ -49,7 +51,7 @@ def guard_destination(context: PlanContext, destination: Destination, field: str
 
 
 def guard_consumers(class_name: str, consumers: Consumers, destination: Destination) -> Iterator[Finding]:
-    """Namespaces that the destination is meant to serve and the class does not allow."""
+    """Namespaces that the spec asks to serve and the class does not allow."""
     denied = consumers.denied.get(destination.name, frozenset())
     if not denied:
         return
@@ -64,8 +66,8 @@ def guard_consumers(class_name: str, consumers: Consumers, destination: Destinat
 
 
 def guard_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> Iterator[Finding]:
-    """Whether the class allows the hosts that are exposed, and the gateway that they are exposed on."""
-    part = exposed_part(exposed.name)
+    """Whether the class allows the exposed hosts, and the gateway on which they are exposed."""
+    section = exposed_section(exposed.name)
     yield from external_exposed(context.class_spec, exposed, field)
     for host in exposed.hosts:
         if not is_allowed(host, _patterns(context.class_spec.allowed_exposed_hosts), ()):
@@ -74,7 +76,7 @@ def guard_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> Ite
                 Reason.HOST_NOT_ALLOWED,
                 f"{field}.hosts: {context.class_name} does not allow {host} in allowedExposedHosts; ask a platform "
                 "admin to allow it, or remove it",
-                part,
+                section,
             )
     reference = exposed.gateway_ref
     namespace = reference.namespace if reference else None
@@ -88,7 +90,7 @@ def guard_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> Ite
             Reason.GATEWAY_NOT_ALLOWED,
             f"{field}.gatewayRef: {context.class_name} does not allow {namespace}/{reference.name} in "
             "allowedGateways; ask a platform admin to allow it, or use the object's own gateway",
-            part,
+            section,
         )
 
 
@@ -103,8 +105,8 @@ def _gateway_settings(context: PlanContext) -> Iterator[Finding]:
 
 def _hosts(context: PlanContext, destination: Destination, field: str) -> Iterator[Finding]:
     """
-    Whether the class allows each name, those of TLS handshakes among them: behind one address there are often many
-    servers (a CDN), and the server name chooses.
+    Whether the class allows each name, including those in TLS handshakes: many servers often share one address (a CDN),
+    and the server name selects one.
     """
     asked = list(named_hosts(destination, field))
     own = frozenset(named.name for named in asked)
@@ -162,18 +164,18 @@ def _denies(class_spec: EgressGatewayClassSpec, feature: Feature) -> bool:
     return feature in (class_spec.denied_features or ())
 
 
-def _denied(class_name: str, field: str, feature: Feature, remedy: str, part: str = "") -> Finding:
+def _denied(class_name: str, field: str, feature: Feature, remedy: str, section: str = "") -> Finding:
     message = f"{field}: {class_name} denies {feature}; {remedy}"
-    return Finding(_ACCEPTED, Reason.FEATURE_NOT_ALLOWED, message, part)
+    return Finding(_ACCEPTED, Reason.FEATURE_NOT_ALLOWED, message, section)
 
 
 def _patterns(patterns: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Absent allows every host; an empty list, written down, allows none."""
+    """An absent list allows every host; an explicit empty list allows none."""
     return ("*",) if patterns is None else patterns
 
 
 def _matches(pattern: str, gateway: str) -> bool:
-    """Whether `namespace/name` falls under a pattern, of which either half may be `*`."""
+    """Whether `namespace/name` matches a pattern, of which either half may be `*`."""
     return all(wanted in ("*", found) for wanted, found in zip(pattern.split("/"), gateway.split("/"), strict=True))
 
 
@@ -193,7 +195,7 @@ def _within(address: str, networks: Iterable[str]) -> bool:
 def guard_namespace(
     class_spec: EgressGatewayClassSpec, class_name: str, namespace: str, labels: Mapping[str, str] | None
 ) -> Iterator[Finding]:
-    """Whether the namespace may use the class: all that can be asked of an object whose spec cannot be read."""
+    """Whether the namespace may use the class: the only check that an object with an unreadable spec gets."""
     allowed = class_spec.allowed_namespaces
     if allowed is None or allowed.selector is None:
         return

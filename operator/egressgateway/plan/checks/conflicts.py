@@ -1,4 +1,4 @@
-"""Where two want the same: a name, a TCP port, a route."""
+"""Conflicts over a name, a TCP port, or a route."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from egressgateway.contention.consumers import allowed_consumers
 from egressgateway.contention.hostnames import covers, is_wildcard
 from egressgateway.contention.rights import as_ports, read_claims
 from egressgateway.facts import Claimed, Contender, Facts, Ports, Rights, UnmanagedRoute
-from egressgateway.live.children import hosts_of, live_clients, mesh_routes, part_of, ports_of
+from egressgateway.live.children import hosts_of, live_clients, mesh_routes, ports_of, section_of
 from egressgateway.live.ports import meet_on_a_port, ports_for
 from egressgateway.namespaces import EVERY_NAMESPACE, overlap, union
-from egressgateway.plan.findings import Finding, exposed_part
+from egressgateway.plan.findings import Finding, exposed_section
 from egressgateway.plan.gateway.target import LISTENER_PORT, PLAIN_PORT, listen_port, target_of
 from egressgateway.refs import Key, Manifest
 
@@ -30,7 +30,7 @@ _LATE: Final = "9999"
 
 
 def host_conflicts(claims: Claims, destination: Destination, field: str, served: frozenset[str]) -> Iterator[Finding]:
-    """Names that another object has the older right to; `served` are the consumers that are left."""
+    """Names to which another object has the earlier claim; `served` are the remaining consumers."""
     for name in destination.names:
         by_winner: dict[Key, list[str]] = {}
         for namespace, winner in claims.lost.get(name, {}).items():
@@ -58,7 +58,7 @@ def _unlistable(claims: Claims, name: str) -> str:
 
 
 def exposed_conflicts(claims: Claims, exposed: ExposedHost, gateway: str, field: str) -> Iterator[Finding]:
-    """Names that another object has exposed on the same gateway before."""
+    """Names that another object has already exposed on the same gateway."""
     for host in exposed.hosts:
         winner = claims.lost_exposed.get(Claimed(host, gateway))
         if winner is not None:
@@ -67,7 +67,7 @@ def exposed_conflicts(claims: Claims, exposed: ExposedHost, gateway: str, field:
                 Reason.HOST_CONFLICT,
                 f"{field}.hosts: {host} on gateway {gateway} belongs to EgressGateway {winner}, which claimed it "
                 "first; remove it from one of the two",
-                exposed_part(exposed.name),
+                exposed_section(exposed.name),
             )
 
 
@@ -75,32 +75,33 @@ def port_conflicts(
     facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]], kept: frozenset[str], held: Rights
 ) -> Iterator[Finding]:
     """
-    TCP ports that would take what is meant for another host.
+    TCP ports that would also take the connections to another host.
 
-    TCP names no host, so a sidecar listens for it on every address (notes "istio-recipes" §12): a second host on that
-    port would end at the first one's server. Unless the sidecars answer DNS: then each host has an address of its own.
+    TCP carries no host name, so a sidecar listens for it on every address (notes "istio-recipes" §12): connections to a
+    second host on that port would reach the first one's server. This does not hold if the sidecars answer DNS: then
+    each host has an address of its own.
 
     Args:
-        kept: destinations that are refused already, whose clients stay on the ports that they have.
+        kept: destinations that are rejected already, whose clients stay on the ports that they have.
         held: what the object has claimed so far.
     """
     if not facts.mesh_config.dns_capture:
         found = [*_within_the_object(facts, spec, consumers), *_with_other_objects(facts, spec, consumers, held)]
         yield from found
-        yield from _with_kept(facts, spec, consumers, kept | {finding.part for finding in found})
+        yield from _with_kept(facts, spec, consumers, kept | {finding.section for finding in found})
     if not target_of(facts).strict and target_of(facts).dedicated:
         yield from _on_the_gateway(spec)
 
 
 def exposed_port_conflicts(spec: EgressGatewaySpec) -> Iterator[Finding]:
-    """Entries on the own gateway that cannot share a port, or a host on it; the first one listed has it."""
+    """Entries on the own gateway that cannot share a port, or a host on it; the first in the list has it."""
     protocols: dict[int, tuple[str, str]] = {}
     listeners: dict[int, int] = {}
     hosts: dict[tuple[int, str], str] = {}
     for index, exposed in enumerate(spec.expose):
         if exposed.gateway_ref is not None:
             continue
-        part, field = exposed_part(exposed.name), f"spec.expose[{index}]"
+        section, field = exposed_section(exposed.name), f"spec.expose[{index}]"
         for port, protocol in _ports_of(exposed):
             known, owner = protocols.setdefault(port, (protocol, exposed.name))
             if known != protocol:
@@ -108,22 +109,22 @@ def exposed_port_conflicts(spec: EgressGatewaySpec) -> Iterator[Finding]:
                     f"{field}.port: port {port} already serves {known} for {owner} and cannot also serve {protocol}; "
                     "use another port"
                 )
-                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, part, needs_edit=True)
+                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, section, needs_edit=True)
             inside = listen_port(port)
             taken = listeners.setdefault(inside, port)
             if taken != port or inside in (LISTENER_PORT, PLAIN_PORT):
                 message = f"{field}.port: port {port} is already in use inside the gateway's pods; use another port"
-                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, part, needs_edit=True)
+                yield Finding(_ACCEPTED, Reason.PORT_CONFLICT, message, section, needs_edit=True)
         for port, host in ((port, host) for port, _ in _ports_of(exposed) for host in exposed.hosts):
             owner = hosts.setdefault((port, host), exposed.name)
             if owner != exposed.name:
                 message = f"{field}.hosts: {host} is already exposed on port {port} by {owner}; remove it"
-                yield Finding(_ACCEPTED, Reason.HOST_CONFLICT, message, part)
+                yield Finding(_ACCEPTED, Reason.HOST_CONFLICT, message, section)
 
 
 def route_conflicts(facts: Facts, destination: Destination, field: str, served: frozenset[str]) -> Iterator[Finding]:
-    """Somebody else's route for one of the names, that a consumer sees: clients may go by that one."""
-    # An orphan among them is ours from now on.
+    """An unmanaged route for one of the names that a consumer sees: clients may use that route instead of ours."""
+    # The operator adopts an orphan among them.
     for route in sorted(
         (each for each in facts.unmanaged_routes if each.ref not in facts.live), key=lambda each: each.ref
     ):
@@ -141,12 +142,14 @@ def route_conflicts(facts: Facts, destination: Destination, field: str, served: 
 
 
 def _takes(host: str, name: str) -> bool:
-    """Whether a route for `host` takes calls that are meant for `name`: the same, or a more specific one."""
+    """Whether a route for `host` takes calls that are meant for `name`: the same name, or a more specific one."""
     return host == name or (is_wildcard(name) and covers(name, host))
 
 
 def _steering_since(facts: Facts, names: Iterable[str]) -> datetime:
-    """When our own route for the names was made; Istio goes by the age of routes, not of what they were made for."""
+    """
+    When our own route for the names was created; Istio compares the age of routes, not of the objects behind them.
+    """
     made = [
         parse_instant(route["metadata"]["creationTimestamp"])
         for route in mesh_routes(facts.live)
@@ -157,9 +160,9 @@ def _steering_since(facts: Facts, names: Iterable[str]) -> datetime:
 
 def _prevails(facts: Facts, route: UnmanagedRoute, common: frozenset[str], names: Iterable[str]) -> bool:
     """
-    A consumer's own VirtualService goes before ours, of others the older one (notes "istio-recipes" §7).
+    A consumer's own VirtualService precedes ours; of others the older one does (notes "istio-recipes" §7).
 
-    A ServiceEntry is in the way whatever its age: the ports that it registers beside ours are not steered.
+    A ServiceEntry conflicts whatever its age: the ports that it registers beside ours are not steered.
     """
     own_of_consumer = route.ref.namespace in common or EVERY_NAMESPACE in common
     return route.ref.kind == "ServiceEntry" or own_of_consumer or route.created < _steering_since(facts, names)
@@ -192,7 +195,10 @@ def _within_the_object(
 def _with_kept(
     facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]], kept: frozenset[str]
 ) -> list[Finding]:
-    """Ports that clients of a refused destination have, whatever it asks for now; who waits for one keeps its own."""
+    """
+    Ports that clients of a rejected destination have, whatever it asks for now; one that waits for a port keeps its
+    own.
+    """
     found = [
         Finding(
             _ACCEPTED,
@@ -207,13 +213,16 @@ def _with_kept(
         for other in sorted(kept - {destination.name})
         if overlap(consumers.get(destination.name, frozenset()), _kept_on(facts, other, destination, port))
     ]
-    more = kept | {finding.part for finding in found}
+    more = kept | {finding.section for finding in found}
     return found if more == kept else _with_kept(facts, spec, consumers, more)
 
 
-def _kept_on(facts: Facts, part: str, destination: Destination, port: DestinationPort) -> frozenset[str]:
-    """Where `part` keeps clients on a port of `destination`, under names that this one does not take over from it."""
-    entries = [found for found in _live_entries(facts, part) if not hosts_of(found) <= frozenset(destination.names)]
+def _kept_on(facts: Facts, section: str, destination: Destination, port: DestinationPort) -> frozenset[str]:
+    """
+    The ports on which `section` keeps clients of `destination`'s port, under names that the destination does not take
+    over.
+    """
+    entries = [found for found in _live_entries(facts, section) if not hosts_of(found) <= frozenset(destination.names)]
     kinds = (True, False) if port.protocol is Protocol.TCP else (True,)
     return union(ports_of(entries).speaking(tcp=tcp).get(port.port, frozenset()) for tcp in kinds)
 
@@ -222,11 +231,12 @@ def _with_other_objects(
     facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]], held: Rights
 ) -> Iterator[Finding]:
     """
-    Ports that another object has the better right to, in each namespace by itself.
+    Ports on which another object has precedence, decided for each namespace separately.
 
     The object that has claimed the port there keeps it until none of its ServiceEntries registers it, whatever its spec
-    says. Of two that want it, the one that claimed its first host earlier gets it. Of two that have it, as when the
-    mesh stops to answer DNS, one is withdrawn at once. Only claims in a status count: anybody can write a ServiceEntry.
+    says. Of two objects that want it, the one that claimed its first host earlier gets it. If both have it, as when the
+    mesh stops answering DNS, one is withdrawn at once. Only claims in a status count, as every tenant can write a
+    ServiceEntry.
     """
     if not facts.contenders:
         return
@@ -242,7 +252,7 @@ def _with_other_objects(
                     f"{contender.key} in {_describe(sorted(lost))}; TCP cannot distinguish hosts on one port; use "
                     "another port",
                     destination.name,
-                    # Clients who are told of both reach the server of either.
+                    # Clients that know both would reach the server of either.
                     withdraws=meet_on_a_port(ports_of(_live_entries(facts, destination.name)), contender.held_ports),
                 )
 
@@ -251,9 +261,9 @@ def _winners(
     facts: Facts, own: Contender, port: DestinationPort, served: frozenset[str]
 ) -> Iterator[tuple[Contender, list[str]]]:
     """
-    Rivals with a better right to a port, and where: those that have it; where none has it, the first in line.
+    Contenders with precedence on a port, and where: those that hold it; where none holds it, the first in line.
 
-    The others that want it are refused themselves, and are no reason.
+    The other contenders are rejected themselves, and so are no reason to reject this object.
     """
     better: dict[str, list[tuple[_Right, Contender]]] = {}
     for contender in facts.contenders:
@@ -270,14 +280,14 @@ def _first_in_line(better: list[tuple[_Right, Contender]]) -> frozenset[Key]:
     return frozenset(holders or [min(better, key=lambda found: found[0])[1].key])
 
 
-def _live_entries(facts: Facts, part: str) -> list[Manifest]:
-    return [found for found in live_clients(facts.live, "ServiceEntry") if part_of(found) == part]
+def _live_entries(facts: Facts, section: str) -> list[Manifest]:
+    return [found for found in live_clients(facts.live, "ServiceEntry") if section_of(found) == section]
 
 
 def _as_contender(
     facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]], held: Rights
 ) -> Contender:
-    """The object itself, as far as its right to a port goes."""
+    """The object itself as a contender, with what decides its right to a port."""
     asked = (
         (port.port, str(port.protocol), consumers.get(destination.name, frozenset()))
         for destination in spec.destinations
@@ -292,7 +302,7 @@ def held_ports(facts: Facts, held: Rights) -> Ports:
     """
     Ports that the object has claimed.
 
-    An object whose status was lost has those that its clients are told of, where its class allows it to serve.
+    An object whose status was lost holds the ports that its clients are told of, where its class allows it to serve.
     """
     if not held.is_blank:
         return as_ports(held.ports)
@@ -309,10 +319,10 @@ def _consented(facts: Facts, ports: Mapping[int, frozenset[str]]) -> dict[int, f
 
 class _Right(NamedTuple):
     """
-    How good a right to a port in a namespace is; the smaller wins.
+    How strong a right to a port in a namespace is; the smaller value wins.
 
-    An object that has the number there for the other kind of protocol stands behind one that has it for this kind. Then
-    comes one that has it in another contested namespace: its rival is refused for that one, and so everywhere.
+    An object that has the number there for the other kind of protocol ranks after one that has it for this kind. Then
+    comes one that has it in another conflicted namespace: its contender is rejected for that one, and so everywhere.
     """
 
     has_not_this_kind: bool
@@ -331,30 +341,30 @@ class _Right(NamedTuple):
 def _lost_to(
     contender: Contender, own: Contender, port: DestinationPort, served: frozenset[str]
 ) -> Iterator[tuple[str, _Right]]:
-    """Where the rival has the better right, if one of the two speaks TCP: that takes the port for every host."""
+    """Where the contender has precedence, if one of the two speaks TCP: that takes the port for every host."""
     number, tcp = port.port, port.protocol is Protocol.TCP
-    contested = overlap(*(_anyhow(each.ports, number) | _anyhow(each.held_ports, number) for each in (contender, own)))
+    conflicted = overlap(*(_anyhow(each.ports, number) | _anyhow(each.held_ports, number) for each in (contender, own)))
     for theirs in (True, False) if tcp else (True,):
         wanted = contender.ports.speaking(tcp=theirs).get(number, frozenset())
         there = contender.held_ports.speaking(tcp=theirs).get(number, frozenset())
         common = overlap(served, union((wanted, there)))
         if EVERY_NAMESPACE in common:
-            # Both serve everybody; who has the port has it in single namespaces for now.
+            # Both serve everybody; the current holder has the port in single namespaces.
             common |= _anyhow(contender.held_ports, number) | _anyhow(own.held_ports, number)
         for place in common:
             mine, other = (
-                _right_to(number, place, holder, contested, tcp=kind)
+                _right_to(number, place, holder, conflicted, tcp=kind)
                 for holder, kind in ((own, tcp), (contender, theirs))
             )
             if other < mine:
                 yield place, other
 
 
-def _right_to(number: int, place: str, holder: Contender, contested: frozenset[str], *, tcp: bool) -> _Right:
+def _right_to(number: int, place: str, holder: Contender, conflicted: frozenset[str], *, tcp: bool) -> _Right:
     here, live = {place, EVERY_NAMESPACE}, _anyhow(holder.held_ports, number)
     has = here & holder.held_ports.speaking(tcp=tcp).get(number, frozenset())
     return _Right(
-        not has, not here & live, not overlap(live, contested), holder.rights.first, holder.created, holder.key
+        not has, not here & live, not overlap(live, conflicted), holder.rights.first, holder.created, holder.key
     )
 
 
@@ -391,7 +401,7 @@ def _on_the_gateway(spec: EgressGatewaySpec) -> Iterator[Finding]:
 
 
 def _seniority(facts: Facts, destination: Destination) -> str:
-    """Who claimed its hosts first has the port; in one spec `sorted` keeps the order of the list."""
+    """The object that claimed its hosts first has the port; within one spec `sorted` keeps the order of the list."""
     claims = read_claims(facts.gateway.status)
     times = [claims[Claimed(host)].isoformat() for host in destination.hosts if Claimed(host) in claims]
     return min(times, default=_LATE)
@@ -411,7 +421,7 @@ def _ports_of(exposed: ExposedHost) -> Iterator[tuple[int, str]]:
 
 
 def _describe(namespaces: list[str], *, others: bool = False) -> str:
-    """`others`: what is said of every namespace is said of those that are left."""
+    """`others`: a statement about every namespace means the namespaces that are left."""
     if EVERY_NAMESPACE in namespaces:
         return "every other namespace" if others else "every namespace"
     more = f" and {len(namespaces) - _SHOWN} more" if len(namespaces) > _SHOWN else ""

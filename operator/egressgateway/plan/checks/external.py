@@ -1,9 +1,9 @@
 """
-Whether what an object names lies outside of the cluster, as far as the schema cannot know it.
+Whether the names in an object are external to the cluster, as far as the schema cannot decide it.
 
-What is never an external host is in `egressgateway.api.reserved`. Here is what depends on the cluster (its domain, its
-namespaces) or on a list that no rule of a CRD can hold (public suffixes). An admin who lists a doubtful name itself in
-the class's `allowedHosts`, not by a pattern over it, says that it is external.
+`egressgateway.api.reserved` lists names that are never external. This module checks what depends on the cluster (its
+domain, its namespaces) or on a list that no rule of a CRD can hold (public suffixes). An admin who lists a doubtful
+name itself in the class's `allowedHosts`, and not by a pattern over it, declares it external.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from egressgateway.api.reserved import parsed_address, reserved_name
 from egressgateway.contention.rights import read_claims
 from egressgateway.plan.checks.suffixes import is_public_suffix
 from egressgateway.plan.context import PlanContext
-from egressgateway.plan.findings import Advisory, Finding, exposed_part
+from egressgateway.plan.findings import Advisory, Finding, exposed_section
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
-# What StatefulSets call their pods, and what Kubernetes' DNS calls pods of a headless Service without a hostname.
+# The names that StatefulSets give to their pods, and the names in Kubernetes' DNS of a headless Service's pods without
+# a hostname.
 _NUMBERED: Final = re.compile(r".+-\d+")
 
 
 @dataclass(frozen=True, slots=True)
 class NamedHost:
     """
-    A name in a destination. `field` is where it stands.
+    A name in a destination. `field` is its field in the spec.
 
-    `steered`: clients are sent to the gateway by it. Others are looked up by the gateway, but for those that are only
+    `steered`: clients are sent to the gateway by it. The gateway resolves the others, except those that are only
     `shown` in a TLS handshake.
     """
 
@@ -63,9 +64,10 @@ def endpoint_names(destination: Destination, field: str) -> Iterator[NamedHost]:
 
 def shown_names(destination: Destination, field: str) -> Iterator[NamedHost]:
     """
-    Names in TLS handshakes, in lower case as hosts are: what the gateway asks a server for, and what it believes.
+    Names in TLS handshakes, in lower case like hosts: those that the gateway sends to a server, and those it accepts
+    from it.
 
-    Identities (URIs such as `spiffe://...`) are no names of hosts; they are compared as they are.
+    Identities (URIs such as `spiffe://...`) are not names of hosts; they are compared as they are.
     """
     for number, port in enumerate(destination.ports):
         if port.tls is not None:
@@ -78,11 +80,12 @@ def shown_names(destination: Destination, field: str) -> Iterator[NamedHost]:
 
 
 def external_findings(context: PlanContext, destination: Destination, field: str) -> Iterator[Finding]:
-    """What in a destination is not outside of the cluster, or is nobody's alone."""
+    """The names in a destination that are not external, or that belong to no single owner."""
     for named in _all_names(destination, field):
         why = _never_external(named.name, context.mesh.cluster_domain)
         if why:
-            # What it steers, or asks for, is not the author's; a name that is only believed takes nothing from anybody.
+            # The author does not own a name that the gateway steers or asks for; a name that it only accepts takes
+            # nothing from others.
             harmful = not named.field.endswith("subjectAltNames")
             message = f"{named.field}: {named.name} {why}; remove it"
             yield Finding(_ACCEPTED, Reason.INVALID, message, destination.name, withdraws=harmful)
@@ -91,15 +94,17 @@ def external_findings(context: PlanContext, destination: Destination, field: str
 
 
 def external_exposed(class_spec: EgressGatewayClassSpec, exposed: ExposedHost, field: str) -> Iterator[Finding]:
-    """Exposed hosts that are nobody's alone: on a gateway that others use, they would take the names under them."""
+    """
+    Exposed hosts that belong to no single owner: on a gateway that others use, they would take the names under them.
+    """
     for host in exposed.hosts:
         if _is_public(host) and host not in (class_spec.allowed_exposed_hosts or ()):
             message = f"{field}.hosts: {_public_message(host, 'allowedExposedHosts')}"
-            yield Finding(_ACCEPTED, Reason.INVALID, message, exposed_part(exposed.name))
+            yield Finding(_ACCEPTED, Reason.INVALID, message, exposed_section(exposed.name))
 
 
 def external_notices(context: PlanContext) -> Iterator[Advisory]:
-    """Hosts that a namespace was given the name of later: what runs is nobody's to take by making a namespace."""
+    """Hosts whose name a later namespace made a Service name: creating a namespace must not take away what runs."""
     for index, destination in enumerate(context.spec.destinations):
         for named in named_hosts(destination, f"spec.destinations[{index}]"):
             meant = service_meant(named.name, context.namespaces)
@@ -113,7 +118,7 @@ def external_notices(context: PlanContext) -> Iterator[Advisory]:
 
 @dataclass(frozen=True, slots=True)
 class ServiceMeant:
-    """What a short name means inside of the cluster."""
+    """The Service that a short name means inside the cluster."""
 
     service: str
     namespace: str
@@ -124,14 +129,14 @@ class ServiceMeant:
 
 def service_meant(host: str, namespaces: Container[str]) -> ServiceMeant | None:
     """
-    The Service that pods mean by `host`, should there be one of that name; None when no namespace fits.
+    The Service that pods would reach by `host`, if it exists; None when no namespace matches.
 
     A resolver in a pod completes a name with fewer than five dots by `svc.<cluster domain>` before it asks for the name
     itself (Kubernetes, "DNS for Services and Pods"), and istiod gives every Service the domain `service.namespace`,
     a headless one all names under it, too (istio pilot/pkg/networking/core/httproute.go, `GenerateAltVirtualHosts`).
-    So that is `service.namespace`, `pod.service.namespace` and `*.service.namespace` of a namespace that exists;
-    longer names are nothing's. Under a top-level domain of the Internet (`dev`, `app`), names of pods alone count
-    as such: `api.partner.dev` is somebody's host, although there is a namespace `dev`.
+    So that is `service.namespace`, `pod.service.namespace` and `*.service.namespace` of a namespace that exists; longer
+    names mean no Service. Under a top-level domain of the Internet (`dev`, `app`), only names of pods count:
+    `api.partner.dev` is an external host, although there is a namespace `dev`.
     """
     wildcard, labels = host.startswith("*."), host.removeprefix("*.").split(".")
     namespace = labels[-1]
@@ -154,22 +159,26 @@ def _never_external(name: str, domain: str) -> str:
     return reserved_name(name)
 
 
-def _doubtful(context: PlanContext, named: NamedHost, part: str) -> Iterator[Finding]:
+def _doubtful(context: PlanContext, named: NamedHost, section: str) -> Iterator[Finding]:
     meant = service_meant(named.name, context.namespaces)
     if meant and not (named.steered and _is_older(context, named.name, meant)):
         message = (
             f"{named.field}: {named.name} is not an external host: pods and Istio resolve it to {meant}; use another "
             "host, or ask a platform admin to list exactly this name in a class's allowedHosts"
         )
-        # What takes a Service's name from its clients goes. An endpoint takes no name, and stays as it is: whoever
-        # makes a namespace must not cut what reached another server before.
-        yield Finding(_ACCEPTED, Reason.INVALID, message, part, withdraws=named.steered)
+        # A destination that takes a Service's name from its clients is rejected. An endpoint takes no name, and stays
+        # as it is: creating a namespace must not cut off a server that was reached before.
+        yield Finding(_ACCEPTED, Reason.INVALID, message, section, withdraws=named.steered)
     if _is_public(named.name):
-        yield Finding(_ACCEPTED, Reason.INVALID, f"{named.field}: {_public_message(named.name, 'allowedHosts')}", part)
+        yield Finding(
+            _ACCEPTED, Reason.INVALID, f"{named.field}: {_public_message(named.name, 'allowedHosts')}", section
+        )
 
 
 def _is_older(context: PlanContext, host: str, meant: ServiceMeant) -> bool:
-    """Whether the object claimed `host` before the namespace was there: then a running exit is not taken away by it."""
+    """
+    Whether the object claimed `host` before the namespace existed: then the namespace does not stop the running egress.
+    """
     made = context.namespaces_created.get(meant.namespace)
     claimed = _claimed_at(context.status, host)
     return made is not None and claimed is not None and claimed < made

@@ -1,4 +1,7 @@
-"""Whether what a spec or its class refers to is there and can be used: Secrets, Services, Gateways, an authorizer."""
+"""
+Whether the objects that a spec or its class refers to exist and can be used: Secrets, Services, Gateways, an
+authorizer.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from egressgateway.api.tls import TlsMode
 from egressgateway.facts import Facts, MeshConfig, References
 from egressgateway.plan.checks.bounds import MAX_REFERENCES
 from egressgateway.plan.context import PlanContext
-from egressgateway.plan.findings import Advisory, Finding, exposed_part
+from egressgateway.plan.findings import Advisory, Finding, exposed_section
 from egressgateway.plan.gateway.references import (
     CA_SUFFIX,
     gateway_ref,
@@ -40,14 +43,14 @@ _CA_KEYS: Final = ("ca.crt", "cacert")
 
 @dataclass(frozen=True, slots=True)
 class _Flaw:
-    """What is wrong with a Secret."""
+    """A defect of a Secret."""
 
     reason: Reason
     message: str
 
 
-def unread(facts: Facts) -> bool:
-    """Whether something must be read before the object can be judged at all."""
+def has_unread_references(facts: Facts) -> bool:
+    """Whether something must be read before the object can be judged."""
     known = facts.references.objects.keys() | facts.references.unreadable
     return not wanted_references(facts) <= known or not wanted_pods(facts) <= facts.references.pods.keys()
 
@@ -75,10 +78,10 @@ def resolve_class(
 
 
 def resolve_destination(context: PlanContext, destination: Destination, field: str) -> Iterator[Finding]:
-    """Secrets of the ports that the gateway opens TLS on."""
+    """Secrets of the ports on which the gateway originates TLS."""
     if not reads_own_secrets(context.class_spec):
         return
-    # What APISIX cannot verify needs no CA; that it is not verified is told elsewhere.
+    # APISIX does not verify, and so needs no CA; another message reports that it does not verify.
     verifies = context.target.dedicated
     for index, port in enumerate(destination.ports):
         if port.tls is None or port.tls.credential_name is None:
@@ -91,21 +94,21 @@ def resolve_destination(context: PlanContext, destination: Destination, field: s
 
 
 def resolve_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> Iterator[Finding]:
-    """The Gateway that a host is attached to, the Service behind it, and its certificate."""
-    part = exposed_part(exposed.name)
+    """The Gateway to which a host is attached, the Service behind it, and its certificate."""
+    section = exposed_section(exposed.name)
     reference = gateway_ref(context.key.namespace, exposed)
     if reference is not None:
-        yield from _attached(context, reference, f"{field}.gatewayRef", part)
+        yield from _attached(context, reference, f"{field}.gatewayRef", section)
     if exposed.tls is not None:
         flaw = _pair_flaw(context, exposed.tls.credential_name)
         if flaw is not None:
-            yield Finding(_RESOLVED, flaw.reason, f"{field}.tls.credentialName: {flaw.message}", part)
+            yield Finding(_RESOLVED, flaw.reason, f"{field}.tls.credentialName: {flaw.message}", section)
     if exposed.backend.service is not None:
-        yield from _service(context, exposed.backend.service, f"{field}.backend.service", part)
+        yield from _service(context, exposed.backend.service, f"{field}.backend.service", section)
 
 
 def unchecked_references(context: PlanContext, wanted: Set[ObjectRef]) -> Iterator[Advisory]:
-    """What the operator may not read, so that nothing is known of it."""
+    """References that the operator may not read, so that it knows nothing of them."""
     authorizer = context.class_spec.external_authorization
     if authorizer is not None and context.mesh_config.authorizers is None:
         yield Advisory(
@@ -124,7 +127,7 @@ def unchecked_references(context: PlanContext, wanted: Set[ObjectRef]) -> Iterat
 
 
 def next_certificate_end(references: References, now: datetime) -> datetime | None:
-    """When the first certificate that is referred to ends: then the object must be looked at again."""
+    """When the first certificate that is referred to expires: then the object must be enqueued."""
     ends = [
         certificate.not_valid_after_utc
         for ref, found in references.objects.items()
@@ -134,7 +137,7 @@ def next_certificate_end(references: References, now: datetime) -> datetime | No
     return min((end for end in ends if end > now), default=None)
 
 
-def _attached(context: PlanContext, reference: ObjectRef, where: str, part: str) -> Iterator[Finding]:
+def _attached(context: PlanContext, reference: ObjectRef, where: str, section: str) -> Iterator[Finding]:
     gateway = context.references.objects.get(reference)
     if gateway is None:
         if reference not in context.references.unreadable:
@@ -142,7 +145,7 @@ def _attached(context: PlanContext, reference: ObjectRef, where: str, part: str)
                 f"{where}: there is no Istio Gateway {reference.namespace}/{reference.name}; create it, or correct the "
                 "reference"
             )
-            yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message, part)
+            yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message, section)
         return
     pods = ingress_pods(context.key.namespace, reference, gateway, context.mesh_config)
     if pods is None or not context.references.pods.get(pods):
@@ -150,10 +153,10 @@ def _attached(context: PlanContext, reference: ObjectRef, where: str, part: str)
             f"{where}: Gateway {reference.namespace}/{reference.name} selects no pod, so nothing serves it; install "
             "its pods, or name another Gateway"
         )
-        yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message, part)
+        yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message, section)
 
 
-def _service(context: PlanContext, backend: ServiceBackend, where: str, part: str) -> Iterator[Finding]:
+def _service(context: PlanContext, backend: ServiceBackend, where: str, section: str) -> Iterator[Finding]:
     ref = ObjectRef("Service", context.key.namespace, backend.name)
     if ref in context.references.unreadable:
         return
@@ -162,7 +165,7 @@ def _service(context: PlanContext, backend: ServiceBackend, where: str, part: st
     if found is None:
         message = f"{where}.name: there is no Service {backend.name} in namespace {context.key.namespace}; create it"
     elif found["spec"].get("type") == "ExternalName":
-        # It would be published past every guard on hosts.
+        # It would be published in spite of every host policy.
         message = (
             f"{where}.name: Service {backend.name} is an ExternalName, which points outside the cluster; make that "
             "host a destination, and name it in backend.destination"
@@ -172,7 +175,7 @@ def _service(context: PlanContext, backend: ServiceBackend, where: str, part: st
         message = f"{where}.port: Service {backend.name} has no port {backend.port} (it has {listed}); name one of them"
     else:
         return
-    yield Finding(_RESOLVED, Reason.SERVICE_NOT_FOUND, message, part)
+    yield Finding(_RESOLVED, Reason.SERVICE_NOT_FOUND, message, section)
 
 
 def _shared_gateway(class_name: str, target: GatewayTarget, references: References) -> Iterator[Finding]:
@@ -193,7 +196,7 @@ def _shared_gateway(class_name: str, target: GatewayTarget, references: Referenc
 
 
 def _client_secret_flaw(context: PlanContext, name: str, *, mutual: bool) -> _Flaw | None:
-    """For Mutual a pair and a CA, for Simple a CA; the CA may be in a Secret of its own (`-cacert`)."""
+    """Mutual needs a key pair and a CA, Simple a CA; the CA may be in a Secret of its own (`-cacert`)."""
     ref = ObjectRef("Secret", context.key.namespace, name)
     beside = ObjectRef("Secret", context.key.namespace, name + CA_SUFFIX)
     if ref in context.references.unreadable:
@@ -207,7 +210,7 @@ def _client_secret_flaw(context: PlanContext, name: str, *, mutual: bool) -> _Fl
 
 
 def _ca_flaw(context: PlanContext, name: str, holders: Sequence[Manifest]) -> _Flaw | None:
-    """What is wrong with the CA that one of the Secrets `holders` has to have."""
+    """The defect of the CA that one of the Secrets `holders` has to have."""
     authorities = [_value(found, key) for found in holders for key in _CA_KEYS if key in _data(found)]
     beside = ObjectRef("Secret", context.key.namespace, name + CA_SUFFIX)
     if not authorities and beside not in context.references.unreadable:
@@ -223,7 +226,7 @@ def _ca_flaw(context: PlanContext, name: str, holders: Sequence[Manifest]) -> _F
 
 
 def _pair_flaw(context: PlanContext, name: str) -> _Flaw | None:
-    """What is wrong with a Secret's certificate and key."""
+    """The defect of a Secret's certificate and key."""
     ref = ObjectRef("Secret", context.key.namespace, name)
     if ref in context.references.unreadable:
         return None
@@ -267,7 +270,7 @@ def _value(secret: Manifest, key: str) -> bytes:
 
 
 def _parsed(pem: bytes) -> list[x509.Certificate] | None:
-    """Certificates in `pem`; None when there are none that can be read."""
+    """The certificates in `pem`; None when none can be read."""
     try:
         return x509.load_pem_x509_certificates(pem)
     except (ValueError, x509.InvalidVersion):

@@ -1,9 +1,9 @@
 """
-Public suffixes: names under which everybody may register names, such as `com` and `co.uk`.
+Public suffixes: names under which the public may register names, such as `com` and `co.uk`.
 
-Only the ICANN section of the Public Suffix List (publicsuffix.org) counts, which registries rule. Its private section
-holds `github.io` or `s3.amazonaws.com`: services of one company, and a wildcard over one is what egress rules are
-made of. The list comes with a package and is read once; nothing is fetched.
+Only the ICANN section of the Public Suffix List (publicsuffix.org) counts, which registries control. Its private
+section has `github.io` or `s3.amazonaws.com`: services of one company, for which egress rules often need a wildcard.
+The list is part of a package and is read once; nothing is fetched.
 """
 
 from __future__ import annotations
@@ -20,5 +20,5 @@ def _icann() -> PublicSuffixList:
 
 @lru_cache(maxsize=4096)
 def is_public_suffix(name: str) -> bool:
-    """Whether `name` itself is one; what no registry knows (`corp`, `example`) is none."""
+    """Whether `name` itself is a public suffix; a name that no registry knows (`corp`, `example`) is not."""
     return bool(_icann().is_public(name))

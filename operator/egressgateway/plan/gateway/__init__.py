@@ -1,1 +1,1 @@
-"""The gateway that a plan is about: where it runs, its hops, its pods, and what drains from it. Pure."""
+"""The gateway that a plan is about: its target, its hops, its pods, and what drains from it. Pure."""

@@ -1,8 +1,9 @@
 """
-Ways that must go on working although nobody asks for them any more.
+Draining: hops that must go on working although no spec asks for them any more.
 
-The Gateway, the hop's DestinationRule and the NetworkPolicy hold all ways of a gateway in one object. A way leaves them
-only after its clients were told otherwise and istiod has pushed that; until then what is live is carried over.
+The Gateway, the hop's DestinationRule and the NetworkPolicy hold all hops of a gateway in one object. A hop is removed
+from them only after its clients were withdrawn and istiod has pushed that; until then its live entries are carried
+over.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from egressgateway.live.children import LiveChildren, hosts_of, namespaces_of_export, part_of, ways_of
+from egressgateway.live.children import LiveChildren, hosts_of, namespaces_of_export, section_of, ways_of
 from egressgateway.names import (
     access_part,
     headers_part,
@@ -28,22 +29,22 @@ from egressgateway.refs import Manifest, ObjectRef
 @dataclass(frozen=True, slots=True)
 class Draining:
     """
-    What is left of the live children beside the plan's own.
+    The live children, or entries of them, that stay beside the plan's own.
 
     Attributes:
-        children: of parts that are kept, to be left as they are.
-        narrowed: clients' ServiceEntries and VirtualServices of kept parts, less the hosts that are steered no more, or
-            by another part.
+        children: those of kept sections, to be left as they are.
+        narrowed: clients' ServiceEntries and VirtualServices of kept sections, less the hosts that are no longer
+            steered, or that another section steers.
         servers: of the Gateway, to be carried over; likewise `subsets` of the DestinationRule, `rules` of the
-            AuthorizationPolicy for the ways that go, `identity_rules` all of it that name clients, `service_ports` of
-            the hop's Service, and `ports` at the destinations that the NetworkPolicy leaves open.
-        consumers: namespaces whose clients are sent to a part that is kept.
-        leaving: namespaces whose clients are sent to the hop by what lives, or were until just now, whatever the plan
-            says: they need its DestinationRule, and the NetworkPolicy, until they have been told.
-        guarded_names: private server names that stay as they are forbidden to strangers: those of `servers`, and at a
-            shared gateway all that the live Gateway still serves; `clean_names` those among them that an EnvoyFilter
-            keeps from leaving.
-        draining: some of this only until the mesh has been told; a later plan of the same spec holds less.
+            AuthorizationPolicy for the draining hops, `identity_rules` all of its rules that name clients,
+            `service_ports` of the hop's Service, and `ports` at the destinations that the NetworkPolicy leaves open.
+        consumers: namespaces whose clients are sent to a kept section.
+        leaving: namespaces whose clients the live children send to the hop, or sent until just now, whatever the plan
+            says: they need its DestinationRule, and the NetworkPolicy, until istiod has pushed the change.
+        guarded_names: private server names that stay forbidden to other clients: those of `servers`, and at a shared
+            gateway all that the live Gateway still serves; `clean_names` those among them that an EnvoyFilter keeps
+            from leaving the mesh.
+        draining: some of this is kept only until istiod has pushed; a later plan of the same spec holds less.
     """
 
     children: frozenset[ObjectRef] = frozenset()
@@ -66,14 +67,14 @@ def plan_drain(
     hops: Iterable[Hop],
     kept: frozenset[str],
     target: GatewayTarget,
-    contested: Mapping[str, frozenset[str]] = MappingProxyType({}),
+    conflicted: Mapping[str, frozenset[str]] = MappingProxyType({}),
 ) -> Draining:
     """
     What to keep beside the children for `hops`.
 
     Args:
-        kept: parts that cannot be planned and whose clients stay where they are, but for hosts that `hops` serve.
-        contested: of some of these, the names to which that is limited.
+        kept: sections that cannot be planned and whose clients stay where they are, except for hosts that `hops` serve.
+        conflicted: for some of these, the names to which that is limited.
     """
     hops = tuple(hops)
     planned = frozenset(hop.name for hop in hops)
@@ -82,12 +83,12 @@ def plan_drain(
     subsets_now = live.items_of("DestinationRule", target.object_name, "subsets")
     subsets = _left_over(live, planned, {item.get("name", ""): item for item in subsets_now})
     ports = _ports_in_use(live)
-    staying = _staying_routes(live, frozenset(hop.host for hop in hops), kept, contested)
-    names_for_good = _all_hosts(staying) - frozenset(_given_up(staying, contested)) | _private_names(live, staying)
+    staying = _staying_routes(live, frozenset(hop.host for hop in hops), kept, conflicted)
+    names_for_good = _all_hosts(staying) - frozenset(_given_up(staying, conflicted)) | _private_names(live, staying)
     ways_for_good = frozenset(way for found in staying for way in ways_of(found))
     ports_for_good = frozenset(_ports_to(live, names_for_good)) | {hop.target_port for hop in hops}
     carried_names = _server_names(servers.values())
-    # Where strangers are denied, they are until the server is gone: the Gateway is written after the policies.
+    # Other clients stay denied until the server is gone: the Gateway is written after the policies.
     leaving = [item for item in servers_now if not target.dedicated and _port_name(item) not in planned]
     guarded_names = carried_names | _server_names(leaving)
     of_this_target = planned | {_port_name(item) for item in servers_now}
@@ -111,7 +112,7 @@ def plan_drain(
 
 
 def _left_over(live: LiveChildren, planned: frozenset[str], named: Mapping[str, Manifest]) -> dict[str, Manifest]:
-    """What of `named` the plan lacks and clients may still go by, in a stable order."""
+    """The entries of `named` that the plan lacks and clients may still use, in a stable order."""
     in_use = frozenset(way for found in live.routes for way in ways_of(found))
     return {
         name: item
@@ -121,7 +122,7 @@ def _left_over(live: LiveChildren, planned: frozenset[str], named: Mapping[str, 
 
 
 def _leaving(live: LiveChildren, target: GatewayTarget) -> frozenset[str]:
-    """A DestinationRule that is narrower than a route answers 503 where it is missing (notes "istio-recipes" §7)."""
+    """Where a DestinationRule is narrower than a route, clients without it get a 503 (notes "istio-recipes" §7)."""
     own = live.key.namespace
     users = list(live.mesh_routes)
     rule = live.named("DestinationRule", target.object_name)
@@ -131,58 +132,61 @@ def _leaving(live: LiveChildren, target: GatewayTarget) -> frozenset[str]:
 
 
 def _staying_routes(
-    live: LiveChildren, served: frozenset[str], kept: frozenset[str], contested: Mapping[str, frozenset[str]]
+    live: LiveChildren, served: frozenset[str], kept: frozenset[str], conflicted: Mapping[str, frozenset[str]]
 ) -> list[Manifest]:
-    """Clients' VirtualServices of kept parts, but for hosts that another part has taken over, or nobody asks for."""
+    """
+    Clients' VirtualServices of kept sections, except for hosts that another section has taken over, or no spec asks
+    for.
+    """
     return [
         found
         for found in live.routes
-        if part_of(found) in kept
+        if section_of(found) in kept
         and not hosts_of(found) & served
-        and (part_of(found) not in contested or hosts_of(found) & contested[part_of(found)])
+        and (section_of(found) not in conflicted or hosts_of(found) & conflicted[section_of(found)])
     ]
 
 
-def _given_up(staying: Iterable[Manifest], contested: Mapping[str, frozenset[str]]) -> Iterator[str]:
-    """Aliases that stand in one route with a host that stays, and that nobody asks of the part any more."""
+def _given_up(staying: Iterable[Manifest], conflicted: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    """Aliases in one route with a host that stays, that the section does not ask for any more."""
     for found in staying:
-        asked = contested.get(part_of(found))
+        asked = conflicted.get(section_of(found))
         if asked is not None:
             yield from (name for name in hosts_of(found) - asked if not is_private(name))
 
 
 def _untouched(live: LiveChildren, kept: frozenset[str], staying: frozenset[str]) -> frozenset[ObjectRef]:
-    """Children of kept parts all of whose names, public or private, are still steered by the part."""
+    """Children of kept sections all of whose names, public or private, the section still steers."""
     return frozenset(
-        ref for ref, found in live.objects.items() if part_of(found) in kept and hosts_of(found) <= staying
+        ref for ref, found in live.objects.items() if section_of(found) in kept and hosts_of(found) <= staying
     )
 
 
 def _other_targets(live: LiveChildren, target: GatewayTarget, ways: frozenset[str]) -> frozenset[ObjectRef]:
     """
-    What serves every part at another gateway of the object, while clients of a part that is kept go by it.
+    The children that serve every section at another gateway of the object, while clients of a kept section use it.
 
-    A class changed, and the part cannot move: its gateway, with all that is around it, stays until it can.
+    The class changed, and the section cannot move: its gateway, with all that belongs to it, stays until it can.
     """
     if not ways:
         return frozenset()
     return frozenset(
-        ref for ref, found in live.objects.items() if not part_of(found) and ref.name != target.object_name
+        ref for ref, found in live.objects.items() if not section_of(found) and ref.name != target.object_name
     )
 
 
 def _narrowed(
     live: LiveChildren, kept: frozenset[str], routes: Iterable[Manifest], staying: frozenset[str]
 ) -> Iterator[Manifest]:
-    """What of a host is registered without being steered is a way past the gateway."""
+    """A host that is registered without being steered would bypass the gateway."""
     for found in (*live.entries, *routes):
         hosts = hosts_of(found)
-        if part_of(found) in kept and hosts & staying and hosts - staying:
+        if section_of(found) in kept and hosts & staying and hosts - staying:
             yield {**found, "spec": {**found["spec"], "hosts": sorted(hosts & staying)}}
 
 
 def _ports_in_use(live: LiveChildren) -> frozenset[int]:
-    """Ports at the destinations whose private name clients are sent to, or were until just now."""
+    """Ports of the destinations to whose private names clients are sent, or were until just now."""
     if not live.clients_pushed:
         return frozenset(_ports_of(live.ways_out))
     return frozenset(_ports_to(live, _private_names(live, live.routes)))
@@ -193,15 +197,15 @@ def _ports_to(live: LiveChildren, private_names: frozenset[str]) -> Iterator[int
 
 
 def _private_names(live: LiveChildren, routes: Iterable[Manifest]) -> frozenset[str]:
-    """By which the gateway knows the ways that clients' VirtualServices send to: they stand in its own entries."""
+    """The gateway's names of the hops that clients' VirtualServices send to: they are in its own entries."""
     refs = (
-        ObjectRef("ServiceEntry", live.key.namespace, way_out_name(live.key, part_of(route), host, way))
+        ObjectRef("ServiceEntry", live.key.namespace, way_out_name(live.key, section_of(route), host, way))
         for route in routes
         for way in ways_of(route)
         for host in hosts_of(route)
     )
     entered = _all_hosts(live.objects[ref] for ref in refs if ref in live.objects)
-    # The gateway's route for a wildcard has the name itself, its entry what is asked for below it.
+    # The gateway's route for a wildcard has the wildcard itself, its entry has the requested names.
     return entered | {name.removeprefix("*.") for name in entered}
 
 
@@ -220,7 +224,7 @@ def _server_names(servers: Iterable[Manifest]) -> frozenset[str]:
 
 
 def _rules_for(live: LiveChildren, target: GatewayTarget, names: frozenset[str]) -> tuple[Manifest, ...]:
-    """Rules of the live policy that speak of a way that is carried over, and of no other way."""
+    """Rules of the live policy about a hop that is carried over, and about no other hop."""
     return tuple(
         {**rule, "when": [{**condition, "values": sorted(names & set(condition["values"]))}]}
         for rule in _live_rules(live, target)
@@ -230,7 +234,7 @@ def _rules_for(live: LiveChildren, target: GatewayTarget, names: frozenset[str])
 
 
 def _live_rules(live: LiveChildren, target: GatewayTarget) -> list[Manifest]:
-    """Of the own gateway's policy, which allows; of the one beside a shared gateway, which denies."""
+    """Rules of the own gateway's policy, which allows; of the one beside a shared gateway, which denies."""
     if target.dedicated:
         return live.items_of("AuthorizationPolicy", target.object_name, "rules")
     found = _remote_specs(live, target, "AuthorizationPolicy", access_part(target.id))
@@ -238,7 +242,7 @@ def _live_rules(live: LiveChildren, target: GatewayTarget) -> list[Manifest]:
 
 
 def _clean_names(live: LiveChildren, target: GatewayTarget) -> Iterator[str]:
-    """Server names that the live EnvoyFilter on a shared gateway is about."""
+    """Server names in the live EnvoyFilter on a shared gateway."""
     for spec in _remote_specs(live, target, "EnvoyFilter", headers_part(target.id)):
         for patch in spec.get("configPatches") or ():
             found = ((patch.get("match") or {}).get("listener") or {}).get("filterChain") or {}
@@ -261,7 +265,7 @@ def _remote_specs(live: LiveChildren, target: GatewayTarget, kind: str, what: st
 
 
 def _identity_rules(live: LiveChildren, target: GatewayTarget) -> tuple[Manifest, ...]:
-    """Rules of the live AuthorizationPolicy that grant somebody something, those for ports left out."""
+    """Rules of the live AuthorizationPolicy that grant something to an identity, except those for ports."""
     rules = live.items_of("AuthorizationPolicy", target.object_name, "rules")
     return tuple(rule for rule in rules if "from" in rule)
 

@@ -1,7 +1,7 @@
 """
-Hops: the ways of (host, port) pairs through one gateway, and everything that is named after them.
+Hops: the (host, port) pairs that go through one gateway, and everything that is named after them.
 
-All of them share one hop port under ISTIO_MUTUAL; a private server name tells them apart (notes "istio-recipes" §1).
+All of them share one hop port under ISTIO_MUTUAL; a private server name distinguishes them (notes "istio-recipes" §1).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DEFAULT_PORT: Final = 80
 @dataclass(frozen=True, slots=True)
 class Hop:
     """
-    One (host, port) on its way through the gateway.
+    One (host, port) that goes through the gateway.
 
     Attributes:
         names: the host and its aliases, as clients ask for them.
@@ -31,9 +31,9 @@ class Hop:
         name: of the hop's subset and of the server in the Gateway.
         sni: private server name on the hop, host of the gateway's own entry for the destination.
         hop_port: of the gateway's Service.
-        server: where the destination is when DNS is asked for something else than the host.
-        originates: the gateway opens TLS to the destination.
-        dynamic: the gateway looks up whatever name under the wildcard a client asks for.
+        server: address of the destination when DNS is asked for another name than the host.
+        originates: the gateway originates TLS to the destination.
+        dynamic: the gateway resolves whatever name under the wildcard a client asks for.
     """
 
     destination: str
@@ -52,12 +52,12 @@ class Hop:
 
     @property
     def http(self) -> bool:
-        """Routed by authority; everything else is passed on by server name, unopened."""
+        """Routed by authority; everything else is passed through by server name."""
         return self.protocol in HTTP_FAMILY
 
     @property
     def tls(self) -> bool:
-        """The client's own TLS, passed on unopened."""
+        """The client's own TLS, passed through unopened."""
         return self.protocol == "TLS"
 
     @property
@@ -69,8 +69,8 @@ class Hop:
         """
         The server's hosts in the Gateway: `./` keeps VirtualServices of other namespaces from attaching.
 
-        Requests for a wildcard arrive with the name that was asked for, so it stands beside the private one; without
-        mutual TLS there is no private server name, and a client's own TLS shows the real one.
+        Requests for a wildcard arrive with the name that the client asked for, so the wildcard is listed beside the
+        private name; without mutual TLS there is no private server name, and a client's own TLS shows the real one.
         """
         if self.http:
             return [f"./{self.sni}", f"./{self.host}"] if self.wildcard else [f"./{self.sni}"]
@@ -94,24 +94,26 @@ class Hop:
 
     @property
     def upstream_protocol(self) -> str:
-        """What the gateway speaks to the destination, inside TLS where it opens that."""
+        """The protocol between the gateway and the destination, inside TLS where the gateway originates it."""
         return self.protocol
 
     @property
     def authority(self) -> str:
-        """What the external host is asked for: as the client wrote it, with the port where it is not the default."""
+        """
+        The authority sent to the external host: as the client wrote it, with the port where it is not the default.
+        """
         return self.host if self.port == _DEFAULT_PORT else f"{self.host}:{self.port}"
 
     @property
     def authority_pattern(self) -> str:
-        """Authorities that a dynamic way may be asked for: its port chooses where the gateway connects to."""
+        """The authorities that a dynamic hop accepts: the port in them chooses where the gateway connects to."""
         if self.port != _DEFAULT_PORT:
             return f"[^:]+:{self.port}"
         return "[^:]+" if self.originates else f"[^:]+(:{self.port})?"
 
 
 def build_hops(key: Key, destinations: Iterable[Destination], target: GatewayTarget) -> tuple[Hop, ...]:
-    """Every way through the gateway, in a stable order: a rule that changes place is a rule rewritten."""
+    """Every hop through the gateway, in a stable order: a rule that changes place is a rule rewritten."""
     hops = [
         _hop(key, destination, host, port, target)
         for destination in destinations
@@ -123,9 +125,11 @@ def build_hops(key: Key, destinations: Iterable[Destination], target: GatewayTar
 
 def family_of(port: DestinationPort) -> str:
     """
-    How a hop tells its traffic: by authority, by the client's server name, by port alone; and what the gateway opens.
+    How a hop routes its traffic: by authority, by the client's server name, or by port alone; and whether it originates
+    TLS.
 
-    A port that changes from one to another is another way, so that it changes without a moment of plain text.
+    A port that changes from one family to another becomes another hop, so that it changes without a moment of plain
+    text.
     """
     protocol = str(port.protocol)
     family = "http" if protocol in HTTP_FAMILY else protocol.lower()
@@ -154,7 +158,10 @@ def _hop(key: Key, destination: Destination, host: str, port: DestinationPort, t
 
 
 def _hop_port(target: GatewayTarget, protocol: str, port: int) -> int:
-    """Under mutual TLS one port serves all; without it only requests name their host, the rest needs ports."""
+    """
+    Under mutual TLS one port serves all; without it only HTTP requests carry a host, and other protocols need ports of
+    their own.
+    """
     if target.strict:
         return target.hop_port
     if protocol in HTTP_FAMILY:

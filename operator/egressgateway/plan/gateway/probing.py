@@ -1,4 +1,4 @@
-"""What there is to be read of an object's probes, whoever makes them."""
+"""What can be read of an object's probes, for every provider."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from egressgateway.facts import PodSelection
 
 @dataclass(frozen=True, slots=True)
 class ProbedWay:
-    """One (host, port) that is probed, by the name of the gateway's Envoy cluster for it."""
+    """One (host, port) that is probed, with the name of the gateway's Envoy cluster for it."""
 
     cluster: str
     host: str
     port: int
     asks: bool
-    """A request is made, so that there is a status to be wrong."""
+    """The probe is a request, so it can fail by a wrong status code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probing:
-    """What there is to be read of an object's probes: from which pods, by destination the ways."""
+    """What can be read of an object's probes: the pods to ask, and by destination the hops."""
 
     pods: PodSelection
     ways: Mapping[str, tuple[ProbedWay, ...]]

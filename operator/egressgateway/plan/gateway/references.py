@@ -1,4 +1,4 @@
-"""Objects that a spec or its class names and that are not the object's own: what the engine must read for a plan."""
+"""Objects that a spec or its class refers to: what the engine must read for a plan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from egressgateway.names import selector_labels
 from egressgateway.refs import Key, Manifest, ObjectRef
 
 CA_SUFFIX = "-cacert"
-"""Istio also looks for a CA in a Secret of this name beside the one that `credentialName` says."""
+"""Istio also looks for a CA in a Secret of this name beside the one in `credentialName`."""
 
 
 def wanted_references(facts: Facts) -> frozenset[ObjectRef]:
@@ -22,7 +22,7 @@ def wanted_references(facts: Facts) -> frozenset[ObjectRef]:
 
 
 def wanted_pods(facts: Facts) -> frozenset[PodSelection]:
-    """Pods of gateways that somebody else runs, whose readiness and identity matter; and the own ones with probes."""
+    """Pods of gateways that the platform runs, whose readiness and identity matter; and the own ones with probes."""
     return frozenset(_wanted_pods(facts))
 
 
@@ -35,10 +35,10 @@ def gateway_ref(own: str, exposed: ExposedHost) -> ObjectRef | None:
 
 def exposed_on(facts: Facts, exposed: ExposedHost) -> str:
     """
-    Gateway that an exposed host has in common with other objects, as claims name it; empty for the object's own.
+    Gateway on which hosts of several objects are exposed, as claims name it; empty for the object's own.
 
-    On APISIX it is the ingress class: every controller that serves it has all of its routes, by whichever Service
-    requests come. No namespace is called like that, so that none of Istio's Gateways is.
+    On APISIX it is the ingress class: every controller that serves it has all of its routes, whichever Service requests
+    come through. No namespace has such a name, so no Gateway of Istio's has it.
     """
     reference = gateway_ref(facts.key.namespace, exposed)
     if reference is not None:
@@ -47,12 +47,15 @@ def exposed_on(facts: Facts, exposed: ExposedHost) -> str:
 
 
 def apisix_gateway(class_spec: EgressGatewayClassSpec | None) -> str:
-    """What hosts are exposed on with a class of provider APISIX; empty with another."""
+    """Where hosts are exposed with a class of provider APISIX; empty with another."""
     return f"IngressClass/{class_spec.ingress_class}" if class_spec and class_spec.ingress_class else ""
 
 
 def reads_own_secrets(class_spec: EgressGatewayClassSpec | None) -> bool:
-    """Whether Secrets of the object's namespace reach the gateway: by its pods' rights, or its ingress controller's."""
+    """
+    Whether Secrets of the object's namespace reach the gateway: by the rights of its pods, or of its ingress
+    controller.
+    """
     return class_spec is None or class_spec.shared is None or bool(class_spec.ingress_class)
 
 
@@ -71,7 +74,7 @@ def shared_pods(class_spec: EgressGatewayClassSpec | None) -> PodSelection | Non
 def own_pods(
     key: Key, spec: EgressGatewaySpec | None, class_spec: EgressGatewayClassSpec | None
 ) -> PodSelection | None:
-    """The pods of the object's own gateway, where they tell what came of probes; None where nothing is to be told."""
+    """The pods of the object's own gateway, where they report results of probes; None where there are none."""
     if spec is None or class_spec is None or class_spec.shared is not None:
         return None
     if not any(destination.probe is not None for destination in spec.destinations):
@@ -84,8 +87,8 @@ def ingress_pods(own: str, ref: ObjectRef, gateway: Manifest, mesh_config: MeshC
     Pods that the Istio Gateway `ref` configures, for an object of the namespace `own`: by its selector, in every
     namespace (Istio's default).
 
-    Of a Gateway in the object's own namespace only pods there count: anybody may write one, and what it selects
-    elsewhere would become a consumer without the class's consent.
+    For a Gateway in the object's own namespace only pods there count: every tenant may write one, and a pod in another
+    namespace would become a consumer without the class's consent.
     """
     selector = (gateway.get("spec") or {}).get("selector") or {}
     within = ref.namespace if ref.namespace == own or mesh_config.scopes_gateways else ""

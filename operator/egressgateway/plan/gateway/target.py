@@ -1,5 +1,5 @@
 """
-Where the gateway of an object is: its own pods, or a shared gateway that the platform runs.
+The gateway that an object uses: its own pods, or a shared gateway that the platform runs.
 
 Everything that differs between the two, and between a hop with and without mutual TLS, is decided here once.
 """
@@ -38,12 +38,12 @@ class GatewayTarget:
     The gateway as clients and routes see it.
 
     Attributes:
-        id: tells ways through different gateways of one object apart, while its class changes; empty for the own one.
-        object_name: of the Gateway, the hop's DestinationRule and whatever there is one of.
+        id: distinguishes hops through different gateways of one object, while its class changes; empty for the own one.
+        object_name: of the Gateway, the hop's DestinationRule and of every other child that exists once.
         identities: SPIFFE identities that the gateway's pods may have.
         strict: the hop is under mutual TLS.
         hop_port: of the Service, for everything under mutual TLS.
-        plain_port: of the Service, for requests without.
+        plain_port: of the Service, for requests without mutual TLS.
         upgrade_policy: whether sidecars speak HTTP/2 on the hop whatever their clients do, in Istio's words.
     """
 
@@ -62,12 +62,12 @@ class GatewayTarget:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Ids that ways under `object_name` may have: those of the own gateway with mutual TLS, and without."""
+        """Ids that hops under `object_name` may have: those of the own gateway with mutual TLS, and without."""
         return (_WITH_MTLS, _PLAIN) if self.dedicated else (self.id,)
 
     @property
     def export_to(self) -> list[str]:
-        """`exportTo` of what only the gateway needs."""
+        """`exportTo` of objects that only the gateway needs."""
         return ["."] if self.dedicated else [self.namespace]
 
 
@@ -114,16 +114,16 @@ def identities_of(trust_domain: str, pods: Iterable[PodFacts]) -> list[str]:
 def _shared(facts: Facts, shared: SharedGateway, ingress_class: str, *, strict: bool) -> GatewayTarget:
     selection = shared_pods(facts.class_.spec)
     pods = facts.references.pods.get(selection, ()) if selection else ()
-    # The owner is part of it: Istio joins the rules of several objects for one Service, and the older subset wins.
+    # The owner is included: Istio joins the rules of several objects for one Service, and the older subset wins.
     mode = "strict" if strict else "plain"
     id_ = short_hash(*facts.key, shared.namespace, shared.service, mode)
     ports = shared.ports
     http_port = (ports.http if ports else None) or _DEFAULT_HTTP
     tls_port = (ports.tls if ports else None) or _DEFAULT_TLS
     if ingress_class:
-        # A sidecar in front of APISIX ends the mutual TLS, so requests are plain where APISIX listens. Two more things
-        # make another way: the object's uid, of which the mark of requests is made, and the ingress class, because one
-        # controller drops a route at once that another has yet to take.
+        # A sidecar in front of APISIX terminates the mutual TLS, so requests are plain where APISIX listens. Two more
+        # changes make another hop: of the object's uid, from which the mark of requests is made, and of the ingress
+        # class, because one controller drops a route at once while another has yet to take it.
         id_ = short_hash(*facts.key, facts.gateway.uid, shared.namespace, shared.service, mode, ingress_class)
         tls_port = http_port
     object_name = f"{facts.key.name}-shared-{id_}"
@@ -139,16 +139,17 @@ def _shared(facts: Facts, shared: SharedGateway, ingress_class: str, *, strict: 
         strict=strict,
         hop_port=tls_port,
         plain_port=http_port,
-        # Whether APISIX takes HTTP/2 on its plain port is its installation's, and cannot be seen.
+        # The installation decides whether APISIX takes HTTP/2 on its plain port; the operator cannot see it.
         upgrade_policy="DO_NOT_UPGRADE" if ingress_class else "UPGRADE",
     )
 
 
 def _pinned(facts: Facts, object_name: str) -> list[str]:
     """
-    Identities that clients insist on already.
+    Identities that clients already require.
 
-    While a shared gateway has no pods nobody's are known, and clients that insist on none would trust anybody.
+    While a shared gateway has no pods, its identities are unknown, and clients that require none would trust any
+    server.
     """
     rule = facts.live.get(ObjectRef("DestinationRule", facts.key.namespace, object_name), {})
     pinned = {

@@ -1,8 +1,8 @@
 """
 Who may use the gateway: identities by `principals`, destinations by the hop's server name (notes "istio-recipes" §6).
 
-Principals, not namespaces: only they tell the trust domain. `connection.sni` picks the filter chain, so it cannot be
-dodged, and holds for HTTP, TLS and TCP alike. The order of rules is that of the spec: a policy is never rewritten
+Principals, not namespaces: only they contain the trust domain. `connection.sni` selects the filter chain, so it cannot
+be forged, and works for HTTP, TLS and TCP alike. The order of rules is that of the spec: a policy is never rewritten
 without need, as each rewrite ends open connections.
 """
 
@@ -25,14 +25,14 @@ from egressgateway.stages import Stage
 
 _NO_PORT: Final = ["0"]
 """
-Every port but this one is every port. Where a denial by method or path says nothing of ports, `istioctl validate` and
-istiod's webhook take it for a mistake, as they do not look at the server name.
+Every port but this one, that is every port. `istioctl validate` and istiod's webhook warn about a denial by method or
+path without ports, as they do not look at the server name.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody besides the consumers who may use a hop: the ingress gateway of a chain."""
+    """A client besides the consumers that may use a hop: the ingress gateway of a chain."""
 
     principals: tuple[str, ...]
     sni: str
@@ -40,7 +40,7 @@ class Visitor:
 
 @dataclass(frozen=True, slots=True)
 class _Grant:
-    """One entry of `access`, compiled: who, to which server names (none: to all), how."""
+    """One entry of `access`, compiled: which identities, which server names (none: all), which requests."""
 
     principals: list[str]
     names: list[str] = field(default_factory=list)
@@ -64,7 +64,7 @@ def plan_access(
         }
         yield shared_child(context.owner, context.target.object_name, "AuthorizationPolicy", Stage.FOUNDATION, values)
     elif context.target.dedicated and any(_is_strict(server) for server in retained.servers):
-        # Clients are leaving ways under mutual TLS; the policy of those would forbid them the new ones.
+        # Clients are leaving hops under mutual TLS; the policy of those would forbid them the new ones.
         ports = sorted({hop.hop_port for hop in hops} | set(exposed_ports))
         values = {
             "site": context.target,
@@ -109,7 +109,7 @@ def _allow_rules(
 
 
 def _plain_rules(retained: Draining, target: GatewayTarget) -> Iterator[dict[str, Any]]:
-    """Ways without mutual TLS that clients are leaving: nobody can be told apart there."""
+    """Hops without mutual TLS that clients are leaving: the policy cannot distinguish clients there."""
     ports: set[int] = {server["port"]["number"] for server in retained.servers} - {target.hop_port}
     if ports:
         yield _rule(ports=[str(listen_port(port)) for port in sorted(ports)])
@@ -121,13 +121,13 @@ def _is_strict(server: Mapping[str, Any]) -> bool:
 
 def _deny_rules(context: PlanContext, hops: Sequence[Hop], visitors: Sequence[Visitor]) -> list[dict[str, Any]]:
     """
-    The opposite of what is granted, for the object's own server names alone: the gateway is others', too.
+    The opposite of what is granted, for the object's own server names alone: others use the gateway, too.
 
-    Each rule denies on its own: to all but those who have any grant, and to those with conditions what they do not
-    fulfil. (`unsupported` has made sure that a destination has one entry with conditions at most.)
+    Each rule denies on its own: first all identities without any grant, then those with conditions whatever does not
+    meet these. (`unsupported` has made sure that a destination has one entry with conditions at most.)
 
-    By the server name alone, on every port: the one behind the shared Service may have a name instead of a number,
-    another number tomorrow, and other Services beside it. A denial by method or path counts for TCP as if it had none
+    By the server name alone, on every port: the port behind the shared Service may have a name instead of a number,
+    another number tomorrow, and other Services beside it. For TCP, a denial by method or path counts as if it had none
     ("istio-recipes" §6), but only for this server name; so connections by other names are not cut.
     """
     rules = []
@@ -139,7 +139,7 @@ def _deny_rules(context: PlanContext, hops: Sequence[Hop], visitors: Sequence[Vi
         known = free | {principal for grant in grants for principal in grant.principals}
         rules.append({"not_principals": sorted(known), "principals": [], "names": [hop.sni]})
         for grant in grants:
-            # Who is granted more elsewhere, under whatever pattern, is not held to these conditions.
+            # These conditions do not apply to an identity that another entry grants more, under whatever pattern.
             source = {"principals": grant.principals, "not_principals": sorted(free), "names": [hop.sni]}
             for condition, values in (("not_methods", grant.methods), ("not_paths", grant.paths)):
                 if values:
@@ -166,7 +166,7 @@ def _grants(context: PlanContext, hops: Sequence[Hop]) -> Iterator[_Grant]:
 
 
 def _principals(context: PlanContext, namespace: str, service_accounts: Sequence[str]) -> Iterator[str]:
-    """Identities without their scheme, as policies write them; a star stands at an end only."""
+    """Identities without their scheme, as policies write them; a star is allowed at an end only."""
     domain = context.mesh.trust_domain
     if namespace == EVERY_NAMESPACE:
         if not service_accounts:
@@ -182,7 +182,7 @@ def _principals(context: PlanContext, namespace: str, service_accounts: Sequence
 
 
 def _authorizer(context: PlanContext, hops: Sequence[Hop], retained: Draining) -> Iterator[Child]:
-    """The class's external authorizer, asked about every request of the object."""
+    """The class's external authorizer, for every request of the object."""
     authorizer = context.class_spec.external_authorization
     if authorizer is None:
         return

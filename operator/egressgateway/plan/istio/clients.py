@@ -1,4 +1,4 @@
-"""What routes consumers' calls to a gateway of Istio's: by authority, by server name, or by port alone."""
+"""Routes that send consumers' calls to one of Istio's gateways: by authority, by server name, or by port alone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from egressgateway.api.destination import Destination
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child
-from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.children import section_child
 from egressgateway.stages import Stage
 
 
 def plan_route(context: PlanContext, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
-    """What sends calls to one host to a gateway of Istio's."""
+    """The route that sends calls to one host to one of Istio's gateways."""
     values = {
         "hosts": list(hops[0].names),
         "http_hops": [hop for hop in hops if hop.http],
@@ -23,6 +23,6 @@ def plan_route(context: PlanContext, destination: Destination, hops: Sequence[Ho
         "export_to": exported,
     }
     within = ("clients", hops[0].host)
-    return part_child(
+    return section_child(
         context.owner, "VirtualService", Stage.CLIENTS, destination.name, within, values, "virtualservice-clients"
     )

@@ -14,7 +14,7 @@ from typing import Any, Final
 from egressgateway.api.expose import ExposedHost
 from egressgateway.facts import PodFacts
 from egressgateway.plan.context import PlanContext
-from egressgateway.plan.findings import exposed_part
+from egressgateway.plan.findings import exposed_section
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.gateway.references import gateway_ref, ingress_pods
 from egressgateway.plan.gateway.target import identities_of
@@ -22,7 +22,7 @@ from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.access import Visitor
 from egressgateway.plan.istio.routes import http_options, request_headers
 from egressgateway.plan.istio.upstream import subset_of
-from egressgateway.plan.routing.children import part_child, shared_child
+from egressgateway.plan.routing.children import section_child, shared_child
 from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.refs import ObjectRef
 from egressgateway.stages import Stage
@@ -42,7 +42,7 @@ class Attachment:
         return sorted({pod.namespace for pod in self.pods})
 
     def as_seen_from(self, namespace: str) -> str:
-        """The Gateway as a VirtualService of `namespace` names it."""
+        """The name of the Gateway in a VirtualService of `namespace`."""
         own = self.gateway.namespace == namespace
         return self.gateway.name if own else f"{self.gateway.namespace}/{self.gateway.name}"
 
@@ -58,7 +58,7 @@ def attachment_of(context: PlanContext, exposed: ExposedHost) -> Attachment | No
 
 
 def exposed_ports(exposed: Sequence[ExposedHost]) -> tuple[tuple[int, str], ...]:
-    """Ports of the own gateway that hosts are exposed on, and what is spoken there: `http` or `https`."""
+    """Ports of the own gateway on which hosts are exposed, and their protocol: `http` or `https`."""
     own = [entry for entry in exposed if entry.gateway_ref is None]
     ports = {entry.listens_on: "http" if entry.tls is None else "https" for entry in own}
     if any(entry.tls is not None and entry.tls.https_redirect for entry in own):
@@ -67,7 +67,7 @@ def exposed_ports(exposed: Sequence[ExposedHost]) -> tuple[tuple[int, str], ...]
 
 
 def visitors_of(context: PlanContext, exposed: Sequence[ExposedHost], hops: Sequence[Hop]) -> Iterator[Visitor]:
-    """Ingress gateways that a chain lets use one way, and nobody else of their namespaces."""
+    """Ingress gateways that a chain lets use one hop, and no other client of their namespaces."""
     for entry in exposed:
         attachment, hop = attachment_of(context, entry), _hop_behind(entry, hops)
         if attachment is not None and hop is not None and attachment.pods:
@@ -85,7 +85,7 @@ def visiting_namespaces(context: PlanContext, exposed: Sequence[ExposedHost]) ->
 def plan_exposed(
     context: PlanContext, exposed: Sequence[ExposedHost], upstreams: Sequence[Upstream]
 ) -> Iterator[Child]:
-    """Gateway and routes of the own ports, and routes on other people's Gateways."""
+    """Gateway and routes of the own ports, and routes on other Gateways."""
     own = [entry for entry in exposed if entry.gateway_ref is None]
     if own:
         values = {
@@ -129,7 +129,7 @@ def _redirects(own: Sequence[ExposedHost]) -> list[dict[str, Any]]:
 
 
 def _own_route(context: PlanContext, entry: ExposedHost, upstreams: Sequence[Upstream]) -> Child:
-    """On the own gateway a chain needs no hop: the request is where it leaves from."""
+    """On the own gateway a chain needs no hop: the request is already at the gateway."""
     behind = next((upstream for upstream in upstreams if _is_behind(entry, upstream.hop)), None)
     values = {
         "hosts": sorted(entry.hosts),
@@ -173,8 +173,8 @@ def _behind(context: PlanContext, entry: ExposedHost, upstream: Upstream | None)
 
 
 def _child(context: PlanContext, entry: ExposedHost, values: dict[str, Any], stage: Stage) -> Child:
-    part = exposed_part(entry.name)
-    return part_child(context.owner, "VirtualService", stage, part, ("expose",), values, "virtualservice-expose")
+    section = exposed_section(entry.name)
+    return section_child(context.owner, "VirtualService", stage, section, ("expose",), values, "virtualservice-expose")
 
 
 def _paths(entry: ExposedHost) -> list[dict[str, str]]:

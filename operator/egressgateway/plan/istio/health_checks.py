@@ -1,9 +1,9 @@
 """
 Probes of destinations: by the Envoy of each gateway pod, in the very cluster that requests take.
 
-So a probe looks the name up, connects, verifies and shows certificates exactly as a request would, nobody is let in
-for it, and nothing else has to run. Its result never decides where requests go: with all of a destination's addresses
-failing, all are tried. Only outlier detection, where somebody asked for that, leaves failing addresses out.
+So a probe resolves the name, connects, verifies and shows certificates exactly as a request does; it needs no further
+access, and no further process. Its result never decides where requests go: if all of a destination's addresses fail,
+all are tried. Only outlier detection, if configured, leaves failing addresses out.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ USER_AGENT: Final = "egressgateway-probe"
 _HTTP_PORTS: Final = frozenset({"HTTP", "HTTP2"})
 _DEFAULT_STATUSES: Final = ({"start": 200, "end": 400},)
 _EVERY_STATUS: Final = ({"start": 100, "end": 600},)
-"""All others count towards the threshold; Envoy would take one of them for the end at once."""
+"""All other responses count towards the threshold; Envoy would take one of these for the end at once."""
 
 _OBSERVE_ONLY: Final = 100
-"""Panic threshold, in percent of healthy addresses: below all of them, Envoy asks none about its health."""
+"""Panic threshold, in percent of healthy addresses: below all of them, Envoy ignores their health."""
 
 _NEVER_NONE: Final = 1
-"""With outlier detection: failing addresses are left out, unless nothing would be left."""
+"""With outlier detection: failing addresses are ejected, unless none would be left."""
 
 
 _SOME: Final = {"value": 1}
 """
-Share of healthy addresses, in percent, with which a destination counts as reached: one is enough. Less than one percent
-Envoy takes for none at all, and is always content (measured).
+Share of healthy addresses, in percent, with which a destination counts as reached: one address is enough. Envoy treats
+less than one percent as zero, and then always passes (measured).
 """
 
 
@@ -61,9 +61,9 @@ def probing_of(context: PlanContext) -> Probing | None:
 
 def plan_probes(context: PlanContext, upstreams: Sequence[Upstream]) -> Iterator[Child]:
     """
-    One EnvoyFilter for all probes, and for the page by which the kubelet learns of those that gate the pods.
+    One EnvoyFilter for all probes, and for the page from which the kubelet learns of those that gate the pods.
 
-    The page stays until no pod is asked for it any more: pods whose probe has nobody to answer it stop being ready.
+    The page stays until the kubelet no longer asks any pod for it: pods whose probe gets no answer stop being ready.
     """
     probed = _probed(upstreams)
     gating = [upstream for upstream in probed if _probe(upstream).gates is not None]
@@ -82,7 +82,7 @@ def plan_probes(context: PlanContext, upstreams: Sequence[Upstream]) -> Iterator
 
 
 def cluster_of(upstream: Upstream) -> str:
-    """Name that istiod gives the Envoy cluster of a way out."""
+    """Name that istiod gives to the Envoy cluster of an upstream."""
     return f"outbound|{upstream.hop.port}|{subset_of(upstream)}|{upstream.hop.upstream}"
 
 
@@ -105,11 +105,11 @@ def _check(upstream: Upstream) -> dict[str, Any]:
     check = {
         "timeout": f"{probe.timeout}s",
         "interval": interval,
-        # Else once a minute, while nobody uses the destination.
+        # The default is once a minute, while the destination is not used.
         "no_traffic_interval": interval,
         "unhealthy_threshold": probe.threshold,
         "healthy_threshold": 1,
-        # Each time anew: name, connection and certificate are what is checked.
+        # A new one each time: name, connection and certificate are checked.
         "reuse_connection": False,
         **kind,
     }
@@ -118,7 +118,7 @@ def _check(upstream: Upstream) -> dict[str, Any]:
         "cluster": cluster_of(upstream),
         "patch": {
             "health_checks": [check],
-            # An address that DNS does not list any more goes at once, as without a probe, though it may still answer.
+            # An address that DNS no longer lists is removed at once, as without a probe, though it may still answer.
             "ignore_health_on_host_removal": True,
             "common_lb_config": {"healthy_panic_threshold": {"value": panic}},
         },
@@ -126,7 +126,9 @@ def _check(upstream: Upstream) -> dict[str, Any]:
 
 
 def _request(upstream: Upstream, probe: Probe) -> dict[str, Any]:
-    """What is asked for: as the gateway asks for it on behalf of clients, with the headers that it sets for them."""
+    """
+    The request of the probe: as the gateway sends it on behalf of clients, with the headers that it sets for them.
+    """
     hop, headers = upstream.hop, upstream.destination.request_headers
     set_ = {header.name: header.value for header in headers.set_} if headers else {}
     if not any(name.lower() == "user-agent" for name in set_):

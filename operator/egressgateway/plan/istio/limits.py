@@ -1,7 +1,7 @@
 """
-What Istio's provider cannot do as fields come together; single values are refused by the table of `capabilities`.
+What Istio's provider cannot do with fields taken together; the table of `capabilities` rejects single values.
 
-Each rule says what would happen if it were not one.
+Each rule says what would happen without it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def limits_of_class(spec: EgressGatewayClassSpec, class_name: str, mesh_config: 
     template = spec.dedicated.pod_template.as_json() if spec.dedicated and spec.dedicated.pod_template else {}
     for name in ("serviceAccountName", "serviceAccount"):
         if name in (template.get("spec") or {}):
-            # Clients insist on the gateway's own identity.
+            # Clients require the gateway's own identity.
             field = f"spec.dedicated.podTemplate.spec.{name}"
             yield f"{class_name}: {field}: each gateway has its own ServiceAccount; remove it"
     if spec.shared is not None and mesh_config.scopes_gateways:
@@ -56,7 +56,7 @@ def limits_of_destination(context: PlanContext, destination: Destination, field:
     authorizer = context.class_spec.external_authorization
     kind = (context.mesh_config.authorizers or {}).get(authorizer.provider) if authorizer else None
     if authorizer is not None and kind == "http" and not destination.is_http:
-        # Istio leaves an HTTP authorizer out of what is not HTTP, and lets everything pass there.
+        # Istio leaves an HTTP authorizer out for other protocols, and allows everything there.
         yield (
             f"{field}.ports: the authorizer {authorizer.provider} of {context.class_name} checks HTTP requests only; "
             "use ports with protocol HTTP, HTTP2 or GRPC"
@@ -70,7 +70,10 @@ def limits_of_exposed(context: PlanContext, exposed: ExposedHost, field: str) ->
 
 
 def _not_by_denial(context: PlanContext) -> Iterator[str]:
-    """On a shared gateway access is what is not denied; several conditions on one destination have no such opposite."""
+    """
+    On a shared gateway access is what is not denied; several conditions on one destination cannot be expressed that
+    way.
+    """
     entries = context.spec.access.from_ if context.spec.access else ()
     limited = [index for index, entry in enumerate(entries) if entry.methods or entry.paths]
     for destination in context.spec.destinations:
@@ -87,7 +90,7 @@ def _not_by_denial(context: PlanContext) -> Iterator[str]:
 
 
 def _endless_idling(destination: Destination, field: str) -> Iterator[str]:
-    """Istio's DestinationRule takes no zero for requests, only for connections."""
+    """Istio's DestinationRule accepts no zero for requests, only for connections."""
     pool = destination.traffic.connection_pool if destination.traffic else None
     never = pool is not None and pool.idle_timeout == timedelta(0)
     if never and any(port.protocol.is_http for port in destination.ports):
@@ -100,7 +103,7 @@ def _endless_idling(destination: Destination, field: str) -> Iterator[str]:
 def _wildcard(context: PlanContext, destination: Destination, field: str) -> Iterator[str]:
     numbers = [port.port for port in destination.ports if port.protocol.is_http]
     if len(numbers) > 1:
-        # A real host may stand in one server of a gateway only; the second would be skipped without a word.
+        # A real host may be in one server of a gateway only; the second would be skipped silently.
         yield (
             f"{field}.ports: wildcard hosts may have only one port with protocol HTTP, HTTP2 or GRPC, and these are "
             f"{', '.join(map(str, numbers))}; make a separate object for the other"
@@ -111,7 +114,7 @@ def _wildcard(context: PlanContext, destination: Destination, field: str) -> Ite
 
 
 def _dynamic(context: PlanContext, destination: Destination, field: str) -> Iterator[str]:
-    """The name that is asked for decides where the gateway connects to, so nothing else can."""
+    """The requested name decides where the gateway connects to, so nothing else can."""
     if context.class_spec.mtls is MtlsMode.DISABLED:
         yield (
             f"{field}.wildcard.strategy: DynamicResolution needs mtls Strict, {context.class_name} has Disabled; use "
@@ -159,7 +162,7 @@ def _destination_on_a_shared_gateway(context: PlanContext, destination: Destinat
         wildcard.strategy is WildcardStrategy.DYNAMIC_RESOLUTION
         or any(port.protocol.is_http for port in destination.ports)
     ):
-        # Its real host would stand in a server of a gateway that others configure, too.
+        # Its real host would be in a server of a gateway that others configure, too.
         yield (
             f"{field}.wildcard: on the shared gateway of {context.class_name} only strategy SingleServer with protocol "
             "TLS works; use a class with a dedicated gateway"

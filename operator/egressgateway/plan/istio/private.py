@@ -1,10 +1,10 @@
 """
-Private names are for the gateway's pods alone.
+Reserves private names for the gateway's pods.
 
-Istio shows a ServiceEntry to whole namespaces, so the sidecars of the gateway's namespace see the entries of its way
-out, and would follow them past the gateway. One VirtualService for sidecars takes all names of one gateway, those to
-come included: it stands before the first entry does, and goes after the last one. Gateways follow only VirtualServices
-that name their Gateway, so it is nothing to them.
+Istio shows a ServiceEntry to whole namespaces, so the sidecars of the gateway's namespace see the entries of its
+upstreams, and would follow them past the gateway. One VirtualService for sidecars takes all names of one gateway,
+including later ones: it is written before the first entry, and deleted after the last one. Gateways follow only
+VirtualServices that name their Gateway, so it does not affect them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _REFUSAL: Final = "private names of an egress gateway are for its own pods: ask 
 
 
 def plan_private_names(context: PlanContext, hops: Sequence[Hop], retained: Draining) -> Iterator[Child]:
-    """What keeps sidecars beside the gateway from its way out, for as long as the gateway has one."""
+    """The child that keeps sidecars beside the gateway from its upstreams, for as long as the gateway has one."""
     if not hops and not retained.servers:
         return
     values = {
@@ -41,10 +41,11 @@ def plan_private_names(context: PlanContext, hops: Sequence[Hop], retained: Drai
 
 def _port(hops: Sequence[Hop], retained: Draining) -> int:
     """
-    Where TLS and TCP are sent: Istio has no refusal for them, and the port must exist.
+    The port to which TLS and TCP are sent: Istio cannot reject them, and the port must exist.
 
-    Under mutual TLS there is one port. Without, one that is not for TCP is preferred, as what comes there by a private
-    name is refused; where there is no other, the call goes through the gateway, which then serves whoever reaches it.
+    Under mutual TLS there is one port. Without, one that is not for TCP is preferred, as the gateway rejects
+    connections by a private name there; if there is no other, the call goes through the gateway, which then serves
+    every client that reaches it.
     """
     if hops:
         return min((not hop.http, not hop.tls, hop.hop_port) for hop in hops)[2]

@@ -1,8 +1,8 @@
 """
-Provider Istio as a whole: which children there are, in which order they are planned.
+Provider Istio as a whole: which children exist, and in which order they are planned.
 
 Two audiences, two legs (notes "istio-recipes" §1b): the gateway's leg, under private names, is complete before any
-client hears of a host; the clients' leg appears and disappears in one burst.
+client learns of a host; the clients' leg appears and disappears in one batch.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class IstioProvider(Provider):
 
     def plan(self, context: PlanContext, acceptance: Acceptance) -> Plan:
         hops = build_hops(context.key, acceptance.served, context.target)
-        retained = plan_drain(context.live, hops, acceptance.kept, context.target, acceptance.contested)
+        retained = plan_drain(context.live, hops, acceptance.kept, context.target, acceptance.conflicted)
         retained = less_revoked(retained, context.live.objects, acceptance.revoked)
         children = (
             *_plan_pods(context, acceptance, hops, retained),
@@ -123,26 +123,27 @@ def _plan_routing(
 
 
 def _reached_from(context: PlanContext, acceptance: Acceptance, retained: Draining) -> frozenset[str]:
-    """Namespaces from which the hop is used; Istio refuses an `exportTo` of every one and some besides."""
+    """Namespaces that use the hop; Istio rejects an `exportTo` of every namespace and some besides."""
     return union((_to_be_reached_from(context, acceptance, retained), retained.leaving))
 
 
 def _to_be_reached_from(context: PlanContext, acceptance: Acceptance, retained: Draining) -> frozenset[str]:
-    """The same once those have been told whose clients are to leave."""
+    """The same once istiod has pushed the change to the clients that leave."""
     visiting = visiting_namespaces(context, acceptance.exposed)
     return union((all_consumers(acceptance.consumers), visiting, retained.consumers))
 
 
 def _is_left(context: PlanContext, acceptance: Acceptance, retained: Draining) -> bool:
-    """Whether clients of some namespace are on their way out."""
+    """Whether clients of some namespace are leaving."""
     return _reached_from(context, acceptance, retained) != _to_be_reached_from(context, acceptance, retained)
 
 
 def _reads_secrets(spec: EgressGatewaySpec) -> bool:
     """
-    Whether some part names a Secret, be it there or not.
+    Whether some section names a Secret, whether or not it exists.
 
-    A right that is granted after a certificate was asked for heals nothing for minutes (notes "istio-recipes" §2).
+    A right that is granted after a certificate was requested takes effect only minutes later (notes "istio-recipes"
+    §2).
     """
     ports = [port for found in spec.destinations for port in found.ports]
     return any(port.tls is not None and port.tls.credential_name for port in ports) or any(

@@ -1,4 +1,4 @@
-"""The gateway's leg: from the private server name to the real host, and nothing of the mesh goes with it."""
+"""The gateway's leg: from the private server name to the real host, without any header of the mesh."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.draining import Draining
 from egressgateway.plan.ir import Child
 from egressgateway.plan.istio.upstream import subset_of
-from egressgateway.plan.routing.children import part_child, shared_child
+from egressgateway.plan.routing.children import section_child, shared_child
 from egressgateway.plan.routing.headers import stripped_headers
 from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
@@ -23,8 +23,8 @@ def plan_gateway(context: PlanContext, upstreams: Sequence[Upstream], retained: 
     """
     The Gateway, and a VirtualService for each hop.
 
-    Each its own, so that one goes without a change of the others, after its clients have left. Several in one would
-    also mislead istiod: it takes the first `tcp` route for every TLS server that the hosts meet.
+    One for each hop, so that one can be removed without a change of the others, after its clients have left. Several in
+    one would also mislead istiod: it takes the first `tcp` route for every TLS server whose hosts match.
     """
     if upstreams or retained.servers:
         servers = [upstream.hop for upstream in upstreams]
@@ -46,10 +46,10 @@ def request_headers(context: PlanContext, upstream: Upstream) -> dict[str, Any]:
 
 
 def http_options(upstream: Upstream | None) -> dict[str, Any]:
-    """Time-out and retries: at the gateway alone. None where the mesh's apply."""
+    """Time-out and retries: at the gateway alone. None where the mesh's defaults apply."""
     traffic = (upstream.destination.traffic if upstream else None) or Traffic()
     return {
-        # No limit is said by saying nothing: Istio's kinds take no zero.
+        # An absent field means no limit: Istio's kinds accept no zero.
         "timeout": format_duration(traffic.timeout) if traffic.timeout else None,
         "retries": _retries(traffic.retries) if traffic.retries else None,
     }
@@ -67,7 +67,7 @@ def _route(context: PlanContext, upstream: Upstream) -> Child:
         "export_to": context.target.export_to,
     }
     within = ("gateway", hop.host, hop.name)
-    return part_child(
+    return section_child(
         context.owner, "VirtualService", Stage.GATEWAY, hop.destination, within, values, "virtualservice-gateway"
     )
 
@@ -75,7 +75,7 @@ def _route(context: PlanContext, upstream: Upstream) -> Child:
 def _retries(retries: Retries) -> dict[str, Any]:
     attempts = _DEFAULT_ATTEMPTS if retries.attempts is None else retries.attempts
     fields: dict[str, Any] = {"attempts": attempts}
-    # Istio refuses further settings of retries that are switched off.
+    # Istio rejects further settings of retries that are switched off.
     if attempts and retries.per_try_timeout is not None:
         fields["perTryTimeout"] = format_duration(retries.per_try_timeout)
     if attempts and retries.retry_on:

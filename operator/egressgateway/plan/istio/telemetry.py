@@ -17,10 +17,10 @@ from egressgateway.stages import Stage
 
 def plan_telemetry(context: PlanContext) -> Iterator[Child]:
     """
-    Access log as asked for, and no trace context of the gateway's own.
+    Access log as configured, and no trace context of the gateway's own.
 
     A tracer writes `traceparent` after the routes have removed it ("istio-recipes" §8). Where the mesh cannot switch
-    off the context alone (before Istio 1.30), the gateway's spans go with it.
+    off the context alone (before Istio 1.30), the gateway's spans are switched off with it.
     """
     access_log = context.spec.telemetry.access_log if context.spec.telemetry is not None else None
     if not context.target.dedicated or (access_log is None and not strips_trace_context(context)):
@@ -36,7 +36,7 @@ def plan_telemetry(context: PlanContext) -> Iterator[Child]:
 
 def plan_original_host(context: PlanContext, hops: Sequence[Hop], retained: Draining) -> Iterator[Child]:
     """
-    On a shared gateway: no `x-envoy-original-host`, which would tell external hosts the private server name.
+    On a shared gateway: remove `x-envoy-original-host`, which would reveal the private server name to external hosts.
 
     Envoy sets it after the routes have removed headers; the own gateway's pods have it switched off.
     """

@@ -1,4 +1,4 @@
-"""The gateway's way out to one (host, port), under its private name: where it is, and how to speak to it."""
+"""The gateway's upstream for one (host, port), under its private name: its addresses, and the protocol to it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from egressgateway.names import WAY_OUT, private_address
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child
-from egressgateway.plan.routing.children import part_child
+from egressgateway.plan.routing.children import section_child
 from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
 
 SUBSET: Final = "tls"
 """
-Subset of the upstream's DestinationRule. `istioctl analyze` asks for `caCertificates` outside of subsets, also where
-a Secret holds the CA, and Istio refuses the two together (notes "istio-recipes" §10).
+Subset of the upstream's DestinationRule. `istioctl analyze` demands `caCertificates` outside of subsets, also where a
+Secret holds the CA, and Istio rejects the two together (notes "istio-recipes" §10).
 """
 
 _ALGORITHMS: Final = {
@@ -38,7 +38,7 @@ def subset_of(upstream: Upstream) -> str:
 
 
 def plan_upstreams(context: PlanContext, upstreams: Sequence[Upstream]) -> Iterator[Child]:
-    """ServiceEntry, and as needed DestinationRule and EnvoyFilter, of each way out."""
+    """ServiceEntry, and as needed DestinationRule and EnvoyFilter, of each upstream."""
     addresses = _private_addresses(upstreams)
     for upstream in upstreams:
         if _has_policy(upstream):
@@ -49,7 +49,9 @@ def plan_upstreams(context: PlanContext, upstreams: Sequence[Upstream]) -> Itera
 
 
 def _private_addresses(upstreams: Sequence[Upstream]) -> dict[str, str]:
-    """Of TCP entries: without an address a sidecar of the own namespace would take theirs for everybody's port."""
+    """
+    Addresses of TCP entries: without one, a sidecar of the own namespace would take every connection to their port.
+    """
     taken: dict[str, str] = {}
     for upstream in upstreams:
         if upstream.hop.protocol == "TCP":
@@ -105,8 +107,8 @@ def _policy(context: PlanContext, upstream: Upstream) -> Child:
 
 def _tls(upstream: Upstream, tls: PortTls) -> dict[str, Any]:
     """
-    Server name and names to verify always go together: either alone switches the verification of names off ("istio-
-    recipes" §2). With a dynamic wildcard Envoy sends and verifies the name that was asked for, if neither is given.
+    Server name and names to verify always go together: either alone switches the verification of names off
+    ("istio-recipes" §2). With a dynamic wildcard Envoy sends and verifies the requested name, if neither is given.
     """
     settings: dict[str, Any] = {"mode": "MUTUAL" if tls.mode is TlsMode.MUTUAL else "SIMPLE"}
     if not upstream.hop.dynamic:
@@ -166,7 +168,9 @@ def _load_balancer(traffic: Traffic, *, fails_over: bool) -> dict[str, Any]:
 
 
 def _outlier_detection(detection: OutlierDetection | None, *, fails_over: bool) -> dict[str, Any]:
-    """Istio fails over between localities only where endpoints are left out, and then all of one may have to be."""
+    """
+    Istio fails over between localities only where endpoints are ejected, and then all of one locality may have to be.
+    """
     settings = detection.as_json() if detection else {}
     if fails_over:
         settings = {"consecutive5xxErrors": _DEFAULT_FAILOVER_ERRORS, "maxEjectionPercent": 100, **settings}
@@ -178,7 +182,8 @@ def _dynamic(context: PlanContext, hop: Hop) -> Child:
     values = {
         "hop": hop,
         "refused": [{"address": address, "length": length} for address, length in INNER_NETWORKS],
-        # The cache that istiod names after the entry, shared so that what is looked up is what is checked.
+        # The cache that istiod names after the entry, shared so that the address that is resolved is the one that is
+        # checked.
         "dns_cache": f"{hop.upstream}_dfp_dns_cache",
         "inner": f"{hop.name}-inner",
         "inner_listener": f"{hop.name}-sni",
@@ -188,8 +193,8 @@ def _dynamic(context: PlanContext, hop: Hop) -> Child:
 
 
 INNER_NETWORKS: Final = (
-    # What no name outside of the cluster should lead to: this host, private networks with the cluster's own among
-    # them, link-local addresses where clouds serve credentials, multicast (IANA special-purpose address registry).
+    # Ranges that no name outside of the cluster should resolve to: this host, private networks including the cluster's
+    # own, link-local addresses where clouds serve credentials, multicast (IANA special-purpose address registry).
     ("0.0.0.0", 8),  # noqa: S104  (a network, nothing is bound)
     ("10.0.0.0", 8),
     ("100.64.0.0", 10),
@@ -198,7 +203,7 @@ INNER_NETWORKS: Final = (
     ("172.16.0.0", 12),
     ("192.168.0.0", 16),
     ("224.0.0.0", 3),
-    # Of the clouds' metadata services (`api.reserved`) those that are in none of these.
+    # The clouds' metadata services (`api.reserved`) outside of these ranges.
     ("168.63.129.16", 32),
     ("192.0.0.192", 32),
 )
@@ -207,7 +212,7 @@ INNER_NETWORKS: Final = (
 def _part(  # noqa: PLR0913, PLR0917  (what tells a child from others, and its values)
     context: PlanContext, kind: str, hop: Hop, leg: str, values: dict[str, Any], template: str
 ) -> Child:
-    return part_child(
+    return section_child(
         context.owner, kind, Stage.FOUNDATION, hop.destination, (leg, hop.host, hop.name), values, template
     )
 

@@ -1,1 +1,1 @@
-"""The gateway's own pods, and what surrounds them."""
+"""The gateway's own pods, and the objects that belong to them."""

@@ -1,7 +1,7 @@
 """
-On which nodes a gateway's pods run: apart from each other, and away from a node that died.
+On which nodes a gateway's pods run: spread over nodes, and not on a node that died.
 
-What an object or its class says replaces the default of that field. Nothing here keeps a pod from starting: a cluster
+A value in an object or its class replaces the default of that field. Nothing here keeps a pod from starting: a cluster
 of one node runs every gateway.
 """
 
@@ -14,7 +14,7 @@ from egressgateway.api.gateway import DedicatedGateway
 from egressgateway.api.pod import TaintEffect, Toleration
 
 NODE_FAILURE_TAINTS: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-"""Taints by which Kubernetes tells that a node died (kubernetes.io, "Taints and Tolerations")."""
+"""Taints with which Kubernetes marks a node that died (kubernetes.io, "Taints and Tolerations")."""
 
 NODE_FAILURE_SECONDS: Final = 30
 """How long a pod stays on such a node. Kubernetes' own 300 seconds are an outage for a gateway of two pods."""
@@ -25,10 +25,10 @@ _WEIGHT: Final = 100
 
 def tolerations(settings: DedicatedGateway) -> list[Any]:
     """
-    The own tolerations, and a short one for each taint of a dead node that they leave out.
+    The configured tolerations, and a short one for each taint of a dead node that they leave out.
 
-    So does the API server, which adds its 300 seconds to whatever a pod says (admission DefaultTolerationSeconds):
-    whoever names a pool of nodes wants no other time for dead ones. Another time is set by naming the taint.
+    The API server does likewise, with its 300 seconds (admission DefaultTolerationSeconds): a user who names a pool of
+    nodes does not mean to change the time for dead ones. A toleration of such a taint sets another time.
     """
     own = tuple(settings.tolerations or ())
     return [each.as_json() for each in own] + [
@@ -44,11 +44,11 @@ def _covers(toleration: Toleration, taint: str) -> bool:
 
 def affinity(settings: DedicatedGateway, selector: Mapping[str, str]) -> Any:
     """
-    The own affinity, else that pods prefer another node and another zone than their like.
+    The configured affinity, otherwise a preference for another node and another zone than pods of the same gateway.
 
     Not where `topologySpreadConstraints` say how pods are spread. An anti-affinity, and no second constraint for zones:
-    the scheduler leaves every node without the label of one constraint out of the score of all of them, so that
-    nodes without zones would get all pods of a gateway (measured: 0 and 4 on two nodes).
+    the scheduler leaves every node without the label of one constraint out of the score of all of them, so that nodes
+    without zones would get all pods of a gateway (measured: 0 and 4 on two nodes).
     """
     if settings.affinity is not None:
         return settings.affinity.as_json()
@@ -69,10 +69,10 @@ def affinity(settings: DedicatedGateway, selector: Mapping[str, str]) -> Any:
 
 def topology_spread(settings: DedicatedGateway, selector: Mapping[str, str]) -> list[Any]:
     """
-    The own constraints, else a soft spread over nodes, a label that every node has.
+    The configured constraints, otherwise a soft spread over nodes, by a label that every node has.
 
-    Counted are pods of one ReplicaSet: with those that a rollout replaces counted too, both new pods of a gateway may
-    find themselves on one node once the old ones are gone.
+    Pods are counted within one ReplicaSet: if the pods that a rollout replaces counted, too, both new pods of a gateway
+    could end up on one node once the old ones are gone.
     """
     if settings.topology_spread_constraints is not None:
         return [each.as_json() for each in settings.topology_spread_constraints]

@@ -1,5 +1,5 @@
 """
-The gateway's own pods and what surrounds them: the same for every destination.
+The gateway's own pods and the objects that belong to them: the same for every destination.
 
 Settings of the object replace those of its class, field by field (api.md `gateway`).
 """
@@ -32,7 +32,7 @@ _DEFAULT_REPLICAS: Final = 2
 _DEFAULT_CPU_TARGET: Final = 80
 _DEFAULT_TERMINATION_GRACE_SECONDS: Final = 30
 _DEFAULT_RESOURCES: Final[Mapping[str, Any]] = {
-    # The figures of Istio's own gateway chart.
+    # The values of Istio's own gateway chart.
     "requests": {"cpu": "100m", "memory": "128Mi"},
     "limits": {"cpu": "2", "memory": "1Gi"},
 }
@@ -45,28 +45,28 @@ _STATS_OF_PROBES: Final = (
     r"cluster\.outbound\|.*\.egress\.internal;?\.(membership_(healthy|total)|update_(success|failure|empty)"
     r"|health_check\.(attempt|success|failure|network_failure)|ssl\.(connection_error|fail_verify_.*))"
 )
-"""Counters of Envoy by which the operator learns what came of probes; by default Istio keeps none of them."""
+"""Envoy's counters from which the operator learns the results of probes; by default Istio keeps none of them."""
 
 _PATIENCE_AT_START: Final = 1_000_000
 """
-Failures that a startup probe allows a pod to reach its destinations for the first time: for ever. Until then nothing
-restarts it, so that a pod is restarted once for each loss of a destination, however long it lasts.
+Failures that a startup probe allows before a pod reaches its destinations for the first time: unlimited. Until then
+nothing restarts it, so a pod restarts once for each loss of a destination, however long it lasts.
 """
 
 _SHORTEST_DRAIN_SECONDS: Final = 5
 _LAST_SECONDS: Final = 5
-"""Of the grace period, left to Envoy to end after its connections were drained."""
+"""Part of the grace period that Envoy has to end after its connections were drained."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkloadNeeds:
     """
-    What the pods must serve and may reach.
+    What the pods must serve, and which connections they may make.
 
     Attributes:
-        exposed_ports: with the protocol as Istio's port names begin with it.
-        consumers: namespaces that call the hop, those of ingress gateways of a chain among them.
-        reads_secrets: istiod gives the pods certificates of Secrets, for which their account must have the right.
+        exposed_ports: each with its protocol, as the prefix of Istio's port names.
+        consumers: namespaces that call the hop, including those of ingress gateways of a chain.
+        reads_secrets: istiod gives the pods certificates from Secrets, for which their account needs the right.
         backends: exposed hosts are served by Services of the own namespace.
         retained_ports: ports at destinations that stay open although no hop asks for them; `retained_service_ports`
             likewise of the hop's Service.
@@ -127,14 +127,14 @@ def _merged_service(own: ExposedService | None, default: ExposedService | None) 
 
 
 def desired_replicas(settings: DedicatedGateway) -> int:
-    """Pods that the gateway begins with."""
+    """The number of pods that the gateway starts with."""
     if settings.autoscaling is not None:
         return settings.autoscaling.min_replicas or _DEFAULT_REPLICAS
     return _DEFAULT_REPLICAS if settings.replicas is None else settings.replicas
 
 
 def common_values(owner: Owner) -> dict[str, Any]:
-    """What every template knows: where the child stands and whose it is."""
+    """The values that every template gets: the child's name, namespace and owner."""
     return {
         "namespace": owner.key.namespace,
         "selector": selector_labels(owner.key),
@@ -182,14 +182,16 @@ def plan_workload(context: PlanContext, needs: WorkloadNeeds) -> Iterator[Child]
 
 
 def _right_to_secrets(context: PlanContext) -> Iterator[Child]:
-    """The right that istiod asks for: by the operator's ClusterRole for gateways, else by a Role of the gateway's."""
+    """
+    The right that istiod requires: by the operator's ClusterRole for gateways, otherwise by a Role of the gateway's.
+    """
     own, shared = workload_name(context.key), context.mesh.gateway_cluster_role
     if not shared:
         yield _child(context.owner, "Role", Stage.FOUNDATION, {})
         binding = {"role_kind": "Role", "role": own, "account": own}
         yield _child(context.owner, "RoleBinding", Stage.FOUNDATION, binding)
         return
-    # A name of its own: what a RoleBinding refers to can never be changed.
+    # A name of its own: the role in a RoleBinding can never be changed.
     name = f"{own}-secrets"
     binding = {"role_kind": "ClusterRole", "role": shared, "account": own, "name": name}
     child = _child(context.owner, "RoleBinding", Stage.FOUNDATION, binding)
@@ -208,7 +210,7 @@ def _exposed_service(context: PlanContext, settings: DedicatedGateway, needs: Wo
     values = {
         "type": str(type_),
         "annotations": service.annotations or {},
-        # A class may say these for objects that ask for another type: Kubernetes would refuse them there.
+        # A class may set these for objects that ask for another type: Kubernetes would reject them there.
         "load_balancer_class": service.load_balancer_class if balanced else None,
         "source_ranges": list(service.load_balancer_source_ranges or ()) if balanced else [],
         "external_traffic_policy": None if type_ is ServiceType.CLUSTER_IP else service.external_traffic_policy,
@@ -246,7 +248,7 @@ def _deployment_values(context: PlanContext, settings: DedicatedGateway, needs: 
     grace = _DEFAULT_TERMINATION_GRACE_SECONDS if grace is None else grace
     selector = selector_labels(context.key)
     return {
-        # With an autoscaler the count is its business: sent by us too, every scaling would be drift.
+        # An autoscaler owns the count: if we sent it too, every scaling would be drift.
         "replicas": None if settings.autoscaling is not None else desired_replicas(settings),
         "pod_labels": _pod_labels(context, settings),
         "pod_annotations": _pod_annotations(context, settings, grace),
@@ -264,9 +266,9 @@ def _deployment_values(context: PlanContext, settings: DedicatedGateway, needs: 
 
 def _probes(spec: EgressGatewaySpec) -> dict[str, Any]:
     """
-    What the kubelet asks pods that follow destinations.
+    The kubelet's probes of pods that follow destinations.
 
-    The page is Envoy's own, so it stands for Istio's readiness too: a proxy without configuration does not have it.
+    The page is Envoy's own, so it covers Istio's readiness too: a proxy without configuration does not have it.
     """
     gates = _gates(spec)
     page = {"httpGet": {"path": GATE_PATH, "port": GATE_PORT}, "periodSeconds": 5, "timeoutSeconds": 3}
@@ -280,9 +282,10 @@ def _probes(spec: EgressGatewaySpec) -> dict[str, Any]:
 
 def has_gate(spec: EgressGatewaySpec, live: LiveChildren) -> bool:
     """
-    Whether pods answer the kubelet for destinations: where some follow one, and until no pod is asked any more.
+    Whether pods answer the kubelet for destinations: where some follow one, and until the kubelet no longer asks any
+    pod.
 
-    A page that goes before the probes do would take every pod out of service.
+    If the page were removed before the probes, every pod would go out of service.
     """
     deployment = live.named("Deployment", workload_name(live.key))
     page = live.named("EnvoyFilter", probes_name(live.key)) is not None
@@ -291,13 +294,13 @@ def has_gate(spec: EgressGatewaySpec, live: LiveChildren) -> bool:
 
 
 def probes_name(key: Key) -> str:
-    """Name of the EnvoyFilter that makes pods probe, and answer for it."""
+    """Name of the EnvoyFilter that makes pods probe, and serve the page with the result."""
     return f"{workload_name(key)}-probes"
 
 
 def _template_asks(deployment: Manifest) -> bool:
     if "spec" not in deployment:
-        # There was no memory for its body: it may ask, so what answers stays.
+        # There was no memory for its body: it may have the probe, so the page stays.
         return True
     containers: list[Manifest] = deployment["spec"]["template"]["spec"]["containers"]
     return any(
@@ -314,13 +317,13 @@ def _is_rolled_out(deployment: Manifest) -> bool:
 
 
 def _gates(spec: EgressGatewaySpec) -> frozenset[ProbeGate]:
-    """What of the pods follows some destination."""
+    """Which of the pods' probes follow some destination."""
     probes = [destination.probe for destination in spec.destinations]
     return frozenset(probe.gates for probe in probes if probe is not None and probe.gates is not None)
 
 
 def _pod_labels(context: PlanContext, settings: DedicatedGateway) -> dict[str, str]:
-    # Where the namespace says nothing, a pod that only asks for injection gets the default revision's, or none at all.
+    # If the namespace has no label, a pod that only asks for injection gets the default revision's, or none at all.
     revision = settings.revision if settings.revision is not None else context.mesh.revision or None
     injection = {"istio.io/rev": revision} if revision is not None else {"sidecar.istio.io/inject": "true"}
     # `dataplane-mode: none` keeps an ambient namespace from capturing the gateway's traffic.
@@ -342,9 +345,10 @@ def _proxy_config(spec: EgressGatewaySpec, grace_seconds: int) -> dict[str, Any]
     """
     Istio's ProxyConfig of the pods.
 
-    Together with the headers that the routes remove, nothing of the mesh reaches the external host (notes "istio-
-    recipes" §8): the client's certificate and Envoy's debug headers can only be switched off here. A pod that ends
-    finishes its open requests, and no longer than they take (istio.io, ProxyConfig; pilot-agent's environment).
+    Together with the headers that the routes remove, nothing of the mesh reaches the external host (notes
+    "istio-recipes" §8): the client's certificate and Envoy's debug headers can only be switched off here. A terminating
+    pod finishes its open requests, and waits no longer than they take (istio.io, ProxyConfig; pilot-agent's
+    environment).
     """
     drain = max(grace_seconds - _LAST_SECONDS, 1)
     config: dict[str, Any] = {
@@ -369,7 +373,7 @@ def _proxy_config(spec: EgressGatewaySpec, grace_seconds: int) -> dict[str, Any]
 
 
 def _container_ports(needs: WorkloadNeeds) -> list[dict[str, Any]]:
-    """Ports that the pod says it has; they are for people, Envoy listens where the Gateways say."""
+    """The ports listed in the pod; they are for people, Envoy listens where the Gateways say."""
     hop = {port["target_port"]: port["name"] for port in needs.hop_ports}
     exposed = {listen_port(port): f"expose-{port}" for port, _ in needs.exposed_ports}
     return [{"name": name, "number": number} for number, name in sorted({**hop, **exposed}.items())]

@@ -1,1 +1,1 @@
-"""What every provider plans alike: how children are named and owned, the clients' leg, the ways out, their headers."""
+"""What every provider plans alike: names and owners of children, the clients' leg, the upstreams, their headers."""

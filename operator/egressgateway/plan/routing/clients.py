@@ -1,5 +1,5 @@
 """
-The clients' leg: what sends consumers' calls through the gateway.
+The clients' leg: the objects that send consumers' calls through the gateway.
 
 ServiceEntry, VirtualService and the hop's DestinationRule go to one set of namespaces: a narrower DestinationRule is a
 503, a narrower VirtualService a silent bypass (notes "istio-recipes" §7).
@@ -16,7 +16,7 @@ from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.draining import Draining
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child, Owner
-from egressgateway.plan.routing.children import live_child, part_child, remote_child, shared_child
+from egressgateway.plan.routing.children import live_child, remote_child, section_child, shared_child
 from egressgateway.refs import Manifest
 from egressgateway.stages import Stage
 
@@ -24,14 +24,14 @@ Served = Mapping[str, frozenset[str]]
 """Consumer namespaces by destination."""
 
 PlanRoute = Callable[[PlanContext, Destination, Sequence[Hop], list[str]], Child]
-"""What routes one host of a destination, by its hops, for the namespaces of an `exportTo`."""
+"""The object that routes one host of a destination, over its hops, for the namespaces of an `exportTo`."""
 
 
 def plan_hop(
     context: PlanContext, hops: Sequence[Hop], consumers: frozenset[str], retained: Draining
 ) -> Iterator[Child]:
     """
-    The DestinationRule by which clients find and trust the gateway, wherever their proxies look for it.
+    The DestinationRule with which clients find and trust the gateway, wherever their proxies look for it.
 
     That is the client's own namespace, then the one of the gateway's Service. Beside a shared gateway other objects
     have rules of their own, which Istio joins only where all are exported alike: so a copy goes to each consumer.
@@ -67,7 +67,7 @@ def plan_hop(
 def plan_clients(
     context: PlanContext, acceptance: Acceptance, hops: Sequence[Hop], plan_route: PlanRoute
 ) -> Iterator[Child]:
-    """For each destination what registers its names, and for each host what routes it."""
+    """For each destination the object that registers its names, and for each host the object that routes it."""
     for destination in acceptance.served:
         consumers = acceptance.consumers.get(destination.name, frozenset())
         if not consumers:
@@ -80,7 +80,7 @@ def plan_clients(
 
 
 def plan_narrowed(owner: Owner, narrowed: Sequence[Manifest]) -> Iterator[Child]:
-    """What clients of parts that cannot be planned go by, with fewer hosts; all else of it stays as it is."""
+    """The clients' objects of sections that cannot be planned, with fewer hosts and otherwise unchanged."""
     for found in narrowed:
         yield live_child(owner, found, Stage.CLIENTS, {"spec": found["spec"]}, f"{found['kind'].lower()}-narrowed")
 
@@ -90,7 +90,10 @@ def all_consumers(served: Served) -> frozenset[str]:
 
 
 def _entry(context: PlanContext, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
-    """What registers a destination's names, with the gateway's Service behind them: no way leads past it."""
+    """
+    The object that registers a destination's names, with the gateway's Service behind them: no client bypasses the
+    gateway.
+    """
     ports = {hop.port: hop for hop in hops}
     values = {
         "hosts": sorted(destination.names),
@@ -98,6 +101,6 @@ def _entry(context: PlanContext, destination: Destination, hops: Sequence[Hop], 
         "gateway_service": context.target.service_host,
         "export_to": exported,
     }
-    return part_child(
+    return section_child(
         context.owner, "ServiceEntry", Stage.CLIENTS, destination.name, ("clients",), values, "serviceentry-clients"
     )

@@ -8,7 +8,7 @@ from typing import Final
 from egressgateway.api.spec import MeshHeadersMode, Telemetry, TracingMode
 from egressgateway.plan.context import PlanContext
 
-# What a mesh adds to a request, by sidecar, gateway or tracer; measured at an external server ("istio-recipes" §8).
+# The headers that a sidecar, gateway or tracer adds to a request; measured at an external server ("istio-recipes" §8).
 _NEVER_LEAVES: Final = ("x-forwarded-client-cert",)
 _MESH_HEADERS: Final = (
     "x-forwarded-for",
@@ -38,7 +38,7 @@ _TRACE_HEADERS: Final = (
 
 
 def stripped_headers(context: PlanContext) -> Iterator[str]:
-    """Headers of the mesh that external hosts may not see, as far as the object does not want them to."""
+    """Headers of the mesh that are hidden from external hosts, unless the object asks for them."""
     yield from _NEVER_LEAVES
     if strips_mesh_headers(context):
         yield from _MESH_HEADERS
@@ -47,12 +47,12 @@ def stripped_headers(context: PlanContext) -> Iterator[str]:
 
 
 def strips_trace_context(context: PlanContext) -> bool:
-    """Whether external hosts may not see which trace a request belongs to."""
+    """Whether external hosts may not see the trace context of a request."""
     return _telemetry(context).tracing is not TracingMode.PROPAGATE
 
 
 def strips_mesh_headers(context: PlanContext) -> bool:
-    """Whether external hosts may not see what the mesh adds to requests."""
+    """Whether external hosts may not see the headers that the mesh adds to requests."""
     return _telemetry(context).mesh_headers is not MeshHeadersMode.KEEP
 
 

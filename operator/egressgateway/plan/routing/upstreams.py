@@ -1,4 +1,4 @@
-"""The gateway's ways out: each hop with what its destination says of it."""
+"""The gateway's upstreams: each hop with the settings of its destination."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from egressgateway.plan.gateway.hops import Hop
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One hop with what its destination says of it."""
+    """One hop with the settings of its destination."""
 
     hop: Hop
     destination: Destination

@@ -1,4 +1,4 @@
-"""What APISIX makes of each field, a module a section."""
+"""What APISIX does with each field, one module for each section of the spec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What APISIX makes of `access`."""
+"""What APISIX does with `access`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What APISIX makes of destinations: names, ports, TLS, addresses, headers."""
+"""What APISIX does with destinations: names, ports, TLS, addresses, headers."""
 
 from __future__ import annotations
 

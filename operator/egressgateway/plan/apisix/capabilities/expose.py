@@ -1,4 +1,4 @@
-"""What APISIX makes of exposed hosts."""
+"""What APISIX does with exposed hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What APISIX makes of the gateway's own pods, and what it logs and tells."""
+"""What APISIX does with the settings of the gateway's own pods, logs and headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What APISIX makes of a class."""
+"""What APISIX does with a class."""
 
 from __future__ import annotations
 

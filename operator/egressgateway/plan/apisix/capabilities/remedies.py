@@ -1,4 +1,4 @@
-"""Ways out of what APISIX cannot do."""
+"""Remedies for what APISIX cannot do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Istio makes of `access`."""
+"""What Istio does with `access`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Istio makes of destinations: names, ports, TLS, addresses, headers."""
+"""What Istio does with destinations: names, ports, TLS, addresses, headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Istio makes of exposed hosts."""
+"""What Istio does with exposed hosts."""
 
 from __future__ import annotations
 

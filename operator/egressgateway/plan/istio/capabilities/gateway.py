@@ -1,4 +1,4 @@
-"""What Istio makes of the gateway's own pods, and what it logs and tells."""
+"""What Istio does with the settings of the gateway's own pods, logs and headers."""
 
 from __future__ import annotations
 

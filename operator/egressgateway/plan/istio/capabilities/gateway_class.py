@@ -1,4 +1,4 @@
-"""What Istio makes of a class."""
+"""What Istio does with a class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Istio makes of how a destination is spoken to: time-outs, retries, pools, outliers, probes."""
+"""What Istio does with the traffic settings of a destination: time-outs, retries, pools, outliers, probes."""
 
 from __future__ import annotations
 

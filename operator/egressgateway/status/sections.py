@@ -1,4 +1,4 @@
-"""Conditions of destinations and exposed hosts: what is known of each, judged by the tables of `part_rules`."""
+"""Conditions of destinations and exposed hosts: what is known of each, judged by the tables of `section_rules`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.diff.steering import DeferReason
 from egressgateway.facts import Facts, Reached
-from egressgateway.live.children import hosts_of, live_clients, mesh_routes, part_of, targets_of, ways_of
+from egressgateway.live.children import hosts_of, live_clients, mesh_routes, section_of, targets_of, ways_of
 from egressgateway.live.controller_status import RouteAcceptance, route_statuses
 from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.context import context_of
-from egressgateway.plan.findings import Consequence, Finding, exposed_part
+from egressgateway.plan.findings import Consequence, Finding, exposed_section
 from egressgateway.plan.gateway.target import target_of, workload_of
 from egressgateway.plan.ir import Plan
 from egressgateway.plan.providers import CONTROLLERS, provider_of
@@ -24,14 +24,14 @@ from egressgateway.refs import ObjectRef
 from egressgateway.stages import Stage
 from egressgateway.status.condition import Condition, Observed, succeeded
 from egressgateway.status.messages import joined, told_by_type
-from egressgateway.status.part_rules import PROGRAMMED, STEERED, PartState
+from egressgateway.status.section_rules import PROGRAMMED, STEERED, SectionState
 
 _NOT_PROBED: Final = Reached("Unknown", Reason.PENDING, "the first checks have not finished")
 
 
 @dataclass(frozen=True, slots=True)
-class PartView:
-    """What is known of one object's parts."""
+class SectionView:
+    """What is known of one object's sections."""
 
     facts: Facts
     acceptance: Acceptance
@@ -40,29 +40,31 @@ class PartView:
 
     def destination(self, destination: Destination) -> tuple[Condition, ...]:
         """The conditions of a destination."""
-        part = destination.name
-        if self.acceptance.is_taken_out(part):
-            by_this_gateway = not _goes_elsewhere(self.facts, part)
-            return self._judged(part, self._rejected(part, _runs(self.facts, part), by_this_gateway=by_this_gateway))
-        children = [child for child in self.plan.children if child.part in ("", part)]
-        clients = {child.ref for child in children if child.part == part and child.stage is Stage.CLIENTS}
+        section = destination.name
+        if self.acceptance.is_rejected(section):
+            by_this_gateway = not _goes_elsewhere(self.facts, section)
+            return self._judged(
+                section, self._rejected(section, _runs(self.facts, section), by_this_gateway=by_this_gateway)
+            )
+        children = [child for child in self.plan.children if child.section in ("", section)]
+        clients = {child.ref for child in children if child.section == section and child.stage is Stage.CLIENTS}
         state = replace(
             self._written(child.ref for child in children),
-            conflicts=tuple(_of_type(ConditionType.STEERED, self.acceptance.of_part(part))),
-            on_previous_route=self._is_on_previous_route(part, clients),
+            conflicts=tuple(_of_type(ConditionType.STEERED, self.acceptance.of_section(section))),
+            on_previous_route=self._is_on_previous_route(section, clients),
             in_place=self._stands(clients),
             deferred=self._deferred(clients),
         )
-        return (*self._judged(part, state), *self._reached(destination))
+        return (*self._judged(section, state), *self._reached(destination))
 
     def exposed(self, entry: ExposedHost) -> tuple[Condition, ...]:
         """The conditions of an exposed host."""
-        part = exposed_part(entry.name)
-        if self.acceptance.is_taken_out(part):
-            running = any(part_of(found) == part for found in self.facts.live.values())
-            return self._judged(part, self._rejected(part, running, by_this_gateway=True))
-        own = {child.ref for child in self.plan.children if child.part == part}
-        shared = {child.ref for child in self.plan.children if not child.part}
+        section = exposed_section(entry.name)
+        if self.acceptance.is_rejected(section):
+            running = any(section_of(found) == section for found in self.facts.live.values())
+            return self._judged(section, self._rejected(section, running, by_this_gateway=True))
+        own = {child.ref for child in self.plan.children if child.section == section}
+        shared = {child.ref for child in self.plan.children if not child.section}
         needs_pods = entry.gateway_ref is None or entry.backend.destination is not None
         state = replace(
             self._written(own | shared if needs_pods else own),
@@ -70,37 +72,37 @@ class PartView:
             deferred=self._deferred(own),
             needs_pods=needs_pods,
         )
-        return self._judged(part, state)
+        return self._judged(section, state)
 
-    def _judged(self, part: str, state: PartState) -> tuple[Condition, ...]:
-        findings = (*self.acceptance.of_object, *self.acceptance.of_part(part))
-        advisories = [notice.message for notice in self.acceptance.advisories if notice.part == part]
+    def _judged(self, section: str, state: SectionState) -> tuple[Condition, ...]:
+        findings = (*self.acceptance.of_object, *self.acceptance.of_section(section))
+        advisories = [notice.message for notice in self.acceptance.advisories if notice.section == section]
         accepted = _by_findings(ConditionType.ACCEPTED, findings)
         if accepted.status == "True" and advisories:
             accepted = replace(accepted, message=joined((accepted.message, *advisories)))
         resolved = _by_findings(ConditionType.RESOLVED_REFS, findings)
         return accepted, resolved, PROGRAMMED.judge(state), STEERED.judge(state)
 
-    def _rejected(self, part: str, running: bool, *, by_this_gateway: bool) -> PartState:
-        """`by_this_gateway`: by what runs, requests go through the class's gateway as it is now."""
-        running = running and (self.acceptance.keep_all or part in self.acceptance.kept)
-        return PartState(
+    def _rejected(self, section: str, running: bool, *, by_this_gateway: bool) -> SectionState:
+        """`by_this_gateway`: according to what runs, requests use the class's gateway as it is now."""
+        running = running and (self.acceptance.keep_all or section in self.acceptance.kept)
+        return SectionState(
             rejected=True,
             retained=running,
-            unserved=self._unserved(part, by_this_gateway=by_this_gateway) if running else "",
+            unserved=self._unserved(section, by_this_gateway=by_this_gateway) if running else "",
             in_place=running,
             ready_pods=workload_of(self.facts).ready,
         )
 
-    def _unserved(self, part: str, *, by_this_gateway: bool) -> str:
-        """Why what runs serves nobody for all that; empty where nothing is known against it."""
+    def _unserved(self, section: str, *, by_this_gateway: bool) -> str:
+        """Why what runs does not serve clients all the same; empty where no reason is known."""
         context = context_of(self.facts)
         if context is None:
             return ""
-        return provider_of(context.class_spec).why_unserved(context, part, by_this_gateway=by_this_gateway)
+        return provider_of(context.class_spec).why_unserved(context, section, by_this_gateway=by_this_gateway)
 
-    def _written(self, refs: Iterable[ObjectRef]) -> PartState:
-        """What became of the part's objects."""
+    def _written(self, refs: Iterable[ObjectRef]) -> SectionState:
+        """The result of writing the section's objects."""
         wanted, observed, class_spec = sorted(refs), self.observed, self.facts.class_.spec or EgressGatewayClassSpec()
         open_ = [
             each
@@ -108,10 +110,10 @@ class PartView:
             if each.word is not RouteAcceptance.ACCEPTED
         ]
         refused = bool(open_) and open_[0].word is RouteAcceptance.REJECTED
-        return PartState(
+        return SectionState(
             foreign=next((ref for ref in wanted if ref in observed.foreign), None),
             failure=next((observed.failures[ref] for ref in wanted if ref in observed.failures), None),
-            # What waits for a controller's word alone is told with that.
+            # If only a controller's answer is missing, its message says so.
             missing=any(
                 ref in observed.missing and observed.held.get(ref) is not DeferReason.NOT_TAKEN for ref in wanted
             ),
@@ -125,16 +127,16 @@ class PartView:
         )
 
     def _reached(self, destination: Destination) -> Iterator[Condition]:
-        """Of a destination with a probe. It is the external side's condition, and no part of Ready."""
+        """For a destination with a probe. It describes the external side, and is no part of Ready."""
         if destination.probe is not None:
             found = self.facts.reached.get(destination.name) or _NOT_PROBED
             yield Condition(ConditionType.REACHABLE, found.status, found.reason, found.message)
 
-    def _is_on_previous_route(self, part: str, clients: Set[ObjectRef]) -> bool:
-        """Whether clients go on by the way that they had, and are served there, while another is made ready."""
-        if self._stands(clients) or not _runs(self.facts, part):
+    def _is_on_previous_route(self, section: str, clients: Set[ObjectRef]) -> bool:
+        """Whether clients keep using the previous route, and are served there, while another is made ready."""
+        if self._stands(clients) or not _runs(self.facts, section):
             return False
-        return workload_of(self.facts).ready > 0 or _goes_elsewhere(self.facts, part)
+        return workload_of(self.facts).ready > 0 or _goes_elsewhere(self.facts, section)
 
     def _stands(self, refs: Set[ObjectRef]) -> bool:
         return bool(refs) and not refs & (self.observed.missing | self.observed.foreign)
@@ -151,7 +153,7 @@ def _by_findings(type_: ConditionType, findings: Iterable[Finding]) -> Condition
 
 
 def _of_type(type_: ConditionType, findings: Iterable[Finding]) -> Sequence[Finding]:
-    # What takes out the part comes first, above all what ends it: it is what others, and people, have to know.
+    # The finding that rejects the section comes first, above all one that ends it: other tools and people need it.
     return sorted((finding for finding in findings if finding.condition is type_), key=_weight)
 
 
@@ -159,16 +161,16 @@ def _weight(finding: Finding) -> tuple[bool, bool]:
     return finding.partial, finding.consequence is Consequence.KEEP
 
 
-def _runs(facts: Facts, part: str) -> bool:
-    """Whether every host that clients know of by the part is sent to a hop."""
-    routes = [found for found in mesh_routes(facts.live) if part_of(found) == part]
-    entries = [found for found in live_clients(facts.live, "ServiceEntry") if part_of(found) == part]
+def _runs(facts: Facts, section: str) -> bool:
+    """Whether every host that clients know of the section is sent to a hop."""
+    routes = [found for found in mesh_routes(facts.live) if section_of(found) == section]
+    entries = [found for found in live_clients(facts.live, "ServiceEntry") if section_of(found) == section]
     routed = {host for found in routes if any(ways_of(found)) for host in hosts_of(found)}
     return bool(entries) and all(hosts_of(found) <= routed for found in entries)
 
 
-def _goes_elsewhere(facts: Facts, part: str) -> bool:
-    """Whether clients of the part are sent to another gateway than the one that the class gives it now."""
+def _goes_elsewhere(facts: Facts, section: str) -> bool:
+    """Whether clients of the section are sent to another gateway than its class gives it now."""
     service = target_of(facts).service_host
-    routes = [found for found in mesh_routes(facts.live) if part_of(found) == part]
+    routes = [found for found in mesh_routes(facts.live) if section_of(found) == section]
     return any(target != service for found in routes for target in targets_of(found))

@@ -1,8 +1,9 @@
 """
-`Programmed` and `Steered` of a destination or exposed host: one table each, over what is known of it.
+`Programmed` and `Steered` of a destination or exposed host: one table of rules each, over what is known of it.
 
-`True` is only what was observed: Programmed, that every object of the part stands as planned; Steered, that clients are
-sent through the gateway and a pod serves them. A part that is retained although it is rejected is judged by what runs.
+`True` means only what was observed: Programmed, that every object of the section is as planned; Steered, that clients
+are sent through the gateway and a pod serves them. A section that is retained although it is rejected is judged by what
+runs.
 """
 
 from __future__ import annotations
@@ -27,22 +28,22 @@ _PREVIOUS_ROUTE: Final = "traffic keeps using the previous route until the new o
 
 
 @dataclass(frozen=True, slots=True)
-class PartState:
+class SectionState:
     """
-    What is known of a part, as far as its tables ask for it.
+    What is known of a section, as far as the tables need it.
 
     Attributes:
-        rejected: findings took it out; `retained`: what ran of it before still runs.
-        foreign: an object of somebody else that stands under a name that the part needs.
-        failure: the server's words about an object that it refuses.
+        rejected: findings reject it; `retained`: what ran of it before still runs.
+        foreign: an object of another owner that has a name the section needs.
+        failure: the server's message about an object that it rejects.
         missing: an object is not in place; `error`: what the server could not do just now, in its words.
-        unaccepted: an object that its own `controller` has not accepted; `refusal`: that controller's words, if it
-            refuses it; `overdue`: it has had time enough; `why_silent`: what may be the reason then.
-        conflicts: findings about somebody else's routes for its hosts.
-        unserved: why what runs serves nobody all the same.
-        on_previous_route: clients still go the way that they had, and it serves them.
-        in_place: the objects that send clients through the gateway stand; `deferred`: why they do not yet.
-        needs_pods: requests go through the class's gateway, of which `ready_pods` serve.
+        unaccepted: an object that its own `controller` has not accepted; `refusal`: that controller's message, if it
+            rejects it; `overdue`: it has had time enough; `why_silent`: the possible reason then.
+        conflicts: findings about unmanaged routes for its hosts.
+        unserved: why what runs does not serve clients all the same.
+        on_previous_route: clients still use the previous route, and it serves them.
+        in_place: the objects that send clients through the gateway exist as planned; `deferred`: why they do not yet.
+        needs_pods: requests use the class's gateway, of which `ready_pods` serve.
     """
 
     rejected: bool = False
@@ -65,36 +66,36 @@ class PartState:
     ready_pods: int = 0
 
 
-def _foreign(state: PartState) -> str:
+def _foreign(state: SectionState) -> str:
     return (
         f"{state.foreign} exists and does not belong to this object: it was made by hand, or another object owns it; "
         "delete or rename it, or rename this object"
     )
 
 
-def _missing(state: PartState) -> str:
+def _missing(state: SectionState) -> str:
     return _INCOMPLETE if state.error is None else f"{_INCOMPLETE}: {state.error}"
 
 
-def _refused(state: PartState) -> str:
+def _refused(state: SectionState) -> str:
     return f"{state.controller} rejects {state.unaccepted}: {state.refusal}"
 
 
-def _ignored(state: PartState) -> str:
+def _ignored(state: SectionState) -> str:
     return (
         f"no controller has reported on {state.unaccepted} for more than {PATIENCE.seconds} seconds; {state.why_silent}"
     )
 
 
-def _not_taken(state: PartState) -> str:
+def _not_taken(state: SectionState) -> str:
     return f"{state.controller} has not accepted {state.unaccepted} yet"
 
 
-def _conflicts(state: PartState) -> str:
+def _conflicts(state: SectionState) -> str:
     return told_once(("", finding.message) for finding in state.conflicts)
 
 
-PROGRAMMED: Final[Table[PartState]] = Table(
+PROGRAMMED: Final[Table[SectionState]] = Table(
     ConditionType.PROGRAMMED,
     (
         Rule(lambda it: it.rejected and it.retained, "True", Reason.PROGRAMMED, _RETAINED),
@@ -108,15 +109,15 @@ PROGRAMMED: Final[Table[PartState]] = Table(
         Rule(otherwise, "True", Reason.PROGRAMMED, succeeded(ConditionType.PROGRAMMED).message),
     ),
 )
-"""Whether every object of a part stands as planned."""
+"""Whether every object of a section is as planned."""
 
-STEERED: Final[Table[PartState]] = Table(
+STEERED: Final[Table[SectionState]] = Table(
     ConditionType.STEERED,
     (
-        # Whatever stands of ours, clients may go by somebody else's route.
+        # Whatever objects of ours exist, clients may use an unmanaged route.
         Rule(lambda it: bool(it.conflicts), "False", lambda it: it.conflicts[0].reason, _conflicts),
         Rule(lambda it: bool(it.unserved), "False", Reason.UNSUPPORTED_VALUE, lambda it: it.unserved),
-        # That clients are not yet sent as asked is no reason to say that they are not sent.
+        # Clients that are not yet sent on the new route are still sent through the gateway.
         Rule(lambda it: it.on_previous_route, "Unknown", Reason.PENDING, _PREVIOUS_ROUTE),
         Rule(lambda it: it.in_place and not it.needs_pods, "True", Reason.STEERED, _STEERED),
         Rule(lambda it: it.in_place and not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _NO_POD),
@@ -126,4 +127,4 @@ STEERED: Final[Table[PartState]] = Table(
         Rule(otherwise, "False", Reason.PENDING, "clients are not sent through the gateway"),
     ),
 )
-"""Whether clients of a part are sent through the gateway, and a pod serves them."""
+"""Whether clients of a section are sent through the gateway, and a pod serves them."""
