@@ -76,7 +76,7 @@ def test_policy_of_megabytes_is_invalid_and_nobody_waits(
     theirs.wait("bomb", "Accepted", "False", "Invalid")
     message = theirs.condition("bomb", "Accepted")["message"]
     assert "10240 identities" in message
-    assert "at most 8192" in message
+    assert "the limit of 8192" in message
     gateways.apply("partners")
     gateways.wait_ready("partners")
     cluster.rest.delete(EGRESS_GATEWAY_CLASS.path(None, namespace))

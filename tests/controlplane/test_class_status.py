@@ -176,4 +176,4 @@ def test_operator_logged_no_error(operator: OperatorProcess) -> None:
     """Only the fight was worth a warning."""
     lines = Path(operator.log).read_text().splitlines()
     found = [line for line in lines if '"level": "error"' in line or '"level": "warning"' in line]
-    assert [line for line in found if "fought over" not in line] == []
+    assert [line for line in found if "keeps changing a child" not in line] == []

@@ -77,7 +77,7 @@ def test_the_end_is_announced_once_and_in_time(world: World) -> None:
         world.reconcile()
         world.loop.now += 60
     [note] = announced(world)
-    assert "destination x ends at 2026-01-04T00:00:00Z" in note
+    assert "destination x expires at 2026-01-04T00:00:00Z" in note
 
 
 def test_an_end_that_was_put_off_is_announced_anew(world: World) -> None:
