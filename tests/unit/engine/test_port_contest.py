@@ -39,7 +39,7 @@ def has(contest: Contest, port: int = 5432, place: str = SHOP) -> Key | None:
 
 def is_refused(contest: Contest, key: Key, winner: Key) -> bool:
     status, message = contest.verdict(key)
-    return status == "False" and f"EgressGateway {winner}'s in namespace" in message
+    return status == "False" and f"EgressGateway {winner} in namespace" in message
 
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])

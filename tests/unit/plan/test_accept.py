@@ -15,7 +15,7 @@ from unit.golden.cases import case_names, run_named
 
 FINDINGS = [(name, finding) for name in case_names() for finding in run_named(name).acceptance.findings]
 WITHDRAWING = {"Expired", *(reason.value for reason in Reason if reason.value.endswith("NotAllowed"))}
-VERBS = "add|ask|create|delete|give|install|join|keep|make|name|remove|renew|replace|select|set|use"
+VERBS = "add|ask|correct|create|delete|give|install|keep|make|merge|name|remove|renew|replace|select|set|use"
 AT = "2025-01-01T00:00:00Z"
 REMEDY = re.compile(rf"; (?:{VERBS})\b")
 """A message ends in what its reader can do."""

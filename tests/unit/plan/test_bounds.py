@@ -143,4 +143,4 @@ def test_namespace_that_is_short_of_memory_is_told() -> None:
     """Its objects are served all the same; what counts as empty is counted."""
     acceptance = accept(facts_of(spec_of(), left_out=990))
     assert acceptance.served
-    assert any("990 objects" in notice.message for notice in acceptance.advisories)
+    assert any("990 VirtualServices" in notice.message for notice in acceptance.advisories)

@@ -222,7 +222,7 @@ def test_who_serves_everybody_has_the_port_where_its_clients_are_told() -> None:
     everybody, allowed = {"from": [{"namespaceSelector": {}}]}, class_of(allowedConsumers={"from": "All"})
     other = contender(tcp={5432: frozenset("*")}, held_tcp={5432: LAB}, claimed=False, created=NOW + DAY)
     [finding] = accept(facts_of(spec_of(tcp("a"), access=everybody), allowed, contenders=(other,))).findings
-    assert (finding.reason, "in every namespace," in finding.message) == (Reason.PORT_CONFLICT, True)
+    assert (finding.reason, "in every namespace;" in finding.message) == (Reason.PORT_CONFLICT, True)
 
 
 @pytest.mark.parametrize(
@@ -335,6 +335,6 @@ def test_of_several_rivals_the_one_that_has_the_port_is_named() -> None:
     waiting = contender()
     holder = replace(contender(NOW + DAY, claimed=False, held_tcp={5432: SHOP}), key=Key("lab", "holder"))
     [finding] = accept(facts_of(spec_of(tcp("a")), contenders=(waiting, holder))).findings
-    assert "EgressGateway lab/holder's in namespace shop" in finding.message
+    assert "EgressGateway lab/holder in namespace shop" in finding.message
     [finding] = accept(facts_of(spec_of(tcp("a")), contenders=(waiting,))).findings
-    assert "EgressGateway lab/db's in namespace shop" in finding.message
+    assert "EgressGateway lab/db in namespace shop" in finding.message

@@ -125,7 +125,7 @@ def test_a_running_exit_is_not_taken_away_by_making_a_namespace() -> None:
     found = accepted(asked_for("db.corp"), claimed={"db.corp": NOW}, namespaces_created={"corp": AFTER})
     assert found.findings == ()
     (notice,) = [notice for notice in found.advisories if notice.section == "api"]
-    assert "db.corp means Service db of namespace corp to pods, too" in notice.message
+    assert "db.corp also means Service db of namespace corp to pods" in notice.message
 
 
 @pytest.mark.parametrize("created", [{"corp": BEFORE}, {"corp": NOW}, {}])
