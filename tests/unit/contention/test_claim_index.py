@@ -139,10 +139,10 @@ def test_nothing_is_left_of_namespaces_and_gateways_that_nobody_names_any_more()
     for number in range(50):
         places = frozenset({f"ns-{number}"})
         exposed = Requested(exposed=frozenset({Claimed("a.example.com", f"x/{number}")}))
-        index.file(ME, names("a.example.com", places=places) | ports(tcp=(5432,), places=places) | exposed)
+        index.put(ME, names("a.example.com", places=places) | ports(tcp=(5432,), places=places) | exposed)
     assert len(index._scopes) == 1
     assert len(index._exposed) == 1
-    index.file(ME, NOTHING)
+    index.put(ME, NOTHING)
     assert not index._scopes
     assert not index._exposed
 

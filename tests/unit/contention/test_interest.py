@@ -118,7 +118,7 @@ def test_the_class_that_served_last_counts_too() -> None:
     index = InterestIndex()
     spec = {"className": "missing", "access": {"from": [{"namespaces": ["lab"]}]}}
     gateway = {"metadata": {"namespace": "shop", "name": "x"}, "spec": spec, "status": {"className": "guarded"}}
-    index.file(Key("shop", "x"), interest_of(gateway, Rights()))
+    index.put(Key("shop", "x"), interest_of(gateway, Rights()))
     label = LabelSelector(match_labels={"egress": "yes"})
     assert affected(index, "lab", {"egress": "yes"}, {"guarded": ClassReach(consent=label)}) == {"x"}
     assert affected(index, "shop", {"egress": "yes"}, {"guarded": ClassReach(home=label)}) == {"x"}
@@ -153,7 +153,7 @@ def test_every_name_that_has_to_be_external_counts(more: dict[str, Any]) -> None
     destination = {"name": "db", "hosts": ["db.example.com"], **more}
     gateway = {"metadata": {"namespace": "shop", "name": "x"}, "spec": {"destinations": [destination]}}
     index = InterestIndex()
-    index.file(Key("shop", "x"), interest_of(gateway, Rights()))
+    index.put(Key("shop", "x"), interest_of(gateway, Rights()))
     assert affected(index, "new", {}) == {"x"}
     assert affected(index, "other", {}) == set()
 
