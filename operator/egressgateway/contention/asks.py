@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from egressgateway.api.selector import LabelSelector
 from egressgateway.contention.raw import mappings_in, texts_of
-from egressgateway.namespaces import EVERYONE, Namespaces, selected, selects_everyone, union
+from egressgateway.namespaces import Namespaces, selected, selects_everyone, union
 from egressgateway.refs import Manifest
 
 
@@ -58,11 +58,6 @@ def asks_of(gateway: Manifest) -> tuple[Ask, ...]:
 def places_for(destination: Any, asks: Iterable[Ask], namespaces: Namespaces) -> frozenset[str]:
     """Namespaces that the asks want the destination of that name to serve."""
     return union(ask.places(namespaces) for ask in asks if not ask.destinations or destination in ask.destinations)
-
-
-def may_serve_anybody(asks: Iterable[Ask]) -> frozenset[str]:
-    """`EVERYONE`, for objects of which nothing else is known than that they ask for some consumer."""
-    return EVERYONE if any(True for _ in asks) else frozenset()
 
 
 def _ask_of(entry: Mapping[str, Any], own: frozenset[str]) -> Ask | None:

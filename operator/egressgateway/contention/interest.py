@@ -51,9 +51,9 @@ class ClassReach:
     """
     What of a class decides which namespaces its objects reach.
 
-    consent: selector of the namespaces that they may serve; None where labels do not matter.
+    Attributes:
+        consent: selector of the namespaces that they may serve; None where labels do not matter.
         home: selector of the namespaces in which they may be; None for every namespace.
-        in_each_namespace: they have a child in each namespace that they serve, as with a shared gateway.
         in_each_namespace: they have a child in each namespace that they serve, as with a shared gateway.
     """
 
@@ -156,10 +156,6 @@ class InterestIndex:
         self._everyone.discard(key)
         if interest.everyone:
             self._everyone.add(key)
-
-    def of(self, key: Key) -> Interest:
-        """The interest of `key`."""
-        return self._filed.get(key, NO_INTEREST)
 
     def changes(
         self, before: NamespaceLabels, after: NamespaceLabels, classes: Mapping[str | None, ClassReach]
