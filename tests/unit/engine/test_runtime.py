@@ -21,7 +21,7 @@ from egressgateway.engine.process.metrics import Metrics
 from egressgateway.engine.process.runtime import Runtime
 from egressgateway.engine.process.worker import Workers, work_while_leading
 from egressgateway.errors import Forbidden, NotFound
-from egressgateway.refs import Key, Manifest, ObjectRef
+from egressgateway.refs import NAMESPACE, Key, Manifest, ObjectRef
 from egressgateway.settings import LeaseSettings, MeshSettings, Settings
 from unit import objects
 from unit.cluster.fake_api import eventually
@@ -154,6 +154,25 @@ async def test_a_new_leader_looks_at_everything_and_a_former_one_keeps_nothing()
         before = reconciled(runtime)
         runtime.elector._lead(True)
         await eventually(lambda: reconciled(runtime) > before)
+
+
+async def test_namespaces_that_a_list_brings_enqueue_those_that_select_them() -> None:
+    """The watch had ended meanwhile: no event of one namespace will say so, and no lookup may come for minutes."""
+    api = Api(gateway("shop", "partners"))
+    api.gateways[0]["spec"]["access"] = {"from": [{"namespaceSelector": {"matchLabels": {"team": "lab"}}}]}
+    async with running(api) as runtime:
+        await eventually(lambda: reconciled(runtime) > 0)
+        enqueued: list[Key] = []
+        runtime._add = lambda key, priority: enqueued.append(key)  # type: ignore[method-assign]
+        informer = next(each for each in runtime._informers if each.resource is NAMESPACE)
+        names = ("a", "b")
+        metadata = [{"name": name, "labels": {"team": "lab"}, "uid": name} for name in names]
+        listed = [{"apiVersion": "v1", "kind": "Namespace", "metadata": each} for each in metadata]
+        for change in runtime.caches.namespaces.replace(listed):
+            informer._reflectors[None]._on_change(change)
+        assert enqueued == []
+        await asyncio.sleep(0)
+        assert enqueued == [Key("shop", "partners")], "once for all of them, in the next round of the event loop"
 
 
 async def test_what_an_answer_brings_in_the_moment_of_the_loss_is_not_kept() -> None:
