@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from bench.scale.internals import WRITTEN, Conflict, Manifest, NotFound, Request, ServerClock
+from bench.scale.internals import LARGE_ANSWERS_AT_ONCE, WRITTEN, Conflict, Manifest, NotFound, Request, ServerClock
 from bench.scale.loop import MeasuredLoop
 
 POD_START_SECONDS: Final = 2.0
@@ -67,6 +67,7 @@ class ApiServer:
         self._history: dict[str, list[tuple[int, Manifest, bytes]]] = defaultdict(list)
         self._pages: dict[str, list[tuple[str, str]]] = {}
         self._version = 10
+        self._large_answers = asyncio.Semaphore(LARGE_ANSWERS_AT_ONCE)
 
     def _now(self) -> datetime:
         return _START + timedelta(seconds=self._loop.time())
@@ -120,7 +121,13 @@ class ApiServer:
     # What the operator's client does.
 
     async def send(self, request: Request, *, urgent: bool = False) -> Manifest | None:
-        """Answer one call."""
+        """Answer one call; of the large answers two at a time, as the real client does."""
+        if request.largest_answer is None:
+            return await self._send(request)
+        async with self._large_answers:
+            return await self._send(request)
+
+    async def _send(self, request: Request) -> Manifest | None:
         await asyncio.sleep(0)
         if request.method == "POST":
             return None

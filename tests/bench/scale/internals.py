@@ -16,6 +16,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from egressgateway.api.selector import LabelSelector
+from egressgateway.cluster.client import LARGE_ANSWERS_AT_ONCE
 from egressgateway.cluster.clock import ServerClock
 from egressgateway.cluster.queue import Priority, WorkQueue
 from egressgateway.cluster.request import Request
@@ -29,6 +30,7 @@ from egressgateway.settings import LeaseSettings, Settings
 __all__ = [
     "EGRESS_GATEWAY",
     "EGRESS_GATEWAY_CLASS",
+    "LARGE_ANSWERS_AT_ONCE",
     "SETTINGS",
     "WRITTEN",
     "Conflict",

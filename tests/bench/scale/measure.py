@@ -48,6 +48,8 @@ def measure(mix: Mix, path: Path, say: Callable[[str], None]) -> Figures:
         replica.server.put(plural, manifest)
     replica.server.load(read(path))
     gc.collect()
+    # The operator's collections must not visit what is the API server's.
+    gc.freeze()
     of_the_server = _resident_bytes() - base
     with counting(counts):
         say(f"{mix.size}: start")

@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from egressgateway.cluster.leader_election import LeaderElector
+from egressgateway.cluster.loop import OnePerTurn
 from egressgateway.cluster.queue import Priority, WorkQueue
 from egressgateway.cluster.result import Again, Done, Outcome, Stalled, Waiting, result_of
 from egressgateway.engine.process.log import reconcile_fields
@@ -49,13 +50,16 @@ class Workers:
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._beginning = asyncio.Lock()
+        # A pass that finds nothing to do waits for nothing, and all workers may have such a one at once.
+        self._turns = OnePerTurn()
         # The last failure of each key: its trace is logged when it is new, not at each retry.
         self._traced: dict[Key, str] = {}
 
     def start(self) -> None:
         """Start to work, for the first time or again after `stop`."""
         self._stopping = False
+        # The first pass over each object makes what later ones compare with.
+        self._turns.filling = True
         self._traced.clear()
         self._tasks = {
             asyncio.create_task(self._work(), name=f"worker {number}") for number in range(self._concurrency)
@@ -91,7 +95,7 @@ class Workers:
             key = await self._queue.get()
             self._busy.add(task)
             try:
-                await self._turn()
+                await self._turns.begin()
                 await self._handle(key)
             except asyncio.CancelledError:
                 # The pass is half done, and no event will tell a later worker: queue the key again. A next leader
@@ -101,16 +105,8 @@ class Workers:
             finally:
                 self._busy.discard(task)
                 self._queue.done(key)
-
-    async def _turn(self) -> None:
-        """
-        Wait until the event loop has been around once since another pass began.
-
-        A pass that finds nothing to do waits for nothing, and all workers may have such a one at once: between two of
-        them the Lease is renewed, and probes are answered.
-        """
-        async with self._beginning:
-            await asyncio.sleep(0)
+                if not self._queue.depth:
+                    self._turns.filling = False
 
     async def _handle(self, key: Key) -> None:
         loop = asyncio.get_running_loop()

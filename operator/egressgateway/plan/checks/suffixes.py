@@ -18,6 +18,11 @@ def _icann() -> PublicSuffixList:
     return PublicSuffixList(only_icann=True, accept_unknown=False)
 
 
+def read_list() -> None:
+    """Read the list now, which takes 0.2 s, and not in the first question."""
+    _icann()
+
+
 @lru_cache(maxsize=4096)
 def is_public_suffix(name: str) -> bool:
     """Whether `name` itself is a public suffix; a name that no registry knows (`corp`, `example`) is not."""

@@ -1,0 +1,58 @@
+"""Long pieces of work take turns on the event loop, and leave few young objects to the collector."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from egressgateway.cluster.loop import OnePerTurn
+
+
+@pytest.fixture(autouse=True)
+def thawed() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+
+
+async def test_two_pieces_begin_in_different_turns() -> None:
+    turns, number, began = OnePerTurn(), 0, list[int]()
+
+    async def work() -> None:
+        await turns.begin()
+        began.append(number)
+
+    tasks = [asyncio.create_task(work()) for _ in range(5)]
+    while not all(task.done() for task in tasks):
+        await asyncio.sleep(0)
+        number += 1
+    assert len(set(began)) == len(tasks)
+
+
+async def test_replacing_old_objects_leaves_no_crowd_of_young_ones() -> None:
+    """Each piece frees as many objects as it makes: CPython's own trigger never fires."""
+    turns, size, kept = OnePerTurn(), 500, list[list[object]]()
+    for _ in range(50):
+        await turns.begin()
+        made: list[object] = [[] for _ in range(size)]
+        kept = [*kept[-10:], made]
+    assert len(gc.get_objects(generation=0)) < 4 * size
+
+
+async def test_what_is_made_while_filling_is_not_visited_again() -> None:
+    turns = OnePerTurn()
+    turns.filling = True
+    before = gc.get_freeze_count()
+    kept = [[] for _ in range(5000)]
+    for _ in range(8):
+        await turns.begin()
+    assert gc.get_freeze_count() - before >= len(kept)
+    turns.filling = False
+    after = gc.get_freeze_count()
+    more = [[] for _ in range(5000)]
+    for _ in range(8):
+        await turns.begin()
+    assert gc.get_freeze_count() <= after
+    assert len(more) == 5000
