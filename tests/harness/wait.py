@@ -16,17 +16,32 @@ CONVERGE: Final = 60.0
 
 POLL: Final = 0.05
 
+LONGEST: Final = 10
+"""Timeouts after which something that still moves has failed: it moves in a circle."""
 
-def eventually(check: Callable[[], T], *, timeout: float = CONVERGE, what: str = "", interval: float = POLL) -> T:
+
+def eventually(
+    check: Callable[[], T],
+    *,
+    timeout: float = CONVERGE,
+    what: str = "",
+    interval: float = POLL,
+    progress: Callable[[], object] | None = None,
+) -> T:
     """
     The first true answer of `check`, asked again and again, each `interval` seconds.
 
     `AssertionError` and `LookupError` of `check` count as "not yet", so that a check may assert.
 
+    Args:
+        timeout: seconds without a true answer; with `progress`, those since its value changed last. What takes as long
+            as the machine is busy fails when it stands still, and not before; after `LONGEST` timeouts in any case.
+
     Raises:
-        TimeoutError: no true answer within `timeout` seconds; says what was waited for and the last answer.
+        TimeoutError: no true answer in time; says what was waited for and the last answer.
     """
-    end = time.monotonic() + timeout
+    began = moved = time.monotonic()
+    seen = progress() if progress else None
     while True:
         try:
             last: object = (answer := check())
@@ -34,6 +49,9 @@ def eventually(check: Callable[[], T], *, timeout: float = CONVERGE, what: str =
                 return answer
         except (AssertionError, LookupError) as not_yet:
             last = not_yet
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what or 'condition'} not reached in {timeout:g} s; last answer: {last!r}")
+        now = time.monotonic()
+        if progress and (value := progress()) != seen:
+            seen, moved = value, now
+        if now > moved + timeout or now > began + LONGEST * timeout:
+            raise TimeoutError(f"{what or 'condition'} not reached in {now - began:.0f} s; last answer: {last!r}")
         time.sleep(interval)

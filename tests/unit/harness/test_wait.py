@@ -1,0 +1,43 @@
+"""What moves may take as long as it needs; what stands still fails, and so does what moves in a circle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, count, cycle, repeat
+
+import pytest
+
+from harness import wait
+from harness.wait import LONGEST, eventually
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sleeping moves the clock, and takes no time."""
+    now = [0.0]
+    monkeypatch.setattr(wait.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(wait.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+
+def waited(answers: Iterator[bool], progress: Iterator[int] | None) -> bool:
+    moves = None if progress is None else (lambda: next(progress))
+    return eventually(lambda: next(answers), timeout=10, interval=1, progress=moves)
+
+
+def test_what_moves_is_waited_for() -> None:
+    assert waited(chain(repeat(False, 50), repeat(True)), count())
+
+
+def test_without_progress_all_of_it_counts() -> None:
+    with pytest.raises(TimeoutError):
+        waited(chain(repeat(False, 50), repeat(True)), None)
+
+
+def test_what_stands_still_fails() -> None:
+    with pytest.raises(TimeoutError):
+        waited(chain(repeat(False, 50), repeat(True)), chain(range(20), repeat(20)))
+
+
+def test_what_moves_in_a_circle_fails() -> None:
+    with pytest.raises(TimeoutError):
+        waited(repeat(False, 11 * LONGEST), cycle((1, 2)))
