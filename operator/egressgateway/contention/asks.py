@@ -28,13 +28,11 @@ class Ask:
         destinations: those that the entry is for; empty for all.
         namespaces: those that it names; the own one where it neither names nor selects any.
         selector: of further namespaces.
-        by_account: it is for some service accounts of these namespaces only.
     """
 
     destinations: frozenset[str] = field(default_factory=frozenset)
     namespaces: frozenset[str] = field(default_factory=frozenset)
     selector: LabelSelector | None = None
-    by_account: bool = False
 
     @property
     def of_everyone(self) -> bool:
@@ -62,12 +60,12 @@ def places_for(destination: Any, asks: Iterable[Ask], namespaces: Namespaces) ->
 
 def _ask_of(entry: Mapping[str, Any], own: frozenset[str]) -> Ask | None:
     """None for an entry that cannot be read: its object is rejected as a whole."""
-    destinations, accounts = frozenset(texts_of(entry, "destinations")), bool(entry.get("serviceAccounts"))
+    destinations = frozenset(texts_of(entry, "destinations"))
     raw = entry.get("namespaceSelector")
     if raw is None:
-        return Ask(destinations, frozenset(texts_of(entry, "namespaces")) or own, by_account=accounts)
+        return Ask(destinations, frozenset(texts_of(entry, "namespaces")) or own)
     try:
         selector = LabelSelector.model_validate(raw)
     except ValidationError:
         return None
-    return Ask(destinations, selector=selector, by_account=accounts)
+    return Ask(destinations, selector=selector)

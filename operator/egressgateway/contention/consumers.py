@@ -116,8 +116,7 @@ def reach_of(
         return NamespaceTable(namespaces)
     consumers = consumers_of(gateway.key, spec, class_spec, namespaces)
     named = served.union(*(entry.namespaces for entry in all_entries(spec)))
-    by_account = any(entry.service_accounts for entry in all_entries(spec))
-    lists_all = EVERY_NAMESPACE in consumers.all and (contended or by_account or class_spec.shared is not None)
+    lists_all = EVERY_NAMESPACE in consumers.all and (contended or class_spec.shared is not None)
     return (
         tuple(consumers.served.items()),
         tuple(consumers.denied.items()),

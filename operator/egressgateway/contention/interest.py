@@ -72,7 +72,7 @@ def interest_of(gateway: Manifest, rights: Rights) -> Interest:
         namespaces=(named | claimed) - {own, EVERY_NAMESPACE},
         selectors=tuple(ask.selector for ask in asks if ask.selector is not None and not ask.of_everyone),
         everyone=everyone or EVERY_NAMESPACE in claimed,
-        lists_everyone=everyone and (_by_account(asks) or _lacks_everyone(gateway, asks, rights)),
+        lists_everyone=everyone and _lacks_everyone(gateway, asks, rights),
         last_labels=last_labels_of(gateway),
         class_names=_class_names(gateway),
     )
@@ -229,10 +229,6 @@ class InterestIndex:
 def _injects(labels: Labels) -> bool:
     """Whether Istio injects pods there (Istio "Installing the Sidecar": `istio-injection`)."""
     return labels.get("istio-injection") != "disabled"
-
-
-def _by_account(asks: tuple[Ask, ...]) -> bool:
-    return any(ask.of_everyone and ask.by_account for ask in asks)
 
 
 def _lacks_everyone(gateway: Manifest, asks: tuple[Ask, ...], rights: Rights) -> bool:

@@ -69,13 +69,13 @@ def test_a_namespace_that_comes_or_goes_concerns_those_that_name_it() -> None:
 
 
 def test_one_for_everyone_is_concerned_where_it_has_to_list_them() -> None:
-    """As when another object has a name in one of them, or when the entry is for some accounts in each."""
+    """As when another object has a name in one of them; accounts of every namespace need no list."""
     everywhere, but_one = {"*": SINCE}, {"*": SINCE, "lab": NEVER}
     rights = {"all": Rights({"db.example.com": everywhere}), "most": Rights({"db.example.com": but_one})}
     rights["accounts"] = rights["all"]
     accounts = {**EVERYONE, "serviceAccounts": ["pay"]}
     index = index_of(rights, all=EVERYONE, most=EVERYONE, accounts=accounts)
-    assert affected(index, "new", {}) == {"most", "accounts"}
+    assert affected(index, "new", {}) == {"most"}
     assert affected(index, "lab", {"team": "x"}) == set()
 
 

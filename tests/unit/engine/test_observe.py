@@ -624,11 +624,11 @@ def test_facts_differ_by_a_namespace_where_it_matters(new: Manifest, same: bool)
 
 
 def test_facts_of_one_for_everyone_differ_where_it_lists_them() -> None:
-    """As when another object wants the same, or the entry is for some accounts in each namespace."""
+    """As when another object wants the same; accounts of every namespace need no list."""
     everyone: dict[str, Any] = {"namespaceSelector": {}}
     for entry, others, same in (
         (everyone, (), True),
-        ({**everyone, "serviceAccounts": ["pay"]}, (), False),
+        ({**everyone, "serviceAccounts": ["pay"]}, (), True),
         (everyone, (gateway(OTHER),), False),
     ):
         caches = caches_of(gateway(access={"from": [entry]}, className="open"), *others, classes=(open_class(),))

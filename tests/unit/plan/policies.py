@@ -35,10 +35,11 @@ def matches(rule: Manifest, request: Request) -> bool:
     """Of `from` and of `to` one entry each, of `when` all; within an entry all fields."""
     sources = [entry["source"] for entry in rule.get("from", ())]
     operations = [entry["operation"] for entry in rule.get("to", ())]
+    seen = {"connection.sni": request.sni, "source.principal": request.principal}
     return (
         (not sources or any(_holds(found, "principals", request.principal) for found in sources))
         and (not operations or any(_is_operation(found, request) for found in operations))
-        and all(_is_one_of(condition["values"], request.sni) for condition in rule.get("when", ()))
+        and all(_is_one_of(condition["values"], seen[condition["key"]]) for condition in rule.get("when", ()))
     )
 
 

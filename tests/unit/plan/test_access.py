@@ -27,7 +27,10 @@ from unit.plan.world import class_of, destination, facts_of, spec_of
 RENDERER = Renderer()
 NAMESPACES: dict[str, dict[str, str]] = {"shop": {}, "lab": {}, "edge": {}}
 ACCOUNTS = ("one", "two", "ingress")
-PRINCIPALS = [f"cluster.local/ns/{namespace}/sa/{account}" for namespace, account in product(NAMESPACES, ACCOUNTS)]
+PRINCIPALS = [
+    f"{domain}/ns/{namespace}/sa/{account}"
+    for domain, namespace, account in product(("cluster.local", "elsewhere.org"), NAMESPACES, ACCOUNTS)
+]
 METHODS, PATHS = ("GET", "POST"), ("/v1", "/v1/x", "/v2")
 DESTINATIONS = (destination("a", "a.example.com"), destination("b", "b.example.com"))
 FRONT = ObjectRef("Gateway", "edge", "front")
@@ -107,10 +110,11 @@ def _listed(spec: EgressGatewaySpec) -> Iterator[Asked]:
     assert spec.access is not None
     for request in product(PRINCIPALS, ("a", "b"), METHODS, PATHS):
         principal, name, method, path = request
-        _, _, namespace, _, account = principal.split("/")
+        domain, _, namespace, _, account = principal.split("/")
         for entry in spec.access.from_:
             if (
-                (entry.namespace_selector is not None or namespace in (entry.namespaces or ("shop",)))
+                domain == "cluster.local"
+                and (entry.namespace_selector is not None or namespace in (entry.namespaces or ("shop",)))
                 and (not entry.service_accounts or account in entry.service_accounts)
                 and (not entry.destinations or name in entry.destinations)
                 and (not entry.methods or method in entry.methods)

@@ -74,6 +74,13 @@ def test_identities_are_bounded(class_: dict[str, Any], count: int) -> None:
     assert str(MAX_IDENTITIES + count) in message
 
 
+def test_accounts_of_everybody_are_few_however_large_the_cluster() -> None:
+    """The policy of a dedicated gateway lists no namespace for them."""
+    spec = spec_of(*destinations(1), access={"from": [{"namespaceSelector": {}, "serviceAccounts": ["pay"]}]})
+    namespaces = {f"n{number}": dict[str, str]() for number in range(MAX_IDENTITIES + 1)}
+    assert accept(replace(facts_of(spec, class_of(**ALL)), namespaces=namespaces)).of_object == ()
+
+
 def test_what_runs_is_kept_when_a_bound_is_exceeded() -> None:
     """Labels of namespaces are others' to change: that a selector means too many takes nothing away."""
     facts = facts_of(spec_of(*destinations(64, 8), access={"from": named(64)}), class_of(**ALL))

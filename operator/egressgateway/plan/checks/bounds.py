@@ -120,7 +120,8 @@ def _identities(key: Key, spec: EgressGatewaySpec, class_spec: EgressGatewayClas
     found = 0
     for entry in all_entries(spec):
         served = namespaces_of(key, entry, class_spec, namespaces)
-        places = len(namespaces) if EVERY_NAMESPACE in served and entry.service_accounts else len(served)
+        listed = EVERY_NAMESPACE in served and entry.service_accounts and class_spec.shared is not None
+        places = len(namespaces) if listed else len(served)
         identities = places * max(1, len(entry.service_accounts))
         ways = sum(
             ways_of(each) for each in spec.destinations if not entry.destinations or each.name in entry.destinations

@@ -40,9 +40,14 @@ class Visitor:
 
 @dataclass(frozen=True, slots=True)
 class _Grant:
-    """One entry of `access`, compiled: which identities, which server names (none: all), which requests."""
+    """
+    One entry of `access`, compiled: which identities, which server names (none: all), which requests.
+
+    `within`: a pattern that these identities have to match, too; empty for none.
+    """
 
     principals: list[str]
+    within: str = ""
     names: list[str] = field(default_factory=list)
     methods: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
@@ -97,6 +102,7 @@ def _allow_rules(
     for grant in _grants(context, hops):
         yield {
             "principals": grant.principals,
+            "within": grant.within,
             "names": grant.names,
             "methods": grant.methods,
             "paths": grant.paths,
@@ -153,32 +159,35 @@ def _grants(context: PlanContext, hops: Sequence[Hop]) -> Iterator[_Grant]:
         names = [hop.sni for hop in hops if hop.destination in entry.destinations]
         if not served or (entry.destinations and not names):
             continue
+        principals, within = _identities(context, union([served]), entry.service_accounts)
         yield _Grant(
-            principals=[
-                principal
-                for namespace in sorted(union([served]))
-                for principal in _principals(context, namespace, entry.service_accounts)
-            ],
+            principals=principals,
+            within=within,
             names=names,
             methods=list(entry.methods),
             paths=list(entry.paths),
         )
 
 
-def _principals(context: PlanContext, namespace: str, service_accounts: Sequence[str]) -> Iterator[str]:
-    """Identities without their scheme, as policies write them; a star is allowed at an end only."""
+def _identities(context: PlanContext, served: frozenset[str], service_accounts: Sequence[str]) -> tuple[list[str], str]:
+    """
+    Identities without their scheme, as policies write them, and a pattern that they have to match, too.
+
+    A star is allowed at an end only. Accounts of every namespace need two: one for the account, one for the trust
+    domain. A list of the namespaces would grow with the cluster and be rewritten for each new one, and each rewrite
+    ends open connections. The policy of a shared gateway denies what is not listed, and there a second pattern would
+    need a denial of its own: behind those, namespaces are few (`MAX_CONSUMER_NAMESPACES`) and listed.
+    """
     domain = context.mesh.trust_domain
-    if namespace == EVERY_NAMESPACE:
-        if not service_accounts:
-            yield f"{domain}/*"
-        for account in service_accounts:
-            for known in sorted(context.namespaces):
-                yield f"{domain}/ns/{known}/sa/{account}"
-        return
-    if not service_accounts:
-        yield f"{domain}/ns/{namespace}/*"
-    for account in service_accounts:
-        yield f"{domain}/ns/{namespace}/sa/{account}"
+    if EVERY_NAMESPACE in served and not service_accounts:
+        return [f"{domain}/*"], ""
+    if EVERY_NAMESPACE in served and context.target.dedicated:
+        return [f"*/sa/{account}" for account in service_accounts], f"{domain}/ns/*"
+    if EVERY_NAMESPACE in served:
+        every = sorted(context.namespaces)
+        return [f"{domain}/ns/{namespace}/sa/{account}" for account in service_accounts for namespace in every], ""
+    accounts = [f"sa/{account}" for account in service_accounts] or ["*"]
+    return [f"{domain}/ns/{namespace}/{account}" for namespace in sorted(served) for account in accounts], ""
 
 
 def _authorizer(context: PlanContext, hops: Sequence[Hop], retained: Draining) -> Iterator[Child]:
@@ -206,4 +215,11 @@ def _authorizer(context: PlanContext, hops: Sequence[Hop], retained: Draining) -
 
 
 def _rule(principals: Sequence[str] = (), names: Sequence[str] = (), ports: Sequence[str] = ()) -> dict[str, Any]:
-    return {"principals": list(principals), "names": list(names), "methods": [], "paths": [], "ports": list(ports)}
+    return {
+        "principals": list(principals),
+        "within": "",
+        "names": list(names),
+        "methods": [],
+        "paths": [],
+        "ports": list(ports),
+    }
