@@ -6,10 +6,12 @@ A set is a frozenset of names. `EVERY_NAMESPACE` in it stands for all of them, a
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Final
 
 from egressgateway.api.selector import LabelSelector
+from egressgateway.selector_index import SelectorIndex
 
 EVERY_NAMESPACE: Final = "*"
 """Stands for every namespace of the cluster, in `exportTo` and among consumers."""
@@ -24,7 +26,7 @@ MOST_REMEMBERED_NAMES = 1_000_000
 
 
 MOST_REMEMBERED_SELECTIONS = 16_384
-"""Each is matched against every namespace that changes."""
+"""Each is kept by every table, and matched against the namespaces that change and have a label that it requires."""
 
 
 class NamespaceLabels(dict[str, Mapping[str, str]]):
@@ -37,9 +39,10 @@ class NamespaceLabels(dict[str, Mapping[str, str]]):
 
     def __init__(self, labels: Mapping[str, Mapping[str, str]]) -> None:
         super().__init__(labels)
-        self._selected: dict[Hashable, tuple[LabelSelector, frozenset[str]]] = {}
+        self._selected: dict[Hashable, frozenset[str]] = {}
         self._remembered = 0
-        self._moved: dict[Hashable, frozenset[str]] = {}
+        # Shared with the tables before and after: it may have more selectors than this table remembers, and no less.
+        self._selectors = SelectorIndex()
         self.changed: frozenset[str] = frozenset(labels)
         """Names of namespaces that were added, removed or have other labels than in the table before."""
 
@@ -48,16 +51,17 @@ class NamespaceLabels(dict[str, Mapping[str, str]]):
         key = selector_key(selector)
         known = self._selected.get(key)
         if known is not None:
-            return known[1]
+            return known
         found = frozenset(name for name, labels in self.items() if selector.matches(labels))
-        self._remember(key, selector, found)
+        self._selectors.put(key, selector)
+        self._remember(key, found)
         return found
 
     def followed_by(self, news: Mapping[str, Mapping[str, str] | None]) -> NamespaceLabels:
         """
         The table after some namespaces got other labels, or went (None); the same one where that changes nothing.
 
-        What selectors find there is taken over: each is asked about the namespaces that changed, and no others.
+        What selectors find there is taken over: those that may match a namespace that changed are asked about that one.
         """
         changed = {name: labels for name, labels in news.items() if self.get(name) != labels}
         if not changed:
@@ -67,29 +71,45 @@ class NamespaceLabels(dict[str, Mapping[str, str]]):
             if changed[name] is None:
                 del following[name]
         following.changed = frozenset(changed)
-        for key, (selector, before) in self._selected.items():
-            now = frozenset(name for name, labels in changed.items() if labels is not None and selector.matches(labels))
-            moved = (before & following.changed) ^ now
-            following._moved[key] = moved
-            following._remember(key, selector, before ^ moved if moved else before)
+        following._take_over(self, changed)
         return following
 
-    def moved(self, selector: LabelSelector, before: NamespaceLabels) -> frozenset[str]:
-        """Namespaces that `selector` matches in this table and not in the one `before`, or the other way round."""
-        known = self._moved.get(selector_key(selector))
-        if known is not None:
-            return known
-        return frozenset(
-            name for name in self.changed if _matches(selector, before.get(name)) != _matches(selector, self.get(name))
-        )
+    def _take_over(self, before: NamespaceLabels, changed: Mapping[str, Mapping[str, str] | None]) -> None:
+        moved = defaultdict[Hashable, set[str]](set)
+        for name, labels in changed.items():
+            for key, _ in moving(before._selectors, before.get(name), labels):
+                moved[key].add(name)
+        self._selected, self._remembered = dict(before._selected), before._remembered
+        self._selectors = before._selectors
+        for key in moved.keys() & self._selected.keys():
+            found = self._selected.pop(key)
+            self._remembered -= len(found) + 1
+            self._remember(key, found ^ moved[key])
+        if len(self._selectors) > 2 * len(self._selected) + _SPARE_SELECTORS:
+            self._selectors = before._selectors.only(self._selected)
 
-    def _remember(self, key: Hashable, selector: LabelSelector, found: frozenset[str]) -> None:
-        self._selected[key] = selector, found
+    def _remember(self, key: Hashable, found: frozenset[str]) -> None:
+        self._selected[key] = found
         self._remembered += len(found) + 1
         while self._remembered > MOST_REMEMBERED_NAMES or len(self._selected) > MOST_REMEMBERED_SELECTIONS:
             # The oldest match is dropped first.
-            _, dropped = self._selected.pop(next(iter(self._selected)))
+            dropped = self._selected.pop(next(iter(self._selected)))
             self._remembered -= len(dropped) + 1
+
+
+_SPARE_SELECTORS: Final = 64
+"""Selectors that nobody remembers any more, before they are looked for and dropped."""
+
+
+def moving(
+    selectors: SelectorIndex, old: Mapping[str, str] | None, new: Mapping[str, str] | None
+) -> Iterator[tuple[Hashable, LabelSelector]]:
+    """Selectors that match one of two states of a namespace and not the other; None is one that there is not."""
+    candidates = dict(selectors.may_match(old or {}))
+    candidates.update(selectors.may_match(new or {}))
+    for key, selector in candidates.items():
+        if _matches(selector, old) != _matches(selector, new):
+            yield key, selector
 
 
 def _matches(selector: LabelSelector, labels: Mapping[str, str] | None) -> bool:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from egressgateway.api.selector import LabelSelector
 from egressgateway.contention.asks import Ask, asks_of
 from egressgateway.contention.raw import entries_of, mappings_in, texts_of
 from egressgateway.facts import NEVER, Rights, Since
-from egressgateway.namespaces import EVERY_NAMESPACE, NamespaceLabels, selector_key
+from egressgateway.namespaces import EVERY_NAMESPACE, NamespaceLabels, moving, selector_key
 from egressgateway.refs import Key, Manifest
+from egressgateway.selector_index import SelectorIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +123,6 @@ class Changes:
     moved: set[Key]
 
 
-@dataclass(slots=True)
-class _Selecting:
-    selector: LabelSelector
-    keys: set[Key] = field(default_factory=set)
-
-
 class InterestIndex:
     """The interests of all EgressGateways."""
 
@@ -136,7 +131,8 @@ class InterestIndex:
         self._by_home: dict[str, set[Key]] = {}
         self._by_namespace: dict[str, set[Key]] = {}
         self._by_last_label: dict[str, set[Key]] = {}
-        self._by_selector: dict[Hashable, _Selecting] = {}
+        self._by_selector: dict[Hashable, set[Key]] = {}
+        self._selectors = SelectorIndex()
         self._everyone: set[Key] = set()
 
     def put(self, key: Key, interest: Interest) -> None:
@@ -152,7 +148,8 @@ class InterestIndex:
         for selector in old.selectors:
             self._forget_selector(key, selector)
         for selector in interest.selectors:
-            self._by_selector.setdefault(selector_key(selector), _Selecting(selector)).keys.add(key)
+            self._by_selector.setdefault(selector_key(selector), set()).add(key)
+            self._selectors.put(selector_key(selector), selector)
         self._everyone.discard(key)
         if interest.everyone:
             self._everyone.add(key)
@@ -168,10 +165,10 @@ class InterestIndex:
             class.
         """
         moved, affected = set[Key](), defaultdict[str, set[Key]](set)
-        for entry in self._by_selector.values():
-            for name in after.moved(entry.selector, before):
-                affected[name] |= entry.keys
-                moved |= entry.keys
+        for name in after.changed:
+            for selector_id, _ in moving(self._selectors, before.get(name), after.get(name)):
+                affected[name] |= self._by_selector[selector_id]
+                moved |= self._by_selector[selector_id]
         listing = {key for key in self._everyone if self._lists(key, classes)}
         for name in after.changed:
             if (name in before) != (name in after):
@@ -180,10 +177,14 @@ class InterestIndex:
             if inside := self._inside(name, before.get(name), after.get(name), classes):
                 affected[name] |= inside
         for class_name, reach in classes.items():
-            for name in after.moved(reach.consent, before) if reach.consent is not None else ():
-                affected[name] |= {
-                    key for key in self._asking_for(name, before, after) if class_name in self._filed[key].class_names
-                }
+            if reach.consent is None:
+                continue
+            for name in after.changed:
+                old, new = before.get(name), after.get(name)
+                if _matches(reach.consent, old) != _matches(reach.consent, new):
+                    affected[name] |= {
+                        key for key in self._asking_for(name, old, new) if class_name in self._filed[key].class_names
+                    }
         return Changes({name: keys for name, keys in affected.items() if keys}, moved)
 
     def _inside(
@@ -211,19 +212,25 @@ class InterestIndex:
     def _reaches(self, key: Key, classes: Mapping[str | None, ClassReach]) -> list[ClassReach]:
         return [classes[name] for name in self._filed[key].class_names if name in classes]
 
-    def _asking_for(self, name: str, before: NamespaceLabels, after: NamespaceLabels) -> Iterator[Key]:
+    def _asking_for(self, name: str, old: Labels | None, new: Labels | None) -> Iterator[Key]:
         yield from self._by_namespace.get(name, ())
         yield from self._everyone
-        for entry in self._by_selector.values():
-            if name in before.selected_by(entry.selector) or name in after.selected_by(entry.selector):
-                yield from entry.keys
+        for labels in (old, new):
+            for selector_id, selector in self._selectors.may_match(labels or {}):
+                if _matches(selector, labels):
+                    yield from self._by_selector[selector_id]
 
     def _forget_selector(self, key: Key, selector: LabelSelector) -> None:
-        selecting = self._by_selector.get(selector_key(selector))
-        if selecting is not None:
-            selecting.keys.discard(key)
-            if not selecting.keys:
-                del self._by_selector[selector_key(selector)]
+        filed = selector_key(selector)
+        keys = self._by_selector.get(filed, set())
+        keys.discard(key)
+        if not keys:
+            self._by_selector.pop(filed, None)
+            self._selectors.remove(filed)
+
+
+def _matches(selector: LabelSelector, labels: Labels | None) -> bool:
+    return labels is not None and selector.matches(labels)
 
 
 def _injects(labels: Labels) -> bool:

@@ -6,7 +6,7 @@ Filled by kopf (EgressGateways) and by informers (everything else); each change 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -95,7 +95,7 @@ class Caches:
 
     def known_keys(self) -> set[Key]:
         """EgressGateways that exist, and those whose children exist or are recorded."""
-        owners = (owner for store in self.children.values() for owner in store.index_values())
+        owners = set[Hashable]().union(*(store.index_values() for store in self.children.values()))
         children = (owner for owner in owners if isinstance(owner, Key))
         return {*map(key_of, self.gateways), *children, *self.without_object()}
 

@@ -6,16 +6,23 @@ They find objects whose status was lost. For all others the claims in the status
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from egressgateway.cluster.store import Change
 from egressgateway.contention.requested import Requested
 from egressgateway.facts import Ports
 from egressgateway.live.children import ports_of, stage_of
 from egressgateway.live.evidence import is_child, named_owner
+from egressgateway.namespaces import EVERY_NAMESPACE, EVERYONE
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.stages import Stage
+
+ServedPorts = Mapping[int, frozenset[str]]
+"""Namespaces by port."""
+
+_NOWHERE: Final[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +38,8 @@ class PortIndex:
 
     def __init__(self) -> None:
         self._entries: dict[ObjectRef, LiveEntry] = {}
-        self._tcp: dict[int, set[ObjectRef]] = {}
-        self._named: dict[int, set[ObjectRef]] = {}
+        self._tcp = _Filed()
+        self._named = _Filed()
 
     def take(self, change: Change) -> Requested:
         """Follow a change of a ServiceEntry; returns the ports that it no longer has in some namespace."""
@@ -42,16 +49,45 @@ class PortIndex:
         if new is not None:
             self._entries[ref] = new
         before, after = old.ports if old else Ports(), new.ports if new else Ports()
-        _reindex(self._tcp, ref, before.tcp, after.tcp)
-        _reindex(self._named, ref, before.named, after.named)
+        self._tcp.refile(ref, before.tcp, after.tcp)
+        self._named.refile(ref, before.named, after.named)
         return Requested(tcp_ports=_lost(before.tcp, after.tcp), named_ports=_lost(before.named, after.named))
 
     def sharing(self, requested: Requested) -> Iterator[LiveEntry]:
-        """Entries with one of the ports of `requested`, where one of the two speaks TCP."""
-        for port in requested.tcp_ports.keys() | requested.named_ports.keys():
-            yield from map(self._entries.__getitem__, self._tcp.get(port, ()))
-        for port in requested.tcp_ports:
-            yield from map(self._entries.__getitem__, self._named.get(port, ()))
+        """
+        Entries with one of the ports of `requested` in one of its namespaces, where one of the two speaks TCP; some
+        more than once.
+        """
+        for ports in (requested.tcp_ports, requested.named_ports):
+            yield from map(self._entries.__getitem__, self._tcp.refs(ports))
+        yield from map(self._entries.__getitem__, self._named.refs(requested.tcp_ports))
+
+
+class _Filed:
+    """Entries by port and namespace: thousands of objects may have a port in common, and no client."""
+
+    def __init__(self) -> None:
+        self._refs: dict[int, dict[str, set[ObjectRef]]] = {}
+
+    def refile(self, ref: ObjectRef, old: ServedPorts, new: ServedPorts) -> None:
+        for port, served in old.items():
+            for namespace in served - new.get(port, _NOWHERE):
+                self._drop(port, namespace, ref)
+        for port, served in new.items():
+            for namespace in served - old.get(port, _NOWHERE):
+                self._refs.setdefault(port, {}).setdefault(namespace, set()).add(ref)
+
+    def refs(self, ports: ServedPorts) -> Iterator[ObjectRef]:
+        for port, served in ports.items():
+            filed = self._refs.get(port, {})
+            for namespace in filed if EVERY_NAMESPACE in served else served | EVERYONE:
+                yield from filed.get(namespace, ())
+
+    def _drop(self, port: int, namespace: str, ref: ObjectRef) -> None:
+        refs = self._refs[port][namespace]
+        refs.discard(ref)
+        if not refs:
+            del self._refs[port][namespace]
 
 
 def _entry_of(manifest: Manifest) -> LiveEntry | None:
@@ -63,13 +99,7 @@ def _entry_of(manifest: Manifest) -> LiveEntry | None:
     return LiveEntry(owner, ports_of((manifest,)))
 
 
-def _reindex(filed: dict[int, set[ObjectRef]], ref: ObjectRef, old: Iterable[int], new: Iterable[int]) -> None:
-    for port in old:
-        filed[port].discard(ref)
-    for port in new:
-        filed.setdefault(port, set()).add(ref)
-
-
-def _lost(old: Mapping[int, frozenset[str]], new: Mapping[int, frozenset[str]]) -> dict[int, frozenset[str]]:
-    none = frozenset[str]()
-    return {port: served - new.get(port, none) for port, served in old.items() if not served <= new.get(port, none)}
+def _lost(old: ServedPorts, new: ServedPorts) -> dict[int, frozenset[str]]:
+    return {
+        port: served - new.get(port, _NOWHERE) for port, served in old.items() if not served <= new.get(port, _NOWHERE)
+    }

@@ -73,18 +73,23 @@ class Contenders:
     def _own(self, gateway: Manifest) -> Requested:
         """
         What the object asks for and has claimed; without a status, in every namespace, as its routes may be anywhere.
+        Ports of an object that sends no clients yet are where it asks for them: many new objects may have one in
+        common.
         """
-        rights = self._caches.rights_of(key_of(gateway))
+        key = key_of(gateway)
+        rights = self._caches.rights_of(key)
         asked = requested_of(gateway, self._caches.namespace_labels())
         asked = replace(asked, exposed=asked.exposed | self._exposes(gateway, asked.exposed))
         own = asked | claimed_by(rights)
         if not rights.is_blank:
             return own
-        return Requested(
-            dict.fromkeys(own.names, EVERYONE),
-            own.exposed,
-            dict.fromkeys(own.tcp_ports, EVERYONE),
-            dict.fromkeys(own.named_ports, EVERYONE),
+        own = replace(own, names=dict.fromkeys(own.names, EVERYONE))
+        if not self._has_clients(key):
+            return own
+        return replace(
+            own,
+            tcp_ports=dict.fromkeys(own.tcp_ports, EVERYONE),
+            named_ports=dict.fromkeys(own.named_ports, EVERYONE),
         )
 
     def forget(self, key: Key) -> None:
@@ -98,7 +103,7 @@ class Contenders:
                 yield found
 
     def _has_clients(self, key: Key) -> bool:
-        """Whether an object that sends clients to the object's gateway is still there."""
+        """Whether a child that sends clients to the object's gateway is still there."""
         return any(
             stage_of(child) is Stage.CLIENTS and is_child(child, key, frozenset())
             for kind in ROUTE_KINDS
