@@ -63,7 +63,7 @@ def measure(mix: Mix, path: Path, say: Callable[[str], None]) -> Figures:
             # What happens next happens to these; and the one in the crowd is as dear as a thousand others.
             replica.judge(each.key for each in mix.objects if each.kind in _SUBJECTS)
             replica.show_all()
-        scrape = replica.cost_of(replica.metrics.render)
+        scrape = replica.cost_of(replica.scrape)
         found = []
         for event, act in events(mix):
             say(f"{mix.size}: {event.name}")

@@ -189,6 +189,11 @@ class Replica:
             if not token:
                 return
 
+    async def scrape(self) -> None:
+        """One scrape of /metrics, in pieces, as the operator's server answers it."""
+        for _ in self.metrics.pieces():
+            await asyncio.sleep(0)
+
     def show_all(self) -> None:
         """Give every object its series in the metrics, as a pass over it would."""
         for key, status in self._statuses():
