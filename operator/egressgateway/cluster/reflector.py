@@ -46,10 +46,10 @@ Restart = Literal["ended", "expired", "stalled", "failed", "notserved", "forbidd
 """Why a watch had to be restarted."""
 
 
-CHANGES_AT_ONCE: Final = 16
+OBJECTS_AT_ONCE: Final = 16
 """
-Changes of a list before other tasks run on the event loop: the receiver of a change may scan thousands of objects for
-it, and a list may have thousands of changes.
+Objects of a list before other tasks run on the event loop: the receiver of a change may look at thousands of others for
+it, and a list may have thousands of objects. Those without a change count, too: each is parsed and compared.
 """
 
 
@@ -232,8 +232,9 @@ class Reflector:
             largest=self._timing.page_size,
         )
         for number, change in enumerate(self._store.replacing(items, self._scope.namespace), start=1):
-            self._tell(change)
-            if number % CHANGES_AT_ONCE == 0:
+            if change is not None:
+                self._tell(change)
+            if number % OBJECTS_AT_ONCE == 0:
                 await asyncio.sleep(0)
         self._version = version
         self._heard()
@@ -288,7 +289,7 @@ class Reflector:
             return
         self.state.served = False
         self._store.begin_list(self._scope.namespace)
-        for change in self._store.replacing([], self._scope.namespace):
+        for change in self._store.replace([], self._scope.namespace):
             self._tell(change)
         self._on_settled()
 

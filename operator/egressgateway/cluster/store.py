@@ -206,12 +206,13 @@ class Store:
         self._asked.add(asked)
 
     def replace(self, listed: Iterable[Manifest], namespace: str | None = None) -> list[Change]:
-        """All of `replacing` at once."""
-        return list(self.replacing(listed, namespace))
+        """All changes of `replacing` at once."""
+        return [change for change in self.replacing(listed, namespace) if change is not None]
 
-    def replacing(self, listed: Iterable[Manifest], namespace: str | None = None) -> Iterator[Change]:
+    def replacing(self, listed: Iterable[Manifest], namespace: str | None = None) -> Iterator[Change | None]:
         """
-        Make the store equal to a list that was requested after `begin_list`, one change at a time.
+        Make the store equal to a list that was requested after `begin_list`, one object at a time: None where it has
+        nothing new, which takes time, too.
 
         The list wins over everything that was known before it was requested, even over higher resource versions: those
         are left over from before a restore of etcd. An object stored meanwhile may be newer, and then stays; one that
@@ -224,7 +225,7 @@ class Store:
         finally:
             self._asked.discard(asked)
 
-    def _replacing(self, listed: Iterable[Manifest], namespace: str | None, asked: Asked) -> Iterator[Change]:
+    def _replacing(self, listed: Iterable[Manifest], namespace: str | None, asked: Asked) -> Iterator[Change | None]:
         seen: set[ObjectName] = set()
         for manifest in listed:
             if asked.has_lost(manifest):
@@ -233,11 +234,9 @@ class Store:
             seen.add(name)
             old = self._find(name)
             if old is not None and name not in asked.stored and _version(old) != _version(manifest):
-                change = self._keep(name, old, self.trimmed(manifest), listed=True)
+                yield self._keep(name, old, self.trimmed(manifest), listed=True)
             else:
-                change = self._put(self.trimmed(manifest), listed=True)
-            if change is not None:
-                yield change
+                yield self._put(self.trimmed(manifest), listed=True)
         for name in [name for name in self._objects if namespace in (None, name[0]) and name not in seen]:
             old = self._find(name)
             if old is not None and name not in asked.stored:

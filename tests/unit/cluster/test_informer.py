@@ -13,7 +13,7 @@ from aiohttp import web
 
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.informer import Informer
-from egressgateway.cluster.reflector import CHANGES_AT_ONCE, Timing
+from egressgateway.cluster.reflector import OBJECTS_AT_ONCE, Timing
 from egressgateway.cluster.store import Change, Store
 from egressgateway.refs import CHILD_BY_KIND, NAMESPACE
 from unit.cluster.fake_api import FakeApi, eventually, refusal, status
@@ -431,7 +431,7 @@ async def test_state_tells_life_and_silence(api: FakeApi, client: ApiClient) -> 
 
 async def test_others_have_their_turn_while_a_long_list_is_taken_over(api: FakeApi, client: ApiClient) -> None:
     """Who is told of a change may look at thousands of objects for it: thousands of changes must not come at once."""
-    count = 10 * CHANGES_AT_ONCE
+    count = 10 * OBJECTS_AT_ONCE
     for number in range(count):
         api.put("services", "shop", f"s{number}")
     async with running(client, Timing(page_size=count)) as it:
@@ -444,5 +444,5 @@ async def test_others_have_their_turn_while_a_long_list_is_taken_over(api: FakeA
 
         await asyncio.wait_for(look(), 30)
         steps = [after - before for before, after in itertools.pairwise(told)]
-        assert max(steps) <= CHANGES_AT_ONCE
-        assert told[-1] >= count - CHANGES_AT_ONCE
+        assert max(steps) <= OBJECTS_AT_ONCE
+        assert told[-1] >= count - OBJECTS_AT_ONCE

@@ -93,6 +93,14 @@ def test_replace_tells_what_appeared_changed_and_vanished() -> None:
     assert all(change.listed for change in changes)
 
 
+def test_an_unchanged_object_of_a_list_is_one_step_too() -> None:
+    """A list of thousands that brings nothing new takes time, and its reader gives others their turn by the step."""
+    store = Store()
+    store.replace([thing("a", 1), thing("b", 1), thing("gone", 1)])
+    steps = list(store.replacing([thing("a", 1), thing("b", 2)]))
+    assert [step and step.event for step in steps] == [None, "MODIFIED", "DELETED"]
+
+
 def test_replace_of_one_namespace_leaves_the_others() -> None:
     """A list of one namespace says nothing about another."""
     store = Store()

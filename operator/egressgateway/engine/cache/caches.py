@@ -232,9 +232,9 @@ class Caches:
     def remove_gateway(self, manifest: Manifest) -> Change | None:
         return self._filed(self.gateways.remove(manifest))
 
-    def replacing_gateways(self, listed: Iterable[Manifest], namespace: str | None) -> Iterator[Change]:
+    def replacing_gateways(self, listed: Iterable[Manifest], namespace: str | None) -> Iterator[Change | None]:
         """See `Store.replacing`."""
-        return (change for change in map(self._filed, self.gateways.replacing(listed, namespace)) if change)
+        return map(self._filed, self.gateways.replacing(listed, namespace))
 
     def _filed(self, change: Change | None) -> Change | None:
         if change is None:

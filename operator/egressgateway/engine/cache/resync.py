@@ -18,7 +18,7 @@ from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.errors import UNAUTHORIZED
 from egressgateway.cluster.informer import OnScope
 from egressgateway.cluster.pages import list_all
-from egressgateway.cluster.reflector import CHANGES_AT_ONCE
+from egressgateway.cluster.reflector import OBJECTS_AT_ONCE
 from egressgateway.cluster.store import Change
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.errors import ClusterError, Forbidden
@@ -123,8 +123,9 @@ class Resync:
         self._caches.gateways.begin_list(namespace)
         listed, _ = await list_all(self._client, EGRESS_GATEWAY, namespace, self._gathering)
         for number, change in enumerate(self._caches.replacing_gateways(listed, namespace), start=1):
-            self._on_change(change)
-            if number % CHANGES_AT_ONCE == 0:
+            if change is not None:
+                self._on_change(change)
+            if number % OBJECTS_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
     def _gathering(self) -> Callable[[Manifest], Manifest]:
