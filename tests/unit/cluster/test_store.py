@@ -264,7 +264,7 @@ def test_what_is_stored_between_two_changes_of_a_list_stays() -> None:
     for name in "abc":
         store.put(thing(name, 1, uid=name))
     store.begin_list()
-    changes = store.replacing([thing(name, 2, uid=name) for name in "abcd"])
+    changes = filter(None, store.replacing([thing(name, 2, uid=name) for name in "abcd"]))
     assert next(changes).object["metadata"]["name"] == "a"
     store.put(thing("b", 5, uid="b"))
     store.put(thing("new", 4, uid="new"))
