@@ -31,7 +31,8 @@ def eventually(
     """
     The first true answer of `check`, asked again and again, each `interval` seconds.
 
-    `AssertionError` and `LookupError` of `check` count as "not yet", so that a check may assert.
+    `AssertionError` and `LookupError` of `check` count as "not yet", so that a check may assert; those of `progress` as
+    no progress.
 
     Args:
         timeout: seconds without a true answer; with `progress`, those since its value changed last. What takes as long
@@ -41,7 +42,7 @@ def eventually(
         TimeoutError: no true answer in time; says what was waited for and the last answer.
     """
     began = moved = time.monotonic()
-    seen = progress() if progress else None
+    seen = _seen_by(progress)
     while True:
         try:
             last: object = (answer := check())
@@ -50,8 +51,15 @@ def eventually(
         except (AssertionError, LookupError) as not_yet:
             last = not_yet
         now = time.monotonic()
-        if progress and (value := progress()) != seen:
+        if (value := _seen_by(progress)) != seen:
             seen, moved = value, now
         if now > moved + timeout or now > began + LONGEST * timeout:
             raise TimeoutError(f"{what or 'condition'} not reached in {now - began:.0f} s; last answer: {last!r}")
         time.sleep(interval)
+
+
+def _seen_by(progress: Callable[[], object] | None) -> object:
+    try:
+        return progress() if progress else None
+    except (AssertionError, LookupError):
+        return None

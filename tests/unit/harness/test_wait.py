@@ -41,3 +41,13 @@ def test_what_stands_still_fails() -> None:
 def test_what_moves_in_a_circle_fails() -> None:
     with pytest.raises(TimeoutError):
         waited(repeat(False, 11 * LONGEST), cycle((1, 2)))
+
+
+def test_what_cannot_be_counted_yet_stands_still() -> None:
+    def not_there() -> object:
+        raise KeyError("status")
+
+    answers = chain(repeat(False, 5), repeat(True))
+    assert eventually(lambda: next(answers), timeout=10, interval=1, progress=not_there)
+    with pytest.raises(TimeoutError):
+        eventually(lambda: False, timeout=10, interval=1, progress=not_there)
