@@ -31,7 +31,7 @@ from harness.wait import eventually
 OBJECTS: Final = 200
 NAMESPACES: Final = 8
 STANDSTILL_SECONDS: Final = 180.0
-"""Without one more object judged. A machine with nothing else to do needs a minute for all, one at load 12 needs ten."""
+"""Without one more object judged. An idle machine needs a minute for all, one at load 12 needs ten."""
 OPA: Final = {"name": "opa", "envoyExtAuthzGrpc": {"service": "opa.opa.svc.cluster.local", "port": 9191}}
 FIELD: Final = re.compile(r"spec\.(className|[a-z][A-Za-z]*(\[\d+\])?(\.[A-Za-z0-9]+)*)")
 
