@@ -28,6 +28,8 @@ from harness.rest import Object
 from harness.session import Run
 from harness.wait import eventually
 
+pytestmark = pytest.mark.timeout(1500)  # The objects are made and judged within the first test.
+
 OBJECTS: Final = 200
 NAMESPACES: Final = 8
 STANDSTILL_SECONDS: Final = 180.0

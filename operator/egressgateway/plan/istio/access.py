@@ -43,11 +43,11 @@ class _Grant:
     """
     One entry of `access`, compiled: which identities, which server names (none: all), which requests.
 
-    `within`: a pattern that these identities have to match, too; empty for none.
+    `within`: patterns of which these identities have to match one, too; empty for none.
     """
 
     principals: list[str]
-    within: str = ""
+    within: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     methods: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
@@ -169,9 +169,11 @@ def _grants(context: PlanContext, hops: Sequence[Hop]) -> Iterator[_Grant]:
         )
 
 
-def _identities(context: PlanContext, served: frozenset[str], service_accounts: Sequence[str]) -> tuple[list[str], str]:
+def _identities(
+    context: PlanContext, served: frozenset[str], service_accounts: Sequence[str]
+) -> tuple[list[str], list[str]]:
     """
-    Identities without their scheme, as policies write them, and a pattern that they have to match, too.
+    Identities without their scheme, as policies write them, and patterns of which they have to match one, too.
 
     A star is allowed at an end only. Accounts of every namespace need two: one for the account, one for the trust
     domain. A list of the namespaces would grow with the cluster and be rewritten for each new one, and each rewrite
@@ -180,14 +182,14 @@ def _identities(context: PlanContext, served: frozenset[str], service_accounts: 
     """
     domain = context.mesh.trust_domain
     if EVERY_NAMESPACE in served and not service_accounts:
-        return [f"{domain}/*"], ""
+        return [f"{domain}/*"], []
     if EVERY_NAMESPACE in served and context.target.dedicated:
-        return [f"*/sa/{account}" for account in service_accounts], f"{domain}/ns/*"
+        return [f"*/sa/{account}" for account in service_accounts], [f"{domain}/ns/*"]
     if EVERY_NAMESPACE in served:
         every = sorted(context.namespaces)
-        return [f"{domain}/ns/{namespace}/sa/{account}" for account in service_accounts for namespace in every], ""
+        return [f"{domain}/ns/{namespace}/sa/{account}" for account in service_accounts for namespace in every], []
     accounts = [f"sa/{account}" for account in service_accounts] or ["*"]
-    return [f"{domain}/ns/{namespace}/{account}" for namespace in sorted(served) for account in accounts], ""
+    return [f"{domain}/ns/{namespace}/{account}" for namespace in sorted(served) for account in accounts], []
 
 
 def _authorizer(context: PlanContext, hops: Sequence[Hop], retained: Draining) -> Iterator[Child]:
@@ -217,7 +219,7 @@ def _authorizer(context: PlanContext, hops: Sequence[Hop], retained: Draining) -
 def _rule(principals: Sequence[str] = (), names: Sequence[str] = (), ports: Sequence[str] = ()) -> dict[str, Any]:
     return {
         "principals": list(principals),
-        "within": "",
+        "within": [],
         "names": list(names),
         "methods": [],
         "paths": [],
