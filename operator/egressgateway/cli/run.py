@@ -35,7 +35,20 @@ def run_operator(settings: Settings) -> int:
     """
     configure_logging(settings.log_format, settings.log_level)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.get_loop().set_exception_handler(report_loop_error)
         return runner.run(_run(settings))
+
+
+def report_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """
+    Log what went wrong in no task of ours. That the generator of a watch could not be closed is no error.
+
+    kopf leaves that of its own watch to the end of the event loop, when the connection below it is gone.
+    """
+    if "asyncgen" in context:
+        log.debug("Generator could not be closed", extra={"fields": {"error": str(context.get("exception"))}})
+    else:
+        loop.default_exception_handler(context)
 
 
 async def _run(settings: Settings) -> int:

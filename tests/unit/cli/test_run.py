@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from egressgateway.cli.main import app, checked_revision
-from egressgateway.cli.run import _run
+from egressgateway.cli.run import _run, report_loop_error
 from egressgateway.settings import Settings
 from harness.controlplane import free_ports
 from unit.cluster.fake_api import write_kubeconfig
@@ -83,3 +85,27 @@ async def test_kopf_that_gives_up_before_it_begins_is_started_anew(
     settings = Settings(identity="operator-0", metrics_host="127.0.0.1", metrics_port=port)
     assert await _run(settings) == 0
     assert started == ["operator-0", "operator-0"]
+
+
+def test_a_watch_that_cannot_be_closed_at_the_end_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """kopf leaves its generator to the end of the loop; whatever else goes wrong there is logged as an error."""
+
+    async def watch() -> AsyncIterator[int]:
+        try:
+            yield 1
+        except GeneratorExit:
+            raise RuntimeError("the connection is gone") from None
+
+    async def leave_it(left: list[AsyncIterator[int]]) -> None:
+        left.append(watch())
+        await anext(left[0])
+
+    left: list[AsyncIterator[int]] = []
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_exception_handler(report_loop_error)
+        runner.run(leave_it(left))
+    assert [record.levelname for record in caplog.records] == []
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_exception_handler(report_loop_error)
+        runner.get_loop().call_exception_handler({"message": "something else"})
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
