@@ -67,8 +67,11 @@ def files(root: Path) -> Iterator[Path]:
 
 
 def is_library(path: Path) -> bool:
-    """Libraries are often executable, and one is the loader, without which nothing starts."""
-    return ".so" in path.suffixes or path.name.startswith("ld-linux")
+    """
+    Libraries are often executable, and so are some of Python's own modules. One of them is the loader, without which
+    nothing starts.
+    """
+    return ".so" in path.suffixes or path.suffix == ".py" or path.name.startswith("ld-linux")
 
 
 def remove(path: Path) -> None:

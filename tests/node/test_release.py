@@ -2,96 +2,100 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Final
 
 import pytest
 
-from egressgateway import __version__
-from egressgateway.refs import EGRESS_GATEWAY_CLASS
-from harness.gateways import Gateways, destination
-from harness.helm import RELEASE
-from harness.kind import IMAGE, SHARED_FILES, SYSTEM, Release, run_files
-from harness.objects import apply_all, namespace, service
-from harness.rest import Object
+from egressgateway.refs import EGRESS_GATEWAY
+from harness.helm import MAJORS, RELEASE
+from harness.installed import LEASE_PATH, SECONDS, Installed
+from harness.real import HOST, SYSTEM, RealCluster
+from harness.session import FOREIGN, ROOT
+from harness.shop import Shop
 from harness.wait import eventually
 
-pytestmark = pytest.mark.kind
+pytestmark = pytest.mark.node
 
-SLOW: Final = 180
-"""Seconds for what pulls images first."""
-
-HOST: Final = "partner.example"
+SHARED_FILES: Final = ("tests/controlplane/test_ownership.py",)
+"""Those that use the cluster of the run, start none of their own, and command no pod to fail."""
 
 
-def test_helm_test_passes(release: Release) -> None:
+def test_helm_test_passes(release: Installed) -> None:
     """The pod of `helm test` reaches the operator, which has read everything."""
     release.helm.run("test", RELEASE, "--namespace", SYSTEM, "--timeout", "2m", timeout=180)
 
 
-def test_curl_goes_through_the_gateway(release: Release) -> None:
+def test_request_leaves_by_the_gateway(shop: Shop) -> None:
     """
-    A call of a client's pod leaves by the gateway: its name is in the gateway's log, and without it there is no answer.
-
-    The partner is a server without a sidecar, in a namespace that is no part of the mesh.
+    A call of a client's pod arrives at the partner from a gateway pod's address, and is in that gateway's access log.
     """
-    cluster = release.cluster
-    labels = {"istio-injection": "enabled"}
-    apply_all(cluster, [namespace("world"), namespace("shop", **labels), *partner(), client()])
-    address = cluster.rest.get("/api/v1/namespaces/world/services/partner")["spec"]["clusterIP"]
-    head = {"apiVersion": EGRESS_GATEWAY_CLASS.api_version, "kind": EGRESS_GATEWAY_CLASS.kind}
-    apply_all(cluster, [{**head, "metadata": {"name": "world"}, "spec": {"allowedCIDRs": [f"{address}/32"]}}])
-    gateways = Gateways(cluster, "shop")
-    ports = [{"port": 80, "protocol": "HTTP"}]
-    gateways.apply(
-        "partners",
-        {**destination("partner", HOST, ports=ports), "endpoints": [{"address": address}]},
-        className="world",
-        telemetry={"accessLog": "Enabled"},
-    )
-    gateways.wait_ready("partners", timeout=SLOW)
-    cluster.kubectl(
-        "wait", "--for=condition=Ready", "pod/client", "--namespace", "shop", f"--timeout={SLOW}s", timeout=SLOW
-    )
+    shop.apply(telemetry={"accessLog": "Enabled"})
 
-    asks = ("exec", "client", "--namespace", "shop", "--container", "curl", "--")
-    call = ("curl", "--silent", "--show-error", "--max-time", "10", f"http://{HOST}/by-the-gateway")
-    eventually(
-        lambda: "Error response" in cluster.kubectl(*asks, *call).stdout, timeout=60, what="the partner's answer"
-    )
-    log = ("logs", "deployment/partners-egress", "--namespace", "shop", "--all-pods", "--container", "istio-proxy")
-    eventually(lambda: "/by-the-gateway" in cluster.kubectl(*log).stdout, what="the call in the gateway's log")
+    path = f"/{shop.namespace}"
+    asked = lambda: shop.curl(f"http://{HOST}{path}").returncode == 0  # noqa: E731
+    eventually(asked, what="the partner's answer")
+    peers = eventually(lambda: shop.real.peers(path), what="the call at the partner's")
+    assert peers <= shop.addresses()
+    log = ("logs", "deployment/partners-egress", "--namespace", shop.namespace, "--all-pods", "-c", "istio-proxy")
+    eventually(lambda: path in shop.cluster.kubectl(*log).stdout, what="the call in the gateway's log")
 
-    gateways.delete("partners")
-    gateways.wait_gone("partners", timeout=SLOW)
+    shop.gateways.delete("partners")
+    shop.gateways.wait_gone("partners", timeout=SECONDS)
 
 
-def partner() -> list[Object]:
-    """A server that answers every path with 404, from the operator's own image: nothing has to be pulled."""
-    container = {"name": "server", "image": image(), "command": ["python", "-m", "http.server", "8000"]}
-    metadata = {"name": "partner", "namespace": "world", "labels": {"app": "partner"}}
-    return [
-        {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}},
-        service("world", "partner", {"port": 80, "targetPort": 8000}),
-    ]
-
-
-def client() -> Object:
-    container = {"name": "curl", "image": "docker.io/curlimages/curl:8.16.0", "command": ["sleep", "infinity"]}
-    metadata = {"name": "client", "namespace": "shop"}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}}
-
-
-def image() -> str:
-    return f"{IMAGE}:{__version__}"
-
-
-def test_files_of_the_control_plane_tier_hold_here(release: Release) -> None:
+def test_files_of_the_control_plane_tier_hold_here(release: Installed) -> None:
     """An operator of the tests' own, on this cluster: what is true on the embedded control plane is true here."""
     # The release would serve the same objects: it rests meanwhile.
     scale = ("scale", "deployment", RELEASE, "--namespace", SYSTEM)
     release.cluster.kubectl(*scale, "--replicas=0")
     try:
-        done = run_files(release.cluster, *SHARED_FILES)
+        environment = {**os.environ, FOREIGN: str(release.cluster.kubeconfig)}
+        argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SHARED_FILES]
+        done = subprocess.run(
+            argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
     finally:
         release.cluster.kubectl(*scale, "--replicas=2")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("major", MAJORS, ids=lambda major: f"helm{major}")
+def test_uninstalled_release_hands_over_to_the_next(real: RealCluster, major: int) -> None:
+    """
+    An uninstall releases the Lease, so that a reinstall leads at once, where it would otherwise wait longer than the
+    test does; and what the uninstall keeps, CRDs and objects, is served again.
+    """
+    release = Installed(real, major)
+    if release.exists():
+        release.uninstall()
+    patient = {"leaderElection": {"leaseSeconds": 10 * SECONDS}}
+    release.install(values=patient)
+    release.wait_for_leader()
+
+    release.uninstall()
+    assert real.cluster.rest.exists(EGRESS_GATEWAY.path(None))
+    lease = real.cluster.rest.get(LEASE_PATH)["spec"] if real.cluster.rest.exists(LEASE_PATH) else {}
+    assert not lease.get("holderIdentity")
+
+    release.install(values=patient)
+    release.wait_for_leader()
+    release.helm.run("test", RELEASE, "--namespace", SYSTEM, "--timeout", "2m", timeout=180)
+    release.uninstall()
+    release.install()
+
+
+@pytest.mark.timeout(900)
+def test_uninstall_with_crds_leaves_nothing(real: RealCluster) -> None:
+    """With `crds.keep: false` the CRDs go, every EgressGateway with them, and what they made; so does the namespace."""
+    release = Installed(real)
+    release.install(values={"crds": {"keep": False}})
+    release.wait_for_leader()
+    release.uninstall()
+    gone = lambda: not real.cluster.rest.exists(EGRESS_GATEWAY.path(None))  # noqa: E731
+    eventually(gone, timeout=SECONDS, what="the end of the CRDs")
+    release.remove_namespace()
+    release.install()

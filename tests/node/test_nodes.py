@@ -1,0 +1,169 @@
+"""Nodes that are drained, that die, and that cannot pull: what it costs those who send requests, and who leads then."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import pytest
+
+from harness.gateways import NAMESPACES
+from harness.helm import RELEASE
+from harness.installed import SECONDS, Installed
+from harness.node.cluster import NodeCluster
+from harness.node.images import PAUSE
+from harness.objects import apply_all
+from harness.real import SYSTEM
+from harness.rest import Object
+from harness.shop import Shop
+from harness.wait import eventually
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
+
+ZONE: Final = "topology.kubernetes.io/zone"
+SECOND: Final = "node-2"
+DRAIN: Final = ("drain", SECOND, "--ignore-daemonsets", "--delete-emptydir-data", "--force", f"--timeout={SECONDS}s")
+
+
+@pytest.fixture(params=["", "a-zone-each", "one-zone"], ids=lambda name: name or "no-zones")
+def zones(nodes: NodeCluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Nodes without zones, with one each, or with the same."""
+    for number, machine in enumerate(nodes.machines):
+        label = {"a-zone-each": f"zone-{number}", "one-zone": "zone"}.get(request.param)
+        nodes.rest.merge(f"/api/v1/nodes/{machine.name}", {"metadata": {"labels": {ZONE: label}}})
+    yield request.param
+    for machine in nodes.machines:
+        nodes.rest.merge(f"/api/v1/nodes/{machine.name}", {"metadata": {"labels": {ZONE: None}}})
+
+
+def test_pods_are_spread_over_nodes(nodes: NodeCluster, zones: str, shop: Shop, release: Installed) -> None:
+    """Two replicas of a gateway, and of the operator, are on two nodes, one of which is fuller than the other."""
+    apply_all(nodes, [filler(shop.namespace, nodes.machines[0].name)])
+    shop.apply()
+    assert places(shop.pods()) == {machine.name: 1 for machine in nodes.machines}
+    nodes.kubectl("rollout", "restart", "deployment", "--namespace", SYSTEM)
+    rollout = ("rollout", "status", "deployment", "--namespace", SYSTEM, f"--timeout={SECONDS}s")
+    nodes.kubectl(*rollout, timeout=SECONDS + 10)
+    running = lambda: [each for each in release.pods() if "deletionTimestamp" not in each["metadata"]]  # noqa: E731
+    eventually(lambda: len(running()) == 2, what="two replicas")
+    assert places(running()) == {machine.name: 1 for machine in nodes.machines}
+
+
+def filler(namespace: str, node: str) -> Object:
+    """A pod that asks for much, as nodes differ in life."""
+    container = {
+        "name": "filler",
+        "image": PAUSE,
+        "resources": {"requests": {"cpu": "1", "memory": "2Gi"}},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "filler", "namespace": namespace, "annotations": {"sidecar.istio.io/inject": "false"}},
+        "spec": {"nodeName": node, "containers": [container], "terminationGracePeriodSeconds": 0},
+    }
+
+
+def places(pods: list[Object]) -> Counter[str]:
+    return Counter(each["spec"]["nodeName"] for each in pods)
+
+
+def test_drain_costs_no_request(nodes: NodeCluster, release: Installed, new_shop: Callable[..., Shop]) -> None:
+    """
+    A node with a gateway pod, and with the operator that leads, is drained under load, and the gateway is rolled: no
+    request is lost, on connections of its own or on kept ones, and none goes past the gateway.
+    """
+    shop = new_shop(on=nodes.machines[0].name)
+    shop.apply()
+    move_leader_to(release, SECOND)
+    with shop.load() as fresh, shop.load(keep=True) as kept:
+        nodes.kubectl(*DRAIN, timeout=SECONDS + 10)
+        try:
+            assert places(shop.pods()).keys() <= {nodes.machines[0].name}
+            release.wait_for_leader()
+        finally:
+            nodes.kubectl("uncordon", SECOND)
+        nodes.kubectl("rollout", "restart", "deployment/partners-egress", "--namespace", shop.namespace)
+        rollout = ("rollout", "status", "deployment/partners-egress", "--namespace", shop.namespace)
+        nodes.kubectl(*rollout, f"--timeout={SECONDS}s", timeout=SECONDS + 10)
+        for load in (fresh, kept):
+            load.wait_for(20)
+    assert not fresh.report.lost, fresh.report
+    assert not kept.report.lost, kept.report
+    assert client_address(shop) not in fresh.report.peers() | kept.report.peers()
+
+
+def is_ready(pod: Object) -> bool:
+    return any((each["type"], each["status"]) == ("Ready", "True") for each in pod["status"].get("conditions", ()))
+
+
+def client_address(shop: Shop) -> str:
+    pod = shop.cluster.rest.get(f"{NAMESPACES}/{shop.namespace}/pods/client")
+    return str(pod["status"]["podIP"])
+
+
+def move_leader_to(release: Installed, node: str) -> str:
+    """Delete the leader until one on `node` leads; its name."""
+
+    def leads_there() -> str:
+        leader = release.wait_for_leader()
+        [pod] = [each for each in release.pods() if each["metadata"]["name"] == leader]
+        if pod["spec"]["nodeName"] == node:
+            return leader
+        release.cluster.kubectl("delete", "pod", leader, "--namespace", SYSTEM)
+        raise LookupError(f"{leader} leads on another node")
+
+    return eventually(leads_there, timeout=SECONDS, what=f"a leader on {node}")
+
+
+def test_nothing_is_pulled_to_start_again(nodes: NodeCluster, shop: Shop) -> None:
+    """
+    Where no registry answers, pods of a gateway and of the operator start again all the same: every image is on the
+    node, and nothing asks for it to be fetched.
+    """
+    shop.apply()
+    before = {each["metadata"]["uid"] for each in shop.pods()}
+    for each in shop.pods():
+        nodes.rest.delete(f"{NAMESPACES}/{shop.namespace}/pods/{each['metadata']['name']}")
+    nodes.kubectl("delete", "pod", "--all", "--namespace", SYSTEM, timeout=SECONDS)
+    rollouts = ((shop.namespace, "deployment/partners-egress"), (SYSTEM, f"deployment/{RELEASE}"))
+    for namespace, deployment in rollouts:
+        rollout = ("rollout", "status", deployment, "--namespace", namespace, f"--timeout={SECONDS}s")
+        nodes.kubectl(*rollout, timeout=SECONDS + 10)
+    assert not before & {each["metadata"]["uid"] for each in shop.pods()}
+    policies = {
+        container["imagePullPolicy"]
+        for pod in nodes.rest.items("/api/v1/pods")
+        if pod["metadata"]["namespace"] in (shop.namespace, SYSTEM)
+        for container in (*pod["spec"]["containers"], *pod["spec"].get("initContainers", ()))
+    }
+    assert "Always" not in policies
+
+
+def test_dead_node_with_the_leader(nodes: NodeCluster, release: Installed, new_shop: Callable[..., Shop]) -> None:
+    """
+    The node of the operator's leader and of one gateway pod dies as by a power cut. The other replica leads once the
+    Lease has run out, whatever Kubernetes says of the node meanwhile; the status is never Ready while clients are not
+    served; clients that make a failed request once more lose none.
+    """
+    first, second = nodes.machines
+    shop = new_shop(on=first.name)
+    shop.apply()
+    assert places(shop.pods()) == {first.name: 1, second.name: 1}
+    leader = move_leader_to(release, second.name)
+    with shop.load() as plain, shop.load(retries=3) as retrying:
+        nodes.kill_node(second)
+        successor = release.wait_for_leader(other_than=leader)
+        # The node counts as Ready for longer than a Lease lives: nobody had to be told that it is dead.
+        assert nodes.ready_nodes() == {first.name, second.name}
+        [pod] = [each for each in release.pods() if each["metadata"]["name"] == successor]
+        assert pod["spec"]["nodeName"] == first.name
+        eventually(lambda: nodes.ready_nodes() == {first.name}, timeout=SECONDS, what="a node that is not Ready")
+        moved = lambda: places([each for each in shop.pods() if is_ready(each)]) == {first.name: 2}  # noqa: E731
+        eventually(moved, timeout=2 * SECONDS, what="gateway pods on the node that is left")
+        shop.gateways.wait_ready("partners", timeout=SECONDS)
+        # Whoever comes later sees nothing of it.
+        retrying.wait_for(20)
+    print(f"dead node: {plain.report}; with retries: {retrying.report}")
+    assert not retrying.report.lost, retrying.report
