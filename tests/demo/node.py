@@ -107,7 +107,8 @@ def _start(screen: Screen, keep: bool) -> NodeCluster:
 def _install(screen: Screen, real: RealNodes) -> Installed:
     screen.step("The operator", "Its image, by its chart, in a namespace where PodSecurity `restricted` is enforced.")
     release = Installed(real)
-    release.install()
+    # As a reader's `make run` has it: the README shows what is said of a Secret that is missing.
+    release.install(values={"rbac": {"secrets": {"clusterWide": True}}})
     leader = release.wait_for_leader()
     nodes = {each["spec"]["nodeName"] for each in release.pods()}
     screen.fact(f"{len(release.pods())} replicas on {', '.join(sorted(nodes))}; {leader} leads")
