@@ -14,7 +14,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 PYTHON313   ?= $(shell for each in python3.13 $(HOME)/.pyenv/versions/3.13*/bin/python; do "$$each" -c "" 2> /dev/null && echo "$$each" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fmt lint type unit test test-313 controlplane node-tier kind demo node-demo bench bench-hostile bench-scale tools tools-mesh tools-node cluster cluster-down mesh mesh-down mesh-report node node-down run crds chart docs golden lock image sbom package check clean
+.PHONY: help venv fmt lint type unit test test-313 controlplane node-tier kind demo node-demo bench bench-hostile bench-scale tools tools-mesh tools-node cluster cluster-down mesh mesh-down mesh-report node node-down run crds chart docs golden lock image audit sbom package check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -137,6 +137,9 @@ lock: $(STAMP) ## Pin the packages anew
 
 image: ## The operator's image, tagged with its version; needs docker
 	@docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) -t egressgateway-operator:$(VERSION) .
+
+audit: $(STAMP) ## Known vulnerabilities of the locked packages, by PyPI's data where they can be had (REQUIRE=1: they must)
+	@$(HARNESS) audit $(if $(REQUIRE),--require)
 
 sbom: $(STAMP) ## What is in the image as CycloneDX, in dist/sbom.cdx.json; needs root on Linux
 	@$(NODE) sbom dist/sbom.cdx.json > /dev/null
