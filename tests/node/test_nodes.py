@@ -38,16 +38,31 @@ def zones(nodes: NodeCluster, request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_pods_are_spread_over_nodes(nodes: NodeCluster, zones: str, shop: Shop, release: Installed) -> None:
-    """Two replicas of a gateway, and of the operator, are on two nodes, one of which is fuller than the other."""
+    """
+    Two replicas of a gateway, and of the operator, are on two nodes, one of which is fuller than the other; so they are
+    after a rollout that began with both on one, where zones have no say.
+    """
+    each_once = {machine.name: 1 for machine in nodes.machines}
     apply_all(nodes, [filler(shop.namespace, nodes.machines[0].name)])
     shop.apply()
-    assert places(shop.pods()) == {machine.name: 1 for machine in nodes.machines}
-    nodes.kubectl("rollout", "restart", "deployment", "--namespace", SYSTEM)
-    rollout = ("rollout", "status", "deployment", "--namespace", SYSTEM, f"--timeout={SECONDS}s")
+    assert places(shop.pods()) == each_once
+    if zones == "a-zone-each":
+        # Here a rollout may leave both in one zone: the preference for zones counts pods that are about to end. To leave
+        # those out, Kubernetes has `matchLabelKeys` of an affinity only since 1.31.
+        return
+    nodes.kubectl(*DRAIN, timeout=SECONDS + 10)
+    nodes.kubectl("uncordon", SECOND)
+    for namespace in (shop.namespace, SYSTEM):
+        restart(nodes, namespace)
+    assert places(shop.pods()) == each_once
+    assert places([each for each in release.pods() if "deletionTimestamp" not in each["metadata"]]) == each_once
+
+
+def restart(nodes: NodeCluster, namespace: str) -> None:
+    """Roll every Deployment of a namespace, and wait until the new pods are ready."""
+    nodes.kubectl("rollout", "restart", "deployment", "--namespace", namespace)
+    rollout = ("rollout", "status", "deployment", "--namespace", namespace, f"--timeout={SECONDS}s")
     nodes.kubectl(*rollout, timeout=SECONDS + 10)
-    running = lambda: [each for each in release.pods() if "deletionTimestamp" not in each["metadata"]]  # noqa: E731
-    eventually(lambda: len(running()) == 2, what="two replicas")
-    assert places(running()) == {machine.name: 1 for machine in nodes.machines}
 
 
 def filler(namespace: str, node: str) -> Object:
@@ -84,9 +99,7 @@ def test_drain_costs_no_request(nodes: NodeCluster, release: Installed, new_shop
             release.wait_for_leader()
         finally:
             nodes.kubectl("uncordon", SECOND)
-        nodes.kubectl("rollout", "restart", "deployment/partners-egress", "--namespace", shop.namespace)
-        rollout = ("rollout", "status", "deployment/partners-egress", "--namespace", shop.namespace)
-        nodes.kubectl(*rollout, f"--timeout={SECONDS}s", timeout=SECONDS + 10)
+        restart(nodes, shop.namespace)
         for load in (fresh, kept):
             load.wait_for(20)
     assert not fresh.report.lost, fresh.report
@@ -151,6 +164,7 @@ def test_dead_node_with_the_leader(nodes: NodeCluster, release: Installed, new_s
     shop = new_shop(on=first.name)
     shop.apply()
     assert places(shop.pods()) == {first.name: 1, second.name: 1}
+    assert places(release.pods()) == {first.name: 1, second.name: 1}
     leader = move_leader_to(release, second.name)
     with shop.load() as plain, shop.load(retries=3) as retrying:
         nodes.kill_node(second)
