@@ -43,12 +43,12 @@ test: $(STAMP) tools ## Every tier that can run here
 	@# One cluster for all, whose nodes some tests end.
 	@$(BIN)/python -m pytest -m node
 
-test-313: tools ## The client's tests, and the operator on a control plane, with Python 3.13, which the image has; nothing where it is missing
+test-313: tools ## The unit and control-plane tiers with Python 3.13, which the image has; nothing where it is missing
 ifeq ($(PYTHON313),)
 	@echo "test-313: there is no Python 3.13 here; nothing is tested" >&2
 else
 	@$(MAKE) --no-print-directory VENV=.venv-3.13 PYTHON=$(PYTHON313) venv
-	@.venv-3.13/bin/python -m pytest -q -p no:cacheprovider tests/unit/cluster tests/unit/cli tests/controlplane/test_cli_run.py
+	@.venv-3.13/bin/python -m pytest -q -p no:cacheprovider -m "not mesh and not node and not kind" $(PYTEST_ARGS)
 endif
 
 unit: $(STAMP) ## Tests that need no cluster

@@ -80,3 +80,16 @@ class Installed:
             return found
 
         return eventually(leads, timeout=timeout, what="a leader")
+
+    def move_leader_to(self, node: str) -> str:
+        """Delete the pod that leads until one on `node` does; its name."""
+
+        def leads_there() -> str:
+            leader = self.wait_for_leader()
+            [pod] = [each for each in self.pods() if each["metadata"]["name"] == leader]
+            if pod["spec"]["nodeName"] == node:
+                return leader
+            self.cluster.kubectl("delete", "pod", leader, "--namespace", SYSTEM)
+            raise LookupError(f"{leader} leads on another node")
+
+        return eventually(leads_there, timeout=SECONDS, what=f"a leader on {node}")

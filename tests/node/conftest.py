@@ -96,3 +96,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     if report.failed and report.when != "teardown" and "real" in arguments:
         report.sections.append(("cluster", dump(arguments["real"].cluster)))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what events cost requests."""
+    reports = [each for kind in ("passed", "failed") for each in terminalreporter.getreports(kind)]
+    rows = [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == "nodes"]
+    if rows:
+        terminalreporter.section("requests on real nodes")
+    for row in rows:
+        terminalreporter.write_line(row)

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.node import cgroups, place
+from harness.golden import Golden
+from harness.installed import Installed
+from harness.node import cgroups, place, tried
 from harness.node.cluster import NodeCluster, remove
 from harness.node.layout import DNS_IP
 from harness.node.machine import entered
 from harness.real import HOST
 from harness.session import Run
+from harness.shop import Shop
 from harness.wait import eventually
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
@@ -32,6 +35,13 @@ other.up(os.getpid())
 print(other.prefix, flush=True)
 sys.stdin.read()
 """
+
+
+def test_page_names_the_versions_that_run_here(
+    nodes: NodeCluster, release: Installed, shop: Shop, golden: Golden
+) -> None:
+    """`docs/tested.md` says what was tested with what; `--update-golden` writes it."""
+    golden(tried.PAGE, tried.page(nodes, shop))
 
 
 def footprint() -> set[str]:
@@ -83,7 +93,8 @@ def test_killed_owner_leaves_nothing(nodes: NodeCluster, directory: Path) -> Non
         owner.wait()
     eventually(lambda: not directory.exists(), what="the end of the cluster's directory")
     assert footprint() == before
-    assert [name for name, each in processes.items() if each.alive()] == []
+    # The guard, which did it, ends last.
+    eventually(lambda: not any(each.alive() for each in processes.values()), what="the end of its processes")
 
 
 def resolves_names(cluster: NodeCluster) -> None:

@@ -1,8 +1,7 @@
-"""Nodes that are drained, that die, and that cannot pull: what it costs those who send requests, and who leads then."""
+"""Nodes that are drained, and that cannot pull: where pods go, and what it costs those who send requests."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -13,11 +12,10 @@ from harness.helm import RELEASE
 from harness.installed import SECONDS, Installed
 from harness.node.cluster import NodeCluster
 from harness.node.images import PAUSE
-from harness.objects import apply_all
+from harness.objects import apply_all, places
 from harness.real import SYSTEM
 from harness.rest import Object
 from harness.shop import Shop
-from harness.wait import eventually
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
 
@@ -47,7 +45,7 @@ def test_pods_are_spread_over_nodes(nodes: NodeCluster, zones: str, shop: Shop, 
     shop.apply()
     assert places(shop.pods()) == each_once
     if zones == "a-zone-each":
-        # Here a rollout may leave both in one zone: the preference for zones counts pods that are about to end. To leave
+        # Here a rollout may leave both in one zone: the preference for zones counts pods that are about to end. To omit
         # those out, Kubernetes has `matchLabelKeys` of an affinity only since 1.31.
         return
     nodes.kubectl(*DRAIN, timeout=SECONDS + 10)
@@ -80,18 +78,19 @@ def filler(namespace: str, node: str) -> Object:
     }
 
 
-def places(pods: list[Object]) -> Counter[str]:
-    return Counter(each["spec"]["nodeName"] for each in pods)
-
-
-def test_drain_costs_no_request(nodes: NodeCluster, release: Installed, new_shop: Callable[..., Shop]) -> None:
+def test_drain_costs_no_request(
+    nodes: NodeCluster,
+    release: Installed,
+    new_shop: Callable[..., Shop],
+    record_property: Callable[[str, object], None],
+) -> None:
     """
     A node with a gateway pod, and with the operator that leads, is drained under load, and the gateway is rolled: no
     request is lost, on connections of its own or on kept ones, and none goes past the gateway.
     """
     shop = new_shop(on=nodes.machines[0].name)
     shop.apply()
-    move_leader_to(release, SECOND)
+    release.move_leader_to(SECOND)
     with shop.load() as fresh, shop.load(keep=True) as kept:
         nodes.kubectl(*DRAIN, timeout=SECONDS + 10)
         try:
@@ -102,32 +101,16 @@ def test_drain_costs_no_request(nodes: NodeCluster, release: Installed, new_shop
         restart(nodes, shop.namespace)
         for load in (fresh, kept):
             load.wait_for(20)
+    record_property("nodes", f"drain and rollout: {fresh.report}")
+    record_property("nodes", f"drain and rollout, kept connections: {kept.report}")
     assert not fresh.report.lost, fresh.report
     assert not kept.report.lost, kept.report
     assert client_address(shop) not in fresh.report.peers() | kept.report.peers()
 
 
-def is_ready(pod: Object) -> bool:
-    return any((each["type"], each["status"]) == ("Ready", "True") for each in pod["status"].get("conditions", ()))
-
-
 def client_address(shop: Shop) -> str:
     pod = shop.cluster.rest.get(f"{NAMESPACES}/{shop.namespace}/pods/client")
     return str(pod["status"]["podIP"])
-
-
-def move_leader_to(release: Installed, node: str) -> str:
-    """Delete the leader until one on `node` leads; its name."""
-
-    def leads_there() -> str:
-        leader = release.wait_for_leader()
-        [pod] = [each for each in release.pods() if each["metadata"]["name"] == leader]
-        if pod["spec"]["nodeName"] == node:
-            return leader
-        release.cluster.kubectl("delete", "pod", leader, "--namespace", SYSTEM)
-        raise LookupError(f"{leader} leads on another node")
-
-    return eventually(leads_there, timeout=SECONDS, what=f"a leader on {node}")
 
 
 def test_nothing_is_pulled_to_start_again(nodes: NodeCluster, shop: Shop) -> None:
@@ -152,32 +135,3 @@ def test_nothing_is_pulled_to_start_again(nodes: NodeCluster, shop: Shop) -> Non
         for container in (*pod["spec"]["containers"], *pod["spec"].get("initContainers", ()))
     }
     assert "Always" not in policies
-
-
-def test_dead_node_with_the_leader(nodes: NodeCluster, release: Installed, new_shop: Callable[..., Shop]) -> None:
-    """
-    The node of the operator's leader and of one gateway pod dies as by a power cut. The other replica leads once the
-    Lease has run out, whatever Kubernetes says of the node meanwhile; the status is never Ready while clients are not
-    served; clients that make a failed request once more lose none.
-    """
-    first, second = nodes.machines
-    shop = new_shop(on=first.name)
-    shop.apply()
-    assert places(shop.pods()) == {first.name: 1, second.name: 1}
-    assert places(release.pods()) == {first.name: 1, second.name: 1}
-    leader = move_leader_to(release, second.name)
-    with shop.load() as plain, shop.load(retries=3) as retrying:
-        nodes.kill_node(second)
-        successor = release.wait_for_leader(other_than=leader)
-        # The node counts as Ready for longer than a Lease lives: nobody had to be told that it is dead.
-        assert nodes.ready_nodes() == {first.name, second.name}
-        [pod] = [each for each in release.pods() if each["metadata"]["name"] == successor]
-        assert pod["spec"]["nodeName"] == first.name
-        eventually(lambda: nodes.ready_nodes() == {first.name}, timeout=SECONDS, what="a node that is not Ready")
-        moved = lambda: places([each for each in shop.pods() if is_ready(each)]) == {first.name: 2}  # noqa: E731
-        eventually(moved, timeout=2 * SECONDS, what="gateway pods on the node that is left")
-        shop.gateways.wait_ready("partners", timeout=SECONDS)
-        # Whoever comes later sees nothing of it.
-        retrying.wait_for(20)
-    print(f"dead node: {plain.report}; with retries: {retrying.report}")
-    assert not retrying.report.lost, retrying.report

@@ -7,9 +7,8 @@ from typing import Final
 import pytest
 
 from harness.node.cluster import NodeCluster
-from harness.objects import apply_all, client_secret
+from harness.objects import apply_all, client_secret, is_ready
 from harness.real import HOST
-from harness.rest import Object
 from harness.shop import Shop
 from harness.wait import eventually
 
@@ -81,13 +80,9 @@ def test_gated_pods_follow_their_destination(nodes: NodeCluster, shop: Shop) -> 
     shop.gateways.apply("gated", {"name": "api", "hosts": [host], "ports": ports, "probe": probe})
     shop.gateways.wait("gated", "Reachable", "False", "UnexpectedStatus", part="api", timeout=180)
     shop.gateways.wait("gated", "Ready", "False", "GatewayNotReady")
-    assert not any(ready(each) for each in shop.pods("gated"))
+    assert not any(is_ready(each) for each in shop.pods("gated"))
 
     nodes.world.heal(host)
     shop.gateways.wait_ready("gated", timeout=180)
-    assert all(ready(each) for each in shop.pods("gated"))
+    assert all(is_ready(each) for each in shop.pods("gated"))
     eventually(lambda: shop.ask(f"http://{host}/")["peer"] in shop.addresses("gated"), what="a call by the gateway")
-
-
-def ready(pod: Object) -> bool:
-    return any((each["type"], each["status"]) == ("Ready", "True") for each in pod["status"].get("conditions", ()))
