@@ -44,9 +44,14 @@ def main() -> None:
 
 
 def programs(root: Path) -> Iterator[Path]:
-    """Files that could be started, but for Python and the loader."""
+    """What could be started, but for Python and the loader; in the directories of programs everything is one."""
     for path in files(root):
-        if path.is_symlink() or not os.access(path, os.X_OK) or path.name in INTERPRETERS or is_library(path):
+        if path.name in INTERPRETERS:
+            continue
+        if path.parent.name in ("bin", "sbin"):
+            yield path
+            continue
+        if path.is_symlink() or not os.access(path, os.X_OK) or is_library(path):
             continue
         with path.open("rb") as file:
             begun = file.read(4)

@@ -23,6 +23,10 @@ SHARED_FILES: Final = ("tests/controlplane/test_ownership.py",)
 """Those that use the cluster of the run, start none of their own, and command no pod to fail."""
 
 
+LONGEST_LEASE: Final = 600
+"""Seconds. A successor that had to wait for its end would come too late for any test here."""
+
+
 def test_helm_test_passes(release: Installed) -> None:
     """The pod of `helm test` reaches the operator, which has read everything."""
     release.helm.run("test", RELEASE, "--namespace", SYSTEM, "--timeout", "2m", timeout=180)
@@ -72,7 +76,7 @@ def test_uninstalled_release_hands_over_to_the_next(real: RealCluster, major: in
     release = Installed(real, major)
     if release.exists():
         release.uninstall()
-    patient = {"leaderElection": {"leaseSeconds": 10 * SECONDS}}
+    patient = {"leaderElection": {"leaseSeconds": LONGEST_LEASE}}
     release.install(values=patient)
     release.wait_for_leader()
 
