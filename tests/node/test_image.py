@@ -29,7 +29,9 @@ MEGABYTES: Final = 175
 
 
 @pytest.fixture(scope="module")
-def image() -> Contents:
+def image(nodes: NodeCluster) -> Contents:
+    """That of the nodes; on kind docker builds another."""
+    assert nodes
     return Contents(operator_image.archive(ROOT, __version__))
 
 

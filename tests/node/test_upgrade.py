@@ -33,6 +33,12 @@ OBJECTS: Final = Path(__file__).with_name("upgrade.yaml")
 NAMED: Final = {"Deployment", "NetworkPolicy", "VirtualService", "ServiceEntry"}
 """Kinds of children that the changelog says are written once."""
 
+PULLED: Final[Object] = {"name": "istio-proxy", "imagePullPolicy": "IfNotPresent"}
+VALUES: Final[Object] = {
+    "defaultClass": {"enabled": True, "spec": {"dedicated": {"podTemplate": {"spec": {"containers": [PULLED]}}}}}
+}
+"""The past version pulled gateways' images always, which no node could do here."""
+
 CHART: Final = "deploy/helm/egressgateway-operator"
 
 
@@ -59,7 +65,7 @@ def before(past: Past, request: pytest.FixtureRequest) -> Iterator[Installed]:
         present.install(values={"crds": {"keep": False}})
         present.uninstall()
     earlier = Installed(past, request.param)
-    earlier.install(str(past.source / CHART))
+    earlier.install(str(past.source / CHART), VALUES)
     yield earlier
     present.install(values={"crds": {"keep": False}})
     present.uninstall()
@@ -79,7 +85,7 @@ def test_upgrade_and_way_back_cost_no_request(
     children = versions(shop, names)
     with shop.load() as fresh, shop.load(keep=True) as kept, shop.load("http://bank.example.com/") as mutual:
         loads = (fresh, kept, mutual)
-        present.install()
+        present.install(values=VALUES)
         served_by(present, shop, names, loads)
         changed = {
             kind for (kind, name), version in versions(shop, names).items() if children.get((kind, name)) != version
@@ -88,7 +94,7 @@ def test_upgrade_and_way_back_cost_no_request(
         generations = replica_sets(shop)
         assert all(count <= 2 for count in generations.values()), generations
 
-        before.install(str(past.source / CHART))
+        before.install(str(past.source / CHART), VALUES)
         served_by(before, shop, names, loads)
     for load in loads:
         record_property("nodes", f"upgrade and back: {load.report}")
