@@ -4,6 +4,7 @@ PYTHON      ?= python3
 VENV        := .venv
 BIN         := $(VENV)/bin
 HARNESS     := PYTHONPATH=tests $(BIN)/python -m harness
+NODE        := PYTHONPATH=tests $(BIN)/python -m harness.node
 MESH        := PYTHONPATH=tests $(BIN)/python -m harness.mesh
 VERSION     := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/egressgateway/__init__.py)
 STAMP       := $(VENV)/.installed
@@ -13,7 +14,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 PYTHON313   ?= $(shell for each in python3.13 $(HOME)/.pyenv/versions/3.13*/bin/python; do "$$each" -c "" 2> /dev/null && echo "$$each" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fmt lint type unit test test-313 controlplane kind demo bench bench-hostile bench-scale tools tools-mesh cluster cluster-down mesh mesh-down mesh-report run crds chart docs golden lock image sbom package check clean
+.PHONY: help venv fmt lint type unit test test-313 controlplane node-tier kind demo node-demo bench bench-hostile bench-scale tools tools-mesh tools-node cluster cluster-down mesh mesh-down mesh-report node node-down run crds chart docs golden lock image audit sbom package check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,28 +31,37 @@ venv: $(STAMP) ## Create .venv with the locked packages
 demo: $(STAMP) ## The main job, shown end to end on a real API server (KEEP=1 leaves it running)
 	@PYTHONPATH=tests $(BIN)/python -m demo $(if $(KEEP),--keep)
 
+node-demo: $(STAMP) tools-node ## The same on a real cluster, by the image and the chart: curl in a pod, the operator killed, a node drained (root; KEEP=1)
+	@PYTHONPATH=tests $(BIN)/python -m demo.node $(if $(KEEP),--keep)
+
 test: $(STAMP) tools ## Every tier that can run here
 	@$(MESH) tools --where-possible > /dev/null
-	@$(BIN)/python -m pytest -m "not mesh" $(PYTEST_ARGS)
+	@$(NODE) tools --where-possible > /dev/null
+	@$(BIN)/python -m pytest -m "not mesh and not node" $(PYTEST_ARGS)
 	@# One mesh for all, whose settings some cases change; and what its clients lose must not be this machine's load.
 	@$(BIN)/python -m pytest -m mesh
+	@# One cluster for all, whose nodes some tests end.
+	@$(BIN)/python -m pytest -m node
 
-test-313: tools ## The client's tests, and the operator on a control plane, with Python 3.13, which the image has; nothing where it is missing
+test-313: tools ## The unit and control-plane tiers with Python 3.13, which the image has; nothing where it is missing
 ifeq ($(PYTHON313),)
 	@echo "test-313: there is no Python 3.13 here; nothing is tested" >&2
 else
 	@$(MAKE) --no-print-directory VENV=.venv-3.13 PYTHON=$(PYTHON313) venv
-	@.venv-3.13/bin/python -m pytest -q -p no:cacheprovider tests/unit/cluster tests/unit/cli tests/controlplane/test_cli_run.py
+	@.venv-3.13/bin/python -m pytest -q -p no:cacheprovider -m "not mesh and not node and not kind" $(PYTEST_ARGS)
 endif
 
 unit: $(STAMP) ## Tests that need no cluster
-	@$(BIN)/python -m pytest -m "not controlplane and not mesh and not kind" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not controlplane and not mesh and not node and not kind" $(PYTEST_ARGS)
 
 controlplane: $(STAMP) tools ## Tests on a real etcd, kube-apiserver and kube-controller-manager
 	@$(BIN)/python -m pytest -m controlplane $(PYTEST_ARGS)
 
-kind: $(STAMP) tools ## Tests in a kind cluster with Istio and the installed chart; needs docker and the Internet
-	@$(BIN)/python -m pytest -m kind tests/kind $(filter-out -n 2 --dist loadfile,$(PYTEST_ARGS))
+node-tier: $(STAMP) tools-node ## Tests on real nodes, with the operator's image by its chart; needs root on Linux
+	@$(BIN)/python -m pytest -m node $(filter-out -n 2 --dist loadfile,$(PYTEST_ARGS))
+
+kind: $(STAMP) tools tools-mesh ## The same in a kind cluster, and the real APISIX; needs docker and the Internet
+	@EGRESSGATEWAY_NODE_TIER=kind $(BIN)/python -m pytest -m "node or kind" tests/node $(filter-out -n 2 --dist loadfile,$(PYTEST_ARGS))
 
 bench: $(STAMP) tools ## Writes, CPU, memory and throughput of 200 objects (OBJECTS=), beside a bare apply loop (KIND=rich: with nearly everything)
 	@PYTHONPATH=tests $(BIN)/python -m bench $(if $(OBJECTS),--objects $(OBJECTS)) $(if $(KIND),--kind $(KIND))
@@ -68,6 +78,9 @@ tools: $(STAMP) ## Build and cache etcd, kube-apiserver, kube-controller-manager
 tools-mesh: $(STAMP) ## Build and cache istiod, its agent and istioctl too: a quarter of an hour the first time
 	@$(MESH) tools > /dev/null
 
+tools-node: $(STAMP) ## Build and cache the nodes' programs and all images: ten minutes more the first time; needs root on Linux
+	@$(NODE) tools > /dev/null
+
 cluster: $(STAMP) ## Start the embedded control plane in the background; last line: its kubeconfig
 	@$(HARNESS) cluster
 
@@ -82,6 +95,12 @@ mesh-down: $(STAMP) ## Stop it; its objects are gone
 
 mesh-report: $(STAMP) tools-mesh ## What events cost requests, beside the same manifests applied at once; needs root
 	@$(BIN)/python -m pytest -q tests/mesh/report.py -p no:cacheprovider
+
+node: $(STAMP) tools-node ## A real cluster with Istio: kubelet, containerd, two nodes (NODES=); needs root on Linux; last line: its kubeconfig
+	@$(NODE) up $(if $(NODES),--nodes $(NODES))
+
+node-down: $(STAMP) ## Stop it; its objects are gone
+	@$(NODE) down
 
 run: $(STAMP) ## The operator in the foreground, against $KUBECONFIG; probes and metrics on a free port, which it says (METRICS_PORT=)
 	@$(BIN)/egressgw run --log-format human --metrics-port $(or $(METRICS_PORT),0)
@@ -119,9 +138,11 @@ lock: $(STAMP) ## Pin the packages anew
 image: ## The operator's image, tagged with its version; needs docker
 	@docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) -t egressgateway-operator:$(VERSION) .
 
-sbom: $(STAMP) ## Packages of the image as CycloneDX, in dist/sbom.cdx.json
-	@mkdir -p dist
-	@$(BIN)/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o dist/sbom.cdx.json requirements.lock
+audit: $(STAMP) ## Known vulnerabilities of the locked packages, by PyPI's data where they can be had (REQUIRE=1: they must)
+	@$(HARNESS) audit $(if $(REQUIRE),--require)
+
+sbom: $(STAMP) ## What is in the image as CycloneDX, in dist/sbom.cdx.json; needs root on Linux
+	@$(NODE) sbom dist/sbom.cdx.json > /dev/null
 
 package: $(STAMP) tools ## The chart as dist/egressgateway-operator-VERSION.tgz
 	@$(HARNESS) package

@@ -21,7 +21,7 @@ from harness.rest import ApiError
 from harness.session import Run
 from harness.wait import eventually
 
-TIERS = ("controlplane", "mesh", "kind")
+TIERS = ("controlplane", "mesh", "node", "kind")
 RUN = pytest.StashKey[Run]()
 
 
@@ -55,13 +55,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that uses the mesh is of that tier, one that uses the cluster of `controlplane`, if it says no other."""
+    """A test is of the tier whose cluster it uses, if it says no other."""
     for item in items:
         uses = set(getattr(item, "fixturenames", ()))
         if any(item.get_closest_marker(tier) for tier in TIERS):
             continue
         if "mesh" in uses:
             item.add_marker("mesh")
+        elif uses & {"real", "nodes"}:
+            item.add_marker("node")
         elif uses & {"cluster", "control_plane"}:
             item.add_marker("controlplane")
 

@@ -9,18 +9,13 @@ from __future__ import annotations
 
 import argparse
 import signal
-import subprocess
 import sys
 
 from demo import routing, trouble
-from demo.show import Screen
+from demo.show import FAILURES, Screen
 from demo.stage import DIRECTORY, SAMPLE, Stage, stop_everything
 from harness.gateways import Gateways
-from harness.rest import ApiError
 from harness.tools import ToolsMissing
-
-FAILURES = (AssertionError, TimeoutError, LookupError, RuntimeError, ApiError, OSError, subprocess.SubprocessError)
-"""How a step says that what it wanted to show is not so."""
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from rich.tree import Tree
 from demo.observe import Change, conditions_of
 from egressgateway.names import LABEL_PART, LABEL_STAGE
 from harness.gateways import ChildName
-from harness.rest import Object
+from harness.rest import ApiError, Object
 from harness.wait import START, eventually
 
 PLAIN_WIDTH = 150
@@ -48,6 +49,10 @@ STAGES = {
 }
 COLOURS = {"created": "green", "changed": "yellow", "deleted": "red"}
 FIELDS_SHOWN = 4
+
+
+FAILURES = (AssertionError, TimeoutError, LookupError, RuntimeError, ApiError, OSError, subprocess.SubprocessError)
+"""How a step says that what it wanted to show is not so."""
 
 
 class Screen:

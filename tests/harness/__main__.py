@@ -77,6 +77,24 @@ def package_chart(_: argparse.Namespace) -> None:
     print(helm.run("package", str(CHART), "--destination", str(ROOT / "dist")).rpartition(": ")[2].strip())
 
 
+def audit_packages(arguments: argparse.Namespace) -> None:
+    """Tell known vulnerabilities of the locked packages; with `--require` it is an error that nobody could be asked."""
+    from harness.audit import AuditError, audit  # noqa: PLC0415
+
+    try:
+        found = audit(ROOT / "requirements.lock")
+    except AuditError as error:
+        if arguments.require:
+            raise RuntimeError(str(error)) from error
+        _say(f"nothing is checked: {error}")
+        return
+    _say(f"{len(found.asked)} packages checked, {len(found.unknown)} unknown")
+    if found.vulnerable:
+        raise RuntimeError("\n".join(["known vulnerabilities:", *found.vulnerable]))
+    if arguments.require and found.unknown:
+        raise RuntimeError(f"nobody could be asked about {', '.join(found.unknown)}")
+
+
 def kubelet(arguments: argparse.Namespace) -> None:
     """Be the fake kubelet until told to stop."""
     # Imported here, as aiohttp takes longer to load than the other commands take to run.
@@ -118,6 +136,10 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("package", help="package the chart into dist/")
     command.set_defaults(run=package_chart)
+
+    command = commands.add_parser("audit", help="known vulnerabilities of the locked packages")
+    command.add_argument("--require", action="store_true", help="fail where it cannot be known")
+    command.set_defaults(run=audit_packages)
 
     command = commands.add_parser("kubelet", help="run the fake kubelet for a cluster, in the foreground")
     command.add_argument("--kubeconfig", type=Path, required=True)

@@ -66,6 +66,9 @@ class Options:
     host: str = HOST
     """Address of the API server, one of this machine's."""
 
+    port: int = 0
+    """Its port; 0 for any that is free."""
+
     admission: tuple[str, ...] = ()
     """Admission plugins beside those that are on by default."""
 
@@ -115,6 +118,7 @@ class ControlPlane(Cluster):
         if options.owner is not None:
             self._spawn("guard", [*_harness("guard"), "--owner", str(options.owner), str(self.directory)])
         ports = list(free_ports(3))
+        ports[2] = options.port or ports[2]
         say(f"starting etcd and kube-apiserver on {options.host}:{ports[2]}")
         self._spawn("etcd", self._etcd(*ports[:2]))
         self._write_credentials(options.host, ports[2])

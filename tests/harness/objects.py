@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -99,3 +100,13 @@ def secret(namespace: str, name: str, content: Mapping[str, bytes]) -> Object:
 def client_secret(namespace: str, name: str, pair: Pair, authority: bytes) -> Object:
     """What `credentialName` names for TLS mode Mutual: certificate, key, and the CA that the other side is held to."""
     return secret(namespace, name, {"tls.crt": pair.certificate, "tls.key": pair.key, "ca.crt": authority})
+
+
+def places(pods: Iterable[Object]) -> Counter[str]:
+    """How many of the pods are on which node."""
+    return Counter(each["spec"]["nodeName"] for each in pods)
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether Services send requests to a pod."""
+    return any((each["type"], each["status"]) == ("Ready", "True") for each in pod["status"].get("conditions", ()))

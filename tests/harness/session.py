@@ -46,6 +46,11 @@ class Run:
 
             if mesh := Mesh.load(self.directory / "mesh"):
                 mesh.stop()
+        if (self.directory / "node-lock").exists():
+            from harness.node.cluster import remove  # noqa: PLC0415
+            from harness.node.session import directory_of  # noqa: PLC0415
+
+            remove(directory_of(self))
         shutil.rmtree(self.directory, ignore_errors=True)
 
     @contextmanager

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from functools import cache
 
 from harness import tools
 from harness.helm import find_helm
 from harness.mesh import place
+from harness.node import place as node_place
+from harness.node.programs import Programs
+from harness.real import on_kind
 from harness.session import FOREIGN
 
 REQUIRE = "EGRESSGATEWAY_REQUIRE_TIERS"
@@ -17,8 +21,14 @@ _DOCKER_SECONDS = 20
 
 
 def missing(tier: str) -> str:
-    """What the tier `controlplane`, `mesh` or `kind` lacks on this machine; empty if nothing."""
-    return {"controlplane": _control_plane, "mesh": _mesh, "kind": _kind}[tier]()
+    """What the tier `controlplane`, `mesh`, `node` or `kind` lacks on this machine; empty if nothing."""
+    lacking: dict[str, Callable[[], str]] = {
+        "controlplane": _control_plane,
+        "mesh": _mesh,
+        "node": _node,
+        "kind": _kind,
+    }
+    return lacking[tier]()
 
 
 def may_be_skipped(tier: str) -> bool:
@@ -47,6 +57,19 @@ def _mesh() -> str:
         return lacking
     try:
         tools.find_mesh()
+    except tools.ToolsMissing as error:
+        return str(error)
+    return ""
+
+
+def _node() -> str:
+    if on_kind():
+        return _kind()
+    if lacking := place.missing() or node_place.missing() or _control_plane():
+        return lacking
+    try:
+        tools.find_mesh()
+        Programs.find()
     except tools.ToolsMissing as error:
         return str(error)
     return ""

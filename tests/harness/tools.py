@@ -64,25 +64,41 @@ class Family:
     tags: str = ""
     """Build tags, with commas between them."""
 
+    only_built: bool = False
+    """What is in PATH is not taken: it may be of any version, and serve somebody else."""
+
     @property
     def module(self) -> Path:
         return MODULES / self.name
 
     def directory(self, go: Go) -> Path:
         """Where the built commands lie: another directory for other sources or another compiler."""
-        content = [(self.module / file).read_bytes() for file in ("go.mod", "go.sum")]
+        # A module of ours without requirements has no go.sum, and one with a program has sources.
+        sources = (self.module / "go.mod", self.module / "go.sum", *sorted(self.module.glob("*.go")))
+        content = [file.read_bytes() for file in sources if file.exists()]
         flags = [each.encode() for each in (self.ldflags, self.tags) if each]
         digest = hashlib.sha256(b"\0".join([*content, go.version.encode(), *flags]))
         return cache_directory() / f"{self.name}-{digest.hexdigest()[:16]}"
 
 
+def required_version(family: str, module: str) -> str:
+    """
+    Version of a Go module that a module of `tests/tools` requires, without the `v`.
+
+    Raises:
+        LookupError: it does not.
+    """
+    found = re.search(
+        rf"^(?:require)?\s*{re.escape(module)} v(\S+)", (MODULES / family / "go.mod").read_text(), re.MULTILINE
+    )
+    if not found:
+        raise LookupError(f"tests/tools/{family}/go.mod does not require {module}")
+    return found[1]
+
+
 def kubernetes_version() -> str:
     """Version of Kubernetes that `tests/tools/kubernetes` requires, such as `1.36.4`."""
-    text = (MODULES / "kubernetes" / "go.mod").read_text()
-    found = re.search(r"k8s\.io/kubernetes v(\S+)", text)
-    if not found:
-        raise LookupError("tests/tools/kubernetes/go.mod does not require k8s.io/kubernetes")
-    return found[1]
+    return required_version("kubernetes", "k8s.io/kubernetes")
 
 
 def _kubernetes_ldflags() -> str:
@@ -183,10 +199,7 @@ def find_scheduler() -> Path:
     Raises:
         ToolsMissing: it is not there; says how to get it.
     """
-    found = _first("kube-scheduler", _places(SCHEDULER, find_go(cache_directory())))
-    if found is None:
-        raise ToolsMissing("kube-scheduler: not built; run `make tools`")
-    return found
+    return find_programs(SCHEDULER)["kube-scheduler"]
 
 
 def obtain_scheduler(progress: GatewayState | None = None) -> Path:
@@ -196,21 +209,43 @@ def obtain_scheduler(progress: GatewayState | None = None) -> Path:
     Raises:
         ToolsMissing: the build failed, with the compiler's words.
     """
+    return obtain_programs(SCHEDULER, progress=progress)["kube-scheduler"]
+
+
+def find_programs(*families: Family, target: str = "tools") -> dict[str, Path]:
+    """
+    Programs of families by their names, without building anything; `target` is the one of the Makefile that builds.
+
+    Raises:
+        ToolsMissing: names what is missing and how to get it.
+    """
+    go = find_go(cache_directory())
+    found = {name: _first(name, _places(family, go)) for family in families for name in _names(family)}
+    programs = {name: path for name, path in found.items() if path}
+    if missing := found.keys() - programs.keys():
+        raise ToolsMissing(f"{', '.join(sorted(missing))}: not built; run `make {target}`")
+    return programs
+
+
+def obtain_programs(*families: Family, progress: GatewayState | None = None) -> dict[str, Path]:
+    """
+    Programs of families by their names; what is missing is built first.
+
+    Raises:
+        ToolsMissing: the build failed, with the compiler's words.
+    """
     progress = progress or GatewayState()
     try:
         with _lock():
             go = find_go(cache_directory()) or _install_go(progress)
-            _build(
-                SCHEDULER,
-                [name for name in _names(SCHEDULER) if not _first(name, _places(SCHEDULER, go))],
-                go,
-                progress,
-            )
+            for family in families:
+                _build(family, [name for name in _names(family) if not _first(name, _places(family, go))], go, progress)
     except GoError as error:
-        raise ToolsMissing(f"kube-scheduler: {error}") from error
+        names = (name for family in families for name in _names(family))
+        raise ToolsMissing(f"{', '.join(names)}: {error}") from error
     finally:
         progress.finish()
-    return find_scheduler()
+    return find_programs(*families)
 
 
 def find_mesh() -> MeshTools:
@@ -251,16 +286,7 @@ def obtain_mesh(progress: GatewayState | None = None) -> MeshTools:
     Raises:
         ToolsMissing: the build failed, with the compiler's words; or Envoy is not installed.
     """
-    progress = progress or GatewayState()
-    try:
-        with _lock():
-            go = find_go(cache_directory()) or _install_go(progress)
-            for family in (ISTIO, ISTIO_AGENT):
-                _build(family, [name for name in _names(family) if not _first(name, _places(family, go))], go, progress)
-    except GoError as error:
-        raise ToolsMissing(f"Istio: {error}") from error
-    finally:
-        progress.finish()
+    obtain_programs(ISTIO, ISTIO_AGENT, progress=progress)
     _istio_file(ISTIO_BOOTSTRAP, "bootstrap", download=True)
     return find_mesh()
 
@@ -327,7 +353,8 @@ def _places(family: Family, go: Go | None) -> Iterator[Path]:
         yield Path(assets)
     if go:
         yield family.directory(go)
-    yield from _path()
+    if not family.only_built:
+        yield from _path()
 
 
 def _path() -> Iterator[Path]:

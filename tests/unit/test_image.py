@@ -19,8 +19,9 @@ ALLOWED = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines(
 def test_bases_are_pinned_by_digest() -> None:
     """A tag may be another image tomorrow."""
     bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    stages = re.findall(r"^FROM \S+ AS (\S+)", DOCKERFILE, re.MULTILINE)
     [python] = re.findall(r"^ARG PYTHON=(\S+)$", DOCKERFILE, re.MULTILINE)
-    assert set(bases) == {"${PYTHON}"}
+    assert set(bases) - set(stages) == {"${PYTHON}", "scratch"}
     assert re.fullmatch(r"docker\.io/library/python:3\.\d+-slim@sha256:[0-9a-f]{64}", python)
 
 
@@ -28,7 +29,7 @@ def test_packages_are_locked_by_hash() -> None:
     """Whatever is installed from an index is installed by hash; the rest is our wheel."""
     installs = re.findall(r"pip .*?install ([^&\\]*)", DOCKERFILE)
     assert len(installs) == 3
-    assert [each for each in installs if "--require-hashes" not in each] == ["--no-deps /dist/*.whl "]
+    assert [each for each in installs if "--require-hashes" not in each] == ["--no-deps --root /own /dist/*.whl "]
 
 
 def test_build_context_is_what_is_copied() -> None:

@@ -160,7 +160,7 @@ class Workload(ApiModel):
 
     affinity: Affinity | None = None
     """
-    Where the pods prefer or must run, as in Kubernetes. Default: on other nodes and in other zones than each other,
+    Where the pods prefer or must run, as in Kubernetes. Default: in other zones than each other,
     as far as possible; none with `topologySpreadConstraints`.
     """
 

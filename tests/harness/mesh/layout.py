@@ -52,11 +52,6 @@ METADATA_IP: Final = "169.254.169.254"
 
 DEAD_NETWORK: Final = ipaddress.IPv4Network("198.19.254.0/24")
 """Part of the world where nobody lives: packets come back as unreachable."""
-LINK_NETWORKS: Final = ipaddress.IPv4Network("198.18.0.0/16")
-"""
-Of these a /30 links the machine, where kube-apiserver and the operator run, with the node. (RFC 2544: routed nowhere.)
-"""
-
 NODE_NAME: Final = "mesh-node"
 PROXY_UID: Final = 1337
 

@@ -16,18 +16,17 @@ import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from random import SystemRandom
 
 from harness.controlplane import TESTS, ControlPlane, Options
+from harness.link import Link, free_link
 from harness.mesh import istio, netns
 from harness.mesh.layout import (
     DEAD_NETWORK,
     DNS_IP,
     INNER_NETWORK,
-    LINK_NETWORKS,
     METADATA_IP,
     NODE_IP,
     NODE_IP_6,
@@ -43,7 +42,7 @@ from harness.mesh.netns import ROOTS, Netns
 from harness.mesh.place import new_prefix
 from harness.mesh.world.certificates import Certificates
 from harness.mesh.world.journal import Journal
-from harness.mesh.world.names import HEALED
+from harness.mesh.world.outside import Outside
 from harness.processes import Process, spawn
 from harness.tools import MeshTools, Tools
 from harness.wait import CONVERGE, START, eventually
@@ -76,18 +75,6 @@ FENCE = """table ip fence {
  }
 }
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """The /30 between the machine and the node."""
-
-    device: str
-    host: str
-    """Of kube-apiserver."""
-
-    node: str
-    """Of istiod's webhooks."""
 
 
 class Mesh:
@@ -129,24 +116,27 @@ class Mesh:
         return Netns(f"{self._prefix}world")
 
     @cached_property
+    def outside(self) -> Outside:
+        """Everything outside of the cluster."""
+        return Outside(self.directory / "world")
+
+    @property
     def journal(self) -> Journal:
         """What the world's servers saw."""
-        return Journal(self.directory / "world")
+        return self.outside.journal
 
-    @cached_property
+    @property
     def certificates(self) -> Certificates:
         """The world's authorities."""
-        return Certificates(self.directory / "world")
+        return self.outside.certificates
 
     def heal(self, name: str) -> None:
         """From now on nothing is wrong with a name of the world; see `world.names`."""
-        place = self.directory / "world" / HEALED
-        place.mkdir(exist_ok=True)
-        (place / name).touch()
+        self.outside.heal(name)
 
     def unheal(self, name: str) -> None:
         """What its beginning says is wrong with a name, again."""
-        (self.directory / "world" / HEALED / name).unlink()
+        self.outside.unheal(name)
 
     @property
     def node_address(self) -> str:
@@ -186,7 +176,7 @@ class Mesh:
     def _start(self, definitions: tuple[Path, ...], owner: int | None, say: Callable[[str], None]) -> None:
         self._make_directories()
         self._prefix = new_prefix()
-        self._link = _free_link(self._prefix)
+        self._link = free_link(self._prefix.rstrip("-"))
         self._save()
         if owner is not None:
             self._spawn("guard", _harness("guard-mesh", "--owner", str(owner), str(self.directory)))
@@ -197,7 +187,7 @@ class Mesh:
             self.certificates.create()
             self.world.overlay(ROOTS, self.certificates.trusted.certificate_file.read_text())
             self.world.overlay("resolv.conf", f"nameserver {WORLD_DNS_IP}\n")
-            self._spawn("world", _harness("world", str(self.directory / "world")), self.world)
+            self._spawn("world", self.outside.command(), self.world)
             say(f"starting the control plane on {self._link.host}")
             self.cluster.start(Options(kubelet=False, definitions=definitions, host=self._link.host))
             say("starting istiod and the node")
@@ -417,18 +407,6 @@ class Mesh:
         temporary = self.directory / "mesh.json.new"
         temporary.write_text(json.dumps(state, indent=1))
         temporary.replace(self.directory / "mesh.json")
-
-
-def _free_link(prefix: str) -> Link:
-    """A link whose addresses nobody on this machine has."""
-    taken = subprocess.run(
-        ["ip", "-4", "route", "show", "table", "all"], capture_output=True, text=True, check=True
-    ).stdout
-    while True:
-        number = SystemRandom().randrange(LINK_NETWORKS.num_addresses // 4) * 4
-        host, node = str(LINK_NETWORKS[number + 1]), str(LINK_NETWORKS[number + 2])
-        if host not in taken:
-            return Link(prefix.rstrip("-"), host, node)
 
 
 def _harness(command: str, *arguments: str) -> list[str]:

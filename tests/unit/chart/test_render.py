@@ -147,10 +147,7 @@ def test_replicas_keep_apart_and_leave_dead_nodes_soon(newest: Helm) -> None:
     """As pods of gateways do; where they end up is tried with a real scheduler."""
     spec = pod_of(newest)
     [preferred] = spec["affinity"]["podAntiAffinity"].values()
-    assert [term["podAffinityTerm"]["topologyKey"] for term in preferred] == [
-        "kubernetes.io/hostname",
-        "topology.kubernetes.io/zone",
-    ]
+    assert [term["podAffinityTerm"]["topologyKey"] for term in preferred] == ["topology.kubernetes.io/zone"]
     assert [each["topologyKey"] for each in spec["topologySpreadConstraints"]] == ["kubernetes.io/hostname"]
     assert [(each["key"], each["tolerationSeconds"]) for each in spec["tolerations"]] == [
         (taint, 30) for taint in NODE_FAILURE_TAINTS

@@ -37,7 +37,6 @@ def test_pods_keep_apart_by_node_and_by_zone_without_a_label_that_nodes_may_lack
     default = settings()
     terms = scheduling.affinity(default, SELECTOR)["podAntiAffinity"][PREFERRED]
     assert {term["podAffinityTerm"]["topologyKey"]: term["weight"] for term in terms} == {
-        "kubernetes.io/hostname": 100,
         "topology.kubernetes.io/zone": 100,
     }
     assert all(term["podAffinityTerm"]["labelSelector"] == {"matchLabels": SELECTOR} for term in terms)

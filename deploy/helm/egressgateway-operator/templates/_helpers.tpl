@@ -245,12 +245,11 @@ one of them; so other zones are a preference, as other nodes are.
 {{- else if not .Values.topologySpreadConstraints -}}
 podAntiAffinity:
   preferredDuringSchedulingIgnoredDuringExecution:
-  {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+  # Nodes are the affair of topologySpreadConstraints: an anti-affinity counts the pods that a rollout is about to end.
   - weight: 100
     podAffinityTerm:
-      topologyKey: {{ . }}
+      topologyKey: topology.kubernetes.io/zone
       labelSelector:
-        matchLabels: {{- include "egw.selector" $ | nindent 10 }}
-  {{- end }}
+        matchLabels: {{- include "egw.selector" . | nindent 10 }}
 {{- end }}
 {{- end -}}

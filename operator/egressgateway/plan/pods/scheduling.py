@@ -19,7 +19,8 @@ NODE_FAILURE_TAINTS: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.i
 NODE_FAILURE_SECONDS: Final = 30
 """How long a pod stays on such a node. Kubernetes' own 300 seconds are an outage for a gateway of two pods."""
 
-_DOMAINS: Final = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+_NODE: Final = "kubernetes.io/hostname"
+_ZONE: Final = "topology.kubernetes.io/zone"
 _WEIGHT: Final = 100
 
 
@@ -44,11 +45,13 @@ def _covers(toleration: Toleration, taint: str) -> bool:
 
 def affinity(settings: DedicatedGateway, selector: Mapping[str, str]) -> Any:
     """
-    The configured affinity, otherwise a preference for another node and another zone than pods of the same gateway.
+    The configured affinity, otherwise a preference for another zone than pods of the same gateway.
 
     Not where `topologySpreadConstraints` say how pods are spread. An anti-affinity, and no second constraint for zones:
     the scheduler leaves every node without the label of one constraint out of the score of all of them, so that nodes
-    without zones would get all pods of a gateway (measured: 0 and 4 on two nodes).
+    without zones would get all pods of a gateway (measured: 0 and 4 on two nodes). None for nodes: it counts pods that
+    a rollout is about to end, and outvotes the constraint below, so that both new pods were on the node that had been
+    drained. (`matchLabelKeys` would mend that, but Kubernetes has it in an affinity only since 1.31.)
     """
     if settings.affinity is not None:
         return settings.affinity.as_json()
@@ -59,9 +62,8 @@ def affinity(settings: DedicatedGateway, selector: Mapping[str, str]) -> Any:
             "preferredDuringSchedulingIgnoredDuringExecution": [
                 {
                     "weight": _WEIGHT,
-                    "podAffinityTerm": {"topologyKey": domain, "labelSelector": {"matchLabels": dict(selector)}},
+                    "podAffinityTerm": {"topologyKey": _ZONE, "labelSelector": {"matchLabels": dict(selector)}},
                 }
-                for domain in _DOMAINS
             ]
         }
     }
@@ -79,7 +81,7 @@ def topology_spread(settings: DedicatedGateway, selector: Mapping[str, str]) -> 
     return [
         {
             "maxSkew": 1,
-            "topologyKey": _DOMAINS[0],
+            "topologyKey": _NODE,
             "whenUnsatisfiable": "ScheduleAnyway",
             "labelSelector": {"matchLabels": dict(selector)},
             "matchLabelKeys": ["pod-template-hash"],

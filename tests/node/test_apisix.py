@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import pytest
 
-from harness import tools
 from harness.cluster import Cluster
 from harness.gateways import Gateways, egress_gateway
 from harness.kinds import install_definitions, read_definitions
 from harness.objects import apply_all, namespace
 from harness.operator import OperatorProcess
+from harness.real import RealCluster
 from harness.wait import eventually
 
 pytestmark = pytest.mark.kind
@@ -53,11 +53,11 @@ CLIENT: Final = {
 
 
 @pytest.fixture(scope="module")
-def cluster(kind_cluster: Any) -> Iterator[Cluster]:
+def cluster(real: RealCluster) -> Cluster:
     """The kind cluster with Istio, our CRDs, and APISIX with its ingress controller."""
     if not shutil.which("helm"):
         pytest.skip("helm: not in PATH; APISIX is installed by its chart")
-    found = Cluster(Path(kind_cluster.kubeconfig_path), tools.find_kubectl())
+    found = real.cluster
     if not found.rest.exists("/api/v1/namespaces/istio-system/services/istiod"):
         pytest.skip("the kind cluster has no Istio")
     install_definitions(found.rest, read_definitions(sorted((ROOT / "crds").glob("*.yaml"))))
@@ -67,8 +67,7 @@ def cluster(kind_cluster: Any) -> Iterator[Cluster]:
     settings = [part for value in VALUES for part in ("--set", value)]
     wait = ["--namespace", "ingress-apisix", "--wait", "--timeout", f"{INSTALL_SECONDS}s"]
     subprocess.run([*helm, "--repo", REPOSITORY, *settings, *wait], check=True, timeout=INSTALL_SECONDS + 60)
-    yield found
-    found.rest.close()
+    return found
 
 
 @pytest.fixture(scope="module")

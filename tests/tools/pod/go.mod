@@ -1,0 +1,3 @@
+module egressgateway.dev/tests/tools/pod
+
+go 1.26
