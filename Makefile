@@ -13,6 +13,8 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 # The image's Python, where this machine has one: in PATH (a shim of pyenv may be there and do nothing), or among pyenv's.
 PYTHON313   ?= $(shell for each in python3.13 $(HOME)/.pyenv/versions/3.13*/bin/python; do "$$each" -c "" 2> /dev/null && echo "$$each" && break; done)
 
+TESTS_313   ?= -m "not mesh and not node and not kind" $(PYTEST_ARGS)
+
 .DEFAULT_GOAL := help
 .PHONY: help venv fmt lint type unit test test-313 controlplane node-tier kind demo node-demo bench bench-hostile bench-scale tools tools-mesh tools-node cluster cluster-down mesh mesh-down mesh-report node node-down run crds chart docs golden lock image audit sbom package check clean
 
@@ -34,21 +36,18 @@ demo: $(STAMP) ## The main job, shown end to end on a real API server (KEEP=1 le
 node-demo: $(STAMP) tools-node ## The same on a real cluster, by the image and the chart: curl in a pod, the operator killed, a node drained (root; KEEP=1)
 	@PYTHONPATH=tests $(BIN)/python -m demo.node $(if $(KEEP),--keep)
 
-test: $(STAMP) tools ## Every tier that can run here
+test: $(STAMP) tools ## Every tier that can run here, but for the one on real nodes (node-tier)
 	@$(MESH) tools --where-possible > /dev/null
-	@$(NODE) tools --where-possible > /dev/null
 	@$(BIN)/python -m pytest -m "not mesh and not node" $(PYTEST_ARGS)
 	@# One mesh for all, whose settings some cases change; and what its clients lose must not be this machine's load.
 	@$(BIN)/python -m pytest -m mesh
-	@# One cluster for all, whose nodes some tests end.
-	@$(BIN)/python -m pytest -m node
 
-test-313: tools ## The unit and control-plane tiers with Python 3.13, which the image has; nothing where it is missing
+test-313: tools ## The unit and control-plane tiers with Python 3.13, which the image has (TESTS_313=); nothing where it is missing
 ifeq ($(PYTHON313),)
 	@echo "test-313: there is no Python 3.13 here; nothing is tested" >&2
 else
 	@$(MAKE) --no-print-directory VENV=.venv-3.13 PYTHON=$(PYTHON313) venv
-	@.venv-3.13/bin/python -m pytest -q -p no:cacheprovider -m "not mesh and not node and not kind" $(PYTEST_ARGS)
+	@.venv-3.13/bin/python -m pytest -q -p no:cacheprovider $(TESTS_313)
 endif
 
 unit: $(STAMP) ## Tests that need no cluster
