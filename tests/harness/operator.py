@@ -21,6 +21,8 @@ from harness.wait import START, eventually
 QUICK: Final = ("--lease-seconds", "3", "--push-grace-seconds", "0.3")
 """For tests of the election: another takes over in seconds, and a machine that stalls for two of them ends a lead."""
 
+_LABEL: Final = re.compile(r'[a-zA-Z_]\w*="(?:[^"\\]|\\.)*"')
+
 
 def _as_it_is(*argv: str) -> list[str]:
     return list(argv)
@@ -122,8 +124,8 @@ class OperatorProcess:
         return int(found[-1])
 
     def metric(self, line: str) -> float:
-        """Value of one series, named as in the text format; 0 when it is not there."""
-        return self._series().get(line, 0.0)
+        """Value of one series, named as in the text format, its labels in any order; 0 when it is not there."""
+        return self._series().get(_with_sorted_labels(line), 0.0)
 
     def total(self, name: str) -> float:
         """Sum of all series of one counter."""
@@ -147,7 +149,7 @@ class OperatorProcess:
 
     def _series(self) -> dict[str, float]:
         lines = (line.rsplit(" ", 1) for line in self.get("/metrics").splitlines() if not line.startswith("#"))
-        return {name: float(value) for name, value in lines}
+        return {_with_sorted_labels(name): float(value) for name, value in lines}
 
     def kill(self) -> None:
         """SIGKILL: nothing is finished, nothing is given back."""
@@ -175,6 +177,11 @@ class OperatorProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _with_sorted_labels(series: str) -> str:
+    name, brace, labels = series.partition("{")
+    return name + brace + ",".join(sorted(_LABEL.findall(labels))) + "}" * bool(brace)
 
 
 def _sum(series: dict[str, float], name: str) -> float:
