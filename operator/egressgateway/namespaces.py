@@ -108,11 +108,12 @@ def moving(
     candidates = dict(selectors.may_match(old or {}))
     candidates.update(selectors.may_match(new or {}))
     for key, selector in candidates.items():
-        if _matches(selector, old) != _matches(selector, new):
+        if matches(selector, old) != matches(selector, new):
             yield key, selector
 
 
-def _matches(selector: LabelSelector, labels: Mapping[str, str] | None) -> bool:
+def matches(selector: LabelSelector, labels: Mapping[str, str] | None) -> bool:
+    """Whether `selector` matches a namespace with `labels`; None is one that there is not."""
     return labels is not None and selector.matches(labels)
 
 

@@ -15,7 +15,7 @@ from egressgateway.contention.requested import BY_CLASS, INGRESS_CLASS, NOTHING,
 from egressgateway.namespaces import EVERY_NAMESPACE, EVERYONE
 from egressgateway.refs import Key
 
-_MOST_FILED: Final = 4096
+MOST_FILED: Final = 4096
 """
 Pairs of a name or port and a namespace under which one object is indexed, and which one lookup asks for. An object that
 asks for more is indexed as one for every namespace: a lookup then also returns some objects that do not contend.
@@ -75,7 +75,7 @@ class ClaimIndex:
 
     def by_name(self, key: Key, names: Mapping[str, Places]) -> Iterator[Key]:
         """EgressGateways with one of `names`, and those of other namespaces than `key`'s with a name that overlaps."""
-        for name, places in _within(names).items():
+        for name, places in within_bound(names).items():
             for scope in self._scopes_for(places):
                 yield from scope.names.at(name)
                 for other in (*scope.names.above(name), *scope.names.below(name)):
@@ -195,12 +195,15 @@ def _reindex(filed: dict[int, set[Key]], key: Key, old: Iterable[int], new: Iter
 
 def _bounded(requested: Requested) -> Requested:
     return Requested(
-        _within(requested.names), requested.exposed, _within(requested.tcp_ports), _within(requested.named_ports)
+        within_bound(requested.names),
+        requested.exposed,
+        within_bound(requested.tcp_ports),
+        within_bound(requested.named_ports),
     )
 
 
-def _within(places_by: Mapping[T, Places]) -> Mapping[T, Places]:
+def within_bound(places_by: Mapping[T, Places]) -> Mapping[T, Places]:
     """The same, or every namespace in place of too many."""
-    if sum(map(len, places_by.values())) <= _MOST_FILED:
+    if sum(map(len, places_by.values())) <= MOST_FILED:
         return places_by
     return dict.fromkeys(places_by, EVERYONE)

@@ -15,7 +15,7 @@ from egressgateway.api.selector import LabelSelector
 from egressgateway.contention.asks import Ask, asks_of
 from egressgateway.contention.raw import entries_of, mappings_in, texts_of
 from egressgateway.facts import NEVER, Rights, Since
-from egressgateway.namespaces import EVERY_NAMESPACE, NamespaceLabels, moving, selector_key
+from egressgateway.namespaces import EVERY_NAMESPACE, NamespaceLabels, matches, moving, selector_key
 from egressgateway.refs import Key, Manifest
 from egressgateway.selector_index import SelectorIndex
 
@@ -181,7 +181,7 @@ class InterestIndex:
                 continue
             for name in after.changed:
                 old, new = before.get(name), after.get(name)
-                if _matches(reach.consent, old) != _matches(reach.consent, new):
+                if matches(reach.consent, old) != matches(reach.consent, new):
                     affected[name] |= {
                         key for key in self._asking_for(name, old, new) if class_name in self._filed[key].class_names
                     }
@@ -217,7 +217,7 @@ class InterestIndex:
         yield from self._everyone
         for labels in (old, new):
             for selector_id, selector in self._selectors.may_match(labels or {}):
-                if _matches(selector, labels):
+                if matches(selector, labels):
                     yield from self._by_selector[selector_id]
 
     def _forget_selector(self, key: Key, selector: LabelSelector) -> None:
@@ -227,10 +227,6 @@ class InterestIndex:
         if not keys:
             self._by_selector.pop(filed, None)
             self._selectors.remove(filed)
-
-
-def _matches(selector: LabelSelector, labels: Labels | None) -> bool:
-    return labels is not None and selector.matches(labels)
 
 
 def _injects(labels: Labels) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from egressgateway.cluster.store import Change
+from egressgateway.contention.claim_index import within_bound
 from egressgateway.contention.requested import Requested
 from egressgateway.facts import Ports
 from egressgateway.live.children import ports_of, stage_of
@@ -64,12 +65,17 @@ class PortIndex:
 
 
 class _Filed:
-    """Entries by port and namespace: thousands of objects may have a port in common, and no client."""
+    """
+    Entries by port and namespace: thousands of objects may have a port in common, and no client.
+
+    Tenants write ServiceEntries: one with thousands of ports and namespaces is filed as one for every namespace.
+    """
 
     def __init__(self) -> None:
         self._refs: dict[int, dict[str, set[ObjectRef]]] = {}
 
     def refile(self, ref: ObjectRef, old: ServedPorts, new: ServedPorts) -> None:
+        old, new = within_bound(old), within_bound(new)
         for port, served in old.items():
             for namespace in served - new.get(port, _NOWHERE):
                 self._drop(port, namespace, ref)
@@ -78,7 +84,7 @@ class _Filed:
                 self._refs.setdefault(port, {}).setdefault(namespace, set()).add(ref)
 
     def refs(self, ports: ServedPorts) -> Iterator[ObjectRef]:
-        for port, served in ports.items():
+        for port, served in within_bound(ports).items():
             filed = self._refs.get(port, {})
             for namespace in filed if EVERY_NAMESPACE in served else served | EVERYONE:
                 yield from filed.get(namespace, ())
