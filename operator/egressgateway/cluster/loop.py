@@ -26,14 +26,15 @@ class OnePerTurn:
     def __init__(self) -> None:
         self._beginning = asyncio.Lock()
         self._begun = 0
-        self.filling = False
-        """What is made now lives as long as the process: no later collection has to visit it."""
+        self.filling = 0
+        """How many of the next pieces make what lives as long as the process: no later collection has to visit that."""
 
     async def begin(self) -> None:
         """Wait until the event loop has been around once since another piece began."""
         async with self._beginning:
             await asyncio.sleep(0)
         self._begun += 1
+        self.filling -= self.filling > 0
         if self._begun % _YOUNG:
             gc.collect(0)
             return

@@ -18,6 +18,7 @@ from unittest.mock import patch
 from egressgateway.api.selector import LabelSelector
 from egressgateway.cluster.client import LARGE_ANSWERS_AT_ONCE
 from egressgateway.cluster.clock import ServerClock
+from egressgateway.cluster.loop import OnePerTurn
 from egressgateway.cluster.queue import Priority, WorkQueue
 from egressgateway.cluster.request import Request
 from egressgateway.engine.process.metrics import Metrics
@@ -98,8 +99,9 @@ class Telling(Metrics):
 class Gate:
     """The queue as the runtime has it: what is added from outside is counted, and waits until the gate is opened."""
 
-    def __init__(self, queue: WorkQueue[Key], counts: Counts) -> None:
+    def __init__(self, queue: WorkQueue[Key], counts: Counts, turns: OnePerTurn) -> None:
         self._queue = queue
+        self._turns = turns
         self._counts = counts
         self._waiting: dict[Key, Priority] | None = {}
         self._refuses = False
@@ -120,6 +122,8 @@ class Gate:
         """Let everything pass, from now on."""
         self._refuses, self.left = False, 0
         waiting, self._waiting = self._waiting or {}, None
+        # As many as the workers would have found when they started, had the keys not waited here.
+        self._turns.filling = max(self._turns.filling, len(waiting))
         for key, priority in waiting.items():
             self.add(key, priority)
 
@@ -137,7 +141,7 @@ def gated_runtime(client: Any, metrics: Metrics, counts: Counts, settings: Setti
     """An engine that is not started yet, and makes no pass before the gate is opened."""
     runtime = Runtime(client, settings, metrics)
     # Its workers have the queue itself, so that timers, retries and what a pass asks for itself are not counted.
-    gate = Gate(runtime._queue, counts)
+    gate = Gate(runtime._queue, counts, runtime._workers._turns)
     runtime._queue = gate  # type: ignore[assignment]
     return runtime, gate
 

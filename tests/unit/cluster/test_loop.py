@@ -42,17 +42,19 @@ async def test_replacing_old_objects_leaves_no_crowd_of_young_ones() -> None:
 
 
 async def test_what_is_made_while_filling_is_not_visited_again() -> None:
+    """For as many pieces as were announced, however many come."""
     turns = OnePerTurn()
-    turns.filling = True
+    turns.filling = 9
     before = gc.get_freeze_count()
     kept = [[] for _ in range(5000)]
     for _ in range(8):
         await turns.begin()
     assert gc.get_freeze_count() - before >= len(kept)
-    turns.filling = False
+    await turns.begin()
+    assert turns.filling == 0
     after = gc.get_freeze_count()
     more = [[] for _ in range(5000)]
-    for _ in range(8):
+    for _ in range(16):
         await turns.begin()
     assert gc.get_freeze_count() <= after
     assert len(more) == 5000

@@ -58,8 +58,9 @@ class Workers:
     def start(self) -> None:
         """Start to work, for the first time or again after `stop`."""
         self._stopping = False
-        # The first pass over each object makes what later ones compare with.
-        self._turns.filling = True
+        # The first pass over each object makes what later ones compare with. Counted: a queue that a tenant never lets
+        # run empty must not keep cyclic garbage for ever.
+        self._turns.filling = self._queue.depth
         self._traced.clear()
         self._tasks = {
             asyncio.create_task(self._work(), name=f"worker {number}") for number in range(self._concurrency)
@@ -105,8 +106,6 @@ class Workers:
             finally:
                 self._busy.discard(task)
                 self._queue.done(key)
-                if not self._queue.depth:
-                    self._turns.filling = False
 
     async def _handle(self, key: Key) -> None:
         loop = asyncio.get_running_loop()
