@@ -24,13 +24,17 @@ from harness.recorder import ConditionsRecorder
 from harness.release import operator_kubeconfig
 from harness.session import Run
 
+ARREARS = pytest.StashKey[tuple[str, ...]]()
+"""What istiod held to be unacknowledged when all stood still."""
+
 
 @pytest.fixture(scope="session")
-def mesh(run: Run) -> Iterator[Mesh]:
+def mesh(run: Run, request: pytest.FixtureRequest) -> Iterator[Mesh]:
     """The mesh of the whole run; never stop it, others use it too."""
     mesh = mesh_of(run)
     yield mesh
     mesh.cluster.rest.close()
+    request.config.stash[ARREARS] = tuple(mesh.arrears)
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +114,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.section(table)
         for row in rows:
             terminalreporter.write_line(row)
+    if arrears := terminalreporter.config.stash.get(ARREARS, ()):
+        terminalreporter.section("acknowledgements that istiod missed")
+        terminalreporter.write_line(", ".join(arrears))
     counted = Counter(
         header
         for report in reports

@@ -190,18 +190,14 @@ def rejects(node: Netns) -> dict[str, int]:
     return {labels: int(count) for labels, count in found if int(count)}
 
 
-def in_step(node: Netns, alive: Collection[str]) -> str:
+def sync_states(node: Netns, alive: Collection[str]) -> list[Object]:
     """
-    What proxies were sent and have acknowledged, as a text to compare; empty while one still has to.
+    What istiod has sent to each proxy and what it knows to be acknowledged, a nonce for each type.
 
-    Only those that are `alive` count (`pod.namespace`): istiod remembers for half a minute who went without a word.
+    Only proxies that are `alive` count (`pod.namespace`): istiod remembers for half a minute those that went without a
+    word.
     """
-    proxies = [each for each in json.loads(ask(node, "/debug/syncz")) if each["proxy"] in alive]
-    for proxy in proxies:
-        for kind in ("cluster", "listener", "route", "endpoint"):
-            if proxy.get(f"{kind}_sent", "") != proxy.get(f"{kind}_acked", ""):
-                return ""
-    return json.dumps(proxies, sort_keys=True)
+    return [each for each in json.loads(ask(node, "/debug/syncz")) if each["proxy"] in alive]
 
 
 def _fitted(manifest: Object, host: str) -> Object:
