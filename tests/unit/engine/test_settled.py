@@ -94,6 +94,17 @@ def test_an_end_that_was_foreseen_is_judged_in_time(world: World, judged: list[o
     assert not any(ref.kind == "VirtualService" for ref in world.live)
 
 
+def test_push_that_nothing_waits_for_is_no_reason_to_judge_again(world: World, judged: list[object]) -> None:
+    """After a restart the operator has to assume that everything was written just now; here nothing follows from it."""
+    world.restart()
+    assert world.reconcile() == Done()
+    assert judged
+    judged.clear()
+    world.loop.now += 2 * GRACE
+    assert world.reconcile() == Done()
+    assert judged == []
+
+
 def test_equal_facts_are_judged_once_on_the_way_to_ready(judged: list[object]) -> None:
     """While pods start, and while the mesh is told, whatever wakes the object is no reason to judge it again."""
     world = World(SPEC)

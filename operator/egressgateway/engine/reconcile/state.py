@@ -50,7 +50,12 @@ class SteadyState:
         """The result of a pass over `facts`; None when only the pass can decide."""
         if self.until is not None and facts.now >= self.until:
             return None
-        if replace(_without_live(facts), now=self.facts.now) != self.facts or _digest_of_live(facts) != self.live:
+        seen = replace(_without_live(facts), now=self.facts.now)
+        if self.until is None:
+            # A pass that waits for a push says until when; for this one it made no difference.
+            pushed = self.facts.gateway_pushed, self.facts.clients_pushed
+            seen = replace(seen, gateway_pushed=pushed[0], clients_pushed=pushed[1])
+        if seen != self.facts or _digest_of_live(facts) != self.live:
             return None
         return self.outcome if self.until is None else replace(self.outcome, after=self.until - facts.now)
 
