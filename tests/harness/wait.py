@@ -16,6 +16,9 @@ CONVERGE: Final = 60.0
 
 POLL: Final = 0.05
 
+LONGEST_POLL: Final = 0.5
+"""Seconds between two looks at most: see `_pause`."""
+
 LONGEST: Final = 10
 """Timeouts after which something that still moves has failed: it moves in a circle."""
 
@@ -29,7 +32,7 @@ def eventually(
     progress: Callable[[], object] | None = None,
 ) -> T:
     """
-    The first true answer of `check`, asked again and again, each `interval` seconds.
+    The first true answer of `check`, asked again and again: each `interval` seconds, less often where it costs much.
 
     `AssertionError` and `LookupError` of `check` count as "not yet", so that a check may assert; those of `progress` as
     no progress.
@@ -44,18 +47,28 @@ def eventually(
     began = moved = time.monotonic()
     seen = _seen_by(progress)
     while True:
+        looked = time.monotonic()
         try:
             last: object = (answer := check())
             if answer:
                 return answer
         except (AssertionError, LookupError) as not_yet:
             last = not_yet
-        now = time.monotonic()
         if (value := _seen_by(progress)) != seen:
-            seen, moved = value, now
+            seen, moved = value, time.monotonic()
+        now = time.monotonic()
         if now > moved + timeout or now > began + LONGEST * timeout:
             raise TimeoutError(f"{what or 'condition'} not reached in {now - began:.0f} s; last answer: {last!r}")
-        time.sleep(interval)
+        time.sleep(_pause(interval, now - looked, now - began))
+
+
+def _pause(interval: float, look: float, waited: float) -> float:
+    """
+    Seconds until the next look: a look must not take from the machine what it is waiting for.
+
+    So it takes a fourth of the time at most, and where something takes long, it is seen a fiftieth later.
+    """
+    return max(interval, min(LONGEST_POLL, max(3 * look, waited / 50)))
 
 
 def _seen_by(progress: Callable[[], object] | None) -> object:

@@ -51,3 +51,17 @@ def test_what_cannot_be_counted_yet_stands_still() -> None:
     assert eventually(lambda: next(answers), timeout=10, interval=1, progress=not_there)
     with pytest.raises(TimeoutError):
         eventually(lambda: False, timeout=10, interval=1, progress=not_there)
+
+
+def test_costly_look_is_taken_less_often() -> None:
+    """Else it takes from the machine what it waits for; and a long wait needs no fine scale."""
+    looks = count(1)
+
+    def costly() -> bool:
+        next(looks)
+        wait.time.sleep(0.1)
+        return False
+
+    with pytest.raises(TimeoutError):
+        eventually(costly, timeout=10, interval=0.05)
+    assert next(looks) - 1 <= 10 / 0.4 + 2
