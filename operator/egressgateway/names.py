@@ -27,6 +27,14 @@ DESTINATIONS: Final = "destinations"
 WAY_OUT: Final = "upstream"
 """Suffix of the children that say where a gateway sends traffic, and how."""
 
+WITHOUT_ADDRESS: Final = {"networking.istio.io/enable-autoallocate-ip": "false"}
+"""
+Label of a ServiceEntry for which Istio makes up no address (istio.io, "ServiceEntry Addresses").
+
+Every ztunnel learns of an entry with an address, whatever its exportTo says, and answers the name with that address: so
+one object would take a name from all pods in ambient mode, which the gateway does not serve.
+"""
+
 ANNOTATION_DIGEST: Final = f"{GROUP}/digest"
 FINALIZER: Final = f"{GROUP}/withdraw"
 

@@ -9,11 +9,11 @@ from typing import Any, Final
 from egressgateway.api.destination import Resolution
 from egressgateway.api.tls import PortTls, TlsMode
 from egressgateway.api.traffic import LoadBalancingAlgorithm, OutlierDetection, Traffic
-from egressgateway.names import WAY_OUT, private_address
+from egressgateway.names import WAY_OUT, WITHOUT_ADDRESS, private_address
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child
-from egressgateway.plan.routing.children import section_child
+from egressgateway.plan.routing.children import labelled, section_child
 from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
 
@@ -68,7 +68,7 @@ def _entry(context: PlanContext, upstream: Upstream, address: str | None) -> Chi
         "resolution": _resolution(upstream),
         "export_to": context.target.export_to,
     }
-    return _part(context, "ServiceEntry", hop, WAY_OUT, values, "serviceentry-upstream")
+    return labelled(_part(context, "ServiceEntry", hop, WAY_OUT, values, "serviceentry-upstream"), WITHOUT_ADDRESS)
 
 
 def _endpoints(upstream: Upstream) -> list[dict[str, Any]]:
