@@ -253,6 +253,22 @@ class PodFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientPods:
+    """
+    Pods of a consumer namespace that run, without Istio's gateways.
+
+    Attributes:
+        in_mesh: a sidecar takes their calls.
+        ambient: ztunnel takes their calls, which no gateway of ours serves.
+        outside: nothing takes their calls.
+    """
+
+    in_mesh: int = 0
+    ambient: int = 0
+    outside: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class References:
     """
     Objects that a spec or its class names, as last read.
@@ -348,6 +364,9 @@ class Facts:
     workload: WorkloadFacts = field(default_factory=WorkloadFacts)
     reached: Mapping[str, Reached] = field(default_factory=dict)
     """The result of each destination's probe; no entry for a destination that has not been probed."""
+
+    client_pods: Mapping[str, ClientPods] = field(default_factory=dict)
+    """By consumer namespace, the pods there as last counted; no entry where they have not been, or may not be, read."""
 
     unserved: frozenset[str] = field(default_factory=frozenset)
     """Kinds of children that the API server does not serve: their CRD is missing."""

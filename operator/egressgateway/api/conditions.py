@@ -87,6 +87,7 @@ class Reason(StrEnum):
     GATEWAY_NOT_READY = "GatewayNotReady"
     ROUTE_CONFLICT = "RouteConflict"
     NO_CONSUMERS = "NoConsumers"
+    CONSUMERS_NOT_IN_MESH = "ConsumersNotInMesh"
 
     DNS_FAILED = "DnsFailed"
     CONNECT_FAILED = "ConnectFailed"
@@ -271,8 +272,14 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
         Reason.NO_CONSUMERS: _fails(
             _STEERED,
             Actor.AUTHOR,
-            "Label a namespace so that spec.access selects it, or name the consumers there; no further action is "
-            "needed.",
+            "Label a namespace so that spec.access selects it, or name consumers there that exist; no further action "
+            "is needed.",
+        ),
+        Reason.CONSUMERS_NOT_IN_MESH: _fails(
+            _STEERED,
+            Actor.ADMIN,
+            "Enable Istio's sidecar injection for the consumers' pods, and restart them; pods in ambient mode, or in "
+            "their node's network, cannot be sent through a gateway.",
         ),
         # Reachable
         Reason.REACHABLE: _success(ConditionType.REACHABLE),

@@ -184,6 +184,19 @@ class ScopedClaim(StatusModel):
     """Ports."""
 
 
+class ClientsStatus(StatusModel):
+    """Pods of the consumers' namespaces, at most 100 of each; counted when the status was written last."""
+
+    in_mesh: Count
+    """Pods whose calls a sidecar takes: it sends those to steered hosts through the gateway."""
+
+    outside: Count
+    """Pods whose calls nothing takes: without a sidecar, in their node's network, or excluded by an annotation."""
+
+    ambient: Count | None = None
+    """Pods in ambient mode. Their calls do not pass the gateway."""
+
+
 class RemoteChild(StatusModel):
     """An object outside the own namespace that belongs to this one, which garbage collection cannot find."""
 
@@ -247,6 +260,9 @@ class EgressGatewayStatus(StatusModel):
 
     scoped_claims: Annotated[tuple[ScopedClaim, ...], Field(max_length=8192), ATOMIC] = ()
     """Claims that do not hold in all of `consumers`, or only since a later time."""
+
+    clients: ClientsStatus | None = None
+    """Who may be steered, as far as `access` names namespaces and the operator may list pods there."""
 
     remote_children: Annotated[tuple[RemoteChild, ...], Field(max_length=1024), ATOMIC] = ()
     """Objects outside the own namespace that belong to this one."""

@@ -47,7 +47,16 @@ def merge_status(
         if sections:
             status[name] = _timed_sections(old.get(name) or (), sections, generation, now)
     answer = handled or old.get("lastHandledReconcileAt")
-    return {**status, "lastHandledReconcileAt": answer} if answer else status
+    if answer:
+        status["lastHandledReconcileAt"] = answer
+    return dict(old) if _counts_alone_differ(old, status) else status
+
+
+def _counts_alone_differ(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether nothing but the number of clients has changed: pods come and go, and each write costs the cluster."""
+    before, after = old.get("clients") or {}, new.get("clients") or {}
+    alike = {name for name, count in before.items() if count} == {name for name, count in after.items() if count}
+    return alike and before != after and {**old, "clients": None} == {**new, "clients": None}
 
 
 def suspended_status(  # noqa: PLR0913  (what was found, and what is left of it)

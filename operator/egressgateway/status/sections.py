@@ -22,6 +22,7 @@ from egressgateway.plan.ir import Plan
 from egressgateway.plan.providers import CONTROLLERS, provider_of
 from egressgateway.refs import ObjectRef
 from egressgateway.stages import Stage
+from egressgateway.status.clients import ClientEvidence, client_evidence
 from egressgateway.status.condition import Condition, Observed, succeeded
 from egressgateway.status.messages import joined, told_by_type
 from egressgateway.status.section_rules import PROGRAMMED, STEERED, SectionState
@@ -54,6 +55,7 @@ class SectionView:
             on_previous_route=self._is_on_previous_route(section, clients),
             in_place=self._stands(clients),
             deferred=self._deferred(clients),
+            clients=self._clients(section),
         )
         return (*self._judged(section, state), *self._reached(destination))
 
@@ -92,7 +94,14 @@ class SectionView:
             unserved=self._unserved(section, by_this_gateway=by_this_gateway) if running else "",
             in_place=running,
             ready_pods=workload_of(self.facts).ready,
+            clients=self._clients(section) if running else ClientEvidence(),
         )
+
+    def _clients(self, section: str) -> ClientEvidence:
+        # The object's own namespace exists: the object is in it.
+        existing = self.facts.namespaces.keys() | {self.facts.key.namespace}
+        consumers = self.acceptance.consumers.get(section, frozenset())
+        return client_evidence(consumers, existing, self.facts.client_pods)
 
     def _unserved(self, section: str, *, by_this_gateway: bool) -> str:
         """Why what runs does not serve clients all the same; empty where no reason is known."""

@@ -71,6 +71,16 @@ def test_the_patch_turns_one_status_into_the_other() -> None:
     assert status_patch(old, {**old, "conditions": conditions[::-1]}) is None
 
 
+def test_number_of_clients_alone_is_no_reason_to_write() -> None:
+    """Pods come and go. That there are some of a kind, or none, is written; and with it the numbers of that moment."""
+    old = merge_status({}, summary(clients={"inMesh": 2, "outside": 0}), 1, NOW)
+    assert merge_status(old, summary(clients={"inMesh": 5, "outside": 0}), 1, LATER) == old
+    outside = merge_status(old, summary(clients={"inMesh": 5, "outside": 1}), 1, LATER)
+    assert outside["clients"] == {"inMesh": 5, "outside": 1}
+    other = merge_status(old, summary(message="changed", clients={"inMesh": 5, "outside": 0}), 1, LATER)
+    assert other["clients"] == {"inMesh": 5, "outside": 0}
+
+
 def test_cosmetic_is_what_nobody_decides_by() -> None:
     """Words and counts; a status, a claim or a generation is more than that."""
     old = merge_status({}, summary(claims=[{"host": "a"}]), 1, NOW)

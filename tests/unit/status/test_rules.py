@@ -10,6 +10,7 @@ import pytest
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.plan.findings import Finding
 from egressgateway.refs import ObjectRef
+from egressgateway.status.clients import ClientEvidence
 from egressgateway.status.condition import Condition
 from egressgateway.status.readiness import READY, ObjectState, abnormal
 from egressgateway.status.section_rules import PROGRAMMED, STEERED, SectionState
@@ -75,6 +76,14 @@ STEERED_ROWS: Final[list[tuple[SectionState, Said]]] = [
         ("False", Reason.UNSUPPORTED_VALUE, "clients get errors"),
     ),
     (
+        SectionState(clients=ClientEvidence(absent="nobody", outside_mesh="none"), in_place=True, ready_pods=2),
+        ("False", Reason.NO_CONSUMERS, "nobody"),
+    ),
+    (
+        SectionState(clients=ClientEvidence(outside_mesh="none"), on_previous_route=True, in_place=True, ready_pods=2),
+        ("False", Reason.CONSUMERS_NOT_IN_MESH, "none"),
+    ),
+    (
         SectionState(on_previous_route=True),
         ("Unknown", Reason.PENDING, "traffic keeps using the previous route until the new one is ready"),
     ),
@@ -84,7 +93,10 @@ STEERED_ROWS: Final[list[tuple[SectionState, Said]]] = [
     ),
     (SectionState(in_place=True), ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready")),
     (SectionState(deferred="wait"), ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready yet")),
-    (SectionState(in_place=True, ready_pods=1), ("True", Reason.STEERED, "clients are sent through the gateway")),
+    (
+        SectionState(in_place=True, ready_pods=1, clients=ClientEvidence(remark="not those of x")),
+        ("True", Reason.STEERED, "clients are sent through the gateway; not those of x"),
+    ),
     (
         SectionState(deferred="the gateway's configuration is being pushed to the mesh", ready_pods=1),
         ("False", Reason.PENDING, "the gateway's configuration is being pushed to the mesh"),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, Final
 
 from egressgateway.facts import PodFacts, PodSelection, References
+from egressgateway.live.pods import ENDED, EXCLUDED_RANGES, INCLUDED_RANGES, goes_past_sidecar, has_sidecar
 from egressgateway.plan.checks.bounds import MAX_REFERENCES
 from egressgateway.refs import Key, Manifest, ObjectRef
 
@@ -20,11 +21,6 @@ Wanted = ObjectRef | PodSelection
 
 OnWanted = Callable[[Wanted], None]
 
-_ENDED: Final = frozenset({"Succeeded", "Failed"})
-_PROXY: Final = "istio-proxy"
-_INCLUDED: Final = "traffic.sidecar.istio.io/includeOutboundIPRanges"
-_EXCLUDED: Final = "traffic.sidecar.istio.io/excludeOutboundIPRanges"
-_EVERYWHERE: Final = "0.0.0.0/0"
 _LONGEST_RANGES: Final = 4096
 """Characters of an annotation; a longer one was not written to make a pod work."""
 
@@ -150,7 +146,7 @@ def pods_of(manifests: Iterable[Manifest]) -> Iterable[PodFacts]:
     """Pods that run or will run; a terminating pod is not ready, whatever its status says."""
     for manifest in manifests:
         metadata, status = manifest["metadata"], manifest.get("status") or {}
-        if status.get("phase") in _ENDED:
+        if status.get("phase") in ENDED:
             continue
         conditions = {each.get("type"): each.get("status") for each in status.get("conditions") or ()}
         yield PodFacts(
@@ -160,22 +156,8 @@ def pods_of(manifests: Iterable[Manifest]) -> Iterable[PodFacts]:
             ready=conditions.get("Ready") == "True" and "deletionTimestamp" not in metadata,
             address="" if "deletionTimestamp" in metadata else status.get("podIP") or "",
             sidecar=(sidecar := has_sidecar(manifest)),
-            intercepted=sidecar and not _goes_past(metadata.get("annotations") or {}),
+            intercepted=sidecar and not goes_past_sidecar(metadata.get("annotations") or {}),
         )
-
-
-def has_sidecar(pod: Manifest) -> bool:
-    """Whether the mesh's proxy runs beside the pod's containers: as one of them, or as an init container that stays."""
-    spec = pod.get("spec") or {}
-    names = {each.get("name") for field in ("containers", "initContainers") for each in spec.get(field) or ()}
-    return _PROXY in names and len(names - {"istio-init", "istio-validation"}) > 1
-
-
-def _goes_past(annotations: Mapping[str, str]) -> bool:
-    """Whether all of the pod's own calls go past its sidecar (istio.io, "Resource Annotations")."""
-    return annotations.get(_INCLUDED) == "" or _EVERYWHERE in (annotations.get(_EXCLUDED) or "").replace(" ", "").split(
-        ","
-    )
 
 
 def keep_of_pod(pod: Manifest) -> Manifest:
@@ -191,7 +173,7 @@ def keep_of_pod(pod: Manifest) -> Manifest:
             **{name: metadata[name] for name in kept if name in metadata},
             "annotations": {
                 name: annotations[name]
-                for name in (_INCLUDED, _EXCLUDED)
+                for name in (INCLUDED_RANGES, EXCLUDED_RANGES)
                 if name in annotations and len(annotations[name]) <= _LONGEST_RANGES
             },
         },

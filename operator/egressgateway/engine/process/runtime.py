@@ -29,6 +29,7 @@ from egressgateway.engine.cache.reference_watch import ReferenceWatch
 from egressgateway.engine.cache.resync import Resync
 from egressgateway.engine.cache.route_index import ROUTE_KINDS
 from egressgateway.engine.process.classes import ClassStatusWriter
+from egressgateway.engine.process.client_census import ClientCensus
 from egressgateway.engine.process.health import Server, dead_informers, missing_kinds
 from egressgateway.engine.process.metrics import Metrics
 from egressgateway.engine.process.preflight import Preflight
@@ -88,7 +89,8 @@ class Runtime:
         self._preflight = Preflight(client, settings.namespaces)
         self._events = EventRecorder(client, instance=settings.identity)
         self._probes = ProbeReader(self._enqueue_at_once)
-        self._observer = Observer(self.caches, settings, self._probes)
+        self._census = ClientCensus(client, self._enqueue_at_once)
+        self._observer = Observer(self.caches, settings, self._probes, self._census)
         self._informers = self._build_informers()
         self._mesh = MeshWatch(
             client,
@@ -165,6 +167,7 @@ class Runtime:
         self._mesh.start()
         self._references.start()
         self._probes.start()
+        self._census.start()
         self._resync.start()
         self._classes.start()
         for namespace in self._settings.child_namespaces:
@@ -188,6 +191,7 @@ class Runtime:
         await self._mesh.stop()
         await self._references.stop()
         await self._probes.stop()
+        await self._census.stop()
         await self.server.stop()
 
     def gateway_event(self, type_: str | None, manifest: Manifest) -> None:
@@ -238,6 +242,7 @@ class Runtime:
         self._reconciler.end_term()
         self.caches.references.release_all()
         self._probes.release_all()
+        self._census.release_all()
         self._metrics.forget_all()
 
     def _add(self, key: Key, priority: Priority) -> None:
@@ -391,6 +396,7 @@ class Runtime:
             *dead_informers([*self._informers, *self._mesh.informers]),
             *(["the engine has ended"] if ended else []),
             *(["the reader of probes has ended"] if self._probes.ended else []),
+            *(["the census of consumers' pods has ended"] if self._census.ended else []),
         ]
 
     def _unready(self) -> list[str]:

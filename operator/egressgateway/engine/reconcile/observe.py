@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,6 +14,7 @@ from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.cache.parsed import ParsedSpecs
 from egressgateway.engine.cache.references import Wanted
 from egressgateway.engine.cache.route_index import ROUTE_KINDS
+from egressgateway.engine.process.client_census import ClientCensus
 from egressgateway.engine.process.probing import ProbeReader
 from egressgateway.engine.reconcile.contenders import Contenders
 from egressgateway.engine.reconcile.remote_records import recorded_in
@@ -61,9 +62,19 @@ def _exported(live: Iterable[Manifest], own: str) -> frozenset[str]:
 class Observer:
     """Reads the caches, and asks for what else it needs to find there; remembers what it parsed."""
 
-    def __init__(self, caches: Caches, settings: Settings, probes: ProbeReader | None = None) -> None:
-        """`probes`: reads the results of probes from the gateway's pods; without it nothing is read."""
+    def __init__(
+        self,
+        caches: Caches,
+        settings: Settings,
+        probes: ProbeReader | None = None,
+        census: ClientCensus | None = None,
+    ) -> None:
+        """
+        `probes` reads the results of probes from the gateway's pods, `census` counts consumers' pods; without them
+        nothing is known of either.
+        """
         self._probes = probes
+        self._census = census
         self._caches = caches
         self._settings = settings
         self.forget_all()
@@ -126,6 +137,7 @@ class Observer:
             live=live,
             others={ref: found for ref, found in labelled.items() if ref not in live},
             workload=self._workload(key, state, clock),
+            client_pods=self._census.counted(key) if self._census is not None else {},
             unserved=self.unserved,
             gateway_pushed=clock - state.gateway_written_at >= grace,
             clients_pushed=clock - state.clients_written_at >= grace,
@@ -162,7 +174,13 @@ class Observer:
         self._probes.want(facts.key, probing, facts.references.pods.get(probing.pods, ()) if probing else ())
         return replace(facts, reached=self._probes.reached(facts.key)) if probing else facts
 
+    def want_clients(self, key: Key, namespaces: Set[str]) -> None:
+        """From now on the pods of these consumer namespaces are counted for `key`."""
+        if self._census is not None:
+            self._census.want(key, namespaces)
+
     def _forget(self, key: Key) -> None:
+        self.want_clients(key, frozenset())
         if self._probes is not None:
             self._probes.want(key, None, ())
         self._specs.forget(key)

@@ -43,7 +43,7 @@ from egressgateway.errors import ClusterError, Invalid
 from egressgateway.facts import Facts
 from egressgateway.live.children import stage_of
 from egressgateway.plan.accept import accept, registered_ports, steered_names
-from egressgateway.plan.acceptance import Acceptance
+from egressgateway.plan.acceptance import Acceptance, named_consumers
 from egressgateway.plan.build import build_plan
 from egressgateway.plan.checks.references import has_unread_references
 from egressgateway.plan.context import owner_of
@@ -170,6 +170,7 @@ class Reconciler:
             _raise_transient(applied)
             return Waiting("Pending")
         acceptance = accept(facts)
+        self._observer.want_clients(facts.key, named_consumers(acceptance))
         # Until it is stored, others must see the claim: they may be judged while this pass waits for the API server.
         self._caches.reserve(facts.key, acceptance.claims.rights)
         try:
