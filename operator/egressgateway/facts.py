@@ -373,6 +373,8 @@ class Facts:
 
     gateway_pushed: bool = True
     clients_pushed: bool = True
+    pushing: frozenset[str] = field(default_factory=frozenset)
+    """Sections whose clients are sent another way since a moment ago: istiod may not have told their proxies yet."""
 
     @property
     def key(self) -> Key:

@@ -25,6 +25,7 @@ _RETAINED: Final = "the previous configuration stays in place"
 _INCOMPLETE: Final = "not every object is in place yet"
 _STEERED: Final = "clients are sent through the gateway"
 _NO_POD: Final = "no gateway pod is ready"
+_PUSHING: Final = "the new route is being pushed to clients' proxies"
 _PREVIOUS_ROUTE: Final = "traffic keeps using the previous route until the new one is ready"
 
 
@@ -45,6 +46,7 @@ class SectionState:
         clients: what is known of the clients themselves.
         on_previous_route: clients still use the previous route, and it serves them.
         in_place: the objects that send clients through the gateway exist as planned; `deferred`: why they do not yet.
+        pushing: clients' proxies may not have been told of that yet; `was_steered`: they may have used another route.
         needs_pods: requests use the class's gateway, of which `ready_pods` serve.
     """
 
@@ -64,6 +66,8 @@ class SectionState:
     clients: ClientEvidence = field(default_factory=ClientEvidence)
     on_previous_route: bool = False
     in_place: bool = False
+    pushing: bool = False
+    was_steered: bool = False
     deferred: str = ""
     needs_pods: bool = True
     ready_pods: int = 0
@@ -136,6 +140,9 @@ STEERED: Final[Table[SectionState]] = Table(
         Rule(lambda it: it.in_place and not it.needs_pods, "True", Reason.STEERED, _steered),
         Rule(lambda it: it.in_place and not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _NO_POD),
         Rule(lambda it: not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, DeferReason.GATEWAY_NOT_READY.value),
+        # Where no route was before, the status says so already: it becomes True with one write.
+        Rule(lambda it: it.in_place and it.pushing and it.was_steered, "Unknown", Reason.PENDING, _PUSHING),
+        Rule(lambda it: it.in_place and it.pushing, "False", Reason.PENDING, _PUSHING),
         Rule(lambda it: it.in_place, "True", Reason.STEERED, _steered),
         Rule(lambda it: bool(it.deferred), "False", Reason.PENDING, lambda it: it.deferred),
         Rule(otherwise, "False", Reason.PENDING, "clients are not sent through the gateway"),

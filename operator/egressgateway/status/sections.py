@@ -54,6 +54,8 @@ class SectionView:
             conflicts=tuple(_of_type(ConditionType.STEERED, self.acceptance.of_section(section))),
             on_previous_route=self._is_on_previous_route(section, clients),
             in_place=self._stands(clients),
+            pushing=section in self.facts.pushing,
+            was_steered=_steered_before(self.facts, section) != "False",
             deferred=self._deferred(clients),
             clients=self._clients(section),
         )
@@ -168,6 +170,13 @@ def _of_type(type_: ConditionType, findings: Iterable[Finding]) -> Sequence[Find
 
 def _weight(finding: Finding) -> tuple[bool, bool]:
     return finding.partial, finding.consequence is Consequence.KEEP
+
+
+def _steered_before(facts: Facts, section: str) -> str:
+    """Status of `Steered` of a destination, as the status has it; `False` for one that it does not name."""
+    listed = facts.gateway.status.get("destinations") or ()
+    conditions = next((each.get("conditions") or () for each in listed if each.get("name") == section), ())
+    return next((each["status"] for each in conditions if each.get("type") == ConditionType.STEERED), "False")
 
 
 def _runs(facts: Facts, section: str) -> bool:

@@ -94,6 +94,14 @@ STEERED_ROWS: Final[list[tuple[SectionState, Said]]] = [
     (SectionState(in_place=True), ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready")),
     (SectionState(deferred="wait"), ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready yet")),
     (
+        SectionState(in_place=True, ready_pods=1, pushing=True, was_steered=True),
+        ("Unknown", Reason.PENDING, "the new route is being pushed to clients' proxies"),
+    ),
+    (
+        SectionState(in_place=True, ready_pods=1, pushing=True),
+        ("False", Reason.PENDING, "the new route is being pushed to clients' proxies"),
+    ),
+    (
         SectionState(in_place=True, ready_pods=1, clients=ClientEvidence(remark="not those of x")),
         ("True", Reason.STEERED, "clients are sent through the gateway; not those of x"),
     ),

@@ -141,6 +141,7 @@ class Observer:
             unserved=self.unserved,
             gateway_pushed=clock - state.gateway_written_at >= grace,
             clients_pushed=clock - state.clients_written_at >= grace,
+            pushing=frozenset(section for section, moment in state.routed_at.items() if clock - moment < grace),
         )
 
     def _leaving(self, gateway: GatewayFacts) -> GatewayFacts:

@@ -87,7 +87,7 @@ def outcome_of(done: Pass, facts: Facts, left: ChangeSet, foreign: Set[ObjectRef
     drains = not failed and (done.plan.draining or DeferReason.DRAIN in done.steps.held.values())
     # The claim is released on the next pass; waiting gateways are requeued then.
     lets_go = not failed and done.acceptance.claims.leaving and bool(done.steps.batches)
-    if drains or lets_go or any(_time_helps(done, failed, ref) for ref in due):
+    if drains or lets_go or facts.pushing or any(_time_helps(done, failed, ref) for ref in due):
         return Again(grace)
     if DeferReason.GATEWAY_NOT_READY in done.steps.held.values() and workload_of(facts).ready:
         return Again(PATIENCE / 5)

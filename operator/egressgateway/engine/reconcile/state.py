@@ -90,6 +90,8 @@ class GatewayState:
 
     gateway_written_at: float
     clients_written_at: float
+    routed_at: dict[str, float] = field(default_factory=dict)
+    """When this process last changed how clients of a section are routed; proxies learn of it within the grace."""
     first_ready_at: float | None = None
     write_slots: asyncio.Semaphore = field(default_factory=_write_slots)
     written: dict[ObjectRef, Written] = field(default_factory=dict)
