@@ -365,8 +365,11 @@ class Facts:
     reached: Mapping[str, Reached] = field(default_factory=dict)
     """The result of each destination's probe; no entry for a destination that has not been probed."""
 
-    client_pods: Mapping[str, ClientPods] = field(default_factory=dict)
-    """By consumer namespace, the pods there as last counted; no entry where they have not been, or may not be, read."""
+    client_pods: Mapping[str, ClientPods] | None = None
+    """
+    By consumer namespace, the pods there as last counted; no entry where they may not be read. None while some of the
+    namespaces have not been looked at: then the status repeats what it said of them.
+    """
 
     unserved: frozenset[str] = field(default_factory=frozenset)
     """Kinds of children that the API server does not serve: their CRD is missing."""

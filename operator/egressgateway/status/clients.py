@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from egressgateway.api.conditions import Reason
 from egressgateway.facts import ClientPods
 from egressgateway.namespaces import EVERY_NAMESPACE
 from egressgateway.status.messages import joined
@@ -34,20 +35,25 @@ class ClientEvidence:
     remark: str = ""
 
 
-def client_evidence(consumers: Set[str], namespaces: Set[str], pods: Mapping[str, ClientPods]) -> ClientEvidence:
+def client_evidence(
+    consumers: Set[str], namespaces: Set[str], pods: Mapping[str, ClientPods] | None, before: ClientEvidence
+) -> ClientEvidence:
     """
     Judge the clients of a destination.
 
     Args:
         consumers: the namespaces that it serves; with `*`, every one, nothing is said of single ones.
         namespaces: those that exist.
-        pods: by namespace as counted; nothing is concluded from one that has not been counted.
+        pods: by namespace as counted; nothing is concluded from one that may not be read. None before they are counted.
+        before: what the status says, which holds until then: a restart changes nothing.
     """
     if EVERY_NAMESPACE in consumers or not consumers:
         return ClientEvidence()
     missing, there = sorted(consumers - namespaces), sorted(consumers & namespaces)
     if not there:
         return ClientEvidence(absent=_absent(missing))
+    if pods is None:
+        return before
     dark = [name for name in there if name in pods and _is_dark(pods[name])]
     told = [_absent(missing) if missing else "", *_without_sidecars(dark, pods)]
     if len(dark) == len(there):
@@ -60,8 +66,25 @@ def client_evidence(consumers: Set[str], namespaces: Set[str], pods: Mapping[str
     return ClientEvidence(remark=joined(told))
 
 
-def clients_fields(consumers: Set[str], pods: Mapping[str, ClientPods]) -> dict[str, int]:
-    """`status.clients`: the pods of all consumer namespaces that were counted; empty where none was."""
+def evidence_in(condition: Mapping[str, Any], steered: str) -> ClientEvidence:
+    """What a stored condition `Steered` says of the clients; `steered`: how the message of one that is True begins."""
+    reason, message = condition.get("reason"), condition.get("message", "")
+    if reason == Reason.CONSUMERS_NOT_IN_MESH:
+        return ClientEvidence(outside_mesh=message)
+    if condition.get("status") == "True" and message.startswith(f"{steered}; "):
+        return ClientEvidence(remark=message.removeprefix(f"{steered}; "))
+    return ClientEvidence()
+
+
+def clients_fields(
+    consumers: Set[str], pods: Mapping[str, ClientPods] | None, before: Mapping[str, int]
+) -> Mapping[str, int]:
+    """
+    `status.clients`: the pods of all consumer namespaces that may be read; empty where none may, and as `before` until
+    they are counted.
+    """
+    if pods is None:
+        return before
     counted = [pods[name] for name in consumers if name in pods]
     if not counted:
         return {}

@@ -34,7 +34,9 @@ def status_fields(facts: Facts, acceptance: Acceptance, plan: Plan, sections: Se
         **rights_fields(acceptance.claims.rights),
         "gateway": _gateway(facts, acceptance),
         "addresses": _addresses(facts, acceptance),
-        "clients": clients_fields(named_consumers(acceptance), facts.client_pods),
+        "clients": clients_fields(
+            named_consumers(acceptance), facts.client_pods, facts.gateway.status.get("clients") or {}
+        ),
         "remoteChildren": remote_children(facts, plan),
     }
     return {name: value for name, value in fields.items() if value not in (None, [], {})}

@@ -23,7 +23,9 @@ from egressgateway.status.rules import Rule, Table, otherwise
 
 _RETAINED: Final = "the previous configuration stays in place"
 _INCOMPLETE: Final = "not every object is in place yet"
-_STEERED: Final = "clients are sent through the gateway"
+ROUTED: Final = "clients are sent through the gateway"
+"""How the message of `Steered` begins where it is True."""
+
 _NO_POD: Final = "no gateway pod is ready"
 _PUSHING: Final = "the new route is being pushed to clients' proxies"
 _PREVIOUS_ROUTE: Final = "traffic keeps using the previous route until the new one is ready"
@@ -103,7 +105,7 @@ def _conflicts(state: SectionState) -> str:
 
 
 def _steered(state: SectionState) -> str:
-    return joined((_STEERED, state.clients.remark))
+    return joined((ROUTED, state.clients.remark))
 
 
 PROGRAMMED: Final[Table[SectionState]] = Table(

@@ -43,7 +43,7 @@ class Contest:
 
     def __init__(self, *namespaces: str) -> None:
         self.loop = Loop()
-        self.server = Server()
+        self.server = Server(self._now)
         self.server.after = self._look
         self.namespaces = namespaces
         self.offences: list[str] = []

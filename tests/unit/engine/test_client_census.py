@@ -103,6 +103,19 @@ async def test_news_are_told_once(it: Counted) -> None:
     assert it.told == [frozenset({ME})] * 2
 
 
+async def test_nothing_is_known_before_every_namespace_was_looked_at(it: Counted) -> None:
+    assert it.census.counted(ME) is None
+    it.census.want(ME, {"shop"})
+    assert it.census.counted(ME) is None
+    await it.round()
+    assert it.census.counted(ME) == {"shop": ClientPods()}
+    it.census.want(ME, {"shop", "billing"})
+    assert it.census.counted(ME) is None
+    await it.round()
+    assert it.census.counted(ME) == {"shop": ClientPods(), "billing": ClientPods()}
+    assert it.told == [frozenset({ME})] * 2
+
+
 async def test_namespace_is_not_counted_before_it_is_due(it: Counted) -> None:
     it.pods.by_namespace["shop"] = [SIDECAR]
     it.census.want(ME, {"shop"})
@@ -123,7 +136,7 @@ async def test_nothing_is_kept_of_what_nobody_wants(it: Counted) -> None:
     it.census.want(ME, {"shop"})
     await it.round()
     it.census.want(ME, frozenset())
-    assert it.census.counted(ME) == {}
+    assert it.census.counted(ME) is None
     assert it.census._due == {}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from egressgateway.facts import ClientPods
-from egressgateway.status.clients import ClientEvidence, client_evidence, clients_fields
+from egressgateway.status.clients import ClientEvidence, client_evidence, clients_fields, evidence_in
 
 THERE = {"shop", "billing", "research"}
 IN = ClientPods(in_mesh=2)
@@ -14,7 +14,7 @@ AMBIENT = ClientPods(ambient=1)
 
 
 def judged(consumers: set[str], **pods: ClientPods) -> ClientEvidence:
-    return client_evidence(consumers, THERE, pods)
+    return client_evidence(consumers, THERE, pods, ClientEvidence())
 
 
 @pytest.mark.parametrize("consumers", [{"*"}, set()], ids=["everybody", "nobody"])
@@ -69,7 +69,25 @@ def test_nobody_yet_is_said() -> None:
     assert judged({"shop"}, shop=ClientPods()).remark == "no pod in the mesh runs there yet"
 
 
+def test_what_the_status_says_holds_until_pods_are_counted() -> None:
+    """After a restart: else each object's status would be written twice."""
+    for condition, expected in (
+        (
+            {"status": "False", "reason": "ConsumersNotInMesh", "message": "no sidecar"},
+            ClientEvidence("", "no sidecar"),
+        ),
+        ({"status": "True", "reason": "Steered", "message": "sent; not x"}, ClientEvidence(remark="not x")),
+        ({"status": "True", "reason": "Steered", "message": "sent"}, ClientEvidence()),
+        ({}, ClientEvidence()),
+    ):
+        before = evidence_in(condition, "sent")
+        assert before == expected
+        assert client_evidence({"shop"}, THERE, None, before) == expected
+    assert client_evidence({"paymnts"}, THERE, None, ClientEvidence(outside_mesh="none")).absent
+    assert clients_fields({"shop"}, None, {"inMesh": 3, "outside": 0}) == {"inMesh": 3, "outside": 0}
+
+
 def test_counts_are_of_all_consumers_that_were_counted() -> None:
-    assert clients_fields({"shop", "billing"}, {"shop": IN, "billing": OUT}) == {"inMesh": 2, "outside": 3}
-    assert clients_fields({"research"}, {"research": AMBIENT}) == {"inMesh": 0, "outside": 0, "ambient": 1}
-    assert clients_fields({"shop"}, {}) == {}
+    assert clients_fields({"shop", "billing"}, {"shop": IN, "billing": OUT}, {}) == {"inMesh": 2, "outside": 3}
+    assert clients_fields({"research"}, {"research": AMBIENT}, {}) == {"inMesh": 0, "outside": 0, "ambient": 1}
+    assert clients_fields({"shop"}, {}, {"inMesh": 3, "outside": 0}) == {}

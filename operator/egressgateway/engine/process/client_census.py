@@ -52,7 +52,8 @@ class ClientCensus:
         self._on_news = on_news
         self._wants: dict[Key, frozenset[str]] = {}
         self._wanted_by: dict[str, set[Key]] = {}
-        self._known: dict[str, ClientPods] = {}
+        # None where the pods may not be read; no entry before the first look.
+        self._known: dict[str, ClientPods | None] = {}
         self._due: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -95,10 +96,13 @@ class ClientCensus:
         for counted in (self._wants, self._wanted_by, self._known, self._due):
             counted.clear()
 
-    def counted(self, key: Key) -> Mapping[str, ClientPods]:
-        """The pods of each namespace that `key` wants, as last counted."""
-        wanted = self._wants.get(key, frozenset())
-        return {namespace: self._known[namespace] for namespace in wanted if namespace in self._known}
+    def counted(self, key: Key) -> Mapping[str, ClientPods] | None:
+        """The pods of each namespace that `key` wants, as far as they may be read; None before each was looked at."""
+        wanted = self._wants.get(key)
+        if wanted is None or not self._known.keys() >= wanted:
+            return None
+        found = {namespace: self._known[namespace] for namespace in wanted}
+        return {namespace: pods for namespace, pods in found.items() if pods is not None}
 
     async def _run(self) -> None:
         while True:
@@ -130,10 +134,9 @@ class ClientCensus:
         settled = found is None or found.in_mesh > 0 or found == ClientPods()
         wait = SETTLED_SECONDS if settled else UNSETTLED_SECONDS
         self._due[namespace] = asyncio.get_running_loop().time() + wait
-        before = self._known.pop(namespace, None)
-        if found is not None:
-            self._known[namespace] = found
-        if _kinds(found) != _kinds(before):
+        first, before = namespace not in self._known, self._known.get(namespace)
+        self._known[namespace] = found
+        if first or _kinds(found) != _kinds(before):
             self._on_news(frozenset(self._wanted_by[namespace]))
 
     def _log(self, namespace: str, error: ClusterError) -> None:

@@ -137,7 +137,7 @@ class Observer:
             live=live,
             others={ref: found for ref, found in labelled.items() if ref not in live},
             workload=self._workload(key, state, clock),
-            client_pods=self._census.counted(key) if self._census is not None else {},
+            client_pods=self._census.counted(key) if self._census is not None else None,
             unserved=self.unserved,
             gateway_pushed=clock - state.gateway_written_at >= grace,
             clients_pushed=clock - state.clients_written_at >= grace,
