@@ -8,7 +8,7 @@ from typing import Any, Final
 from egressgateway.refs import LEASE
 from harness.gateways import NAMESPACES
 from harness.helm import CHART, RELEASE, Helm, find_helm
-from harness.objects import apply_all, namespace
+from harness.objects import apply_all, is_ready, namespace
 from harness.real import SYSTEM, RealCluster
 from harness.rest import Object
 from harness.wait import eventually
@@ -27,6 +27,7 @@ class Installed:
     def __init__(self, real: RealCluster, helm_major: int = 4) -> None:
         self.real = real
         self.cluster = real.cluster
+        self.major = helm_major
         self.helm = Helm(find_helm(helm_major), real.cluster.kubeconfig)
 
     def exists(self) -> bool:
@@ -53,6 +54,12 @@ class Installed:
     def pods(self) -> list[Object]:
         """The operator's pods."""
         return self.cluster.rest.items(PODS, labelSelector=_SELECTOR)
+
+    def remarks(self) -> str:
+        """What a replica says in /readyz."""
+        [pod, *_] = [each for each in self.pods() if is_ready(each)]
+        path = f"{PODS}/{pod['metadata']['name']}:metrics/proxy/readyz"
+        return self.cluster.kubectl("get", "--raw", path).stdout
 
     def lease(self) -> Object:
         """What the Lease says."""

@@ -66,12 +66,14 @@ def test_files_of_the_control_plane_tier_hold_here(release: Installed) -> None:
 @pytest.mark.parametrize("major", MAJORS, ids=lambda major: f"helm{major}")
 def test_uninstalled_release_hands_over_to_the_next(real: RealCluster, major: int) -> None:
     """
-    An uninstall leaves no Lease, for the end of which a reinstall would wait; and what it keeps is served again.
+    An uninstall leaves no Lease, for the end of which a reinstall would wait, however long it lasts; and what it keeps
+    is served again.
     """
+    lasting = {"leaderElection": {"leaseSeconds": 600}}
     release = Installed(real, major)
     if release.exists():
         release.uninstall()
-    release.install()
+    release.install(values=lasting)
     release.wait_for_leader()
 
     release.uninstall()

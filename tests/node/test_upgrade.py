@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
 
-from egressgateway.refs import EGRESS_GATEWAY
+from egressgateway.refs import EGRESS_GATEWAY, EGRESS_GATEWAY_CLASS
 from harness.gateways import ChildName
 from harness.helm import MAJORS
 from harness.installed import SECONDS, Installed
+from harness.kinds import install_definitions, read_definitions
 from harness.load import Load
 from harness.node import operator_image
 from harness.node.cluster import NodeCluster
@@ -21,6 +23,7 @@ from harness.node.real import RealNodes
 from harness.objects import apply_all, client_secret
 from harness.real import HOST
 from harness.rest import Object
+from harness.session import ROOT
 from harness.shop import Shop
 from harness.wait import eventually
 
@@ -39,6 +42,13 @@ VALUES: Final[Object] = {
 }
 """The past version pulled gateways' images always, which no node could do here."""
 
+FORGETFUL: Final = 3
+"""The Helm by which the CRDs stay as they were. By Helm 4 people would have to take them over from who applied them."""
+
+SELDOM: Final = 5.0
+"""Requests a second of those loads that have a gateway of their own."""
+
+DEFINITIONS: Final = sorted((ROOT / "crds").glob("*.yaml"))
 CHART: Final = "deploy/helm/egressgateway-operator"
 
 
@@ -76,17 +86,24 @@ def test_upgrade_and_way_back_cost_no_request(
 ) -> None:
     """
     Objects of every protocol are served throughout. The upgrade writes what the changelog names, and replaces each
-    gateway's pods once; the way back asks for nothing that the past version would refuse.
+    gateway's pods once; the way back asks for nothing that the past version would refuse. Where the CRDs are forgotten
+    all of it holds as well, and the operator says what they lack until they are applied.
     """
     shop = new_shop(on=past.nodes.machines[0].name)
     names = given(past.nodes, shop)
     present = Installed(RealNodes(past.nodes), 4)
     present.helm = before.helm
     children = versions(shop, names)
-    with shop.load() as fresh, shop.load(keep=True) as kept, shop.load("http://bank.example.com/") as mutual:
-        loads = (fresh, kept, mutual)
-        present.install(values=VALUES)
+    forgets = before.major == FORGETFUL
+    with ExitStack() as stack:
+        loads = [stack.enter_context(each) for each in loads_of(shop)]
+        present.install(values=VALUES | {"crds": {"enabled": not forgets}})
         served_by(present, shop, names, loads)
+        if forgets:
+            assert "status.portClaims" in present.remarks()
+            install_definitions(past.cluster.rest, read_definitions(DEFINITIONS))
+            eventually(lambda: "older than the operator" not in present.remarks(), what="the end of the remark")
+            served_by(present, shop, names, loads)
         changed = {
             kind for (kind, name), version in versions(shop, names).items() if children.get((kind, name)) != version
         }
@@ -102,21 +119,62 @@ def test_upgrade_and_way_back_cost_no_request(
         assert "-" not in load.report.peers()
 
 
+def loads_of(shop: Shop) -> Iterator[Load]:
+    """One that opens a connection for each request, one that keeps it, and some for what is rarer."""
+    yield shop.load()
+    yield shop.load(keep=True)
+    for host in ("bank.example.com", "any.partners.example.com", "search.example.com"):
+        yield shop.load(f"http://{host}/", rate=SELDOM)
+
+
 def given(nodes: NodeCluster, shop: Shop) -> list[str]:
     """Make the objects, and return their names once all are Ready."""
     authority = nodes.world.certificates.trusted.certificate_file.read_bytes()
     apply_all(nodes, [client_secret(shop.namespace, "bank", nodes.world.certificates.client("shop"), authority)])
-    made: list[dict[str, Any]] = list(yaml.safe_load_all(OBJECTS.read_text()))
+    apply_all(nodes, shared_gateway(shop.namespace))
+    made: list[dict[str, Any]] = list(yaml.safe_load_all(OBJECTS.read_text().replace("SHOP", shop.namespace)))
     for each in made:
         each["metadata"]["namespace"] = shop.namespace
         nodes.rest.apply(EGRESS_GATEWAY.path(shop.namespace, each["metadata"]["name"]), each)
     names = [str(each["metadata"]["name"]) for each in made]
     shop.gateways.wait_ready(*names, timeout=SECONDS)
     eventually(lambda: shop.ask(f"http://{HOST}/")["peer"] in shop.addresses(), what="a call by the gateway")
+    for host in ("any.partners.example.com", "search.example.com"):
+        eventually(lambda: shop.status(f"http://{host}/") == "200", what=f"an answer of {host}")  # noqa: B023
     return names
 
 
-def served_by(release: Installed, shop: Shop, names: list[str], loads: tuple[Load, ...]) -> None:
+def shared_gateway(namespace: str) -> list[Object]:
+    """A gateway that the platform runs, and its class; it lies in the tenant's namespace, to end with it."""
+    name, labels = "commons", {"istio": "commons"}
+    here = {"name": name, "namespace": namespace}
+    template = {
+        "metadata": {
+            "labels": {**labels, "sidecar.istio.io/inject": "true"},
+            "annotations": {"inject.istio.io/templates": "gateway"},
+        },
+        "spec": {"containers": [{"name": "istio-proxy", "image": "auto", "imagePullPolicy": "IfNotPresent"}]},
+    }
+    ports = [{"name": "http", "port": 80, "targetPort": 8080}, {"name": "https", "port": 443, "targetPort": 8443}]
+    shared = {"namespace": namespace, "service": name, "selector": labels}
+    return [
+        {"apiVersion": "v1", "kind": "Service", "metadata": here, "spec": {"selector": labels, "ports": ports}},
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": here,
+            "spec": {"selector": {"matchLabels": labels}, "template": template},
+        },
+        {
+            "apiVersion": EGRESS_GATEWAY_CLASS.api_version,
+            "kind": EGRESS_GATEWAY_CLASS.kind,
+            "metadata": {"name": name},
+            "spec": {"shared": shared},
+        },
+    ]
+
+
+def served_by(release: Installed, shop: Shop, names: list[str], loads: Sequence[Load]) -> None:
     """Wait until a replica of a release leads, and all that it changed has come to rest."""
     release.wait_for_leader()
     rollouts = shop.cluster.rest.items(f"/apis/apps/v1/namespaces/{shop.namespace}/deployments")
