@@ -104,10 +104,8 @@ def test_upgrade_and_way_back_cost_no_request(
             install_definitions(past.cluster.rest, read_definitions(DEFINITIONS))
             eventually(lambda: "older than the operator" not in present.remarks(), what="the end of the remark")
             served_by(present, shop, names, loads)
-        changed = {
-            kind for (kind, name), version in versions(shop, names).items() if children.get((kind, name)) != version
-        }
-        assert changed <= NAMED
+        changed = differences(children, versions(shop, names))
+        assert {kind for kind, _ in changed} <= NAMED, changed
         generations = replica_sets(shop)
         assert all(count <= 2 for count in generations.values()), generations
 
@@ -209,6 +207,11 @@ def versions(shop: Shop, names: list[str]) -> dict[ChildName, str]:
             }
             found[child] = str((told, each.get("spec"), each.get("data")))
     return found
+
+
+def differences(before: dict[ChildName, str], after: dict[ChildName, str]) -> dict[ChildName, tuple[str, str]]:
+    """Children that differ or are new, with both texts."""
+    return {child: (before.get(child, ""), text) for child, text in after.items() if before.get(child) != text}
 
 
 def replica_sets(shop: Shop) -> dict[str, int]:
