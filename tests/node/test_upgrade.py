@@ -70,15 +70,11 @@ def past(nodes: NodeCluster, tmp_path_factory: pytest.TempPathFactory) -> Past:
 @pytest.fixture(params=MAJORS, ids=lambda major: f"helm{major}")
 def before(past: Past, request: pytest.FixtureRequest) -> Iterator[Installed]:
     """The earlier release, alone: its own CRDs, and none of ours."""
-    present = Installed(RealNodes(past.nodes), request.param)
-    if present.exists():
-        present.install(values={"crds": {"keep": False}})
-        present.uninstall()
     earlier = Installed(past, request.param)
+    earlier.end()
     earlier.install(str(past.source / CHART), VALUES)
     yield earlier
-    present.install(values={"crds": {"keep": False}})
-    present.uninstall()
+    earlier.end()
 
 
 def test_upgrade_and_way_back_cost_no_request(
