@@ -47,10 +47,16 @@ def test_tier_that_cannot_run_here_is_left_out_with_its_reason() -> None:
     assert "left out: no root" in line
 
 
-def test_tier_of_which_no_test_was_selected_is_no_failure() -> None:
+def test_tier_without_tests_is_a_failure_unless_some_were_asked_for() -> None:
+    """A tier that nobody selects is one that did not run."""
     passed, [line] = told(Tier("mesh", ends(5)))
+    assert not passed
+    assert "FAILED: exit 5" in line
+    passed, [line] = told(Tier("mesh", ends(5), may_be_empty=True))
     assert passed
     assert "no test was selected" in line
+    assert not any(each.may_be_empty for each in all_tiers(("-n", "2")))
+    assert all(each.may_be_empty for each in all_tiers(("-k", "steer")))
 
 
 def test_workers_are_for_tests_that_share_no_cluster() -> None:
