@@ -68,8 +68,16 @@ class Installed:
         return self.cluster.rest.items(PODS, labelSelector=_SELECTOR)
 
     def remarks(self) -> str:
-        """What a replica says in /readyz."""
-        [pod, *_] = [each for each in self.pods() if is_ready(each)]
+        """
+        What a replica says in /readyz.
+
+        Raises:
+            LookupError: none is ready.
+        """
+        ready = [each for each in self.pods() if is_ready(each) and "deletionTimestamp" not in each["metadata"]]
+        if not ready:
+            raise LookupError("no replica is ready")
+        pod = ready[0]
         path = f"{PODS}/{pod['metadata']['name']}:metrics/proxy/readyz"
         return self.cluster.kubectl("get", "--raw", path).stdout
 

@@ -99,8 +99,8 @@ def test_drain_costs_no_request(
             load.wait_for(20)
     record_property("nodes", f"drain and rollout: {fresh.report}")
     record_property("nodes", f"drain and rollout, kept connections: {kept.report}")
-    assert not fresh.report.lost, fresh.report
-    assert not kept.report.lost, kept.report
+    assert not fresh.report.lost, str(fresh.report)
+    assert not kept.report.lost, str(kept.report)
     assert client_address(shop) not in fresh.report.peers() | kept.report.peers()
 
 

@@ -89,7 +89,7 @@ def test_rotated_client_certificate_costs_no_request(nodes: NodeCluster, shop: S
         # A connection that is open keeps the certificate that it began with.
         eventually(presented, timeout=120, what="the second certificate at the bank's")
         load.wait_for(20)
-    assert not load.report.lost, load.report
+    assert not load.report.lost, str(load.report)
     assert load.report.peers() <= shop.addresses("bank")
     assert {each["metadata"]["uid"] for each in shop.pods("bank")} == pods
 

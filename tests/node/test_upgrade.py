@@ -89,6 +89,7 @@ def test_upgrade_and_way_back_cost_no_request(
     names = given(past.nodes, shop)
     present = Installed(RealNodes(past.nodes), 4)
     present.helm = before.helm
+    at_rest(shop, names)
     children = versions(shop, names)
     forgets = before.major == FORGETFUL
     with ExitStack() as stack:
@@ -96,7 +97,7 @@ def test_upgrade_and_way_back_cost_no_request(
         present.install(values=VALUES | {"crds": {"enabled": not forgets}})
         served_by(present, shop, names, loads)
         if forgets:
-            assert "status.portClaims" in present.remarks()
+            eventually(lambda: "status.portClaims" in present.remarks(), what="a word on the CRDs")
             install_definitions(past.cluster.rest, read_definitions(DEFINITIONS))
             eventually(lambda: "older than the operator" not in present.remarks(), what="the end of the remark")
             served_by(present, shop, names, loads)
@@ -109,7 +110,8 @@ def test_upgrade_and_way_back_cost_no_request(
         served_by(before, shop, names, loads)
     for load in loads:
         record_property("nodes", f"upgrade and back: {load.report}")
-        assert not load.report.lost, load.report
+    for load in loads:
+        assert not load.report.lost, str(load.report)
         assert "-" not in load.report.peers()
 
 
@@ -171,7 +173,18 @@ def shared_gateway(namespace: str) -> list[Object]:
 def served_by(release: Installed, shop: Shop, names: list[str], loads: Sequence[Load]) -> None:
     """Wait until a replica of a release leads, and all that it changed has come to rest."""
     release.wait_for_leader()
+    at_rest(shop, names)
     rollouts = shop.cluster.rest.items(f"/apis/apps/v1/namespaces/{shop.namespace}/deployments")
+    for each in rollouts:
+        rollout = ("rollout", "status", f"deployment/{each['metadata']['name']}", "--namespace", shop.namespace)
+        shop.cluster.kubectl(*rollout, f"--timeout={SECONDS}s", timeout=SECONDS + 10)
+    shop.gateways.wait_ready(*names, timeout=SECONDS)
+    for load in loads:
+        load.wait_for(20)
+
+
+def at_rest(shop: Shop, names: list[str]) -> None:
+    """Wait until nothing is written any more, by looks seconds apart: what is planned is written within one pass."""
     before = versions(shop, names)
 
     def rests() -> bool:
@@ -180,14 +193,7 @@ def served_by(release: Installed, shop: Shop, names: list[str], loads: Sequence[
         same, before = found == before, found
         return same
 
-    # Looked at seconds apart: what is planned is written within one pass.
     eventually(rests, timeout=SECONDS, interval=5, what="children at rest")
-    for each in rollouts:
-        rollout = ("rollout", "status", f"deployment/{each['metadata']['name']}", "--namespace", shop.namespace)
-        shop.cluster.kubectl(*rollout, f"--timeout={SECONDS}s", timeout=SECONDS + 10)
-    shop.gateways.wait_ready(*names, timeout=SECONDS)
-    for load in loads:
-        load.wait_for(20)
 
 
 def versions(shop: Shop, names: list[str]) -> dict[ChildName, str]:

@@ -59,7 +59,7 @@ def test_dead_node_with_the_leader(
         retrying.wait_for(20)
     record_property("nodes", f"dead node: {plain.report}")
     record_property("nodes", f"dead node, with retries: {retrying.report}")
-    assert not retrying.report.lost, retrying.report
+    assert not retrying.report.lost, str(retrying.report)
 
 
 def ready_pods(shop: Shop, name: str) -> int:
