@@ -9,7 +9,7 @@ from egressgateway.refs import EGRESS_GATEWAY, EGRESS_GATEWAY_CLASS, LEASE
 from harness.gateways import NAMESPACES
 from harness.helm import CHART, RELEASE, Helm, find_helm
 from harness.kinds import DEFINITIONS
-from harness.objects import apply_all, is_ready, namespace
+from harness.objects import apply_all, namespace
 from harness.real import SYSTEM, RealCluster
 from harness.rest import Object
 from harness.wait import eventually
@@ -67,19 +67,10 @@ class Installed:
         """The operator's pods."""
         return self.cluster.rest.items(PODS, labelSelector=_SELECTOR)
 
-    def remarks(self) -> str:
-        """
-        What a replica says in /readyz.
-
-        Raises:
-            LookupError: none is ready.
-        """
-        ready = [each for each in self.pods() if is_ready(each) and "deletionTimestamp" not in each["metadata"]]
-        if not ready:
-            raise LookupError("no replica is ready")
-        pod = ready[0]
-        path = f"{PODS}/{pod['metadata']['name']}:metrics/proxy/readyz"
-        return self.cluster.kubectl("get", "--raw", path).stdout
+    def log(self) -> str:
+        """What all replicas have logged."""
+        ask = ("logs", f"deployment/{RELEASE}", "--namespace", SYSTEM, "--all-pods", "--tail=-1")
+        return self.cluster.kubectl(*ask).stdout
 
     def lease(self) -> Object:
         """What the Lease says."""

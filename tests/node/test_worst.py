@@ -19,6 +19,9 @@ pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
 BOUND: Final = "bound"
 """A gateway that may run on the node that dies, and nowhere else."""
 
+RETRIES: Final = 5
+"""Half of the tries reach the dead pod while the node counts as Ready, and each of them takes a while to fail."""
+
 Record = Callable[[str, object], None]
 
 
@@ -40,7 +43,7 @@ def test_dead_node_with_the_leader(
     assert places(shop.pods()) == {first.name: 1, second.name: 1}
     assert places(release.pods()) == {first.name: 1, second.name: 1}
     leader = release.move_leader_to(second.name)
-    with shop.load() as plain, shop.load(retries=3) as retrying:
+    with shop.load() as plain, shop.load(retries=RETRIES) as retrying:
         nodes.kill_node(second)
         successor = release.wait_for_leader(other_than=leader)
         # The node counts as Ready for longer than a Lease lives: nobody had to be told that it is dead.
