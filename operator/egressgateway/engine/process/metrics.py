@@ -72,6 +72,12 @@ class Metrics:
             ["namespace"],
             registry=registry,
         )
+        self._missing_fields = Gauge(
+            "egressgateway_crd_missing_fields",
+            "Fields that the operator knows and the CRD in the cluster does not: the API server drops them.",
+            ["crd"],
+            registry=registry,
+        )
         self._leader = Gauge("egressgateway_leader", "1 while this replica leads.", registry=registry)
         build = Gauge("egressgateway_build_info", "Version of the operator.", ["version"], registry=registry)
         build.labels(__version__).set(1)
@@ -137,6 +143,10 @@ class Metrics:
     def namespace_served(self, namespace: str, served: bool) -> None:
         """Whether the operator can read a namespace that it was given by name. As many series as names."""
         self._served.labels(namespace).set(1 if served else 0)
+
+    def definition_lacks(self, name: str, count: int) -> None:
+        """The definition `name` lacks so many fields: `DefinitionWatch`'s `on_missing`."""
+        self._missing_fields.labels(name).set(count)
 
     def leads(self, leads: bool) -> None:
         """This replica leads, or no longer: `LeaderElector`'s `on_change`."""

@@ -30,6 +30,7 @@ from egressgateway.engine.cache.resync import Resync
 from egressgateway.engine.cache.route_index import ROUTE_KINDS
 from egressgateway.engine.process.classes import ClassStatusWriter
 from egressgateway.engine.process.client_census import ClientCensus
+from egressgateway.engine.process.definitions import DefinitionWatch
 from egressgateway.engine.process.health import Server, dead_informers, missing_kinds
 from egressgateway.engine.process.metrics import Metrics
 from egressgateway.engine.process.preflight import Preflight
@@ -98,6 +99,9 @@ class Runtime:
             on_news=self._enqueue_all,
             on_restart=self._watch_restarted,
         )
+        self._definitions = DefinitionWatch(
+            client, on_restart=self._watch_restarted, on_missing=metrics.definition_lacks
+        )
         self._references = ReferenceWatch(
             client, self.caches.references, self._enqueue_at_once, on_restart=self._watch_restarted
         )
@@ -134,7 +138,7 @@ class Runtime:
             settings.metrics_port,
             healthy=self._unhealthy,
             ready=self._unready,
-            remarks=lambda: tuple(self._reach.refused.values()),
+            remarks=lambda: (*self._reach.refused.values(), *self._definitions.outdated),
             metrics=metrics,
         )
         self._leading: asyncio.Task[None] | None = None
@@ -165,6 +169,7 @@ class Runtime:
         for informer in self._informers:
             informer.start()
         self._mesh.start()
+        self._definitions.start()
         self._references.start()
         self._probes.start()
         self._census.start()
@@ -189,6 +194,7 @@ class Runtime:
         for informer in self._informers:
             await informer.stop()
         await self._mesh.stop()
+        await self._definitions.stop()
         await self._references.stop()
         await self._probes.stop()
         await self._census.stop()
@@ -393,7 +399,7 @@ class Runtime:
             return []
         ended = self._leading is not None and self._leading.done()
         return [
-            *dead_informers([*self._informers, *self._mesh.informers]),
+            *dead_informers([*self._informers, *self._mesh.informers, *self._definitions.informers]),
             *(["the engine has ended"] if ended else []),
             *(["the reader of probes has ended"] if self._probes.ended else []),
             *(["the census of consumers' pods has ended"] if self._census.ended else []),
