@@ -100,6 +100,7 @@ class Reason(StrEnum):
     PROGRESSING = "Progressing"
     INTERNAL_ERROR = "InternalError"
     EXPIRES_SOON = "ExpiresSoon"
+    POD_NOT_STARTED = "PodNotStarted"
     INSECURE_SKIP_VERIFY = "InsecureSkipVerify"
     REPAIR_BACK_OFF = "RepairBackOff"
 
@@ -322,6 +323,13 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             _PROGRAMMED,
             Actor.OPERATOR,
             "Report it with the operator's log, which has the trace; the operator retries.",
+        ),
+        Reason.POD_NOT_STARTED: ReasonEntry(
+            (),
+            None,
+            Actor.ADMIN,
+            "Remove what the message names: a quota, a limit, a policy, a missing image, or a lack of room; Kubernetes "
+            "then tries again by itself.",
         ),
         Reason.INSECURE_SKIP_VERIFY: ReasonEntry(
             (), None, Actor.AUTHOR, "Name the CA of the destination in credentialName, and remove insecureSkipVerify."

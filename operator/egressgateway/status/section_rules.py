@@ -17,7 +17,7 @@ from egressgateway.live.controller_status import PATIENCE
 from egressgateway.plan.findings import Finding
 from egressgateway.refs import ObjectRef
 from egressgateway.status.condition import NOT_PROGRAMMED, succeeded
-from egressgateway.status.messages import told_once
+from egressgateway.status.messages import joined, told_once
 from egressgateway.status.rules import Rule, Table, otherwise
 
 _RETAINED: Final = "the previous configuration stays in place"
@@ -43,7 +43,7 @@ class SectionState:
         unserved: why what runs does not serve clients all the same.
         on_previous_route: clients still use the previous route, and it serves them.
         in_place: the objects that send clients through the gateway exist as planned; `deferred`: why they do not yet.
-        needs_pods: requests use the class's gateway, of which `ready_pods` serve.
+        needs_pods: requests use the class's gateway, of which `ready_pods` serve; `obstacle`: why others do not start.
     """
 
     rejected: bool = False
@@ -64,6 +64,7 @@ class SectionState:
     deferred: str = ""
     needs_pods: bool = True
     ready_pods: int = 0
+    obstacle: str = ""
 
 
 def _foreign(state: SectionState) -> str:
@@ -89,6 +90,10 @@ def _ignored(state: SectionState) -> str:
 
 def _not_taken(state: SectionState) -> str:
     return f"{state.controller} has not accepted {state.unaccepted} yet"
+
+
+def _without_pods(state: SectionState) -> str:
+    return joined((_NO_POD if state.in_place else DeferReason.GATEWAY_NOT_READY.value, state.obstacle))
 
 
 def _conflicts(state: SectionState) -> str:
@@ -120,8 +125,8 @@ STEERED: Final[Table[SectionState]] = Table(
         # Clients that are not yet sent on the new route are still sent through the gateway.
         Rule(lambda it: it.on_previous_route, "Unknown", Reason.PENDING, _PREVIOUS_ROUTE),
         Rule(lambda it: it.in_place and not it.needs_pods, "True", Reason.STEERED, _STEERED),
-        Rule(lambda it: it.in_place and not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _NO_POD),
-        Rule(lambda it: not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, DeferReason.GATEWAY_NOT_READY.value),
+        Rule(lambda it: it.in_place and not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _without_pods),
+        Rule(lambda it: not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _without_pods),
         Rule(lambda it: it.in_place, "True", Reason.STEERED, _STEERED),
         Rule(lambda it: bool(it.deferred), "False", Reason.PENDING, lambda it: it.deferred),
         Rule(otherwise, "False", Reason.PENDING, "clients are not sent through the gateway"),

@@ -92,6 +92,7 @@ class SectionView:
             unserved=self._unserved(section, by_this_gateway=by_this_gateway) if running else "",
             in_place=running,
             ready_pods=workload_of(self.facts).ready,
+            obstacle=workload_of(self.facts).obstacle,
         )
 
     def _unserved(self, section: str, *, by_this_gateway: bool) -> str:
@@ -124,6 +125,7 @@ class SectionView:
             controller=open_[0].controller.name if open_ else "",
             why_silent=provider_of(class_spec).why_silent(class_spec),
             ready_pods=workload_of(self.facts).ready,
+            obstacle=workload_of(self.facts).obstacle,
         )
 
     def _reached(self, destination: Destination) -> Iterator[Condition]:

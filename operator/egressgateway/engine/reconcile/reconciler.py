@@ -42,6 +42,7 @@ from egressgateway.engine.reconcile.state import GatewayState, StateStore, Stead
 from egressgateway.errors import ClusterError, Invalid
 from egressgateway.facts import Facts
 from egressgateway.live.children import stage_of
+from egressgateway.live.obstacles import cause_of
 from egressgateway.plan.accept import accept, registered_ports, steered_names
 from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.build import build_plan
@@ -287,6 +288,7 @@ class Reconciler:
             self._record_advisories(facts, done.acceptance)
         if not remote_refs(facts, done.plan):
             await self._records.forget(key)
+        self._record_obstacle(facts, state)
         self._record_expiries(facts, state)
         state.settled = None if done.applied.writes or done.waits else SteadyState.after(facts, outcome)
         self._metrics.destinations(key, str(status.get("provider", "")), len(summary.sections))
@@ -320,6 +322,15 @@ class Reconciler:
             if (destination.name, end) not in state.warned:
                 state.warned.add((destination.name, end))
                 self._record(facts.key, Reason.EXPIRES_SOON, expiry.words(destination, end))
+
+    def _record_obstacle(self, facts: Facts, state: GatewayState) -> None:
+        """Report why pods of the own gateway do not start, once for each cause, until all of them are ready."""
+        obstacle = facts.workload.obstacle
+        if not facts.workload.rolling:
+            state.obstacles.clear()
+        elif obstacle and (cause := cause_of(obstacle)) not in state.obstacles:
+            state.obstacles.add(cause)
+            self._record(facts.key, Reason.POD_NOT_STARTED, obstacle)
 
     def _record(self, key: Key, reason: Reason, words: str) -> None:
         gateway = self._caches.gateways.get(*key)
