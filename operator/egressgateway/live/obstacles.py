@@ -30,6 +30,11 @@ _IMAGE_REASONS: Final = frozenset(
 _ON_ITS_WAY: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
 _ENDS: Final = "CrashLoopBackOff"
 
+_NOT_INJECTED: Final = (
+    f'the mesh has not injected its proxy into a pod, whose image is still "{UNINJECTED_IMAGE}": check that its '
+    "injector runs, and that it selects the namespace"
+)
+
 _FORBIDDEN_POD: Final = re.compile(r'\Apods "[^"]*" is forbidden: ')
 _BACK_OFF: Final = re.compile(r'\ABack-off pulling image "[^"]*"(?:: \w+)?(?:: )?')
 _PREEMPTION: Final = re.compile(r"\.? preemption: .*\Z", re.S)
@@ -66,11 +71,6 @@ def pod_obstacle(pod: Manifest) -> str:
         # The second half says what no preemption would change; the first half names what is missing.
         why = _PREEMPTION.sub("", _cleaned(scheduled.get("message"))).rstrip(".")
         return _cut(f"no node takes a pod: {why or scheduled.get('reason') or 'no reason is given'}")
-    if any(each.get("image") == UNINJECTED_IMAGE for each in _listed(_mapping(pod.get("spec")).get("containers"))):
-        return (
-            f'the mesh has not injected its proxy into a pod, whose image is still "{UNINJECTED_IMAGE}": check that '
-            "its injector runs, and that it selects the namespace"
-        )
     return next(filter(None, map(_container_obstacle, _containers(pod))), "")
 
 
@@ -99,6 +99,8 @@ def _container_obstacle(status: Mapping[str, Any]) -> str:
     reason, message = str(waiting.get("reason") or ""), _cleaned(waiting.get("message"))
     if reason in _ON_ITS_WAY:
         return ""
+    if reason in _IMAGE_REASONS and _is_uninjected(status):
+        return _NOT_INJECTED
     if reason in _IMAGE_REASONS:
         why = _BACK_OFF.sub("", message)
         return _cut(f'the image "{_cleaned(status.get("image"))}" cannot be had: {why or reason}')
@@ -107,6 +109,11 @@ def _container_obstacle(status: Mapping[str, Any]) -> str:
         how = f", last with exit code {_number(ended.get('exitCode'))} ({ended.get('reason')})" if ended else ""
         return _cut(f"container {name} ends again and again{how}; its log says why")
     return _cut(f"container {name} cannot be started: {reason}{f': {message}' if message else ''}")
+
+
+def _is_uninjected(status: Mapping[str, Any]) -> bool:
+    """A container runtime may have completed the name: `docker.io/library/auto:latest`."""
+    return _cleaned(status.get("image")).rsplit("/", 1)[-1].removesuffix(":latest") == UNINJECTED_IMAGE
 
 
 def _kept_status(status: Mapping[str, Any]) -> dict[str, Any]:

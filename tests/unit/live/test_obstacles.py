@@ -104,6 +104,10 @@ UNSCHEDULABLE = {
     "reason": "Unschedulable",
     "message": "0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: 2 No victims found.",
 }
+NOT_INJECTED = (
+    'the mesh has not injected its proxy into a pod, whose image is still "auto": check that its injector runs, and '
+    "that it selects the namespace"
+)
 NOT_FOUND = 'failed to pull and unpack image "registry.example/proxy:1": not found'
 BACK_OFF = f'Back-off pulling image "registry.example/proxy:1": ErrImagePull: {NOT_FOUND}'
 
@@ -138,14 +142,12 @@ BACK_OFF = f'Back-off pulling image "registry.example/proxy:1": ErrImagePull: {N
             pod(**waiting("CreateContainerConfigError", 'secret "token" not found')),
             'container istio-proxy cannot be started: CreateContainerConfigError: secret "token" not found',
         ),
+        (pod("auto", **waiting("ErrImagePull", "pull access denied")), NOT_INJECTED),
         (
-            pod("auto", **waiting("ErrImagePull", "pull access denied")),
-            (
-                'the mesh has not injected its proxy into a pod, whose image is still "auto": check that its injector '
-                "runs, and that it selects the namespace"
-            ),
+            pod("docker.io/library/auto:latest", **waiting("ImagePullBackOff", "pull access denied")),
+            NOT_INJECTED,
         ),
-        (pod(**waiting("ContainerCreating")), ""),
+        (pod("auto", **waiting("ContainerCreating")), ""),
         (pod(state={"running": {}}), ""),
         (pod(), ""),
     ],
@@ -157,6 +159,7 @@ BACK_OFF = f'Back-off pulling image "registry.example/proxy:1": ErrImagePull: {N
         "crashes",
         "cannot start",
         "not injected",
+        "not injected, later",
         "on its way",
         "runs",
         "new",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, Final
 
 from egressgateway.facts import PodFacts, PodSelection, References
-from egressgateway.live.obstacles import UNINJECTED_IMAGE, common_obstacle, keep_of_containers, pod_obstacle
+from egressgateway.live.obstacles import common_obstacle, keep_of_containers, pod_obstacle
 from egressgateway.plan.checks.bounds import MAX_REFERENCES
 from egressgateway.refs import Key, Manifest, ObjectRef
 
@@ -246,7 +246,7 @@ def keep_of_pod(pod: Manifest) -> Manifest:
         "spec": {
             "serviceAccountName": spec.get("serviceAccountName"),
             **{
-                field: [_kept_container(each) for each in spec.get(field) or ()]
+                field: [{"name": each.get("name")} for each in spec.get(field) or ()]
                 for field in ("containers", "initContainers")
             },
         },
@@ -261,11 +261,6 @@ def keep_of_pod(pod: Manifest) -> Manifest:
             **keep_of_containers(pod),
         },
     }
-
-
-def _kept_container(container: Mapping[str, Any]) -> dict[str, Any]:
-    image = {"image": UNINJECTED_IMAGE} if container.get("image") == UNINJECTED_IMAGE else {}
-    return {"name": container.get("name"), **image}
 
 
 def _kept_condition(condition: Mapping[str, Any]) -> dict[str, Any]:
