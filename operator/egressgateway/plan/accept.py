@@ -240,8 +240,8 @@ def _class_exists(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             _ACCEPTED,
             Reason.CLASS_NOT_FOUND,
-            f"spec.className: there is no EgressGatewayClass {class_.name!r}; name one that "
-            "`kubectl get egressgatewayclasses` lists",
+            f"spec.className: there is no EgressGatewayClass {class_.name!r}; correct the name, or ask a platform "
+            "admin for the classes that there are",
         )
     elif class_.spec is None:
         yield Finding(

@@ -58,7 +58,7 @@ _SUCCESS: Final = {
 }
 
 NOT_PROGRAMMED: Final = Condition(
-    ConditionType.PROGRAMMED, "False", Reason.PENDING, "nothing is programmed until it is accepted"
+    ConditionType.PROGRAMMED, "False", Reason.PENDING, "nothing is programmed until Accepted and ResolvedRefs are True"
 )
 """Reasons of a rejected section: they follow from what another condition says."""
 

@@ -28,7 +28,7 @@ PROGRAMMED_ROWS: Final[list[tuple[SectionState, Said]]] = [
     ),
     (
         SectionState(rejected=True, missing=True),
-        ("False", Reason.PENDING, "nothing is programmed until it is accepted"),
+        ("False", Reason.PENDING, "nothing is programmed until Accepted and ResolvedRefs are True"),
     ),
     (
         SectionState(foreign=REF, failure="no", missing=True),
