@@ -100,6 +100,7 @@ class Reason(StrEnum):
     PROGRESSING = "Progressing"
     INTERNAL_ERROR = "InternalError"
     EXPIRES_SOON = "ExpiresSoon"
+    CERTIFICATE_EXPIRES_SOON = "CertificateExpiresSoon"
     POD_NOT_STARTED = "PodNotStarted"
     INSECURE_SKIP_VERIFY = "InsecureSkipVerify"
     REPAIR_BACK_OFF = "RepairBackOff"
@@ -336,6 +337,9 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
         ),
         Reason.EXPIRES_SOON: ReasonEntry(
             (), None, Actor.AUTHOR, "Set a later expiresAt if the destination is still needed."
+        ),
+        Reason.CERTIFICATE_EXPIRES_SOON: ReasonEntry(
+            (), None, Actor.AUTHOR, "Renew the certificate in the Secret that the message names."
         ),
         Reason.REPAIR_BACK_OFF: ReasonEntry(
             (), None, Actor.ADMIN, "Keep the controller that the message names from changing the operator's objects."

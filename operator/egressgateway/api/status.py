@@ -20,6 +20,9 @@ from egressgateway.api.scalars import Integer, Port, Text, Timestamp
 MESSAGE_LIMIT = 512
 """Characters to which the operator cuts a condition's message."""
 
+MOST_EXPIRATIONS = 16
+"""Ends that a status lists, the earliest ones."""
+
 REQUEST_LIMIT = 128
 """Characters of a request for a pass that the operator repeats in its answer."""
 
@@ -200,6 +203,25 @@ class RemoteChild(StatusModel):
     """Name of the object."""
 
 
+class Expiration(StatusModel):
+    """Something that ends by itself: a certificate in a Secret, or a destination with `expiresAt`."""
+
+    at: Timestamp
+    """When it ends."""
+
+    secret: Name | None = None
+    """The Secret with the certificate, in the object's namespace."""
+
+    key: Annotated[Text, Field(max_length=63)] | None = None
+    """The key of the Secret. Of several authorities in one key, the last one to end counts."""
+
+    destination: Annotated[Text, Field(max_length=40)] | None = None
+    """The destination."""
+
+    notice: Annotated[Integer, Field(ge=1, le=30)] | None = None
+    """The last event about it: how many days before the end (30, 7 or 1)."""
+
+
 class EgressGatewayStatus(StatusModel):
     """What the operator found out and did. Tenants must have no write access to it."""
 
@@ -229,6 +251,11 @@ class EgressGatewayStatus(StatusModel):
 
     expose: Annotated[tuple[PartStatus, ...], Field(max_length=64), ATOMIC] = ()
     """State of each entry in `expose`."""
+
+    expirations: Annotated[tuple[Expiration, ...], Field(max_length=MOST_EXPIRATIONS), ATOMIC] = ()
+    """
+    What ends by itself, the earliest first: certificates in Secrets that the operator may read, and destinations.
+    """
 
     summary: Summary | None = None
     """Texts for printer columns."""

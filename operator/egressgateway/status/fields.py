@@ -17,6 +17,7 @@ from egressgateway.plan.ir import Plan
 from egressgateway.plan.pods.workload import desired_replicas, effective_settings, exposed_service_name
 from egressgateway.refs import CHILD_BY_KIND, Manifest, ObjectRef
 from egressgateway.status.condition import Section, serves
+from egressgateway.status.expirations import expirations_field
 from egressgateway.status.messages import shortened
 
 
@@ -33,6 +34,7 @@ def status_fields(facts: Facts, acceptance: Acceptance, plan: Plan, sections: Se
         **rights_fields(acceptance.claims.rights),
         "gateway": _gateway(facts, acceptance),
         "addresses": _addresses(facts, acceptance),
+        "expirations": expirations_field(facts),
         "remoteChildren": remote_children(facts, plan),
     }
     return {name: value for name, value in fields.items() if value not in (None, [], {})}

@@ -22,7 +22,6 @@ from egressgateway.diff.changeset import ChangeSet, Delete, diff, is_deleting
 from egressgateway.diff.steering import Steps, plan_steps
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.process.metrics import Metrics
-from egressgateway.engine.reconcile import expiry
 from egressgateway.engine.reconcile.apply import Applied, Applier
 from egressgateway.engine.reconcile.cleanup import Cleanup
 from egressgateway.engine.reconcile.drift_backoff import split_deferred
@@ -289,7 +288,6 @@ class Reconciler:
         if not remote_refs(facts, done.plan):
             await self._records.forget(key)
         self._record_obstacle(facts, state)
-        self._record_expiries(facts, state)
         state.settled = None if done.applied.writes or done.waits else SteadyState.after(facts, outcome)
         self._metrics.destinations(key, str(status.get("provider", "")), len(summary.sections))
         self._metrics.reachable(key, {name: found.status for name, found in facts.reached.items()})
@@ -316,12 +314,6 @@ class Reconciler:
         for notice in acceptance.advisories:
             if notice.reason is not None and not has_message(facts.gateway.status, notice.section, notice.message):
                 self._record(facts.key, notice.reason, notice.message)
-
-    def _record_expiries(self, facts: Facts, state: GatewayState) -> None:
-        for destination, end in expiry.expiring(facts.gateway.spec, facts.now) if facts.gateway.spec else ():
-            if (destination.name, end) not in state.warned:
-                state.warned.add((destination.name, end))
-                self._record(facts.key, Reason.EXPIRES_SOON, expiry.words(destination, end))
 
     def _record_obstacle(self, facts: Facts, state: GatewayState) -> None:
         """Report why pods of the own gateway do not start, once for each cause, until all of them are ready."""

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.status.causes import Cause, section_causes, sections_that_serve
+from egressgateway.status.expirations import notices_between
 
 
 class Transition(NamedTuple):
@@ -19,11 +20,17 @@ class Transition(NamedTuple):
 
 def transitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Transition]:
     """
-    The event for the step from `old` to `new`, if it is news.
+    Events for the step from `old` to `new`: at most one about readiness, and one for each end that comes near.
 
     A warning for each new cause why it is not Ready, whatever else is wrong already; a normal one when a cause is gone,
     and when the object becomes Ready. An object that is still in progress, new or edited, is no news.
     """
+    yield from _readiness(old, new)
+    for notice in notices_between(old, new):
+        yield Transition("Warning", notice.reason, notice.message)
+
+
+def _readiness(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Transition]:
     was, ready = (_ready_of(status) for status in (old, new))
     reason, message = ready.get("reason", ""), ready.get("message", "")
     if ready.get("status") == "True" or reason == Reason.SUSPENDED:
