@@ -39,7 +39,7 @@ class ObjectState:
     Attributes:
         failing: conditions of the object that are not True; `causes`: without those that follow from another one.
         unsteered: `Steered` of sections where it is not True.
-        serving: number of `sections` (sections) that are all that they should be.
+        serving: number of `sections` (sections) whose clients are sent through the gateway.
         serves_somebody: requests of a section go through the gateway, even if only for some consumers.
         success: the message when nothing is wrong.
         obstacle: why pods of the gateway do not start, beside those that serve.
