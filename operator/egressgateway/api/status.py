@@ -20,6 +20,11 @@ from egressgateway.api.scalars import Integer, Port, Text, Timestamp
 MESSAGE_LIMIT = 512
 """Characters to which the operator cuts a condition's message."""
 
+MOST_TRIAL_FINDINGS = 64
+"""Findings of a trial that the status of a class lists."""
+
+TRIAL_MESSAGE_LIMIT = 256
+
 MOST_EXPIRATIONS = 16
 """Ends that a status lists, the earliest ones."""
 
@@ -116,7 +121,7 @@ class Summary(StatusModel):
     """Texts for printer columns."""
 
     destinations: Annotated[Text, Field(max_length=32)] | None = None
-    """Destinations that serve, of those that are wanted, such as `2/3`."""
+    """Destinations whose clients are sent through the gateway, of those that are wanted, such as `2/3`."""
 
     hosts: Annotated[Text, Field(max_length=256)] | None = None
     """The first hosts, such as `api.example.com, +2`."""
@@ -279,6 +284,32 @@ class EgressGatewayStatus(StatusModel):
     """Objects outside the own namespace that belong to this one."""
 
 
+class TrialFinding(StatusModel):
+    """Something that the trial of a class would forbid."""
+
+    namespace: Name
+    """Namespace of the EgressGateway."""
+
+    name: Name
+    """Name of the EgressGateway."""
+
+    reason: Annotated[Text, Field(min_length=1, max_length=64)]
+    """The reason that `Accepted` would give."""
+
+    message: Annotated[Text, Field(max_length=TRIAL_MESSAGE_LIMIT)]
+    """The field, and what the trial does not allow there."""
+
+
+class TrialStatus(StatusModel):
+    """What the class's trial would forbid if it were in force."""
+
+    affected_gateways: Count
+    """Number of EgressGateways of which something would be withdrawn or rejected."""
+
+    findings: Annotated[tuple[TrialFinding, ...], Field(max_length=MOST_TRIAL_FINDINGS), ATOMIC] = ()
+    """The first of them, by namespace and name: some findings of each EgressGateway."""
+
+
 class EgressGatewayClassStatus(StatusModel):
     """What the operator found out about the class."""
 
@@ -293,6 +324,9 @@ class EgressGatewayClassStatus(StatusModel):
 
     attached_gateways: Count | None = None
     """Number of EgressGateways that use the class."""
+
+    trial: TrialStatus | None = None
+    """What `spec.trial` would forbid. Absent without a trial."""
 
 
 def initial_status(*conditions: ConditionType) -> dict[str, Any]:

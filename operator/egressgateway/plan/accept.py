@@ -49,6 +49,7 @@ from egressgateway.plan.checks.references import (
     resolve_exposed,
     unchecked_references,
 )
+from egressgateway.plan.checks.trial import trial_findings
 from egressgateway.plan.context import PlanContext, context_of
 from egressgateway.plan.findings import Advisory, Consequence, Finding, exposed_section
 from egressgateway.plan.gateway.references import exposed_on, wanted_references
@@ -501,6 +502,8 @@ class _Judge:
                 "ServiceEntries or objects with its own labels as empty, because they are too large or too many; "
                 "delete unused ones, or ask a platform admin to raise --namespace-memory-mib"
             )
+        for found in trial_findings(self.facts):
+            yield Advisory(f"not in force yet: {found.message}", found.section)
         yield from external_notices(self.context)
         yield from unchecked_references(self.context, wanted_references(self.facts))
         if self.facts.mesh_config.outbound_policy == "ALLOW_ANY":

@@ -32,6 +32,7 @@ from egressgateway.engine.cache.parsed import default_class, is_default_class, r
 from egressgateway.engine.cache.port_index import PortIndex
 from egressgateway.engine.cache.references import ReferenceCache
 from egressgateway.engine.cache.route_index import ROUTE_KINDS, RouteIndex, keep_needed
+from egressgateway.engine.cache.trials import Trials
 from egressgateway.engine.reconcile.remote_records import recorded_key
 from egressgateway.facts import Rights
 from egressgateway.live.controller_status import answers
@@ -82,6 +83,7 @@ class Caches:
         self.ports = PortIndex()
         self.references = ReferenceCache()
         self.own_writes = OwnWrites()
+        self.trials = Trials()
         self.mesh = MeshCache(mesh.root_namespace, mesh.revision)
         self.on_own_write: Callable[[Change], None] = _ignore
         """Called with a change of an EgressGateway that we made ourselves: the watch will not report it again."""

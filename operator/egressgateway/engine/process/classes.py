@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from egressgateway.cluster.backoff import Backoff
 from egressgateway.cluster.client import ApiCaller
 from egressgateway.cluster.request import merge_patch
 from egressgateway.cluster.store import Change, Store
+from egressgateway.engine.cache.trials import Trials
 from egressgateway.engine.reconcile.apply import FIELD_MANAGER
 from egressgateway.errors import ClusterError, NotFound
 from egressgateway.refs import EGRESS_GATEWAY_CLASS, Manifest
@@ -43,16 +45,19 @@ class ClassStatusWriter:
         gateways: Iterable[Manifest],
         *,
         may_write: Callable[[], bool],
+        trials: Trials | None = None,
         spacing_seconds: float = SPACING_SECONDS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """
-        `gateways`: every EgressGateway that is known, read again each time. `may_write`: this replica leads, and has
-        read everything. The caller that changes it calls `look`.
+        `gateways`: every EgressGateway that is known, read again each time. `trials`: what passes say of them.
+        `may_write`: this replica leads, and has read everything. The caller that changes it calls `look`.
         """
         self._client = client
         self._classes = classes
         self._gateways = gateways
+        self._trials = trials or Trials()
+        self._trials.on_change = self.look
         self._may_write = may_write
         self._spacing_seconds = spacing_seconds
         self._now = now
@@ -110,7 +115,11 @@ class ClassStatusWriter:
         found = parse_class(manifest)
         old: Mapping[str, Any] = manifest.get("status") or {}
         users = attached.get(found.metadata.name, 0)
-        status = class_status(old, judge_class(found), users, found.metadata.generation, self._now())
+        verdict = judge_class(found)
+        if found.spec is not None and found.spec.trial is not None:
+            affected = self._trials.of_class(found.metadata.name)
+            verdict = replace(verdict, tried=tuple((each.key, each.findings) for each in affected))
+        status = class_status(old, verdict, users, found.metadata.generation, self._now())
         patch = status_patch(old, status)
         if patch is None:
             return True

@@ -46,6 +46,7 @@ from egressgateway.plan.accept import accept, registered_ports, steered_names
 from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.build import build_plan
 from egressgateway.plan.checks.references import has_unread_references
+from egressgateway.plan.checks.trial import trial_findings
 from egressgateway.plan.context import owner_of
 from egressgateway.plan.ir import Plan
 from egressgateway.plan.kept import plan_frozen
@@ -138,6 +139,7 @@ class Reconciler:
     async def _step(self, facts: Facts, state: GatewayState) -> Outcome:
         if facts.gateway.deleting:
             return await self._withdraw(facts, state)
+        self._caches.trials.put(facts.key, facts.class_.name, trial_findings(facts))
         wait = await self._keep_finalizer(facts, state)
         if facts.gateway.spec is not None and facts.gateway.spec.suspend:
             return within(await self._freeze(facts, state), wait)
@@ -452,6 +454,7 @@ class Reconciler:
         self._memory = StateStore()
         self._rendered = RenderCache(self._renderer)
         self._observer.forget_all()
+        self._caches.trials.forget_all()
 
     def _observe(self, key: Key, state: GatewayState) -> Facts | None:
         return self._observer.observe(key, state, self._now(), _clock())
@@ -459,6 +462,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._rendered.forget(key)
         self._memory.forget(key)
+        self._caches.trials.forget(key)
         self._metrics.forget(key)
 
 
