@@ -502,7 +502,7 @@ class _Judge:
                 "ServiceEntries or objects with its own labels as empty, because they are too large or too many; "
                 "delete unused ones, or ask a platform admin to raise --namespace-memory-mib"
             )
-        for found in trial_findings(self.facts):
+        for found in trial_findings(self.facts) or ():
             yield Advisory(f"not in force yet: {found.message}", found.section)
         yield from external_notices(self.context)
         yield from unchecked_references(self.context, wanted_references(self.facts))

@@ -193,11 +193,12 @@ Tried = tuple[tuple[Key, tuple[Finding, ...]], ...]
 class ClassVerdict:
     """
     The verdict on a class: whether it can be used, and its data plane; empty while its spec cannot be read. `tried`:
-    what its trial would forbid, by object; None where it has no trial.
+    what its trial would forbid, by object; None while that is not known of all of them.
     """
 
     accepted: Condition
     provider: str = ""
+    has_trial: bool = False
     tried: Tried | None = None
 
 
@@ -211,6 +212,7 @@ def class_status(
     kstatus does not know `Accepted`, and takes an object that is neither Reconciling nor Stalled for current.
     """
     told = [verdict.accepted]
+    trial = old.get("trial") if verdict.tried is None else _trial(verdict.tried)
     if verdict.accepted.status == "False":
         told.append(replace(verdict.accepted, type=ConditionType.STALLED, status="True"))
     return {
@@ -218,7 +220,7 @@ def class_status(
         "conditions": _timed(old.get("conditions") or (), told, generation, now),
         **({"provider": verdict.provider} if verdict.provider else {}),
         "attachedGateways": attached,
-        **({} if verdict.tried is None else {"trial": _trial(verdict.tried)}),
+        **({"trial": trial} if verdict.has_trial and trial else {}),
     }
 
 

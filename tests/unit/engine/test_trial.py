@@ -63,14 +63,14 @@ def test_trial_of_the_first_default_class_withdraws_nothing(world: World, trial:
     told = conditions(world)["Accepted"][1] + ready["message"]
     assert "not in force yet: " in told
     assert words in told
-    [affected] = world.caches.trials.of_class("standard")
+    [affected] = world.caches.trials.of_class("standard", [KEY]) or []
     assert affected.key == KEY
     assert words in affected.findings[0].message
 
     world.loop.now += 1  # The simulation makes a class's version of the time.
     world.set_class(trial)
     world.settle()
-    assert world.caches.trials.of_class("standard") == []
+    assert world.caches.trials.of_class("standard", [KEY]) in ([], None)
     assert conditions(world)["Steered"][0] == "False"
     assert not [ref for ref, found in world.live.items() if "clients" in found["metadata"]["labels"].values()]
 
@@ -80,7 +80,7 @@ def test_policy_in_force_stays_in_force_while_another_is_tried(world: World) -> 
     world.set_class({"deniedHosts": ["*.example.com"], "trial": {"deniedHosts": ["nothing.org"]}})
     world.settle()
     assert conditions(world)["Steered"][0] == "False"
-    assert world.caches.trials.of_class("standard") == []
+    assert world.caches.trials.of_class("standard", [KEY]) in ([], None)
 
 
 def test_each_field_of_a_trial_stands_for_the_classs_own() -> None:
@@ -109,20 +109,37 @@ def test_trials_are_news_once_and_of_each_object_some() -> None:
     for _ in range(2):
         trials.put(KEY, "standard", [BAD] * 10)
     assert len(told) == 1
-    assert len(trials.of_class("standard")[0].findings) == MOST_OF_AN_OBJECT
-    assert trials.of_class("other") == []
+    [affected] = trials.of_class("standard", [KEY]) or []
+    assert len(affected.findings) == MOST_OF_AN_OBJECT
     trials.forget(KEY)
     trials.forget(KEY)
-    assert (trials.of_class("standard"), len(told)) == ([], 2)
+    assert len(told) == 2
+
+
+def test_list_waits_until_every_user_of_the_class_was_judged() -> None:
+    """A new leader begins with nothing: a status that says 0, then 1, then 2 would be news to people."""
+    trials, other = Trials(), Key("shop", "other")
+    trials.put(KEY, "standard", [BAD])
+    assert trials.of_class("standard", [KEY, other]) is None
+    trials.put(other, "standard", [])
+    assert [each.key for each in trials.of_class("standard", [other, KEY]) or ()] == [KEY]
+    trials.put(other, "former", [])
+    assert trials.of_class("standard", [KEY, other]) is None
+    trials.forget_all()
+    assert trials.of_class("standard", [KEY]) is None
+    assert trials.of_class("standard", []) == []
 
 
 def test_status_of_a_class_lists_what_its_trial_would_forbid() -> None:
     """Bounded, in the API's shape; without a trial there is nothing to say."""
     accepted = Condition(ConditionType.ACCEPTED, "True", Reason.ACCEPTED, "the spec is valid")
     tried = tuple((Key("shop", f"gw-{number}"), (BAD, BAD)) for number in range(100))
-    status = class_status({}, ClassVerdict(accepted, "Istio", tried), 100, 1, START)
+    status = class_status({}, ClassVerdict(accepted, "Istio", has_trial=True, tried=tried), 100, 1, START)
     assert status["trial"]["affectedGateways"] == 100
     assert len(status["trial"]["findings"]) == MOST_TRIAL_FINDINGS
     assert EgressGatewayClassStatus.model_validate(status).as_json().keys() == status.keys()
-    assert class_status({}, ClassVerdict(accepted, "Istio", ()), 1, 1, START)["trial"]["affectedGateways"] == 0
-    assert "trial" not in class_status({}, ClassVerdict(accepted, "Istio"), 1, 1, START)
+    none = class_status(status, ClassVerdict(accepted, "Istio", has_trial=True, tried=()), 1, 1, START)
+    assert none["trial"]["affectedGateways"] == 0
+    unknown = class_status(status, ClassVerdict(accepted, "Istio", has_trial=True), 1, 1, START)
+    assert unknown["trial"] == status["trial"]
+    assert "trial" not in class_status(status, ClassVerdict(accepted, "Istio"), 1, 1, START)

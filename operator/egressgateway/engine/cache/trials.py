@@ -29,31 +29,38 @@ class Trials:
     """By class, the objects that its trial affects."""
 
     def __init__(self) -> None:
-        self._affected: dict[Key, tuple[str, Affected]] = {}
+        self._judged: dict[Key, tuple[str, Affected]] = {}
         self.on_change: Callable[[], None] = lambda: None
         """Called when a status of a class may have to change."""
 
-    def put(self, key: Key, class_name: str, findings: Iterable[Finding]) -> None:
-        """What the trial of the class `class_name` would forbid of `key`; nothing: it is not affected."""
-        found = tuple(findings)[:MOST_OF_AN_OBJECT]
-        news = (class_name, Affected(key, found)) if found else None
-        if self._affected.get(key) == news:
+    def put(self, key: Key, class_name: str, findings: Iterable[Finding] | None) -> None:
+        """What the trial of the class `class_name` would forbid of `key`; None: there is no trial, or no `key`."""
+        known = self._judged.get(key)
+        news = None if findings is None else (class_name, Affected(key, tuple(findings)[:MOST_OF_AN_OBJECT]))
+        if known == news:
             return
         if news is None:
-            del self._affected[key]
+            del self._judged[key]
         else:
-            self._affected[key] = news
+            self._judged[key] = news
         self.on_change()
 
     def forget(self, key: Key) -> None:
         """`key` does not exist any more."""
-        self.put(key, "", ())
+        self.put(key, "", None)
 
     def forget_all(self) -> None:
         """This replica no longer judges."""
-        self._affected.clear()
+        self._judged.clear()
 
-    def of_class(self, class_name: str) -> list[Affected]:
-        """Objects that the trial affects, by namespace and name."""
-        found = (affected for name, affected in self._affected.values() if name == class_name)
-        return sorted(found, key=lambda each: each.key)
+    def of_class(self, class_name: str, users: Iterable[Key]) -> list[Affected] | None:
+        """
+        The objects among `users` that the trial affects, by namespace and name.
+
+        None until all of them were judged: after a change of the leader, a list that grows anew would look like news.
+        """
+        found = [self._judged.get(key) for key in users]
+        if any(each is None or each[0] != class_name for each in found):
+            return None
+        affected = (each[1] for each in found if each is not None and each[1].findings)
+        return sorted(affected, key=lambda each: each.key)

@@ -137,9 +137,9 @@ class Reconciler:
             raise
 
     async def _step(self, facts: Facts, state: GatewayState) -> Outcome:
+        self._caches.trials.put(facts.key, facts.class_.name, trial_findings(facts))
         if facts.gateway.deleting:
             return await self._withdraw(facts, state)
-        self._caches.trials.put(facts.key, facts.class_.name, trial_findings(facts))
         wait = await self._keep_finalizer(facts, state)
         if facts.gateway.spec is not None and facts.gateway.spec.suspend:
             return within(await self._freeze(facts, state), wait)

@@ -16,11 +16,13 @@ from egressgateway.plan.context import PlanContext, context_of
 from egressgateway.plan.findings import Consequence, Finding
 
 
-def trial_findings(facts: Facts) -> tuple[Finding, ...]:
-    """What the class would withdraw or refuse of the object, without what it forbids already."""
+def trial_findings(facts: Facts) -> tuple[Finding, ...] | None:
+    """What the class would withdraw or refuse of the object, without what it forbids already; None without a trial."""
+    tried = facts.class_.spec.tried if facts.class_.spec is not None else None
+    if tried is None:
+        return None
     context = context_of(facts)
-    tried = context.class_spec.tried if context is not None else None
-    if context is None or tried is None:
+    if context is None or facts.gateway.deleting:
         return ()
     named = replace(context, class_name=f"the trial of {facts.class_}")
     known = set(_guards(named))
