@@ -241,6 +241,7 @@ class PodFacts:
     One pod of a gateway. `address` is empty while it has none, and when it is about to end.
 
     `sidecar`: the mesh's proxy runs beside its containers; `intercepted`: the containers' own calls pass through it.
+    `obstacle`: why it does not start, in the cluster's words (`live.obstacles`).
     """
 
     namespace: str
@@ -250,6 +251,7 @@ class PodFacts:
     address: str = ""
     sidecar: bool = False
     intercepted: bool = False
+    obstacle: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,12 +292,15 @@ class WorkloadFacts:
     """
     The gateway's Deployment as last seen: how many pods are wanted, and how many are ready.
 
-    `complete`: all of them are ready, or one has been for so long that it should serve alone.
+    `complete`: all of them are ready, or one has been for so long that it should serve alone. `rolling`: pods are
+    missing, or of an older template. `obstacle`: why they do not start, in the cluster's words.
     """
 
     replicas: int = 0
     ready: int = 0
     complete: bool = False
+    rolling: bool = False
+    obstacle: str = ""
 
 
 @dataclass(frozen=True, slots=True)

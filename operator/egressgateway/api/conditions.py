@@ -101,6 +101,8 @@ class Reason(StrEnum):
     PROGRESSING = "Progressing"
     INTERNAL_ERROR = "InternalError"
     EXPIRES_SOON = "ExpiresSoon"
+    CERTIFICATE_EXPIRES_SOON = "CertificateExpiresSoon"
+    POD_NOT_STARTED = "PodNotStarted"
     INSECURE_SKIP_VERIFY = "InsecureSkipVerify"
     REPAIR_BACK_OFF = "RepairBackOff"
 
@@ -330,11 +332,21 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             Actor.OPERATOR,
             "Report it with the operator's log, which has the trace; the operator retries.",
         ),
+        Reason.POD_NOT_STARTED: ReasonEntry(
+            (),
+            None,
+            Actor.ADMIN,
+            "Remove what the message names: a quota, a limit, a policy, a missing image, or a lack of room; Kubernetes "
+            "then tries again by itself.",
+        ),
         Reason.INSECURE_SKIP_VERIFY: ReasonEntry(
             (), None, Actor.AUTHOR, "Name the CA of the destination in credentialName, and remove insecureSkipVerify."
         ),
         Reason.EXPIRES_SOON: ReasonEntry(
             (), None, Actor.AUTHOR, "Set a later expiresAt if the destination is still needed."
+        ),
+        Reason.CERTIFICATE_EXPIRES_SOON: ReasonEntry(
+            (), None, Actor.AUTHOR, "Renew the certificate in the Secret that the message names."
         ),
         Reason.REPAIR_BACK_OFF: ReasonEntry(
             (), None, Actor.ADMIN, "Keep the controller that the message names from changing the operator's objects."

@@ -155,6 +155,39 @@ GatewayPattern = Annotated[
 ]
 
 
+class ClassTrial(ApiModel):
+    """
+    A policy that is not in force: what it would forbid is said, and nothing is withdrawn or rejected. Each field that
+    is set here stands for the one of the class.
+    """
+
+    allowed_namespaces: AllowedNamespaces | None = None
+    """As in the class."""
+
+    allowed_consumers: AllowedConsumers | None = None
+    """As in the class."""
+
+    allowed_hosts: HostPatterns | None = None
+    """As in the class."""
+
+    denied_hosts: HostPatterns | None = None
+    """As in the class."""
+
+    allowed_cidrs: Annotated[tuple[Cidr, ...], Field(max_length=64), SET] | None = Field(
+        default=None, alias="allowedCIDRs"
+    )
+    """As in the class."""
+
+    allowed_exposed_hosts: HostPatterns | None = None
+    """As in the class."""
+
+    allowed_gateways: Annotated[tuple[GatewayPattern, ...], Field(max_length=64), SET] | None = None
+    """As in the class."""
+
+    denied_features: Annotated[tuple[Feature, ...], Field(max_length=16), SET] | None = None
+    """As in the class."""
+
+
 class EgressGatewayClassSpec(ApiModel):
     """The data plane of the class's objects, where gateways run, and what tenants may ask for."""
 
@@ -223,6 +256,12 @@ class EgressGatewayClassSpec(ApiModel):
     `MeshHeaders`, `TCP`, `Wildcards`. Default: none.
     """
 
+    trial: ClassTrial | None = None
+    """
+    A policy to be tried before it is in force: the statuses of objects, and of the class, say what it would forbid, and
+    nothing is withdrawn. To put it in force, move its fields into the class's own.
+    """
+
     rules: ClassVar[tuple[Rule[Any], ...]] = (
         Rule["EgressGatewayClassSpec"](
             cel="!(has(self.dedicated) && has(self.shared))",
@@ -269,6 +308,15 @@ class EgressGatewayClassSpec(ApiModel):
     def data_plane(self) -> ProviderName:
         """The provider, be it named or not."""
         return self.provider or ProviderName.ISTIO
+
+    @property
+    def tried(self) -> EgressGatewayClassSpec | None:
+        """The class as it would be with its trial in force; None without one."""
+        if self.trial is None:
+            return None
+        fields = {name: getattr(self.trial, name) for name in self.trial.model_fields_set}
+        changed = {name: each for name, each in fields.items() if each is not None}
+        return self.model_copy(update={**changed, "trial": None})
 
     @property
     def ingress_class(self) -> str:

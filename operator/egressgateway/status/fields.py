@@ -18,6 +18,7 @@ from egressgateway.plan.pods.workload import desired_replicas, effective_setting
 from egressgateway.refs import CHILD_BY_KIND, Manifest, ObjectRef
 from egressgateway.status.clients import clients_fields
 from egressgateway.status.condition import Section, serves
+from egressgateway.status.expirations import expirations_field
 from egressgateway.status.messages import shortened
 
 
@@ -37,6 +38,7 @@ def status_fields(facts: Facts, acceptance: Acceptance, plan: Plan, sections: Se
         "clients": clients_fields(
             named_consumers(acceptance), facts.client_pods, facts.gateway.status.get("clients") or {}
         ),
+        "expirations": expirations_field(facts),
         "remoteChildren": remote_children(facts, plan),
     }
     return {name: value for name, value in fields.items() if value not in (None, [], {})}

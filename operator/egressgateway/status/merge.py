@@ -11,11 +11,13 @@ from typing import Any, Final
 
 from egressgateway.api.conditions import OBJECT_CONDITIONS, ConditionType, Reason
 from egressgateway.api.scalars import format_instant
+from egressgateway.api.status import MOST_TRIAL_FINDINGS, TRIAL_MESSAGE_LIMIT
 from egressgateway.contention.rights import CLAIMS, read_rights, rights_fields
 from egressgateway.diff.subset import merge_patch
 from egressgateway.facts import ClaimedPort, Rights, Since
 from egressgateway.plan.findings import Finding, exposed_section
 from egressgateway.plan.revoked import NOTHING, Revoked
+from egressgateway.refs import Key
 from egressgateway.status.condition import Condition, Section, Summary
 from egressgateway.status.messages import cut, joined, told_once
 
@@ -192,12 +194,21 @@ def unstored_status(old: Mapping[str, Any], generation: int, now: datetime, erro
     return _with_conditions(old, (programmed, ready, reconciling), generation, now, gone=ConditionType.STALLED)
 
 
+Tried = tuple[tuple[Key, tuple[Finding, ...]], ...]
+"""What a trial would forbid, by object."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClassVerdict:
-    """The verdict on a class: whether it can be used, and its data plane; empty while its spec cannot be read."""
+    """
+    The verdict on a class: whether it can be used, and its data plane; empty while its spec cannot be read. `tried`:
+    what its trial would forbid, by object; None while that is not known of all of them.
+    """
 
     accepted: Condition
     provider: str = ""
+    has_trial: bool = False
+    tried: Tried | None = None
 
 
 def class_status(
@@ -210,6 +221,7 @@ def class_status(
     kstatus does not know `Accepted`, and takes an object that is neither Reconciling nor Stalled for current.
     """
     told = [verdict.accepted]
+    trial = old.get("trial") if verdict.tried is None else _trial(verdict.tried)
     if verdict.accepted.status == "False":
         told.append(replace(verdict.accepted, type=ConditionType.STALLED, status="True"))
     return {
@@ -217,7 +229,22 @@ def class_status(
         "conditions": _timed(old.get("conditions") or (), told, generation, now),
         **({"provider": verdict.provider} if verdict.provider else {}),
         "attachedGateways": attached,
+        **({"trial": trial} if verdict.has_trial and trial else {}),
     }
+
+
+def _trial(tried: Tried) -> dict[str, Any]:
+    findings = [
+        {
+            "namespace": key.namespace,
+            "name": key.name,
+            "reason": str(found.reason),
+            "message": cut(found.message, TRIAL_MESSAGE_LIMIT),
+        }
+        for key, listed in tried
+        for found in listed
+    ]
+    return {"affectedGateways": len(tried), "findings": findings[:MOST_TRIAL_FINDINGS]}
 
 
 def status_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any] | None:

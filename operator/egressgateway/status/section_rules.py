@@ -49,7 +49,7 @@ class SectionState:
         on_previous_route: clients still use the previous route, and it serves them.
         in_place: the objects that send clients through the gateway exist as planned; `deferred`: why they do not yet.
         pushing: clients' proxies may not have been told of that yet; `was_steered`: they may have used another route.
-        needs_pods: requests use the class's gateway, of which `ready_pods` serve.
+        needs_pods: requests use the class's gateway, of which `ready_pods` serve; `obstacle`: why others do not start.
     """
 
     rejected: bool = False
@@ -73,6 +73,7 @@ class SectionState:
     deferred: str = ""
     needs_pods: bool = True
     ready_pods: int = 0
+    obstacle: str = ""
 
 
 def _foreign(state: SectionState) -> str:
@@ -98,6 +99,10 @@ def _ignored(state: SectionState) -> str:
 
 def _not_taken(state: SectionState) -> str:
     return f"{state.controller} has not accepted {state.unaccepted} yet"
+
+
+def _without_pods(state: SectionState) -> str:
+    return joined((_NO_POD if state.in_place else DeferReason.GATEWAY_NOT_READY.value, state.obstacle))
 
 
 def _conflicts(state: SectionState) -> str:
@@ -140,8 +145,8 @@ STEERED: Final[Table[SectionState]] = Table(
         # Clients that are not yet sent on the new route are still sent through the gateway.
         Rule(lambda it: it.on_previous_route, "Unknown", Reason.PENDING, _PREVIOUS_ROUTE),
         Rule(lambda it: it.in_place and not it.needs_pods, "True", Reason.STEERED, _steered),
-        Rule(lambda it: it.in_place and not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _NO_POD),
-        Rule(lambda it: not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, DeferReason.GATEWAY_NOT_READY.value),
+        Rule(lambda it: it.in_place and not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _without_pods),
+        Rule(lambda it: not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _without_pods),
         # Where no route was before, the status says so already: it becomes True with one write.
         Rule(lambda it: it.in_place and it.pushing and it.was_steered, "Unknown", Reason.PENDING, _PUSHING),
         Rule(lambda it: it.in_place and it.pushing, "False", Reason.PENDING, _PUSHING),

@@ -97,6 +97,7 @@ class SectionView:
             in_place=running,
             ready_pods=workload_of(self.facts).ready,
             clients=self._clients(section) if running else ClientEvidence(),
+            obstacle=workload_of(self.facts).obstacle,
         )
 
     def _clients(self, section: str) -> ClientEvidence:
@@ -136,6 +137,7 @@ class SectionView:
             controller=open_[0].controller.name if open_ else "",
             why_silent=provider_of(class_spec).why_silent(class_spec),
             ready_pods=workload_of(self.facts).ready,
+            obstacle=workload_of(self.facts).obstacle,
         )
 
     def _reached(self, destination: Destination) -> Iterator[Condition]:

@@ -121,7 +121,7 @@ def test_an_end_that_was_foreseen_is_judged_in_time(world: World, judged: list[o
     world.loop.now += outcome.after.total_seconds() - 10
     assert world.reconcile() == Done(timedelta(seconds=10))
     assert judged == []
-    world.loop.now += 2 * 86_400
+    world.loop.now += 8 * 86_400
     world.settle()
     assert not any(ref.kind == "VirtualService" for ref in world.live)
 

@@ -28,8 +28,8 @@ CA = ObjectRef("Secret", "shop", "client-cacert")
 
 
 @cache
-def certificate(end: datetime = NOW + YEAR) -> bytes:
-    """A certificate of its own making, in PEM, that is good until `end`."""
+def certificate(end: datetime = NOW + YEAR, lifetime: timedelta = 2 * YEAR) -> bytes:
+    """A certificate of its own making, in PEM, that is good for `lifetime` until `end`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     built = (
@@ -38,7 +38,7 @@ def certificate(end: datetime = NOW + YEAR) -> bytes:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(end - 2 * YEAR)
+        .not_valid_before(end - lifetime)
         .not_valid_after(end)
         .sign(key, hashes.SHA256())
     )
@@ -137,7 +137,7 @@ def test_what_may_not_be_read_is_not_judged_but_said() -> None:
     asked = originating("Mutual", unreadable=(CLIENT, CA))
     assert flaw(asked) is None
     assert [notice.message for notice in accept(asked).advisories] == [
-        "Secret shop/client is not checked: the operator may not read it"
+        "Secret shop/client is not checked, nor when its certificates end: the operator may not read it"
     ]
     assert flaw(originating("Simple", client=secret(), unreadable=(CA,))) is None
 

@@ -29,7 +29,7 @@ PROGRAMMED_ROWS: Final[list[tuple[SectionState, Said]]] = [
     ),
     (
         SectionState(rejected=True, missing=True),
-        ("False", Reason.PENDING, "nothing is programmed until it is accepted"),
+        ("False", Reason.PENDING, "nothing is programmed until Accepted and ResolvedRefs are True"),
     ),
     (
         SectionState(foreign=REF, failure="no", missing=True),
@@ -92,7 +92,10 @@ STEERED_ROWS: Final[list[tuple[SectionState, Said]]] = [
         ("True", Reason.STEERED, "clients are sent through the gateway"),
     ),
     (SectionState(in_place=True), ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready")),
-    (SectionState(deferred="wait"), ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready yet")),
+    (
+        SectionState(deferred="wait", obstacle="no node takes a pod"),
+        ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready yet; no node takes a pod"),
+    ),
     (
         SectionState(in_place=True, ready_pods=1, pushing=True, was_steered=True),
         ("Unknown", Reason.PENDING, "the new route is being pushed to clients' proxies"),
@@ -175,6 +178,16 @@ def test_ready_row_decides(row: int, state: ObjectState, said: Said) -> None:
     """The row is the first that holds, and says this."""
     assert READY.row_for(state) == row
     assert READY.judge(state) == Condition(ConditionType.READY, *said)
+
+
+def test_obstacle_of_pods_is_said_where_clients_wait_for_them() -> None:
+    """Once, and nothing stands behind the semicolon where nothing is known."""
+    told = [STEERED.judge(SectionState(in_place=True, obstacle=each)).message for each in ("", "no node takes a pod")]
+    assert told == ["no gateway pod is ready", "no gateway pod is ready; no node takes a pod"]
+    without = Condition(ConditionType.STEERED, "False", Reason.GATEWAY_NOT_READY, told[1])
+    other = ObjectState(failing=(NOT_ACCEPTED,), causes=(NOT_ACCEPTED,), serves_somebody=True, obstacle="no node")
+    assert READY.judge(other).message == "0/0 parts serve; Accepted: a: no; no node"
+    assert READY.judge(replace(other, failing=(), causes=(), unsteered=(without,))).message.count("no node") == 1
 
 
 def test_no_transient_error_is_said_where_there_is_none() -> None:

@@ -18,6 +18,7 @@ from egressgateway.cluster.queue import WorkQueue
 from egressgateway.engine.process.gateway_series import GatewaySeries
 from egressgateway.refs import Key, Manifest
 from egressgateway.status.causes import causes
+from egressgateway.status.expirations import first_ends
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # From a reconcile that finds nothing to do to one that waits for a slow API server, in seconds.
@@ -97,6 +98,7 @@ class Metrics:
         conditions: Iterable[Manifest] = status.get("conditions") or ()
         self._gateways.conditions[key] = {condition["type"]: condition["status"] for condition in conditions}
         self._gateways.causes[key] = causes(status)
+        self._gateways.expirations[key] = first_ends(status)
         gateway = status.get("gateway")
         if gateway is None:
             self._gateways.ready_pods.pop(key, None)

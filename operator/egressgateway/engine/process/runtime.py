@@ -120,6 +120,7 @@ class Runtime:
             client,
             self.caches.classes,
             self.caches.gateways,
+            trials=self.caches.trials,
             may_write=lambda: self._filled and self.elector.is_leader,
             now=client.clock.now,
         )

@@ -22,8 +22,9 @@ from egressgateway.engine.reconcile.state import GatewayState
 from egressgateway.facts import Facts, GatewayFacts, PodSelection, References, WorkloadFacts
 from egressgateway.live.children import namespaces_of_export, stage_of
 from egressgateway.live.evidence import is_child, is_owned_by, recorded_children
+from egressgateway.live.obstacles import is_overdue, is_rolling, rollout_obstacle
 from egressgateway.names import workload_name
-from egressgateway.plan.gateway.references import wanted_pods, wanted_references
+from egressgateway.plan.gateway.references import pods_of_gateway, wanted_pods, wanted_references
 from egressgateway.plan.providers import probing_of
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
@@ -31,6 +32,8 @@ from egressgateway.stages import Stage
 
 PATIENCE: Final = timedelta(seconds=10)
 """How long a gateway with one ready pod waits for its other pods before it takes traffic: one pod may be too few."""
+
+_OVERDUE: Final = "its pods have not become ready within the Deployment's progressDeadlineSeconds; their logs say why"
 
 
 def _were_left(live: Mapping[ObjectRef, Manifest], key: Key) -> bool:
@@ -98,7 +101,8 @@ class Observer:
         if manifest is None:
             self._forget(key)
             return None
-        return self._with_probes(self._with_references(self._facts(key, manifest, state, now, clock)))
+        facts = self._with_references(self._facts(key, manifest, state, now, clock))
+        return self._with_probes(self._with_obstacle(facts))
 
     def _facts(self, key: Key, manifest: Manifest, state: GatewayState, now: datetime, clock: float) -> Facts:
         labelled = self._caches.children_of(key)
@@ -167,6 +171,19 @@ class Observer:
         too_many = references.too_many(facts.key)
         return replace(facts, references=_without(facts.references, too_many)) if too_many else facts
 
+    def _with_obstacle(self, facts: Facts) -> Facts:
+        """`facts` with the reason why pods of the own gateway do not start; they are watched only until they do."""
+        workload, references = facts.workload, self._caches.references
+        selection = pods_of_gateway(facts.key)
+        references.look(facts.key, selection if workload.rolling else None)
+        if not workload.rolling:
+            return facts
+        # What keeps pods from being created comes first: those that exist may be of an older template.
+        deployment = self._deployment(facts.key)
+        overdue = _OVERDUE if is_overdue(deployment) else ""
+        obstacle = rollout_obstacle(deployment) or references.obstacle_of(selection) or overdue
+        return replace(facts, workload=replace(workload, obstacle=obstacle))
+
     def _with_probes(self, facts: Facts) -> Facts:
         """`facts` with the latest answers of the pods, after saying which pods are to be asked."""
         if self._probes is None:
@@ -187,15 +204,20 @@ class Observer:
         self._specs.forget(key)
         self._contenders.forget(key)
         self._caches.references.want(key, frozenset())
+        self._caches.references.look(key, None)
 
     def _workload(self, key: Key, state: GatewayState, clock: float) -> WorkloadFacts:
-        deployment = self._caches.children["Deployment"].get(key.namespace, workload_name(key)) or {}
+        deployment = self._deployment(key)
+        rolling = bool(deployment) and is_rolling(deployment)
         replicas = int((deployment.get("spec") or {}).get("replicas") or 0)
         ready = int((deployment.get("status") or {}).get("readyReplicas") or 0)
         if ready == 0:
             state.first_ready_at = None
-            return WorkloadFacts(replicas, ready, complete=False)
+            return WorkloadFacts(replicas, ready, complete=False, rolling=rolling)
         if state.first_ready_at is None:
             state.first_ready_at = clock
         patient = clock - state.first_ready_at < PATIENCE.total_seconds()
-        return WorkloadFacts(replicas, ready, complete=ready >= replicas or not patient)
+        return WorkloadFacts(replicas, ready, complete=ready >= replicas or not patient, rolling=rolling)
+
+    def _deployment(self, key: Key) -> Manifest:
+        return self._caches.children["Deployment"].get(key.namespace, workload_name(key)) or {}

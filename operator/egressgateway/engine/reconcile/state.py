@@ -99,8 +99,8 @@ class GatewayState:
     """Digest wanted and version found of children that were in sync: `diff.changeset.Compared`."""
     settled: SteadyState | None = None
     drift_backoff: DriftBackoff = field(default_factory=DriftBackoff)
-    warned: set[tuple[str, datetime]] = field(default_factory=set)
-    """Expiries that were announced, by destination: once for each process."""
+    obstacles: set[str] = field(default_factory=set)
+    """What kept pods from starting and was announced, since all of them were ready: once for each process."""
     finalizer_due: float = float("-inf")
     """The earliest time at which the finalizer is put back again on an object that lost it."""
     gone_at: float | None = None

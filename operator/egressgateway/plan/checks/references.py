@@ -123,7 +123,23 @@ def unchecked_references(context: PlanContext, wanted: Set[ObjectRef]) -> Iterat
                     f"the EgressGateways of namespace {context.key.namespace} refer to more than "
                     f"{MAX_REFERENCES} objects; refer to fewer"
                 )
-            yield Advisory(f"{ref} is not checked: {why}")
+            yield Advisory(f"{ref} is not checked, nor when its certificates end: {why}")
+
+
+def certificate_ends(secret: Manifest) -> dict[str, tuple[datetime, datetime]]:
+    """
+    By key of a Secret, from when and until when the certificates in it can be used.
+
+    A chain ends with its first certificate that ends. Authorities are alternatives: they end with the last one.
+    """
+    found: dict[str, tuple[datetime, datetime]] = {}
+    for key in (*(pair[0] for pair in _PAIRS), *_CA_KEYS):
+        certificates = (_parsed(_value(secret, key)) or []) if key in _data(secret) else []
+        if certificates:
+            choose = max if key in _CA_KEYS else min
+            chosen = choose(certificates, key=lambda each: each.not_valid_after_utc)
+            found[key] = chosen.not_valid_before_utc, chosen.not_valid_after_utc
+    return found
 
 
 def next_certificate_end(references: References, now: datetime) -> datetime | None:

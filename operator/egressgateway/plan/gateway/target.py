@@ -12,6 +12,7 @@ from typing import Final
 
 from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, SharedGateway
 from egressgateway.facts import Facts, PodFacts, WorkloadFacts
+from egressgateway.live.obstacles import common_obstacle
 from egressgateway.names import selector_labels, short_hash, workload_name
 from egressgateway.plan.gateway.references import shared_pods
 from egressgateway.refs import ObjectRef
@@ -98,7 +99,7 @@ def workload_of(facts: Facts) -> WorkloadFacts:
         return facts.workload
     pods = facts.references.pods.get(selection, ())
     ready = sum(pod.ready for pod in pods)
-    return WorkloadFacts(len(pods), ready, complete=ready > 0)
+    return WorkloadFacts(len(pods), ready, complete=ready > 0, obstacle=common_obstacle(pods))
 
 
 def listen_port(service_port: int) -> int:
