@@ -65,6 +65,13 @@ class MtlsMode(StrEnum):
     DISABLED = "Disabled"
 
 
+class UpgradeMode(StrEnum):
+    """By which means a WebSocket takes the hop, which otherwise carries many requests on one connection."""
+
+    ENVOY_FILTER = "EnvoyFilter"
+    SUBSET = "Subset"
+
+
 class ExternalAuthorization(ApiModel):
     """An external authorizer that is asked about every request."""
 
@@ -180,6 +187,13 @@ class EgressGatewayClassSpec(ApiModel):
     `access` then only decides which clients are steered, and `serviceAccounts` are rejected.
     """
 
+    upgrades: UpgradeMode | None = None
+    """
+    How WebSockets of protocol `HTTP` take the hop. `EnvoyFilter` (default): on the connection of the requests.
+    `Subset`: on a connection each, without an EnvoyFilter, for one more cluster for each host and port in every
+    client's proxy.
+    """
+
     external_authorization: ExternalAuthorization | None = None
     """An authorizer of the mesh that is asked about every request. Default: none."""
 
@@ -243,6 +257,13 @@ class EgressGatewayClassSpec(ApiModel):
             message="apisix is only for provider APISIX",
             holds=lambda self: self.apisix is None or self.provider is ProviderName.APISIX,
             field=".apisix",
+            reason="FieldValueForbidden",
+        ),
+        Rule["EgressGatewayClassSpec"](
+            cel="!has(self.upgrades) || !has(self.provider) || self.provider != 'APISIX'",
+            message="upgrades is not for provider APISIX, whose hop carries WebSockets as it is",
+            holds=lambda self: self.upgrades is None or self.provider is not ProviderName.APISIX,
+            field=".upgrades",
             reason="FieldValueForbidden",
         ),
         Rule["EgressGatewayClassSpec"](

@@ -12,7 +12,7 @@ from typing import Final
 
 from egressgateway.api.destination import Destination, DestinationPort
 from egressgateway.api.server import WildcardStrategy
-from egressgateway.names import hop_name, sni_name
+from egressgateway.names import hop_name, sni_name, upgrade_name
 from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.refs import Key
 
@@ -96,6 +96,16 @@ class Hop:
     def upstream_protocol(self) -> str:
         """The protocol between the gateway and the destination, inside TLS where the gateway originates it."""
         return self.protocol
+
+    @property
+    def upgradable(self) -> bool:
+        """Whether clients may go on as WebSocket: what speaks HTTP/2 with its clients has no upgrades."""
+        return self.protocol == "HTTP"
+
+    @property
+    def upgrade_name(self) -> str:
+        """Of the subset of its WebSockets, where they have one."""
+        return upgrade_name(self.name)
 
     @property
     def authority(self) -> str:

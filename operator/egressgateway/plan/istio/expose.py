@@ -154,22 +154,28 @@ def _attached_route(context: PlanContext, entry: ExposedHost, attachment: Attach
         "authority": hop.sni if hop else None,
         "headers": None,
         "options": http_options(None),
-        "destination": (
-            {"host": context.target.service_host, "port": hop.hop_port, "subset": hop.name}
-            if hop
-            else _behind(context, entry, None)
-        ),
+        "destination": (_over_the_hop(context, hop) if hop else _behind(context, entry, None)),
     }
     return _child(context, entry, values, Stage.CLIENTS)
 
 
+def _over_the_hop(context: PlanContext, hop: Hop) -> dict[str, Any]:
+    own = hop.upgrade_name if context.target.upgrade_subsets and hop.upgradable else ""
+    return {"host": context.target.service_host, "port": hop.hop_port, "subset": hop.name, "upgrade_subset": own}
+
+
 def _behind(context: PlanContext, entry: ExposedHost, upstream: Upstream | None) -> dict[str, Any]:
     if upstream is not None:
-        return {"host": upstream.hop.upstream, "port": upstream.hop.port, "subset": subset_of(upstream)}
+        return {
+            "host": upstream.hop.upstream,
+            "port": upstream.hop.port,
+            "subset": subset_of(upstream),
+            "upgrade_subset": "",
+        }
     service = entry.backend.service
     assert service is not None  # noqa: S101  (the schema has exactly one of the two)
     host = f"{service.name}.{context.key.namespace}.svc.{context.mesh.cluster_domain}"
-    return {"host": host, "port": service.port, "subset": ""}
+    return {"host": host, "port": service.port, "subset": "", "upgrade_subset": ""}
 
 
 def _child(context: PlanContext, entry: ExposedHost, values: dict[str, Any], stage: Stage) -> Child:

@@ -32,6 +32,7 @@ from egressgateway.plan.istio.health_checks import plan_probes, probing_of
 from egressgateway.plan.istio.private import plan_private_names
 from egressgateway.plan.istio.routes import plan_gateway
 from egressgateway.plan.istio.telemetry import plan_original_host, plan_telemetry
+from egressgateway.plan.istio.upgrades import plan_upgrades
 from egressgateway.plan.istio.upstream import plan_upstreams
 from egressgateway.plan.pods.workload import WorkloadNeeds, plan_workload
 from egressgateway.plan.provider import Provider, Requirement
@@ -117,6 +118,7 @@ def _plan_routing(
     yield from plan_upstreams(context, upstreams)
     yield from plan_probes(context, upstreams)
     yield from plan_original_host(context, hops, retained)
+    yield from plan_upgrades(context, hops, retained)
     yield from plan_gateway(context, upstreams, retained)
     yield from plan_exposed(context, acceptance.exposed, upstreams)
     yield from plan_clients(context, acceptance, hops, plan_route)
