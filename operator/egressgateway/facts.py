@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeVar
 
 from egressgateway.api.conditions import ConditionStatus, Reason
@@ -252,6 +253,18 @@ class PodFacts:
     intercepted: bool = False
 
 
+class KeyVerdict(StrEnum):
+    """What is wrong with the private key of a Secret."""
+
+    UNREADABLE = "Unreadable"
+    ENCRYPTED = "Encrypted"
+    MISMATCH = "Mismatch"
+
+
+KEY_VERDICTS: Final = "keyVerdicts"
+"""Field of a Secret as it is kept: verdicts on its private keys, by their names; keys in order are not listed."""
+
+
 @dataclass(frozen=True, slots=True)
 class References:
     """
@@ -260,7 +273,8 @@ class References:
     `objects` holds None for what does not exist; what is absent has not been read yet. The operator may not read those
     in `unreadable`, so nothing is known of them; it does not watch those in `too_many`, a subset, because the
     namespace's objects refer to too many. Of a Secret, only certificates (`tls.crt`, `ca.crt` and Istio's other names
-    for them) keep their values: a private key is replaced by an empty string.
+    for them) keep their values: a private key is replaced by an empty string, and `KEY_VERDICTS` says what was wrong
+    with it.
     """
 
     objects: Mapping[ObjectRef, Manifest | None] = field(default_factory=dict)

@@ -220,8 +220,8 @@ class EgressGatewayClassSpec(ApiModel):
         default=None, alias="allowedCIDRs"
     )
     """
-    Networks in which `endpoints` may lie by IP address: at most 64, default none. Those of pods and Services should not
-    be among them: the operator does not know them.
+    Networks in which `endpoints` may lie by IP address, and private ones to which names of a dynamic wildcard may lead:
+    at most 64, default none. Those of pods and Services should not be among them: the operator does not know them.
     """
 
     allowed_exposed_hosts: HostPatterns | None = None

@@ -49,6 +49,9 @@ DESTINATIONS: Final[Table] = {
     "destinations.ports.tls.credentialName": Support(
         "`tlsSecret`, always of the object's namespace; a CA in it is not used"
     ),
+    "destinations.ports.tls.caCertificates": Support(
+        "refused by the schema beside `insecureSkipVerify`, which is required"
+    ),
     "destinations.ports.tls.sni": refused("the server name is always the requested host", REMOVE_OR_ISTIO),
     "destinations.ports.tls.subjectAltNames": Support(
         "refused by the schema beside `insecureSkipVerify`, which is required"

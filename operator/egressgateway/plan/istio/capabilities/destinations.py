@@ -30,6 +30,7 @@ DESTINATIONS: Final[Table] = {
             ),
         ),
     ),
+    "destinations.ports.tls.caCertificates": Support("`tls.caCertificates`; with mode Mutual by an EnvoyFilter"),
     "destinations.ports.tls.sni": Support("`tls.sni`"),
     "destinations.ports.tls.subjectAltNames": Support("`tls.subjectAltNames`"),
     "destinations.ports.tls.insecureSkipVerify": Support("`tls.insecureSkipVerify`; a warning in the status"),
