@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from egressgateway.api.destination import Protocol
 from egressgateway.facts import Facts, Ports
 from egressgateway.live.ports import ports_for
 from egressgateway.names import LABEL_PART, LABEL_STAGE, hop_of_subset
@@ -140,6 +141,8 @@ def ports_of(entries: Iterable[Manifest]) -> Ports:
         (port["number"], port.get("protocol", ""), namespaces_of_export(entry, entry["metadata"]["namespace"]))
         for entry in entries
         for port in (entry.get("spec") or {}).get("ports") or ()
+        # Behind an address of its own TCP takes nothing from others.
+        if not (port.get("protocol") == Protocol.TCP and (entry.get("spec") or {}).get("addresses"))
     )
 
 

@@ -33,6 +33,7 @@ DESTINATIONS: Final[Table] = {
             ),
         ),
     ),
+    "destinations.addresses": Support("`addresses` of the clients' ServiceEntry"),
     "destinations.ports.targetPort": Support("`externalNodes[].port`"),
     "destinations.ports.tls": Support(
         "`scheme: https`",
