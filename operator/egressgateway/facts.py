@@ -195,13 +195,15 @@ class UnmanagedRoute:
     """
     A VirtualService for sidecars, or a ServiceEntry, that is not a child of this operator.
 
-    `visible_in`: namespaces that it is exported to; `*` stands for every namespace.
+    `visible_in`: namespaces that it is exported to; `*` stands for every namespace. `tcp_ports`: of a ServiceEntry
+    without addresses, those on which sidecars send every connection to its hosts.
     """
 
     ref: ObjectRef
     hosts: frozenset[str]
     visible_in: frozenset[str]
     created: datetime
+    tcp_ports: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +348,7 @@ class Facts:
     mesh_config: MeshConfig = field(default_factory=MeshConfig)
     references: References = field(default_factory=References)
     unmanaged_routes: tuple[UnmanagedRoute, ...] = ()
+    foreign_ports: tuple[UnmanagedRoute, ...] = ()
     """Routes for a host of the object, or for a host that one of its wildcards covers."""
 
     contenders: tuple[Contender, ...] = ()

@@ -129,9 +129,9 @@ class Destination(ApiModel):
 
     addresses: Annotated[tuple[IpAddress, ...], Field(max_length=16), SET] = ()
     """
-    The addresses to which the one host resolves for its clients, if they are fixed: at most 16, which the class must
-    allow in `allowedCIDRs`. With them several hosts may have one TCP port, and other addresses of that port are left
-    alone. In each consumer namespace an address belongs to one object. Default: none.
+    The fixed addresses to which clients resolve the one host: at most 16, in the class's `allowedCIDRs`, and of one
+    object in each consumer namespace. Several hosts may then have one TCP port, and its other addresses are left alone.
+    Default: none.
     """
 
     ports: Annotated[

@@ -147,6 +147,7 @@ class Feature(StrEnum):
     INSECURE_SKIP_VERIFY = "InsecureSkipVerify"
     MESH_HEADERS = "MeshHeaders"
     TCP = "TCP"
+    TCP_WITHOUT_ADDRESSES = "TCPWithoutAddresses"
     WILDCARDS = "Wildcards"
 
 
@@ -234,7 +235,8 @@ class EgressGatewayClassSpec(ApiModel):
     """
     What objects may not use: `Expose`, `GatewaySettings` (all of `gateway` but replicas, autoscaling and
     resources), `InsecureSkipVerify`,
-    `MeshHeaders`, `TCP`, `Wildcards`. Default: none.
+    `MeshHeaders`, `TCP`, `TCPWithoutAddresses` (a TCP port for whatever address clients dial), `Wildcards`. Default:
+    none.
     """
 
     rules: ClassVar[tuple[Rule[Any], ...]] = (

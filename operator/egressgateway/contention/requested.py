@@ -85,6 +85,12 @@ def names_of(gateway: Manifest) -> frozenset[str]:
     return frozenset(name for each in entries_of(gateway, "destinations") for name in _names_in(each))
 
 
+def tcp_ports_of(gateway: Manifest) -> frozenset[int]:
+    """Ports on which the spec asks for TCP to every address."""
+    ports = (port for each in entries_of(gateway, "destinations") for port in _ports_in(each))
+    return frozenset(number for number, tcp in ports if tcp)
+
+
 def unrejected(gateway: Manifest, namespaces: Namespaces) -> Requested:
     """
     What the spec asks for and may still get.

@@ -172,6 +172,8 @@ def _addresses(context: PlanContext, destination: Destination, field: str) -> It
 def _features_of(destination: Destination) -> Iterator[tuple[Feature, str]]:
     if destination.has_tcp:
         yield Feature.TCP, "ports"
+        if not destination.addresses:
+            yield Feature.TCP_WITHOUT_ADDRESSES, "ports"
     if destination.wildcard is not None:
         yield Feature.WILDCARDS, "wildcard"
     if any(port.tls is not None and port.tls.insecure_skip_verify for port in destination.ports):

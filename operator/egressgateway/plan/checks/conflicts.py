@@ -88,7 +88,9 @@ def port_conflicts(
     if not facts.mesh_config.dns_capture:
         found = [*_within_the_object(facts, spec, consumers), *_with_other_objects(facts, spec, consumers, held)]
         yield from found
-        yield from _with_kept(facts, spec, consumers, kept | {finding.section for finding in found})
+        foreign = list(_with_foreign_entries(facts, spec, consumers))
+        yield from foreign
+        yield from _with_kept(facts, spec, consumers, kept | {finding.section for finding in (*found, *foreign)})
     yield from _with_common_addresses(spec, consumers)
     if not target_of(facts).strict and target_of(facts).dedicated:
         yield from _on_the_gateway(spec)
@@ -193,6 +195,33 @@ def _within_the_object(
                     )
         for port in destination.contended_ports:
             taken.setdefault(port.port, []).append(destination)
+
+
+def _with_foreign_entries(
+    facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]
+) -> Iterator[Finding]:
+    """
+    ServiceEntries that no operator wrote and that take a TCP port whole: each one's clients would reach the other's
+    server, whichever is older.
+
+    Every tenant can write such an entry, so it rejects only what is not served yet.
+    """
+    for index, destination in enumerate(spec.destinations):
+        served, names = consumers.get(destination.name, frozenset()), frozenset(destination.names)
+        for number, port in enumerate(destination.ports):
+            for entry in facts.foreign_ports if _takes_all(destination, port) else ():
+                common = overlap(served, entry.visible_in)
+                # An entry for the same host is a route of its own, and reported as that.
+                if port.port in entry.tcp_ports and common and not entry.hosts <= names and entry.ref not in facts.live:
+                    yield Finding(
+                        _ACCEPTED,
+                        Reason.PORT_CONFLICT,
+                        f"spec.destinations[{index}].ports[{number}]: {entry.ref} uses TCP port {port.port} for "
+                        f"{min(entry.hosts - names)} in {_describe(sorted(common))}; TCP cannot distinguish hosts on "
+                        "one port; set addresses on either, hide that entry with exportTo, or use another port",
+                        destination.name,
+                        partial=port.port in ports_of(_live_entries(facts, destination.name)).tcp,
+                    )
 
 
 def _with_common_addresses(spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]) -> Iterator[Finding]:
