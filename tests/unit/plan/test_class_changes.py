@@ -15,7 +15,7 @@ from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.diff.changeset import Write, diff
 from egressgateway.diff.steering import Batch, Steps, plan_steps
 from egressgateway.facts import Facts, MeshConfig, PodFacts, PodSelection, References
-from egressgateway.live.children import mesh_routes, namespaces_of_export, ways_of
+from egressgateway.live.children import mesh_routes, namespaces_of_export, subsets_of, ways_of
 from egressgateway.plan.accept import accept
 from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.build import build_plan
@@ -34,6 +34,7 @@ SHARED_PODS = {"istio": "egress"}
 SHARED = {"shared": {"namespace": "edge", "service": "egress", "selector": SHARED_PODS}}
 CLASSES: dict[str, EgressGatewayClassSpec] = {
     "strict": class_of(),
+    "subsets": class_of(upgrades="Subset"),
     "plain": class_of(mtls="Disabled"),
     "shared": class_of(**SHARED),
     "shared plain": class_of(**SHARED, mtls="Disabled"),
@@ -114,6 +115,7 @@ class World:
         for way, namespace in sorted(in_use(self.live) | self.recent):
             if flaw := flaw_of(self.live, way, namespace, self.marks.get(way, "")):
                 self.offences.append(f"{when}: {way} from {namespace} {flaw}")
+        self.offences += [f"{when}: no rule has subset {subset}" for subset in missing_subsets(self.live)]
         self.offences += [f"{when}: {sni} is open to strangers" for sni in open_names(self.live)]
         self.offences += [f"{when}: {name} leads past the gateway" for name in unguarded(self.live)]
 
@@ -135,6 +137,13 @@ def in_use(live: Live) -> set[Steer]:
         for way in ways_of(route)
         for namespace in namespaces_of_export(route, KEY.namespace)
     }
+
+
+def missing_subsets(live: Live) -> list[str]:
+    """Subsets to which clients are sent, those of WebSockets among them, and that no rule has."""
+    rules = (found["spec"].get("subsets") or () for ref, found in live.items() if ref.kind == "DestinationRule")
+    known = {subset["name"] for subsets in rules for subset in subsets}
+    return sorted({subset for route in mesh_routes(live) for subset in subsets_of(route)} - known)
 
 
 STRANGER = "cluster.local/ns/somewhere/sa/somebody"
