@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeVar
 
 from egressgateway.api.conditions import ConditionStatus, Reason
@@ -194,13 +195,15 @@ class UnmanagedRoute:
     """
     A VirtualService for sidecars, or a ServiceEntry, that is not a child of this operator.
 
-    `visible_in`: namespaces that it is exported to; `*` stands for every namespace.
+    `visible_in`: namespaces that it is exported to; `*` stands for every namespace. `tcp_ports`: of a ServiceEntry
+    without addresses, those on which sidecars send every connection to its hosts.
     """
 
     ref: ObjectRef
     hosts: frozenset[str]
     visible_in: frozenset[str]
     created: datetime
+    tcp_ports: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +273,18 @@ class ClientPods:
     outside: int = 0
 
 
+class KeyVerdict(StrEnum):
+    """What is wrong with the private key of a Secret."""
+
+    UNREADABLE = "Unreadable"
+    ENCRYPTED = "Encrypted"
+    MISMATCH = "Mismatch"
+
+
+KEY_VERDICTS: Final = "keyVerdicts"
+"""Field of a Secret as it is kept: verdicts on its private keys, by their names; keys in order are not listed."""
+
+
 @dataclass(frozen=True, slots=True)
 class References:
     """
@@ -278,7 +293,8 @@ class References:
     `objects` holds None for what does not exist; what is absent has not been read yet. The operator may not read those
     in `unreadable`, so nothing is known of them; it does not watch those in `too_many`, a subset, because the
     namespace's objects refer to too many. Of a Secret, only certificates (`tls.crt`, `ca.crt` and Istio's other names
-    for them) keep their values: a private key is replaced by an empty string.
+    for them) keep their values: a private key is replaced by an empty string, and `KEY_VERDICTS` says what was wrong
+    with it.
     """
 
     objects: Mapping[ObjectRef, Manifest | None] = field(default_factory=dict)
@@ -353,6 +369,7 @@ class Facts:
     mesh_config: MeshConfig = field(default_factory=MeshConfig)
     references: References = field(default_factory=References)
     unmanaged_routes: tuple[UnmanagedRoute, ...] = ()
+    foreign_ports: tuple[UnmanagedRoute, ...] = ()
     """Routes for a host of the object, or for a host that one of its wildcards covers."""
 
     contenders: tuple[Contender, ...] = ()

@@ -65,6 +65,13 @@ class MtlsMode(StrEnum):
     DISABLED = "Disabled"
 
 
+class UpgradeMode(StrEnum):
+    """By which means a WebSocket takes the hop, which otherwise carries many requests on one connection."""
+
+    ENVOY_FILTER = "EnvoyFilter"
+    SUBSET = "Subset"
+
+
 class ExternalAuthorization(ApiModel):
     """An external authorizer that is asked about every request."""
 
@@ -140,6 +147,7 @@ class Feature(StrEnum):
     INSECURE_SKIP_VERIFY = "InsecureSkipVerify"
     MESH_HEADERS = "MeshHeaders"
     TCP = "TCP"
+    TCP_WITHOUT_ADDRESSES = "TCPWithoutAddresses"
     WILDCARDS = "Wildcards"
 
 
@@ -213,6 +221,13 @@ class EgressGatewayClassSpec(ApiModel):
     `access` then only decides which clients are steered, and `serviceAccounts` are rejected.
     """
 
+    upgrades: UpgradeMode | None = None
+    """
+    How WebSockets of protocol `HTTP` take the hop. `EnvoyFilter` (default): on the connection of the requests.
+    `Subset`: on a connection each, without an EnvoyFilter, for one more cluster for each host and port in every
+    client's proxy.
+    """
+
     external_authorization: ExternalAuthorization | None = None
     """An authorizer of the mesh that is asked about every request. Default: none."""
 
@@ -239,8 +254,8 @@ class EgressGatewayClassSpec(ApiModel):
         default=None, alias="allowedCIDRs"
     )
     """
-    Networks in which `endpoints` may lie by IP address: at most 64, default none. Those of pods and Services should not
-    be among them: the operator does not know them.
+    Networks in which `endpoints` may lie by IP address, and private ones to which names of a dynamic wildcard may lead:
+    at most 64, default none. Those of pods and Services should not be among them: the operator does not know them.
     """
 
     allowed_exposed_hosts: HostPatterns | None = None
@@ -253,7 +268,8 @@ class EgressGatewayClassSpec(ApiModel):
     """
     What objects may not use: `Expose`, `GatewaySettings` (all of `gateway` but replicas, autoscaling and
     resources), `InsecureSkipVerify`,
-    `MeshHeaders`, `TCP`, `Wildcards`. Default: none.
+    `MeshHeaders`, `TCP`, `TCPWithoutAddresses` (a TCP port for whatever address clients dial), `Wildcards`. Default:
+    none.
     """
 
     trial: ClassTrial | None = None
@@ -282,6 +298,13 @@ class EgressGatewayClassSpec(ApiModel):
             message="apisix is only for provider APISIX",
             holds=lambda self: self.apisix is None or self.provider is ProviderName.APISIX,
             field=".apisix",
+            reason="FieldValueForbidden",
+        ),
+        Rule["EgressGatewayClassSpec"](
+            cel="!has(self.upgrades) || !has(self.provider) || self.provider != 'APISIX'",
+            message="upgrades is not for provider APISIX, whose hop carries WebSockets as it is",
+            holds=lambda self: self.upgrades is None or self.provider is not ProviderName.APISIX,
+            field=".upgrades",
             reason="FieldValueForbidden",
         ),
         Rule["EgressGatewayClassSpec"](

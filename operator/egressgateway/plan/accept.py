@@ -423,7 +423,7 @@ class _Judge:
         out, steered = _rejected_sections(findings), steered_names(self.facts)
         serves: dict[str, frozenset[str]] = {}
         for destination in self.spec.destinations:
-            for name in destination.names:
+            for name in destination.claimed:
                 if destination.name not in out:
                     serves[name] = consumers.served[destination.name]
                 elif _keeps(findings, destination.name) and name in steered:
@@ -454,8 +454,8 @@ class _Judge:
         for destination in self.spec.destinations:
             name = destination.name
             if name not in out:
-                lost = frozenset(place for host in destination.names for place in claims.lost.get(host, ()))
-                for port in destination.ports:
+                lost = frozenset(place for host in destination.claimed for place in claims.lost.get(host, ()))
+                for port in destination.contended_ports:
                     claimed = ClaimedPort(port.port, port.protocol is Protocol.TCP)
                     yield PortClaim(claimed, consumers.served[name], lost, served[name])
             elif _keeps(findings, name):
@@ -527,7 +527,7 @@ class _Judge:
 
 def _won(claims: Claims, destination: Destination, served: frozenset[str]) -> frozenset[str]:
     """Of the namespaces that a destination serves, those in which the object has the right to all of its names."""
-    for name in destination.names:
+    for name in destination.claimed:
         served = overlap(served, claims.won.get(name, served))
     return served
 

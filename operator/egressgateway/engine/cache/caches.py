@@ -212,8 +212,9 @@ class Caches:
     def _own_change(self, kind: str, change: Change | None) -> None:
         if change is not None and kind in ROUTE_KINDS:
             freed = self.claims.sharing_ports(self.ports.take(change))
-            taken, left = self.routes.take(change, self.rights_of)
-            waiting = {*self.claims.waiting_for(taken), *self.claims.waiting_for(left), *freed}
+            taken = self.routes.take(change, self.rights_of)
+            waiting = {*self.claims.waiting_for(taken.unclaimed), *self.claims.waiting_for(taken.left), *freed}
+            waiting |= self.claims.on_tcp_ports(taken.ports)
             waiting.discard(named_owner(change.object))
             if waiting:
                 self.on_freed(waiting)
@@ -313,8 +314,9 @@ class Caches:
     def affected_by_route(self, change: Change) -> set[Key]:
         """For a VirtualService or ServiceEntry: also the keys that want a host or a port that it takes, or took."""
         freed = self.claims.sharing_ports(self.ports.take(change))
-        taken, left = self.routes.take(change, self.rights_of)
-        waiting = {*self.claims.wanting(taken), *self.claims.waiting_for(left)}
+        taken = self.routes.take(change, self.rights_of)
+        waiting = {*self.claims.wanting(taken.unclaimed), *self.claims.waiting_for(taken.left)}
+        waiting |= self.claims.on_tcp_ports(taken.ports)
         return {*self.affected_by_child(change), *waiting, *freed}
 
     def affected_by_class(self, change: Change) -> Iterator[Key]:

@@ -9,7 +9,7 @@ from typing import Final
 
 from egressgateway.contention.consumers import reach_of
 from egressgateway.contention.interest import last_labels_of
-from egressgateway.contention.requested import names_of
+from egressgateway.contention.requested import names_of, tcp_ports_of
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.cache.parsed import ParsedSpecs
 from egressgateway.engine.cache.references import Wanted
@@ -137,6 +137,7 @@ class Observer:
             namespaces_created=self._caches.created_of(last_labels_of(manifest)),
             mesh_config=mesh.config,
             unmanaged_routes=self._caches.routes.for_names(names, key, self._caches.rights_of),
+            foreign_ports=self._caches.routes.on_ports(tcp_ports_of(manifest)),
             contenders=contenders,
             live=live,
             others={ref: found for ref, found in labelled.items() if ref not in live},

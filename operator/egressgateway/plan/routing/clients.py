@@ -100,6 +100,7 @@ def _entry(context: PlanContext, destination: Destination, hops: Sequence[Hop], 
     ports = {hop.port: hop for hop in hops}
     values = {
         "hosts": sorted(destination.names),
+        "addresses": sorted(destination.canonical_addresses),
         "ports": [ports[number] for number in sorted(ports)],
         "gateway_service": context.target.service_host,
         "export_to": exported,
