@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from harness import tiers
 from harness.cluster import Cluster
@@ -20,6 +21,10 @@ from harness.golden import Golden
 from harness.rest import ApiError
 from harness.session import Run
 from harness.wait import eventually
+
+# How fast a busy machine draws examples says nothing of the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 TIERS = ("controlplane", "mesh", "node", "kind")
 RUN = pytest.StashKey[Run]()
