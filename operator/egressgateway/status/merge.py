@@ -260,6 +260,17 @@ def is_cosmetic(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return _decisive(old) == _decisive(new)
 
 
+def is_on_the_way(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether an object that is not ready yet only waits, at the generation that the status is about."""
+    was, is_ = (_ready(status) for status in (old, new))
+    same = old.get("observedGeneration") == new.get("observedGeneration")
+    return same and (was.get("status"), is_.get("status"), is_.get("reason")) == ("False", "False", Reason.PENDING)
+
+
+def _ready(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next((each for each in status.get("conditions") or () if each.get("type") == ConditionType.READY), {})
+
+
 def _with_conditions(
     old: Mapping[str, Any],
     told: Sequence[Condition],

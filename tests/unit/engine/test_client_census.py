@@ -136,6 +136,8 @@ async def test_nothing_is_kept_of_what_nobody_wants(it: Counted) -> None:
     it.census.want(ME, {"shop"})
     await it.round()
     it.census.want(ME, frozenset())
+    assert it.census.counted(ME) == {}
+    it.census.forget(ME)
     assert it.census.counted(ME) is None
     assert it.census._due == {}
 

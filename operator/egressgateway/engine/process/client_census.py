@@ -31,7 +31,7 @@ MOST_PODS: Final = 100
 _LARGEST_PAGE: Final = 8 << 20
 """Bytes. A hundred usual pods have one megabyte; a namespace with larger ones stays uncounted."""
 
-NAMESPACES_PER_ROUND: Final = 8
+NAMESPACES_PER_ROUND: Final = 16
 ROUND_SECONDS: Final = 1.0
 SETTLED_SECONDS: Final = 60.0
 """Between two counts of a namespace with pods in the mesh, without any pods, or that may not be read."""
@@ -75,7 +75,7 @@ class ClientCensus:
         """From now on the pods of these namespaces matter to `key`, and of no others."""
         before = self._wants.get(key, frozenset())
         namespaces = frozenset(sorted(namespaces)[:MOST_NAMESPACES])
-        if namespaces == before:
+        if key in self._wants and namespaces == before:
             return
         for namespace in namespaces - before:
             self._wanted_by.setdefault(namespace, set()).add(key)
@@ -86,10 +86,12 @@ class ClientCensus:
             if not keys:
                 del self._wanted_by[namespace], self._due[namespace]
                 self._known.pop(namespace, None)
-        if namespaces:
-            self._wants[key] = namespaces
-        else:
-            self._wants.pop(key, None)
+        self._wants[key] = namespaces
+
+    def forget(self, key: Key) -> None:
+        """The EgressGateway `key` is gone."""
+        self.want(key, frozenset())
+        self._wants.pop(key, None)
 
     def release_all(self) -> None:
         """This replica no longer reconciles."""

@@ -35,6 +35,12 @@ PATIENCE: Final = timedelta(seconds=10)
 
 _OVERDUE: Final = "its pods have not become ready within the Deployment's progressDeadlineSeconds; their logs say why"
 
+_COUNT_SECONDS: Final = 5.0
+"""
+How long a new route waits for the first count of its clients before the status calls them steered: it takes a second,
+unless hundreds of namespaces are counted at once.
+"""
+
 
 def _were_left(live: Mapping[ObjectRef, Manifest], key: Key) -> bool:
     """
@@ -113,6 +119,8 @@ class Observer:
         if "deletionTimestamp" in manifest["metadata"] and _were_left(live, key):
             live = {}
         grace = self._settings.mesh.push_grace.total_seconds()
+        counted = self._census.counted(key) if self._census is not None else {}
+        patience = grace if counted is not None else grace + _COUNT_SECONDS
         namespace = self._caches.namespaces.get("", key.namespace)
         mesh = self._caches.mesh.reading()
         class_ = self._specs.class_of(manifest)
@@ -142,11 +150,11 @@ class Observer:
             live=live,
             others={ref: found for ref, found in labelled.items() if ref not in live},
             workload=self._workload(key, state, clock),
-            client_pods=self._census.counted(key) if self._census is not None else None,
+            client_pods=counted,
             unserved=self.unserved,
             gateway_pushed=clock - state.gateway_written_at >= grace,
             clients_pushed=clock - state.clients_written_at >= grace,
-            pushing=frozenset(section for section, moment in state.routed_at.items() if clock - moment < grace),
+            pushing=frozenset(section for section, moment in state.routed_at.items() if clock - moment < patience),
         )
 
     def _leaving(self, gateway: GatewayFacts) -> GatewayFacts:
@@ -199,7 +207,8 @@ class Observer:
             self._census.want(key, namespaces)
 
     def _forget(self, key: Key) -> None:
-        self.want_clients(key, frozenset())
+        if self._census is not None:
+            self._census.forget(key)
         if self._probes is not None:
             self._probes.want(key, None, ())
         self._specs.forget(key)

@@ -61,6 +61,7 @@ from egressgateway.status.merge import (
     ended_status,
     has_message,
     is_cosmetic,
+    is_on_the_way,
     leaving_status,
     merge_status,
     stuck_status,
@@ -285,7 +286,10 @@ class Reconciler:
         outcome = outcome_of(done, facts, left, observed.foreign, self._grace)
         summary = summarize(facts, done.acceptance, done.plan, observed)
         status = merge_status(facts.gateway.status, summary, facts.gateway.generation, facts.now, handled=request)
-        if not (comes_soon(outcome) and is_cosmetic(facts.gateway.status, status)):
+        passing = is_cosmetic(facts.gateway.status, status) or (
+            bool(facts.pushing) and is_on_the_way(facts.gateway.status, status)
+        )
+        if not (comes_soon(outcome) and passing):
             await self._owner.write_status(key, status)
             self._record_advisories(facts, done.acceptance)
         if not remote_refs(facts, done.plan):
