@@ -204,12 +204,14 @@ def _with_foreign_entries(
     ServiceEntries that no operator wrote and that take a TCP port whole: each one's clients would reach the other's
     server, whichever is older.
 
-    Every tenant can write such an entry, so it rejects only what is not served yet.
+    Every tenant can write such an entry, so it rejects only what is not served yet. What is served is older than an
+    entry that comes later, and istiod gives the port to the older one: nothing is wrong with it.
     """
     for index, destination in enumerate(spec.destinations):
         served, names = consumers.get(destination.name, frozenset()), frozenset(destination.names)
+        live = ports_of(_live_entries(facts, destination.name)).tcp
         for number, port in enumerate(destination.ports):
-            for entry in facts.foreign_ports if _takes_all(destination, port) else ():
+            for entry in facts.foreign_ports if _takes_all(destination, port) and port.port not in live else ():
                 common = overlap(served, entry.visible_in)
                 # An entry for the same host is a route of its own, and reported as that.
                 if port.port in entry.tcp_ports and common and not entry.hosts <= names and entry.ref not in facts.live:
@@ -220,7 +222,6 @@ def _with_foreign_entries(
                         f"{min(entry.hosts - names)} in {_describe(sorted(common))}; TCP cannot distinguish hosts on "
                         "one port; set addresses on either, hide that entry with exportTo, or use another port",
                         destination.name,
-                        partial=port.port in ports_of(_live_entries(facts, destination.name)).tcp,
                     )
 
 
