@@ -127,9 +127,9 @@ class Destination(ApiModel):
     Clients must be able to resolve them.
     """
 
-    addresses: Annotated[tuple[IpAddress, ...], Field(max_length=16), SET] = ()
+    addresses: Annotated[tuple[IpAddress, ...], Field(max_length=8), SET] = ()
     """
-    The fixed addresses to which clients resolve the one host: at most 16, in the class's `allowedCIDRs`, and of one
+    The fixed addresses to which clients resolve the one host: at most 8, in the class's `allowedCIDRs`, and of one
     object in each consumer namespace. Several hosts may then have one TCP port, and its other addresses are left alone.
     Default: none.
     """
