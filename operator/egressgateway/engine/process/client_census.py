@@ -126,9 +126,11 @@ class ClientCensus:
         except (Forbidden, TooLarge) as error:
             self._log(namespace, error)
         except ClusterError as error:
-            # What was counted last still says more than nothing.
+            # What was counted last, or what the status says, still says more than nothing.
             self._log(namespace, error)
-            found = self._known.get(namespace)
+            if namespace in self._due:
+                self._due[namespace] = asyncio.get_running_loop().time() + UNSETTLED_SECONDS
+            return
         if namespace in self._due:
             self._learn(namespace, found)
 
