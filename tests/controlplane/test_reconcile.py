@@ -24,7 +24,6 @@ KINDS = {
     "NetworkPolicy",
     "AuthorizationPolicy",
     "DestinationRule",
-    "EnvoyFilter",
     "Gateway",
     "ServiceEntry",
     "Telemetry",

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from egressgateway.api.conditions import ConditionType, Reason
-from egressgateway.api.reserved import parsed_address
 from egressgateway.contention.asks import Ask, asks_of, places_for
 from egressgateway.contention.raw import entries_of, mappings_in, texts_of
 from egressgateway.contention.rights import read_rights
@@ -83,12 +82,6 @@ def requested_of(gateway: Manifest, namespaces: Namespaces) -> Requested:
 def names_of(gateway: Manifest) -> frozenset[str]:
     """Every host and alias in the spec."""
     return frozenset(name for each in entries_of(gateway, "destinations") for name in _names_in(each))
-
-
-def tcp_ports_of(gateway: Manifest) -> frozenset[int]:
-    """Ports on which the spec asks for TCP to every address."""
-    ports = (port for each in entries_of(gateway, "destinations") for port in _ports_in(each))
-    return frozenset(number for number, tcp in ports if tcp)
 
 
 def unrejected(gateway: Manifest, namespaces: Namespaces) -> Requested:
@@ -198,8 +191,7 @@ def _names(
 
 
 def _names_in(destination: Mapping[str, Any]) -> list[str]:
-    addresses = filter(None, map(parsed_address, texts_of(destination, "addresses")))
-    return [*texts_of(destination, "hosts"), *texts_of(destination, "aliases"), *map(str, addresses)]
+    return [*texts_of(destination, "hosts"), *texts_of(destination, "aliases")]
 
 
 def _ports(
@@ -215,10 +207,9 @@ def _ports(
 
 
 def _ports_in(destination: Mapping[str, Any]) -> Iterator[tuple[int, bool]]:
-    """Numbers of ports, and whether clients speak TCP there; TCP ports of addresses are nobody else's concern."""
-    addressed = bool(texts_of(destination, "addresses"))
+    """Numbers of ports, and whether clients speak TCP there."""
     for port in mappings_in(destination, "ports"):
-        if isinstance(port.get("port"), int) and not (addressed and port.get("protocol") == _TCP):
+        if isinstance(port.get("port"), int):
             yield port["port"], port.get("protocol") == _TCP
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import orjson
 import yaml
 
-from egressgateway.api.scalars import format_instant
 from egressgateway.cluster.request import APPLY_PATCH, Request
 from egressgateway.cluster.result import Again, Outcome, Waiting
 from egressgateway.diff.subset import EXACT_KINDS
@@ -62,9 +61,7 @@ class Server:
     as a kill does.
     """
 
-    def __init__(self, now: Callable[[], datetime] | None = None) -> None:
-        """`now`: when objects are created; without it all are of one age."""
-        self._now = now or (lambda: START)
+    def __init__(self) -> None:
         self.objects: dict[ObjectRef, Manifest] = {}
         self.writes: list[tuple[str, ObjectRef]] = []
         self.record_writes: list[tuple[str, ObjectRef]] = []
@@ -108,7 +105,7 @@ class Server:
         self._version += 1
         manifest["metadata"]["resourceVersion"] = str(self._version)
         manifest["metadata"].setdefault("uid", f"uid-{self._version}")
-        manifest["metadata"].setdefault("creationTimestamp", format_instant(self._now()))
+        manifest["metadata"].setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
         self.objects[ref] = manifest
         return deepcopy(manifest)
 
