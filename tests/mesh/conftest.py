@@ -24,8 +24,8 @@ from harness.recorder import ConditionsRecorder
 from harness.release import operator_kubeconfig
 from harness.session import Run
 
-ARREARS = pytest.StashKey[tuple[str, ...]]()
-"""What istiod held to be unacknowledged when all stood still."""
+MISSED = pytest.StashKey[tuple[str, ...]]()
+"""Acknowledgements that istiod missed."""
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def mesh(run: Run, request: pytest.FixtureRequest) -> Iterator[Mesh]:
     mesh = mesh_of(run)
     yield mesh
     mesh.cluster.rest.close()
-    request.config.stash[ARREARS] = tuple(mesh.arrears)
+    request.config.stash[MISSED] = tuple(mesh.missed)
 
 
 @pytest.fixture(scope="session")
@@ -114,9 +114,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.section(table)
         for row in rows:
             terminalreporter.write_line(row)
-    if arrears := terminalreporter.config.stash.get(ARREARS, ()):
-        terminalreporter.section("acknowledgements that istiod missed")
-        terminalreporter.write_line(", ".join(arrears))
+    if missed := terminalreporter.config.stash.get(MISSED, ()):
+        terminalreporter.section("acknowledgements that istiod missed until it pushed again")
+        terminalreporter.write_line(", ".join(missed))
     counted = Counter(
         header
         for report in reports

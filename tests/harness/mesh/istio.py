@@ -200,6 +200,16 @@ def sync_states(node: Netns, alive: Collection[str]) -> list[Object]:
     return [each for each in json.loads(ask(node, "/debug/syncz")) if each["proxy"] in alive]
 
 
+def push_all(node: Netns) -> None:
+    """
+    Let istiod push everything to every proxy.
+
+    Raises:
+        LookupError: istiod does not answer.
+    """
+    ask(node, "/debug/adsz?push=true")
+
+
 def _fitted(manifest: Object, host: str) -> Object:
     """An object for a cluster whose istiod is no pod."""
     kind = manifest["kind"]

@@ -88,8 +88,8 @@ class Mesh:
         self._prefix = ""
         self._link = Link("", "", "")
         self.processes: dict[str, Process] = {}
-        self.arrears: list[str] = []
-        """Updates that istiod held to be unacknowledged when all stood still; see `settle`."""
+        self.missed: list[str] = []
+        """Acknowledgements that istiod missed; see `sync`."""
 
     @classmethod
     def load(cls, directory: Path) -> Mesh | None:
@@ -242,16 +242,12 @@ class Mesh:
         """
         Return once every connected proxy has acknowledged what it was sent, and nothing new was sent for a while.
 
-        In a burst of pushes istiod can miss an acknowledgement, and learns of it with its next push (seen under load:
-        one type of one proxy in arrears, and no push for the minute that followed). So what stands still counts as
-        settled too: requests tell then whether the proxy works. The report names it (`arrears`).
-
         Raises:
-            TimeoutError: pushes do not end.
+            TimeoutError: a proxy does not acknowledge, or pushes do not end.
         """
-        sync = Sync(lambda: istio.sync_states(self.node, self._proxies()))
+        sync = Sync(lambda: istio.sync_states(self.node, self._proxies()), lambda: istio.push_all(self.node))
         eventually(sync.is_settled, timeout=CONVERGE, what="istiod and proxies in step", interval=0.1)
-        self.arrears += sync.unacknowledged
+        self.missed += sync.missed
 
     def _proxies(self) -> set[str]:
         """Pods with a proxy that are there now, as istiod calls them."""
