@@ -45,6 +45,7 @@ from harness.mesh.world.certificates import Certificates
 from harness.mesh.world.journal import Journal
 from harness.mesh.world.outside import Outside
 from harness.processes import Process, spawn
+from harness.rest import Object
 from harness.tools import MeshTools, Tools
 from harness.wait import CONVERGE, START, eventually
 
@@ -245,9 +246,13 @@ class Mesh:
         Raises:
             TimeoutError: a proxy does not acknowledge, or pushes do not end.
         """
-        sync = Sync(lambda: istio.sync_states(self.node, self._proxies()), lambda: istio.push_all(self.node))
+        sync = Sync(self.sync_states, lambda: istio.push_all(self.node))
         eventually(sync.is_settled, timeout=CONVERGE, what="istiod and proxies in step", interval=0.1)
         self.missed += sync.missed
+
+    def sync_states(self) -> list[Object]:
+        """What istiod has sent to each proxy that is there now, and what it knows to be acknowledged."""
+        return istio.sync_states(self.node, self._proxies())
 
     def _proxies(self) -> set[str]:
         """Pods with a proxy that are there now, as istiod calls them."""

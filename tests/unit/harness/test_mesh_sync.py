@@ -43,7 +43,7 @@ def test_missed_acknowledgement_is_asked_for_by_another_push_and_reported() -> N
     sync = Sync(lambda: list(states), lambda: pushes.append(now[0]), lambda: now[0])
     for at, pushed in ((0.0, 0), (STANDSTILL - 1, 0), (STANDSTILL, 1), (STANDSTILL + 1, 1), (2 * STANDSTILL, 2)):
         now[0] = at
-        with pytest.raises(LookupError, match="route of app.shop"):
+        with pytest.raises(LookupError, match=r"route of app\.shop"):
             sync.is_settled()
         assert len(pushes) == pushed
     states[:] = [proxy("c", "c")]

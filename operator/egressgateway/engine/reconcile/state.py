@@ -53,8 +53,7 @@ class SteadyState:
         seen = replace(_without_live(facts), now=self.facts.now)
         if self.until is None:
             # A pass that waits for a push says until when; for this one it made no difference.
-            pushed = self.facts.gateway_pushed, self.facts.clients_pushed
-            seen = replace(seen, gateway_pushed=pushed[0], clients_pushed=pushed[1])
+            seen = replace(seen, gateway_pushed=self.facts.gateway_pushed, clients_pushed=self.facts.clients_pushed)
         if seen != self.facts or _digest_of_live(facts) != self.live:
             return None
         return self.outcome if self.until is None else replace(self.outcome, after=self.until - facts.now)
