@@ -36,11 +36,8 @@ demo: $(STAMP) ## The main job, shown end to end on a real API server (KEEP=1 le
 node-demo: $(STAMP) tools-node ## The same on a real cluster, by the image and the chart: curl in a pod, the operator killed, a node drained (root; KEEP=1)
 	@PYTHONPATH=tests $(BIN)/python -m demo.node $(if $(KEEP),--keep)
 
-test: $(STAMP) tools ## Every tier that can run here, but for the one on real nodes (node-tier)
-	@$(MESH) tools --where-possible > /dev/null
-	@$(BIN)/python -m pytest -m "not mesh and not node" $(PYTEST_ARGS)
-	@# One mesh for all, whose settings some cases change; and what its clients lose must not be this machine's load.
-	@$(BIN)/python -m pytest -m mesh
+test: $(STAMP) tools ## Every tier that can run here, whatever became of those before; the last lines say what became of each
+	@$(HARNESS) test -- $(PYTEST_ARGS)
 
 test-313: tools ## The unit and control-plane tiers with Python 3.13, which the image has (TESTS_313=); nothing where it is missing
 ifeq ($(PYTHON313),)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeVar
 
 from egressgateway.api.conditions import ConditionStatus, Reason
@@ -194,13 +195,15 @@ class UnmanagedRoute:
     """
     A VirtualService for sidecars, or a ServiceEntry, that is not a child of this operator.
 
-    `visible_in`: namespaces that it is exported to; `*` stands for every namespace.
+    `visible_in`: namespaces that it is exported to; `*` stands for every namespace. `tcp_ports`: of a ServiceEntry
+    without addresses, those on which sidecars send every connection to its hosts.
     """
 
     ref: ObjectRef
     hosts: frozenset[str]
     visible_in: frozenset[str]
     created: datetime
+    tcp_ports: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +244,7 @@ class PodFacts:
     One pod of a gateway. `address` is empty while it has none, and when it is about to end.
 
     `sidecar`: the mesh's proxy runs beside its containers; `intercepted`: the containers' own calls pass through it.
+    `obstacle`: why it does not start, in the cluster's words (`live.obstacles`).
     """
 
     namespace: str
@@ -250,6 +254,35 @@ class PodFacts:
     address: str = ""
     sidecar: bool = False
     intercepted: bool = False
+    obstacle: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPods:
+    """
+    Pods of a consumer namespace that run, without Istio's gateways.
+
+    Attributes:
+        in_mesh: a sidecar takes their calls.
+        ambient: ztunnel takes their calls, which no gateway of ours serves.
+        outside: nothing takes their calls.
+    """
+
+    in_mesh: int = 0
+    ambient: int = 0
+    outside: int = 0
+
+
+class KeyVerdict(StrEnum):
+    """What is wrong with the private key of a Secret."""
+
+    UNREADABLE = "Unreadable"
+    ENCRYPTED = "Encrypted"
+    MISMATCH = "Mismatch"
+
+
+KEY_VERDICTS: Final = "keyVerdicts"
+"""Field of a Secret as it is kept: verdicts on its private keys, by their names; keys in order are not listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +293,8 @@ class References:
     `objects` holds None for what does not exist; what is absent has not been read yet. The operator may not read those
     in `unreadable`, so nothing is known of them; it does not watch those in `too_many`, a subset, because the
     namespace's objects refer to too many. Of a Secret, only certificates (`tls.crt`, `ca.crt` and Istio's other names
-    for them) keep their values: a private key is replaced by an empty string.
+    for them) keep their values: a private key is replaced by an empty string, and `KEY_VERDICTS` says what was wrong
+    with it.
     """
 
     objects: Mapping[ObjectRef, Manifest | None] = field(default_factory=dict)
@@ -274,12 +308,15 @@ class WorkloadFacts:
     """
     The gateway's Deployment as last seen: how many pods are wanted, and how many are ready.
 
-    `complete`: all of them are ready, or one has been for so long that it should serve alone.
+    `complete`: all of them are ready, or one has been for so long that it should serve alone. `rolling`: pods are
+    missing, or of an older template. `obstacle`: why they do not start, in the cluster's words.
     """
 
     replicas: int = 0
     ready: int = 0
     complete: bool = False
+    rolling: bool = False
+    obstacle: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +369,7 @@ class Facts:
     mesh_config: MeshConfig = field(default_factory=MeshConfig)
     references: References = field(default_factory=References)
     unmanaged_routes: tuple[UnmanagedRoute, ...] = ()
+    foreign_ports: tuple[UnmanagedRoute, ...] = ()
     """Routes for a host of the object, or for a host that one of its wildcards covers."""
 
     contenders: tuple[Contender, ...] = ()
@@ -349,11 +387,19 @@ class Facts:
     reached: Mapping[str, Reached] = field(default_factory=dict)
     """The result of each destination's probe; no entry for a destination that has not been probed."""
 
+    client_pods: Mapping[str, ClientPods] | None = None
+    """
+    By consumer namespace, the pods there as last counted; no entry where they may not be read. None while some of the
+    namespaces have not been looked at: then the status repeats what it said of them.
+    """
+
     unserved: frozenset[str] = field(default_factory=frozenset)
     """Kinds of children that the API server does not serve: their CRD is missing."""
 
     gateway_pushed: bool = True
     clients_pushed: bool = True
+    pushing: frozenset[str] = field(default_factory=frozenset)
+    """Sections whose clients are sent another way since a moment ago: istiod may not have told their proxies yet."""
 
     @property
     def key(self) -> Key:

@@ -27,6 +27,14 @@ DESTINATIONS: Final = "destinations"
 WAY_OUT: Final = "upstream"
 """Suffix of the children that say where a gateway sends traffic, and how."""
 
+WITHOUT_ADDRESS: Final = {"networking.istio.io/enable-autoallocate-ip": "false"}
+"""
+Label of a ServiceEntry for which Istio makes up no address (istio.io, "ServiceEntry Addresses").
+
+Every ztunnel learns of an entry with an address, whatever its exportTo says, and answers the name with that address: so
+one object would take a name from all pods in ambient mode, which the gateway does not serve.
+"""
+
 ANNOTATION_DIGEST: Final = f"{GROUP}/digest"
 FINALIZER: Final = f"{GROUP}/withdraw"
 
@@ -35,9 +43,12 @@ CHILD_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 
 _HASH = "[0-9a-f]{8}"
 _SHARED_ENDING = re.compile(
-    rf"(egress|expose|shared-{_HASH})(-authorizer|-probes|-secrets)?|(access|authorizer|headers|hop)-{_HASH}-{_HASH}"
+    rf"(egress|expose|shared-{_HASH})(-authorizer|-probes|-secrets|-upgrades)?|(access|authorizer|headers|hop|upgrades)-{_HASH}-{_HASH}"
 )
 _MAX_LABEL = 63
+_REQUESTS, _UPGRADES = "http", "ws"
+"""How names of hops of the HTTP family begin, and names of the subsets of their WebSockets."""
+
 _MAX_HOST = 253
 
 
@@ -100,6 +111,11 @@ def access_part(site: str) -> str:
     return f"access-{site}"
 
 
+def upgrades_part(site: str) -> str:
+    """The same for the child by which WebSockets pass a shared gateway."""
+    return f"upgrades-{site}"
+
+
 def headers_part(site: str) -> str:
     """The same for the child that keeps private names from leaving the mesh."""
     return f"headers-{site}"
@@ -132,6 +148,20 @@ def hop_name(host: str, family: str, port: int, site: str = "") -> str:
     digest = short_hash(host, family, str(port), *_named(site))
     readable = f"{family}-{port}-{host.removeprefix('*.').replace('.', '-')}"
     return f"{readable[: _MAX_LABEL - 9].rstrip('-')}-{digest}"
+
+
+def upgrade_name(hop: str) -> str:
+    """
+    Name of the subset in which the WebSockets of a hop of the HTTP family have connections of their own.
+
+    Shorter than the hop's name: that one may have the length to which Istio limits names of subsets.
+    """
+    return hop.replace(_REQUESTS, _UPGRADES, 1)
+
+
+def hop_of_subset(subset: str) -> str:
+    """Name of the hop that a subset belongs to."""
+    return subset.replace(_UPGRADES, _REQUESTS, 1) if subset.startswith(_UPGRADES) else subset
 
 
 def sni_name(key: Key, host: str, family: str, port: int, site: str = "") -> str:

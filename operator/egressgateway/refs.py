@@ -60,6 +60,9 @@ class ObjectRef(NamedTuple):
 
 EGRESS_GATEWAY = Resource(GROUP, VERSION, "EgressGateway", "egressgateways")
 EGRESS_GATEWAY_CLASS = Resource(GROUP, VERSION, "EgressGatewayClass", "egressgatewayclasses", namespaced=False)
+DEFINITION = Resource(
+    "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False
+)
 NAMESPACE = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
 EVENT = Resource("events.k8s.io", "v1", "Event", "events")
 LEASE = Resource("coordination.k8s.io", "v1", "Lease", "leases")

@@ -99,6 +99,38 @@ def test_users_are_counted_in_few_writes(plane: ControlPlane, gateways: Gateways
     assert counter.read().classes == 0
 
 
+def test_class_on_trial_says_what_it_would_take(
+    plane: ControlPlane, gateways: Gateways, operator: OperatorProcess
+) -> None:
+    """In its own status and in the object's; the object is served as before, also by the next leader, silently."""
+    apply_class(plane, "tried", mtls="Strict")
+    gateways.apply("partners", className="tried")
+    gateways.wait_ready("partners")
+    before = gateways.clients("partners").keys()
+    apply_class(plane, "tried", mtls="Strict", trial={"allowedHosts": ["*.elsewhere.org"]})
+
+    def listed() -> Object:
+        found: Object = class_status(plane, "tried")["trial"]
+        assert found["affectedGateways"] == 1
+        return found
+
+    [finding] = eventually(listed, what="a trial in the status of the class")["findings"]
+    assert (finding["namespace"], finding["name"]) == (gateways.namespace, "partners")
+    assert finding["reason"] == "HostNotAllowed"
+    assert "not in force yet" in gateways.condition("partners", "Accepted", part="api")["message"]
+    gateways.wait_ready("partners")
+    assert gateways.clients("partners").keys() == before
+
+    eventually(operator.is_idle, what="an idle operator")
+    counter = WriteCounter(plane)
+    operator.stop()
+    operator.start()
+    eventually(lambda: operator.leads and operator.is_idle(1), timeout=2 * CONVERGE)
+    assert counter.read().classes == 0
+    apply_class(plane, "tried", mtls="Strict")
+    eventually(lambda: "trial" not in class_status(plane, "tried"), what="a status without the trial")
+
+
 def test_class_edit_is_seen(plane: ControlPlane, operator: OperatorProcess) -> None:
     """Each generation is judged."""
     apply_class(plane, "edited")

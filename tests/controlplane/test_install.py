@@ -80,12 +80,13 @@ def install(helm: Helm, values: dict[str, Any], verb: str = "install") -> None:
 
 
 @contextmanager
-def running(plane: ControlPlane, directory: Path) -> Iterator[OperatorProcess]:
-    """The operator as its Deployment says, for as long as that is there."""
+def running(plane: ControlPlane, directory: Path, *, pod: str = "") -> Iterator[OperatorProcess]:
+    """The operator as its Deployment says, for as long as that is there; as a `pod` of it, or not."""
     [container] = plane.rest.get(DEPLOYMENT)["spec"]["template"]["spec"]["containers"]
     flags = [each for each in container["args"][1:] if not each.startswith("--metrics-port")]
     account = plane.service_account_kubeconfig(SYSTEM, RELEASE, directory / "operator.kubeconfig")
-    with OperatorProcess(account, directory / "log", *flags, "--lease-namespace", SYSTEM) as operator:
+    flags += ["--lease-namespace", SYSTEM, *(["--identity", pod] if pod else [])]
+    with OperatorProcess(account, directory / "log", *flags) as operator:
         over = threading.Event()
 
         def end_with_the_deployment() -> None:
@@ -192,19 +193,23 @@ def test_definitions_that_go_take_objects_with_them_in_order(
     assert left_of_the_release(plane) == []
 
 
-def test_next_installation_leads_at_once(plane: ControlPlane, newest: Helm, tmp_path: Path) -> None:
+def test_next_installation_leads_at_once(plane: ControlPlane, helm: Helm, tmp_path: Path) -> None:
     """
-    The Lease of an operator that was uninstalled would hold its successor up for as long as it lasts: rights go before
-    pods do, so it could not be given back. It is gone with the release, and the next leader takes over from nobody.
+    The Lease of an operator that was uninstalled would hold its successor up for as long as it lasts, here longer than
+    Helm waits: rights go before pods do, so it could not be given back. It goes as soon as the pod has gone, and the
+    next leader takes over from nobody.
     """
-    values = {**VALUES, "defaultClass": {"enabled": False}}
+    values = {**VALUES, "defaultClass": {"enabled": False}, "leaderElection": {"leaseSeconds": 600}}
     for number in ("first", "second"):
         (tmp_path / number).mkdir()
-        install(newest, values)
-        with running(plane, tmp_path / number) as operator:
+        install(helm, values)
+        pod = plane.rest.items(f"/api/v1/namespaces/{SYSTEM}/pods", labelSelector=f"app.kubernetes.io/name={RELEASE}")[
+            0
+        ]
+        with running(plane, tmp_path / number, pod=pod["metadata"]["name"]) as operator:
             eventually(lambda: operator.leads, what=f"a leader after the {number} installation")
             assert plane.rest.get(LEASE_PATH)["spec"]["leaseTransitions"] == 0
-            uninstall(newest, plane, tmp_path / number)
+            uninstall(helm, plane, tmp_path / number)
         assert not plane.rest.exists(LEASE_PATH)
 
 

@@ -24,6 +24,7 @@ KINDS = {
     "NetworkPolicy",
     "AuthorizationPolicy",
     "DestinationRule",
+    "EnvoyFilter",
     "Gateway",
     "ServiceEntry",
     "Telemetry",

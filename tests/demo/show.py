@@ -31,7 +31,8 @@ PURPOSE = {
     "PodDisruptionBudget": "a drain of nodes leaves a pod",
     "NetworkPolicy": "who reaches the pods, and whom they reach",
     "AuthorizationPolicy": "who may use the gateway",
-    "DestinationRule": "mutual TLS on the hop, one way a host and port",
+    "DestinationRule": "mutual TLS on the hop; what the gateway speaks with the host",
+    "EnvoyFilter": "lets WebSockets take the hop",
     "Telemetry": "no trace context leaves with a request",
     "Gateway": "the hop's listener, one private server name a way",
 }

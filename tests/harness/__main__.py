@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from harness import chartfiles, tools
+from harness import alltiers, chartfiles, tools
 from harness.controlplane import ControlPlane, Options
 from harness.go import GatewayState
 from harness.helm import CHART, Helm, obtain_helm
@@ -95,6 +95,12 @@ def audit_packages(arguments: argparse.Namespace) -> None:
         raise RuntimeError(f"nobody could be asked about {', '.join(found.unknown)}")
 
 
+def test(arguments: argparse.Namespace) -> None:
+    """Run every tier, with further arguments of pytest's."""
+    if not alltiers.run_all(tuple(alltiers.tiers(arguments.arguments)), _say):
+        raise RuntimeError("a tier failed")
+
+
 def kubelet(arguments: argparse.Namespace) -> None:
     """Be the fake kubelet until told to stop."""
     # Imported here, as aiohttp takes longer to load than the other commands take to run.
@@ -140,6 +146,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("audit", help="known vulnerabilities of the locked packages")
     command.add_argument("--require", action="store_true", help="fail where it cannot be known")
     command.set_defaults(run=audit_packages)
+
+    command = commands.add_parser("test", help="run every tier of the tests that can run here")
+    command.add_argument("arguments", nargs="*", help="pytest's, after `--`")
+    command.set_defaults(run=test)
 
     command = commands.add_parser("kubelet", help="run the fake kubelet for a cluster, in the foreground")
     command.add_argument("--kubeconfig", type=Path, required=True)

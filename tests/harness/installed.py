@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from egressgateway.refs import LEASE
+from egressgateway.refs import EGRESS_GATEWAY, EGRESS_GATEWAY_CLASS, LEASE
 from harness.gateways import NAMESPACES
 from harness.helm import CHART, RELEASE, Helm, find_helm
+from harness.kinds import DEFINITIONS
 from harness.objects import apply_all, namespace
 from harness.real import SYSTEM, RealCluster
 from harness.rest import Object
@@ -27,6 +28,7 @@ class Installed:
     def __init__(self, real: RealCluster, helm_major: int = 4) -> None:
         self.real = real
         self.cluster = real.cluster
+        self.major = helm_major
         self.helm = Helm(find_helm(helm_major), real.cluster.kubeconfig)
 
     def exists(self) -> bool:
@@ -44,6 +46,17 @@ class Installed:
         self.helm.run(*argv, timeout=SECONDS + 30)
         eventually(lambda: not self.pods(), timeout=SECONDS, what="the end of the operator's pods")
 
+    def end(self) -> None:
+        """Uninstall it if it is there, and remove the CRDs that it keeps, with all objects."""
+        if self.exists():
+            self.uninstall()
+        for each in (EGRESS_GATEWAY, EGRESS_GATEWAY_CLASS):
+            path = f"{DEFINITIONS}/{each.plural}.{each.group}"
+            if self.cluster.rest.exists(path):
+                self.cluster.rest.delete(path)
+            gone = lambda path=path: not self.cluster.rest.exists(path)  # noqa: E731
+            eventually(gone, timeout=SECONDS, what=f"the end of the CRD of {each.kind}")
+
     def remove_namespace(self) -> None:
         """Delete the namespace of the release, and wait until it is gone."""
         self.cluster.rest.delete(f"{NAMESPACES}/{SYSTEM}")
@@ -53,6 +66,11 @@ class Installed:
     def pods(self) -> list[Object]:
         """The operator's pods."""
         return self.cluster.rest.items(PODS, labelSelector=_SELECTOR)
+
+    def log(self) -> str:
+        """What all replicas have logged."""
+        ask = ("logs", f"deployment/{RELEASE}", "--namespace", SYSTEM, "--all-pods", "--tail=-1")
+        return self.cluster.kubectl(*ask).stdout
 
     def lease(self) -> Object:
         """What the Lease says."""

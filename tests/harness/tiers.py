@@ -39,6 +39,11 @@ def may_be_skipped(tier: str) -> bool:
     return True
 
 
+def left_out(tier: str) -> str:
+    """Why the tier is not run here; empty if it is, be it to say that something is missing which may not be."""
+    return missing(tier) if may_be_skipped(tier) else ""
+
+
 def _control_plane() -> str:
     try:
         if os.environ.get(FOREIGN):

@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from harness.golden import Golden
 from harness.installed import Installed
-from harness.node import cgroups, place, tried
+from harness.node import place, tried
 from harness.node.cluster import NodeCluster, remove
 from harness.node.layout import DNS_IP
 from harness.node.machine import entered
@@ -44,19 +43,6 @@ def test_page_names_the_versions_that_run_here(
     golden(tried.PAGE, tried.page(nodes, shop))
 
 
-def footprint() -> set[str]:
-    """Traces that clusters leave on a machine: namespaces, devices, mounts, control groups, directories."""
-    links = subprocess.run(["ip", "-oneline", "link"], capture_output=True, text=True, check=True).stdout
-    groups = (each for hierarchy in cgroups.hierarchies() for each in hierarchy.glob(f"{place.PREFIX}*"))
-    return {
-        *(str(each) for each in Path("/run/netns").glob("*")),
-        *(line.split(":")[1].strip().partition("@")[0] for line in links.splitlines()),
-        *(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
-        *map(str, groups),
-        *map(str, place.clusters().iterdir()),
-    }
-
-
 @pytest.fixture
 def directory(nodes: NodeCluster, run: Run) -> Iterator[Path]:
     """Where another cluster may be."""
@@ -70,31 +56,31 @@ def test_killed_owner_leaves_nothing(nodes: NodeCluster, directory: Path) -> Non
     A second cluster works beside the first, with the same addresses in it; when the process that it belongs to is
     killed, all of it goes: namespaces, devices, mounts, control groups, processes and files.
     """
-    before = footprint()
-    owner = subprocess.Popen(
-        [sys.executable, "-c", BEGIN, str(nodes.directory), str(directory)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    try:
-        assert owner.stdout
-        assert owner.stdout.readline().startswith(place.PREFIX.encode())
-        other = NodeCluster.load(directory)
-        assert other
-        assert other.ready_nodes() == {"node-1"}
-        resolves_names(other)
-        assert nodes.ready_nodes() == {machine.name for machine in nodes.machines}
-        processes = {name: each for name, each in other.processes.items() if each.alive()}
-        assert processes.keys() >= {"kube-apiserver", "node-1/kubelet", "world"}
-    finally:
-        with suppress(ProcessLookupError):
+    argv = [sys.executable, "-c", BEGIN, str(nodes.directory), str(directory)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as owner:
+        try:
+            assert owner.stdout
+            assert owner.stdout.readline().startswith(place.PREFIX.encode())
+            other = NodeCluster.load(directory)
+            assert other
+            assert other.ready_nodes() == {"node-1"}
+            resolves_names(other)
+            assert nodes.ready_nodes() == {machine.name for machine in nodes.machines}
+            # What is looked for afterwards is found while it is there: namespaces, the link, control groups, files.
+            traces = "\n".join(other.left_behind())
+            for trace in ("/netns/", f"{other.link.device}@", "/sys/fs/cgroup", "node.json", "node-1/kubelet"):
+                assert trace in traces, (trace, traces)
+        finally:
             owner.send_signal(signal.SIGKILL)
-        owner.wait()
     eventually(lambda: not directory.exists(), what="the end of the cluster's directory")
-    assert footprint() == before
-    # The guard, which did it, ends last.
-    eventually(lambda: not any(each.alive() for each in processes.values()), what="the end of its processes")
+
+    def gone() -> bool:
+        # The guard, which did it, ends last.
+        assert other.left_behind() == []
+        return True
+
+    eventually(gone, what="the end of all that it made")
 
 
 def resolves_names(cluster: NodeCluster) -> None:

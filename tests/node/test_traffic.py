@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from harness.node.cluster import NodeCluster
-from harness.objects import apply_all, client_secret, is_ready
+from harness.objects import apply_all, client_secret, is_ready, secret
 from harness.real import HOST
 from harness.shop import Shop
 from harness.wait import eventually
@@ -34,6 +34,31 @@ def test_protocols_leave_by_the_gateway(nodes: NodeCluster, shop: Shop) -> None:
     assert seen["tls"]["sni"] == HOST
     said = eventually(lambda: shop.run("/pod", "dial", f"{HOST}:9000").stdout, what="TCP by the gateway")
     assert any(f'"peer": "{address}"' in said for address in gateways), said
+
+
+def test_gateway_opens_tls_to_a_server_that_it_verifies(nodes: NodeCluster, shop: Shop) -> None:
+    """
+    With mode Simple the gateway verifies the server by the CA of a Secret and shows no certificate of its own; one with
+    a certificate for another name gets no request.
+    """
+    authority = nodes.world.certificates.trusted.certificate_file.read_bytes()
+    apply_all(nodes, [secret(shop.namespace, "authority", {"ca.crt": authority})])
+    ports = [
+        {"port": 80, "protocol": "HTTP", "targetPort": 443, "tls": {"mode": "Simple", "credentialName": "authority"}}
+    ]
+    sound, wrong = "sound.example.com", "wrong-name.example.com"
+    shop.gateways.apply(
+        "secured",
+        *({"name": name, "hosts": [host], "ports": ports} for name, host in (("sound", sound), ("wrong", wrong))),
+    )
+    shop.gateways.wait_ready("secured", timeout=180)
+
+    seen = eventually(lambda: shop.ask(f"http://{sound}/"), what="an answer by TLS")
+    assert seen["peer"] in shop.addresses("secured")
+    assert seen["tls"]["sni"] == sound
+    assert not seen["tls"]["client"]
+    assert shop.status(f"http://{wrong}/{shop.namespace}") == "503"
+    assert shop.real.peers(f"/{shop.namespace}") == set()
 
 
 def test_rotated_client_certificate_costs_no_request(nodes: NodeCluster, shop: Shop) -> None:
@@ -64,7 +89,7 @@ def test_rotated_client_certificate_costs_no_request(nodes: NodeCluster, shop: S
         # A connection that is open keeps the certificate that it began with.
         eventually(presented, timeout=120, what="the second certificate at the bank's")
         load.wait_for(20)
-    assert not load.report.lost, load.report
+    assert not load.report.lost, str(load.report)
     assert load.report.peers() <= shop.addresses("bank")
     assert {each["metadata"]["uid"] for each in shop.pods("bank")} == pods
 

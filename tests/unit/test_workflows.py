@@ -59,7 +59,7 @@ def test_jobs_have_the_least_rights_and_an_end(path: Path) -> None:
     workflow = yaml.safe_load(path.read_text())
     assert workflow["permissions"] == {}
     for job in jobs(path):
-        assert job["timeout-minutes"] <= 60
+        assert job["timeout-minutes"] <= 90
         assert job["permissions"]["contents"] in ("read", "write")
     rights = re.findall(r"^ +[a-z-]+: write(.*)$", path.read_text(), re.MULTILINE)
     assert [right for right in rights if not re.fullmatch(r" # to .+", right)] == []

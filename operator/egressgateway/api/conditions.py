@@ -87,6 +87,7 @@ class Reason(StrEnum):
     GATEWAY_NOT_READY = "GatewayNotReady"
     ROUTE_CONFLICT = "RouteConflict"
     NO_CONSUMERS = "NoConsumers"
+    CONSUMERS_NOT_IN_MESH = "ConsumersNotInMesh"
 
     DNS_FAILED = "DnsFailed"
     CONNECT_FAILED = "ConnectFailed"
@@ -100,6 +101,8 @@ class Reason(StrEnum):
     PROGRESSING = "Progressing"
     INTERNAL_ERROR = "InternalError"
     EXPIRES_SOON = "ExpiresSoon"
+    CERTIFICATE_EXPIRES_SOON = "CertificateExpiresSoon"
+    POD_NOT_STARTED = "PodNotStarted"
     INSECURE_SKIP_VERIFY = "InsecureSkipVerify"
     REPAIR_BACK_OFF = "RepairBackOff"
 
@@ -271,8 +274,14 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
         Reason.NO_CONSUMERS: _fails(
             _STEERED,
             Actor.AUTHOR,
-            "Label a namespace so that spec.access selects it, or name the consumers there; no further action is "
-            "needed.",
+            "Label a namespace so that spec.access selects it, or name consumers there that exist; no further action "
+            "is needed.",
+        ),
+        Reason.CONSUMERS_NOT_IN_MESH: _fails(
+            _STEERED,
+            Actor.ADMIN,
+            "Enable Istio's sidecar injection for the consumers' pods, and restart them; pods in ambient mode, or in "
+            "their node's network, cannot be sent through a gateway.",
         ),
         # Reachable
         Reason.REACHABLE: _success(ConditionType.REACHABLE),
@@ -323,11 +332,21 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             Actor.OPERATOR,
             "Report it with the operator's log, which has the trace; the operator retries.",
         ),
+        Reason.POD_NOT_STARTED: ReasonEntry(
+            (),
+            None,
+            Actor.ADMIN,
+            "Remove what the message names: a quota, a limit, a policy, a missing image, or a lack of room; Kubernetes "
+            "then tries again by itself.",
+        ),
         Reason.INSECURE_SKIP_VERIFY: ReasonEntry(
             (), None, Actor.AUTHOR, "Name the CA of the destination in credentialName, and remove insecureSkipVerify."
         ),
         Reason.EXPIRES_SOON: ReasonEntry(
             (), None, Actor.AUTHOR, "Set a later expiresAt if the destination is still needed."
+        ),
+        Reason.CERTIFICATE_EXPIRES_SOON: ReasonEntry(
+            (), None, Actor.AUTHOR, "Renew the certificate in the Secret that the message names."
         ),
         Reason.REPAIR_BACK_OFF: ReasonEntry(
             (), None, Actor.ADMIN, "Keep the controller that the message names from changing the operator's objects."

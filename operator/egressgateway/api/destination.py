@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from egressgateway.api.headers import RequestHeaders
-from egressgateway.api.hosts import Fqdn, Host
+from egressgateway.api.hosts import Fqdn, Host, IpAddress
 from egressgateway.api.model import ApiModel
 from egressgateway.api.probe import Probe
 from egressgateway.api.rules import SET, Rule, list_map
@@ -126,6 +127,13 @@ class Destination(ApiModel):
     Clients must be able to resolve them.
     """
 
+    addresses: Annotated[tuple[IpAddress, ...], Field(max_length=8), SET] = ()
+    """
+    The fixed addresses to which clients resolve the one host: at most 8, in the class's `allowedCIDRs`, and of one
+    object in each consumer namespace. Several hosts may then have one TCP port, and its other addresses are left alone.
+    Default: none.
+    """
+
     ports: Annotated[
         tuple[DestinationPort, ...],
         Field(min_length=1, max_length=16),
@@ -233,6 +241,15 @@ class Destination(ApiModel):
             field=".aliases",
         ),
         Rule["Destination"](
+            cel=(
+                "!has(self.addresses) || size(self.addresses) == 0 || "
+                "(size(self.hosts) == 1 && !self.hosts[0].startsWith('*.'))"
+            ),
+            message="addresses are those of one host, no wildcard: make a destination for each host",
+            holds=lambda self: not self.addresses or (len(self.hosts) == 1 and not _is_wildcard(self.hosts[0])),
+            field=".addresses",
+        ),
+        Rule["Destination"](
             cel=f"!has(self.requestHeaders) || self.ports.all(p, {CEL_IS_HTTP})",
             message="requestHeaders need only ports with protocol HTTP, HTTP2 or GRPC",
             holds=lambda self: self.request_headers is None or self.is_http,
@@ -258,6 +275,21 @@ class Destination(ApiModel):
     def is_http(self) -> bool:
         """Whether the gateway sees requests on every port."""
         return all(port.protocol.is_http for port in self.ports)
+
+    @property
+    def contended_ports(self) -> tuple[DestinationPort, ...]:
+        """Ports that clients' proxies know by their numbers alone, or by names: a TCP port of an address is neither."""
+        return tuple(port for port in self.ports if not (self.addresses and port.protocol is Protocol.TCP))
+
+    @property
+    def claimed(self) -> tuple[str, ...]:
+        """What no other object may have for the same clients: names and addresses."""
+        return (*self.names, *self.canonical_addresses)
+
+    @property
+    def canonical_addresses(self) -> tuple[str, ...]:
+        """The addresses, each in one spelling."""
+        return tuple(str(ipaddress.ip_address(address)) for address in self.addresses)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -65,6 +65,13 @@ class MtlsMode(StrEnum):
     DISABLED = "Disabled"
 
 
+class UpgradeMode(StrEnum):
+    """By which means a WebSocket takes the hop, which otherwise carries many requests on one connection."""
+
+    ENVOY_FILTER = "EnvoyFilter"
+    SUBSET = "Subset"
+
+
 class ExternalAuthorization(ApiModel):
     """An external authorizer that is asked about every request."""
 
@@ -140,6 +147,7 @@ class Feature(StrEnum):
     INSECURE_SKIP_VERIFY = "InsecureSkipVerify"
     MESH_HEADERS = "MeshHeaders"
     TCP = "TCP"
+    TCP_WITHOUT_ADDRESSES = "TCPWithoutAddresses"
     WILDCARDS = "Wildcards"
 
 
@@ -153,6 +161,39 @@ GatewayPattern = Annotated[
         "must be namespace/name of an Istio Gateway, such as istio-system/public; either may be *",
     ),
 ]
+
+
+class ClassTrial(ApiModel):
+    """
+    A policy that is not in force: what it would forbid is said, and nothing is withdrawn or rejected. Each field that
+    is set here stands for the one of the class.
+    """
+
+    allowed_namespaces: AllowedNamespaces | None = None
+    """As in the class."""
+
+    allowed_consumers: AllowedConsumers | None = None
+    """As in the class."""
+
+    allowed_hosts: HostPatterns | None = None
+    """As in the class."""
+
+    denied_hosts: HostPatterns | None = None
+    """As in the class."""
+
+    allowed_cidrs: Annotated[tuple[Cidr, ...], Field(max_length=64), SET] | None = Field(
+        default=None, alias="allowedCIDRs"
+    )
+    """As in the class."""
+
+    allowed_exposed_hosts: HostPatterns | None = None
+    """As in the class."""
+
+    allowed_gateways: Annotated[tuple[GatewayPattern, ...], Field(max_length=64), SET] | None = None
+    """As in the class."""
+
+    denied_features: Annotated[tuple[Feature, ...], Field(max_length=16), SET] | None = None
+    """As in the class."""
 
 
 class EgressGatewayClassSpec(ApiModel):
@@ -178,6 +219,13 @@ class EgressGatewayClassSpec(ApiModel):
     Between client sidecar and gateway, explicit on both sides: `Strict` (default) or `Disabled`. Disabled means
     no mesh identity at the gateway:
     `access` then only decides which clients are steered, and `serviceAccounts` are rejected.
+    """
+
+    upgrades: UpgradeMode | None = None
+    """
+    How WebSockets of protocol `HTTP` take the hop. `EnvoyFilter` (default): on the connection of the requests.
+    `Subset`: on a connection each, without an EnvoyFilter, for one more cluster for each host and port in every
+    client's proxy.
     """
 
     external_authorization: ExternalAuthorization | None = None
@@ -206,8 +254,8 @@ class EgressGatewayClassSpec(ApiModel):
         default=None, alias="allowedCIDRs"
     )
     """
-    Networks in which `endpoints` may lie by IP address: at most 64, default none. Those of pods and Services should not
-    be among them: the operator does not know them.
+    Networks in which `endpoints` may lie by IP address, and private ones to which names of a dynamic wildcard may lead:
+    at most 64, default none. Those of pods and Services should not be among them: the operator does not know them.
     """
 
     allowed_exposed_hosts: HostPatterns | None = None
@@ -220,7 +268,14 @@ class EgressGatewayClassSpec(ApiModel):
     """
     What objects may not use: `Expose`, `GatewaySettings` (all of `gateway` but replicas, autoscaling and
     resources), `InsecureSkipVerify`,
-    `MeshHeaders`, `TCP`, `Wildcards`. Default: none.
+    `MeshHeaders`, `TCP`, `TCPWithoutAddresses` (a TCP port for whatever address clients dial), `Wildcards`. Default:
+    none.
+    """
+
+    trial: ClassTrial | None = None
+    """
+    A policy to be tried before it is in force: the statuses of objects, and of the class, say what it would forbid, and
+    nothing is withdrawn. To put it in force, move its fields into the class's own.
     """
 
     rules: ClassVar[tuple[Rule[Any], ...]] = (
@@ -243,6 +298,13 @@ class EgressGatewayClassSpec(ApiModel):
             message="apisix is only for provider APISIX",
             holds=lambda self: self.apisix is None or self.provider is ProviderName.APISIX,
             field=".apisix",
+            reason="FieldValueForbidden",
+        ),
+        Rule["EgressGatewayClassSpec"](
+            cel="!has(self.upgrades) || !has(self.provider) || self.provider != 'APISIX'",
+            message="upgrades is not for provider APISIX, whose hop carries WebSockets as it is",
+            holds=lambda self: self.upgrades is None or self.provider is not ProviderName.APISIX,
+            field=".upgrades",
             reason="FieldValueForbidden",
         ),
         Rule["EgressGatewayClassSpec"](
@@ -269,6 +331,15 @@ class EgressGatewayClassSpec(ApiModel):
     def data_plane(self) -> ProviderName:
         """The provider, be it named or not."""
         return self.provider or ProviderName.ISTIO
+
+    @property
+    def tried(self) -> EgressGatewayClassSpec | None:
+        """The class as it would be with its trial in force; None without one."""
+        if self.trial is None:
+            return None
+        fields = {name: getattr(self.trial, name) for name in self.trial.model_fields_set}
+        changed = {name: each for name, each in fields.items() if each is not None}
+        return self.model_copy(update={**changed, "trial": None})
 
     @property
     def ingress_class(self) -> str:

@@ -153,6 +153,13 @@ Address = Annotated[
 ]
 """Where a destination really is: an IP address, or one host."""
 
+IpAddress = Annotated[
+    Text,
+    Field(min_length=2, max_length=45),
+    Rule[str](cel="isIP(self)", message="must be an IP address such as 192.0.2.7", holds=is_ip),
+]
+"""One address of a host."""
+
 Cidr = Annotated[
     Text,
     Field(min_length=1, max_length=49),

@@ -20,6 +20,14 @@ from egressgateway.api.scalars import Integer, Port, Text, Timestamp
 MESSAGE_LIMIT = 512
 """Characters to which the operator cuts a condition's message."""
 
+MOST_TRIAL_FINDINGS = 64
+"""Findings of a trial that the status of a class lists."""
+
+TRIAL_MESSAGE_LIMIT = 256
+
+MOST_EXPIRATIONS = 16
+"""Ends that a status lists, the earliest ones."""
+
 REQUEST_LIMIT = 128
 """Characters of a request for a pass that the operator repeats in its answer."""
 
@@ -113,7 +121,7 @@ class Summary(StatusModel):
     """Texts for printer columns."""
 
     destinations: Annotated[Text, Field(max_length=32)] | None = None
-    """Destinations that serve, of those that are wanted, such as `2/3`."""
+    """Destinations whose clients are sent through the gateway, of those that are wanted, such as `2/3`."""
 
     hosts: Annotated[Text, Field(max_length=256)] | None = None
     """The first hosts, such as `api.example.com, +2`."""
@@ -184,6 +192,19 @@ class ScopedClaim(StatusModel):
     """Ports."""
 
 
+class ClientsStatus(StatusModel):
+    """Pods of the consumers' namespaces, at most 100 of each; counted when the status was written last."""
+
+    in_mesh: Count
+    """Pods whose calls a sidecar takes: it sends those to steered hosts through the gateway."""
+
+    outside: Count
+    """Pods whose calls nothing takes: without a sidecar, in their node's network, or excluded by an annotation."""
+
+    ambient: Count | None = None
+    """Pods in ambient mode. Their calls do not pass the gateway."""
+
+
 class RemoteChild(StatusModel):
     """An object outside the own namespace that belongs to this one, which garbage collection cannot find."""
 
@@ -198,6 +219,25 @@ class RemoteChild(StatusModel):
 
     name: Name
     """Name of the object."""
+
+
+class Expiration(StatusModel):
+    """Something that ends by itself: a certificate in a Secret, or a destination with `expiresAt`."""
+
+    at: Timestamp
+    """When it ends."""
+
+    secret: Name | None = None
+    """The Secret with the certificate, in the object's namespace."""
+
+    key: Annotated[Text, Field(max_length=63)] | None = None
+    """The key of the Secret. Of several authorities in one key, the last one to end counts."""
+
+    destination: Annotated[Text, Field(max_length=40)] | None = None
+    """The destination."""
+
+    notice: Annotated[Integer, Field(ge=1, le=30)] | None = None
+    """The last event about it: how many days before the end (30, 7 or 1)."""
 
 
 class EgressGatewayStatus(StatusModel):
@@ -230,6 +270,11 @@ class EgressGatewayStatus(StatusModel):
     expose: Annotated[tuple[PartStatus, ...], Field(max_length=64), ATOMIC] = ()
     """State of each entry in `expose`."""
 
+    expirations: Annotated[tuple[Expiration, ...], Field(max_length=MOST_EXPIRATIONS), ATOMIC] = ()
+    """
+    What ends by itself, the earliest first: certificates in Secrets that the operator may read, and destinations.
+    """
+
     summary: Summary | None = None
     """Texts for printer columns."""
 
@@ -248,8 +293,37 @@ class EgressGatewayStatus(StatusModel):
     scoped_claims: Annotated[tuple[ScopedClaim, ...], Field(max_length=8192), ATOMIC] = ()
     """Claims that do not hold in all of `consumers`, or only since a later time."""
 
+    clients: ClientsStatus | None = None
+    """Who may be steered, as far as `access` names namespaces and the operator may list pods there."""
+
     remote_children: Annotated[tuple[RemoteChild, ...], Field(max_length=1024), ATOMIC] = ()
     """Objects outside the own namespace that belong to this one."""
+
+
+class TrialFinding(StatusModel):
+    """Something that the trial of a class would forbid."""
+
+    namespace: Name
+    """Namespace of the EgressGateway."""
+
+    name: Name
+    """Name of the EgressGateway."""
+
+    reason: Annotated[Text, Field(min_length=1, max_length=64)]
+    """The reason that `Accepted` would give."""
+
+    message: Annotated[Text, Field(max_length=TRIAL_MESSAGE_LIMIT)]
+    """The field, and what the trial does not allow there."""
+
+
+class TrialStatus(StatusModel):
+    """What the class's trial would forbid if it were in force."""
+
+    affected_gateways: Count
+    """Number of EgressGateways of which something would be withdrawn or rejected."""
+
+    findings: Annotated[tuple[TrialFinding, ...], Field(max_length=MOST_TRIAL_FINDINGS), ATOMIC] = ()
+    """The first of them, by namespace and name: some findings of each EgressGateway."""
 
 
 class EgressGatewayClassStatus(StatusModel):
@@ -266,6 +340,9 @@ class EgressGatewayClassStatus(StatusModel):
 
     attached_gateways: Count | None = None
     """Number of EgressGateways that use the class."""
+
+    trial: TrialStatus | None = None
+    """What `spec.trial` would forbid. Absent without a trial."""
 
 
 def initial_status(*conditions: ConditionType) -> dict[str, Any]:

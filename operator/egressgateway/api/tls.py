@@ -20,6 +20,12 @@ class TlsMode(StrEnum):
     MUTUAL = "Mutual"
 
 
+class CaCertificates(StrEnum):
+    """Where the CAs come from that verify the destination's certificate."""
+
+    SYSTEM = "System"
+
+
 class PortTls(ApiModel):
     """TLS that the gateway opens to the destination."""
 
@@ -32,7 +38,14 @@ class PortTls(ApiModel):
     credential_name: ObjectName | None = None
     """
     A Secret of the object's namespace: the client certificate for `Mutual`, where it is required; the CA for `Simple`.
-    Not on a shared gateway, whose Secrets are not the tenant's. Without a CA the system's roots verify.
+    Not on a shared gateway, whose Secrets are not the tenant's. It verifies the destination with its CA (`ca.crt`, or
+    that of a Secret `<name>-cacert`), unless `caCertificates` says otherwise.
+    """
+
+    ca_certificates: CaCertificates | None = None
+    """
+    `System`: the system's roots verify the destination, also with mode `Mutual`. Default: the CA of `credentialName`;
+    without `credentialName` the system's roots.
     """
 
     sni: ServerName | None = None
@@ -66,6 +79,20 @@ class PortTls(ApiModel):
             message="subjectAltNames are not checked with insecureSkipVerify: remove one of the two",
             holds=lambda tls: not (tls.insecure_skip_verify and tls.subject_alt_names),
             field=".subjectAltNames",
+            reason="FieldValueForbidden",
+        ),
+        Rule["PortTls"](
+            cel="!has(self.caCertificates) || !has(self.insecureSkipVerify) || !self.insecureSkipVerify",
+            message="caCertificates are not used with insecureSkipVerify: remove one of the two",
+            holds=lambda tls: not (tls.ca_certificates and tls.insecure_skip_verify),
+            field=".caCertificates",
+            reason="FieldValueForbidden",
+        ),
+        Rule["PortTls"](
+            cel="!has(self.caCertificates) || self.mode != 'Simple' || !has(self.credentialName)",
+            message="with mode Simple credentialName is the CA, and so is caCertificates: remove one of the two",
+            holds=lambda tls: not (tls.ca_certificates and tls.mode is TlsMode.SIMPLE and tls.credential_name),
+            field=".credentialName",
             reason="FieldValueForbidden",
         ),
         # Istio refuses the pair (its validation of ClientTLSSettings).

@@ -153,7 +153,7 @@ async def release_all(client: ApiCaller, drain: Drain, leases: Found, say: Say) 
         DrainError: objects that are being deleted have children in other namespaces, which nothing would remove, or the
             API server rejected the call. All other objects are released before.
     """
-    await wait_until_nobody_leads(client, leases, say)
+    await wait_until_nobody_leads(client, leases, drain.lease, say)
     stayed, gone, refused = 0, 0, dict[Key, str]()
     backoff = Backoff(base=0.2)
     while True:

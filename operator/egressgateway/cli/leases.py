@@ -15,7 +15,7 @@ from egressgateway.cluster.client import ApiCaller
 from egressgateway.cluster.leader_election import LEASE_LABELS
 from egressgateway.cluster.request import delete_object, get_object, list_objects
 from egressgateway.errors import ClusterError, Conflict, Forbidden, NotFound
-from egressgateway.refs import LEASE, Manifest
+from egressgateway.refs import LEASE, POD, Manifest
 
 _LOOK_SECONDS = 0.5
 _MOST_SHOWN = 10
@@ -30,6 +30,9 @@ class Place:
     namespace: str | None = None
     name: str | None = None
     """Only with `namespace`."""
+
+    deployment: str | None = None
+    """The operator's, in `namespace`: its leader is a pod, and has ended when that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +80,25 @@ def holder_of(lease: Manifest) -> str:
     return str(_spec(lease).get("holderIdentity") or "")
 
 
-async def wait_until_nobody_leads(client: ApiCaller, found: Found, say: Say) -> None:
+async def wait_until_nobody_leads(client: ApiCaller, found: Found, place: Place, say: Say) -> None:
     """
-    Return when each Lease is free, or was not renewed for as long as its holder has for that.
+    Return when each Lease is free, its holder's pod is gone, or it was not renewed for as long as its holder has for
+    that.
 
     A Lease whose holder has ended is deleted, so that the next operator leads at once. An operator that an uninstall
     ends could not release it: its rights were removed first.
     """
     # At once: any tenant may create Leases with the label, and each could be waited for in turn.
-    await asyncio.gather(*(_end(client, lease, say) for lease in found.leases))
+    await asyncio.gather(*(_end(client, lease, place, say) for lease in found.leases))
 
 
-async def _end(client: ApiCaller, lease: Manifest, say: Say) -> None:
-    left = await _outlasted(client, lease, say)
+async def _end(client: ApiCaller, lease: Manifest, place: Place, say: Say) -> None:
+    left = await _outlasted(client, lease, place, say)
     if left is not None:
         await _delete(client, left, say)
 
 
-async def _outlasted(client: ApiCaller, lease: Manifest, say: Say) -> Manifest | None:
+async def _outlasted(client: ApiCaller, lease: Manifest, place: Place, say: Say) -> Manifest | None:
     """The Lease once it has no active holder; None when it is gone."""
     namespace, name = lease["metadata"]["namespace"], lease["metadata"]["name"]
     loop = asyncio.get_running_loop()
@@ -104,7 +108,7 @@ async def _outlasted(client: ApiCaller, lease: Manifest, say: Say) -> Manifest |
             lease = await client.send(get_object(LEASE, namespace, name)) or lease
         except NotFound:
             return None
-        if not holder_of(lease):
+        if not holder_of(lease) or await _pod_is_gone(client, holder_of(lease), place):
             return lease
         if (renewed := _spec(lease).get("renewTime")) != seen:
             if seen is None:
@@ -113,6 +117,18 @@ async def _outlasted(client: ApiCaller, lease: Manifest, say: Say) -> Manifest |
         elif loop.time() - since > float(_spec(lease).get("leaseDurationSeconds") or 0):
             return lease
         await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _pod_is_gone(client: ApiCaller, holder: str, place: Place) -> bool:
+    """Whether the holder was a pod of the Deployment, and exists no more; an operator that is no pod may still run."""
+    pod = holder.rpartition("_")[0]
+    if place.deployment is None or not pod.startswith(f"{place.deployment}-"):
+        return False
+    try:
+        await client.send(get_object(POD, place.namespace, pod))
+    except NotFound:
+        return True
+    return False
 
 
 async def _delete(client: ApiCaller, lease: Manifest, say: Say) -> None:

@@ -204,6 +204,13 @@ def drain(  # noqa: PLR0913  (one parameter a flag)
     lease_name: Annotated[
         str | None, typer.Option(help="Its name; needs --lease-namespace. Default: it is found by its label.")
     ] = None,
+    deployment: Annotated[
+        str | None,
+        typer.Option(
+            help="The operator's Deployment; needs --lease-namespace, where it is. With it, a leader whose pod is gone "
+            "is not waited for."
+        ),
+    ] = None,
     timeout_seconds: Annotated[float, typer.Option(min=1.0, help="How long it may take.")] = 120.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
@@ -223,8 +230,10 @@ def drain(  # noqa: PLR0913  (one parameter a flag)
 
     if lease_name is not None and lease_namespace is None:
         raise typer.BadParameter("needs --lease-namespace: a Lease is in a namespace", param_hint="--lease-name")
+    if deployment is not None and lease_namespace is None:
+        raise typer.BadParameter("needs --lease-namespace: the Deployment is there", param_hint="--deployment")
     wanted = Drain(
-        lease=Place(lease_namespace, lease_name),
+        lease=Place(lease_namespace, lease_name, deployment),
         namespaces=tuple(namespace or ()),
         timeout=timeout_seconds,
         delete=objects is Objects.DELETE,

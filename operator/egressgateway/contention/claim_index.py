@@ -92,6 +92,10 @@ class ClaimIndex:
             for scope in self._scopes_for(places):
                 yield from scope.tcp_ports.get(port, ())
 
+    def on_tcp_ports(self, ports: Mapping[int, Places]) -> frozenset[Key]:
+        """EgressGateways that have TCP on one of the ports."""
+        return frozenset(self.sharing_ports(Requested(named_ports=within_bound(ports))))
+
     def wanting(self, hosts: Mapping[str, Places]) -> frozenset[Key]:
         """EgressGateways that ask for one of `hosts`, or for a wildcard that covers one."""
         return frozenset(

@@ -100,7 +100,7 @@ def own_rights(facts: Facts) -> Rights:
     """What the object's status claims."""
     spec = facts.gateway.spec
     wanted = (
-        (found.names, [ClaimedPort(port.port, port.protocol is Protocol.TCP) for port in found.ports])
+        (found.claimed, [ClaimedPort(port.port, port.protocol is Protocol.TCP) for port in found.contended_ports])
         for found in (spec.destinations if spec else ())
     )
     return read_rights(facts.gateway.status, wanted)

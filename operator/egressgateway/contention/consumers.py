@@ -142,7 +142,7 @@ def served_names(
 ) -> dict[str, frozenset[str]]:
     """Consumer namespaces by host and alias."""
     served = consumers_of(key, spec, class_spec, namespaces).served
-    return {name: served[destination.name] for destination in spec.destinations for name in destination.names}
+    return {name: served[destination.name] for destination in spec.destinations for name in destination.claimed}
 
 
 def served_ports(
@@ -153,7 +153,7 @@ def served_ports(
     return ports_for(
         (port.port, str(port.protocol), served[destination.name])
         for destination in spec.destinations
-        for port in destination.ports
+        for port in destination.contended_ports
     )
 
 

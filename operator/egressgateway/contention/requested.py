@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.api.reserved import parsed_address
 from egressgateway.contention.asks import Ask, asks_of, places_for
 from egressgateway.contention.raw import entries_of, mappings_in, texts_of
 from egressgateway.contention.rights import read_rights
@@ -82,6 +83,12 @@ def requested_of(gateway: Manifest, namespaces: Namespaces) -> Requested:
 def names_of(gateway: Manifest) -> frozenset[str]:
     """Every host and alias in the spec."""
     return frozenset(name for each in entries_of(gateway, "destinations") for name in _names_in(each))
+
+
+def tcp_ports_of(gateway: Manifest) -> frozenset[int]:
+    """Ports on which the spec asks for TCP to every address."""
+    ports = (port for each in entries_of(gateway, "destinations") for port in _ports_in(each))
+    return frozenset(number for number, tcp in ports if tcp)
 
 
 def unrejected(gateway: Manifest, namespaces: Namespaces) -> Requested:
@@ -191,7 +198,8 @@ def _names(
 
 
 def _names_in(destination: Mapping[str, Any]) -> list[str]:
-    return [*texts_of(destination, "hosts"), *texts_of(destination, "aliases")]
+    addresses = filter(None, map(parsed_address, texts_of(destination, "addresses")))
+    return [*texts_of(destination, "hosts"), *texts_of(destination, "aliases"), *map(str, addresses)]
 
 
 def _ports(
@@ -207,9 +215,10 @@ def _ports(
 
 
 def _ports_in(destination: Mapping[str, Any]) -> Iterator[tuple[int, bool]]:
-    """Numbers of ports, and whether clients speak TCP there."""
+    """Numbers of ports, and whether clients speak TCP there; TCP ports of addresses are nobody else's concern."""
+    addressed = bool(texts_of(destination, "addresses"))
     for port in mappings_in(destination, "ports"):
-        if isinstance(port.get("port"), int):
+        if isinstance(port.get("port"), int) and not (addressed and port.get("protocol") == _TCP):
             yield port["port"], port.get("protocol") == _TCP
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from egressgateway.diff.changeset import OFF_DATA_PATH, ChangeSet, Delete, Write
 from egressgateway.facts import Facts
@@ -98,6 +99,24 @@ def sections_of(batch: Batch) -> frozenset[str]:
     return frozenset(
         action.desired.section if isinstance(action, Write) else section_of(action.live) for action in batch
     )
+
+
+def rerouted(batches: Iterable[Batch]) -> frozenset[str]:
+    """
+    Sections whose clients go another way because of these changes, or go through the gateway for the first time.
+
+    A consumer namespace more or less, or another label, changes nothing for those that are served already.
+    """
+    writes = (action for batch in batches for action in batch if isinstance(action, Write))
+    return frozenset(
+        write.desired.section for write in writes if _routing(write.desired.manifest) != _routing(write.live)
+    )
+
+
+def _routing(manifest: Manifest | None) -> dict[str, Any] | None:
+    """What of a ServiceEntry or VirtualService decides where requests go; None where there is none."""
+    spec = (manifest or {}).get("spec")
+    return None if spec is None else {name: value for name, value in spec.items() if name != "exportTo"}
 
 
 def _clients_now(

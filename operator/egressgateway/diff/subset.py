@@ -50,6 +50,11 @@ _BINARY: Final = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**5
 _DECIMAL: Final = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _QUANTITY_MAPS: Final = frozenset({"requests", "limits"})
 _QUANTITIES: Final = frozenset({"sizeLimit", "divisor"})
+_DROPPED_BY_OLDER: Final = {"podAffinityTerm": frozenset({"matchLabelKeys"})}
+"""
+Fields, by the one that they are in, that an API server takes and drops if it is older: Kubernetes 1.30 does so with a
+field of 1.31. Written again with each pass, they would be gone again.
+"""
 _WHOLE_FIELDS: Final = frozenset({"selector", "nodeSelector"})
 """Maps that are one value to Kubernetes (`x-kubernetes-map-type: atomic`): an extra key selects other pods, or none."""
 
@@ -98,7 +103,10 @@ def _holds_mapping(desired: dict[str, Any], live: Any, field: str) -> bool:
         return desired == live
     if field in _QUANTITY_MAPS:
         return all(key in live and same_quantity(value, live[key]) for key, value in desired.items())
-    return all(_holds(value, live.get(key), key) for key, value in desired.items())
+    may_lack = _DROPPED_BY_OLDER.get(field, frozenset())
+    return all(
+        _holds(value, live.get(key), key) for key, value in desired.items() if key in live or key not in may_lack
+    )
 
 
 def _holds_list(desired: list[Any], live: Any, field: str) -> bool:

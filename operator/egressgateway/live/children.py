@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from egressgateway.api.destination import Protocol
 from egressgateway.facts import Facts, Ports
 from egressgateway.live.ports import ports_for
-from egressgateway.names import LABEL_PART, LABEL_STAGE
+from egressgateway.names import LABEL_PART, LABEL_STAGE, hop_of_subset
 from egressgateway.namespaces import EVERY_NAMESPACE
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.stages import Stage
@@ -83,6 +84,11 @@ def section_of(manifest: Manifest) -> str:
 
 def ways_of(virtual_service: Manifest) -> Iterator[str]:
     """Names of the hops that a clients' VirtualService sends to."""
+    return map(hop_of_subset, subsets_of(virtual_service))
+
+
+def subsets_of(virtual_service: Manifest) -> Iterator[str]:
+    """Subsets that a VirtualService sends to: those of hops, and of their WebSockets."""
     spec = virtual_service.get("spec") or {}
     for route in (route for family in ("http", "tls", "tcp") for route in spec.get(family) or ()):
         for target in route.get("route") or ():
@@ -135,6 +141,8 @@ def ports_of(entries: Iterable[Manifest]) -> Ports:
         (port["number"], port.get("protocol", ""), namespaces_of_export(entry, entry["metadata"]["namespace"]))
         for entry in entries
         for port in (entry.get("spec") or {}).get("ports") or ()
+        # Behind an address of its own TCP takes nothing from others.
+        if not (port.get("protocol") == Protocol.TCP and (entry.get("spec") or {}).get("addresses"))
     )
 
 

@@ -49,6 +49,7 @@ from egressgateway.plan.checks.references import (
     resolve_exposed,
     unchecked_references,
 )
+from egressgateway.plan.checks.trial import trial_findings
 from egressgateway.plan.context import PlanContext, context_of
 from egressgateway.plan.findings import Advisory, Consequence, Finding, exposed_section
 from egressgateway.plan.gateway.references import exposed_on, wanted_references
@@ -240,8 +241,8 @@ def _class_exists(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             _ACCEPTED,
             Reason.CLASS_NOT_FOUND,
-            f"spec.className: there is no EgressGatewayClass {class_.name!r}; name one that "
-            "`kubectl get egressgatewayclasses` lists",
+            f"spec.className: there is no EgressGatewayClass {class_.name!r}; correct the name, or ask a platform "
+            "admin for the classes that there are",
         )
     elif class_.spec is None:
         yield Finding(
@@ -422,7 +423,7 @@ class _Judge:
         out, steered = _rejected_sections(findings), steered_names(self.facts)
         serves: dict[str, frozenset[str]] = {}
         for destination in self.spec.destinations:
-            for name in destination.names:
+            for name in destination.claimed:
                 if destination.name not in out:
                     serves[name] = consumers.served[destination.name]
                 elif _keeps(findings, destination.name) and name in steered:
@@ -453,8 +454,8 @@ class _Judge:
         for destination in self.spec.destinations:
             name = destination.name
             if name not in out:
-                lost = frozenset(place for host in destination.names for place in claims.lost.get(host, ()))
-                for port in destination.ports:
+                lost = frozenset(place for host in destination.claimed for place in claims.lost.get(host, ()))
+                for port in destination.contended_ports:
                     claimed = ClaimedPort(port.port, port.protocol is Protocol.TCP)
                     yield PortClaim(claimed, consumers.served[name], lost, served[name])
             elif _keeps(findings, name):
@@ -501,6 +502,8 @@ class _Judge:
                 "ServiceEntries or objects with its own labels as empty, because they are too large or too many; "
                 "delete unused ones, or ask a platform admin to raise --namespace-memory-mib"
             )
+        for found in trial_findings(self.facts) or ():
+            yield Advisory(f"not in force yet: {found.message}", found.section)
         yield from external_notices(self.context)
         yield from unchecked_references(self.context, wanted_references(self.facts))
         if self.facts.mesh_config.outbound_policy == "ALLOW_ANY":
@@ -524,7 +527,7 @@ class _Judge:
 
 def _won(claims: Claims, destination: Destination, served: frozenset[str]) -> frozenset[str]:
     """Of the namespaces that a destination serves, those in which the object has the right to all of its names."""
-    for name in destination.names:
+    for name in destination.claimed:
         served = overlap(served, claims.won.get(name, served))
     return served
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from egressgateway.api.destination import Destination
 from egressgateway.api.expose import ExposedHost
 from egressgateway.contention.claims import Claims
+from egressgateway.namespaces import EVERYONE
 from egressgateway.plan.findings import Advisory, Finding
 from egressgateway.plan.revoked import NOTHING, Revoked
 
@@ -51,3 +52,8 @@ class Acceptance:
     def is_rejected(self, section: str) -> bool:
         """Whether a section is rejected, so that it is not planned."""
         return any(not finding.partial for finding in (*self.of_object, *self.of_section(section)))
+
+
+def named_consumers(acceptance: Acceptance) -> frozenset[str]:
+    """Namespaces whose clients are served, one by one; none for a destination that serves every namespace."""
+    return frozenset[str]().union(*acceptance.consumers.values()) - EVERYONE

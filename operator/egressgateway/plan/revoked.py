@@ -275,8 +275,14 @@ def _forbidden_to_clients(class_spec: EgressGatewayClassSpec, found: Manifest) -
     if any(map(is_wildcard, public)):
         yield from _denied_feature(class_spec, Feature.WILDCARDS)
     ports = (found.get("spec") or {}).get("ports") or ()
+    addresses = (found.get("spec") or {}).get("addresses") or ()
     if any(port.get("protocol") == "TCP" for port in ports):
         yield from _denied_feature(class_spec, Feature.TCP)
+        if not addresses:
+            yield from _denied_feature(class_spec, Feature.TCP_WITHOUT_ADDRESSES)
+    for address in addresses:
+        if not allows_address(class_spec, address):
+            yield Reason.ENDPOINT_NOT_ALLOWED, f"does not allow {address}"
 
 
 def _denied_feature(class_spec: EgressGatewayClassSpec, feature: Feature) -> Iterator[tuple[Reason, str]]:
@@ -338,7 +344,8 @@ def _names_of(facts: Facts, sections: Collection[str]) -> Iterator[str]:
 def _claims_not_allowed(status: Mapping[str, Any], class_spec: EgressGatewayClassSpec) -> frozenset[str]:
     """For an object whose spec cannot be read: its claims alone show what it asks for."""
     hosts = (claim.host for claim in read_claims(status) if not claim.gateway)
-    return frozenset(host for host in hosts if not allows_host(class_spec, host))
+    # Addresses of hosts are claimed as names are.
+    return frozenset(host for host in hosts if not allows_address(class_spec, host))
 
 
 def _clients(live: Mapping[ObjectRef, Manifest]) -> Iterable[Manifest]:

@@ -17,6 +17,38 @@ _NO_CAUSE: Final = frozenset({Reason.EXPIRED, Reason.PARTIALLY_READY, Reason.PEN
 """The author wants `Expired`; the others follow from another cause."""
 
 
+Cause = tuple[str, Reason]
+"""A section (empty: the whole object) and a reason why it is not all that it should be."""
+
+_OF_OBJECT: Final = ""
+
+
+def section_causes(status: Mapping[str, Any]) -> frozenset[Cause]:
+    """Why an object is not Ready, by section; the object's own reasons only as far as no section gives them."""
+    own = causes(status).keys() - {Reason.PENDING}
+    if not own:
+        return frozenset()
+    found = {(name, reason) for name, section in _sections(status) for reason in _of_section(section) & own}
+    told = {reason for _, reason in found}
+    return frozenset(found) | {(_OF_OBJECT, reason) for reason in own - told}
+
+
+def sections_that_serve(status: Mapping[str, Any]) -> frozenset[str]:
+    """Sections to which clients are sent, and which a pod serves; the whole object is among them while it is Ready."""
+    steered = (name for name, section in _sections(status) if _is_true(section, ConditionType.STEERED))
+    return frozenset((*steered, *((_OF_OBJECT,) if _is_true(status, ConditionType.READY) else ())))
+
+
+def _sections(status: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for field in ("destinations", "expose"):
+        for section in status.get(field) or ():
+            yield f"{field} {section['name']}", section
+
+
+def _is_true(holder: Mapping[str, Any], type_: ConditionType) -> bool:
+    return any(each.get("status") == "True" for each in _of_type(holder, type_))
+
+
 def causes(status: Mapping[str, Any]) -> dict[Reason, Actor]:
     """
     Each reason why the object is not Ready, with the actor (`CATALOGUE`); none while it is.
@@ -29,7 +61,7 @@ def causes(status: Mapping[str, Any]) -> dict[Reason, Actor]:
     if ready.get("reason") == Reason.SUSPENDED:
         return {Reason.SUSPENDED: CATALOGUE[Reason.SUSPENDED].acts}
     given = _reasons(status.get("conditions") or ())
-    for section in (*(status.get("destinations") or ()), *(status.get("expose") or ())):
+    for _, section in _sections(status):
         given |= _of_section(section)
     return {reason: CATALOGUE[reason].acts for reason in sorted(given - _NO_CAUSE) or (Reason.PENDING,)}
 

@@ -58,7 +58,7 @@ _SUCCESS: Final = {
 }
 
 NOT_PROGRAMMED: Final = Condition(
-    ConditionType.PROGRAMMED, "False", Reason.PENDING, "nothing is programmed until it is accepted"
+    ConditionType.PROGRAMMED, "False", Reason.PENDING, "nothing is programmed until Accepted and ResolvedRefs are True"
 )
 """Reasons of a rejected section: they follow from what another condition says."""
 
@@ -75,8 +75,11 @@ def is_bad(condition: Condition, type_: ConditionType) -> bool:
 
 
 def serves(conditions: Sequence[Condition]) -> bool:
-    """Whether a section is all that it should be, apart from the external side."""
-    return all(condition.status == "True" for condition in conditions if condition.type is not ConditionType.REACHABLE)
+    """
+    Whether clients of a section are sent through the gateway now, whatever else is wrong with it: a new configuration
+    may be rejected, or on its way, while the previous one serves.
+    """
+    return all(condition.status != "False" for condition in conditions if condition.type is ConditionType.STEERED)
 
 
 def serves_somebody(conditions: Sequence[Condition]) -> bool:

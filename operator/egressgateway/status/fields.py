@@ -10,13 +10,15 @@ from typing import Any
 from egressgateway.api.conditions import Reason
 from egressgateway.contention.rights import rights_fields
 from egressgateway.facts import Facts
-from egressgateway.plan.acceptance import Acceptance
+from egressgateway.plan.acceptance import Acceptance, named_consumers
 from egressgateway.plan.gateway.references import shared_service
 from egressgateway.plan.gateway.target import target_of, workload_of
 from egressgateway.plan.ir import Plan
 from egressgateway.plan.pods.workload import desired_replicas, effective_settings, exposed_service_name
 from egressgateway.refs import CHILD_BY_KIND, Manifest, ObjectRef
+from egressgateway.status.clients import clients_fields
 from egressgateway.status.condition import Section, serves
+from egressgateway.status.expirations import expirations_field
 from egressgateway.status.messages import shortened
 
 
@@ -33,6 +35,10 @@ def status_fields(facts: Facts, acceptance: Acceptance, plan: Plan, sections: Se
         **rights_fields(acceptance.claims.rights),
         "gateway": _gateway(facts, acceptance),
         "addresses": _addresses(facts, acceptance),
+        "clients": clients_fields(
+            named_consumers(acceptance), facts.client_pods, facts.gateway.status.get("clients") or {}
+        ),
+        "expirations": expirations_field(facts),
         "remoteChildren": remote_children(facts, plan),
     }
     return {name: value for name, value in fields.items() if value not in (None, [], {})}

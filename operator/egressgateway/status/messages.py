@@ -52,9 +52,9 @@ def _named(sections: Sequence[str]) -> str:
     return ", ".join(sections[:_MAX_SECTIONS]) + (f" and {more} more" if more > 0 else "")
 
 
-def cut(message: str) -> str:
-    """`message`, at most 512 characters (api.md)."""
-    return message if len(message) <= _MAX_MESSAGE else message[: _MAX_MESSAGE - 1] + "…"
+def cut(message: str, most: int = _MAX_MESSAGE) -> str:
+    """`message`, at most 512 characters (api.md), or `most`."""
+    return message if len(message) <= most else message[: most - 1] + "…"
 
 
 def shortened(hosts: Sequence[str]) -> str:

@@ -39,9 +39,10 @@ class ObjectState:
     Attributes:
         failing: conditions of the object that are not True; `causes`: without those that follow from another one.
         unsteered: `Steered` of sections where it is not True.
-        serving: number of `sections` (sections) that are all that they should be.
+        serving: number of `sections` (sections) whose clients are sent through the gateway.
         serves_somebody: requests of a section go through the gateway, even if only for some consumers.
         success: the message when nothing is wrong.
+        obstacle: why pods of the gateway do not start, beside those that serve.
     """
 
     failing: tuple[Condition, ...] = ()
@@ -51,6 +52,7 @@ class ObjectState:
     sections: int = 0
     serves_somebody: bool = False
     success: str = ""
+    obstacle: str = ""
 
 
 def _is_ready(state: ObjectState) -> bool:
@@ -69,7 +71,9 @@ def _changes(state: ObjectState) -> str:
 
 def _what_is_missing(state: ObjectState) -> str:
     told = state.causes or state.failing or state.unsteered
-    return f"{state.serving}/{state.sections} parts serve; " + joined(f"{each.type}: {each.message}" for each in told)
+    told_of = [f"{each.type}: {each.message}" for each in told]
+    unsaid = "" if any(state.obstacle in each for each in told_of) else state.obstacle
+    return joined((f"{state.serving}/{state.sections} parts serve", *told_of, unsaid))
 
 
 def _final(state: ObjectState) -> list[Condition]:
@@ -133,6 +137,7 @@ def _state(facts: Facts, acceptance: Acceptance, own: Sequence[Condition], secti
         sections=len(sections),
         serves_somebody=any(serves_somebody(conditions) for _, conditions in sections),
         success=_success(facts, acceptance),
+        obstacle=workload_of(facts).obstacle,
     )
 
 
@@ -173,7 +178,8 @@ def _success(facts: Facts, acceptance: Acceptance) -> str:
         _counted(len(acceptance.exposed), "host entry", "exposed"),
     ]
     advisories = (notice.message for notice in acceptance.advisories if not notice.section)
-    return joined((", ".join(filter(None, counts)), *advisories))
+    obstacle = workload_of(facts).obstacle if has_gateway(acceptance) else ""
+    return joined((", ".join(filter(None, counts)), obstacle, *advisories))
 
 
 def _counted(number: int, noun: str, verb: str) -> str:

@@ -8,7 +8,7 @@ runs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from egressgateway.api.conditions import ConditionType, Reason
@@ -16,14 +16,18 @@ from egressgateway.diff.steering import DeferReason
 from egressgateway.live.controller_status import PATIENCE
 from egressgateway.plan.findings import Finding
 from egressgateway.refs import ObjectRef
+from egressgateway.status.clients import ClientEvidence
 from egressgateway.status.condition import NOT_PROGRAMMED, succeeded
-from egressgateway.status.messages import told_once
+from egressgateway.status.messages import joined, told_once
 from egressgateway.status.rules import Rule, Table, otherwise
 
 _RETAINED: Final = "the previous configuration stays in place"
 _INCOMPLETE: Final = "not every object is in place yet"
-_STEERED: Final = "clients are sent through the gateway"
+ROUTED: Final = "clients are sent through the gateway"
+"""How the message of `Steered` begins where it is True."""
+
 _NO_POD: Final = "no gateway pod is ready"
+_PUSHING: Final = "the new route is being pushed to clients' proxies"
 _PREVIOUS_ROUTE: Final = "traffic keeps using the previous route until the new one is ready"
 
 
@@ -41,9 +45,11 @@ class SectionState:
             rejects it; `overdue`: it has had time enough; `why_silent`: the possible reason then.
         conflicts: findings about unmanaged routes for its hosts.
         unserved: why what runs does not serve clients all the same.
+        clients: what is known of the clients themselves.
         on_previous_route: clients still use the previous route, and it serves them.
         in_place: the objects that send clients through the gateway exist as planned; `deferred`: why they do not yet.
-        needs_pods: requests use the class's gateway, of which `ready_pods` serve.
+        pushing: clients' proxies may not have been told of that yet; `was_steered`: they may have used another route.
+        needs_pods: requests use the class's gateway, of which `ready_pods` serve; `obstacle`: why others do not start.
     """
 
     rejected: bool = False
@@ -59,11 +65,15 @@ class SectionState:
     why_silent: str = ""
     conflicts: tuple[Finding, ...] = ()
     unserved: str = ""
+    clients: ClientEvidence = field(default_factory=ClientEvidence)
     on_previous_route: bool = False
     in_place: bool = False
+    pushing: bool = False
+    was_steered: bool = False
     deferred: str = ""
     needs_pods: bool = True
     ready_pods: int = 0
+    obstacle: str = ""
 
 
 def _foreign(state: SectionState) -> str:
@@ -91,8 +101,16 @@ def _not_taken(state: SectionState) -> str:
     return f"{state.controller} has not accepted {state.unaccepted} yet"
 
 
+def _without_pods(state: SectionState) -> str:
+    return joined((_NO_POD if state.in_place else DeferReason.GATEWAY_NOT_READY.value, state.obstacle))
+
+
 def _conflicts(state: SectionState) -> str:
     return told_once(("", finding.message) for finding in state.conflicts)
+
+
+def _steered(state: SectionState) -> str:
+    return joined((ROUTED, state.clients.remark))
 
 
 PROGRAMMED: Final[Table[SectionState]] = Table(
@@ -117,12 +135,22 @@ STEERED: Final[Table[SectionState]] = Table(
         # Whatever objects of ours exist, clients may use an unmanaged route.
         Rule(lambda it: bool(it.conflicts), "False", lambda it: it.conflicts[0].reason, _conflicts),
         Rule(lambda it: bool(it.unserved), "False", Reason.UNSUPPORTED_VALUE, lambda it: it.unserved),
+        Rule(lambda it: bool(it.clients.absent), "False", Reason.NO_CONSUMERS, lambda it: it.clients.absent),
+        Rule(
+            lambda it: bool(it.clients.outside_mesh),
+            "False",
+            Reason.CONSUMERS_NOT_IN_MESH,
+            lambda it: it.clients.outside_mesh,
+        ),
         # Clients that are not yet sent on the new route are still sent through the gateway.
         Rule(lambda it: it.on_previous_route, "Unknown", Reason.PENDING, _PREVIOUS_ROUTE),
-        Rule(lambda it: it.in_place and not it.needs_pods, "True", Reason.STEERED, _STEERED),
-        Rule(lambda it: it.in_place and not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _NO_POD),
-        Rule(lambda it: not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, DeferReason.GATEWAY_NOT_READY.value),
-        Rule(lambda it: it.in_place, "True", Reason.STEERED, _STEERED),
+        Rule(lambda it: it.in_place and not it.needs_pods, "True", Reason.STEERED, _steered),
+        Rule(lambda it: it.in_place and not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _without_pods),
+        Rule(lambda it: not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _without_pods),
+        # Where no route was before, the status says so already: it becomes True with one write.
+        Rule(lambda it: it.in_place and it.pushing and it.was_steered, "Unknown", Reason.PENDING, _PUSHING),
+        Rule(lambda it: it.in_place and it.pushing, "False", Reason.PENDING, _PUSHING),
+        Rule(lambda it: it.in_place, "True", Reason.STEERED, _steered),
         Rule(lambda it: bool(it.deferred), "False", Reason.PENDING, lambda it: it.deferred),
         Rule(otherwise, "False", Reason.PENDING, "clients are not sent through the gateway"),
     ),

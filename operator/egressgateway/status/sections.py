@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.api.destination import Destination
@@ -22,9 +22,10 @@ from egressgateway.plan.ir import Plan
 from egressgateway.plan.providers import CONTROLLERS, provider_of
 from egressgateway.refs import ObjectRef
 from egressgateway.stages import Stage
+from egressgateway.status.clients import ClientEvidence, client_evidence, evidence_in
 from egressgateway.status.condition import Condition, Observed, succeeded
 from egressgateway.status.messages import joined, told_by_type
-from egressgateway.status.section_rules import PROGRAMMED, STEERED, SectionState
+from egressgateway.status.section_rules import PROGRAMMED, ROUTED, STEERED, SectionState
 
 _NOT_PROBED: Final = Reached("Unknown", Reason.PENDING, "the first checks have not finished")
 
@@ -53,7 +54,10 @@ class SectionView:
             conflicts=tuple(_of_type(ConditionType.STEERED, self.acceptance.of_section(section))),
             on_previous_route=self._is_on_previous_route(section, clients),
             in_place=self._stands(clients),
+            pushing=section in self.facts.pushing,
+            was_steered=_steered_before(self.facts, section).get("status", "False") != "False",
             deferred=self._deferred(clients),
+            clients=self._clients(section),
         )
         return (*self._judged(section, state), *self._reached(destination))
 
@@ -92,7 +96,16 @@ class SectionView:
             unserved=self._unserved(section, by_this_gateway=by_this_gateway) if running else "",
             in_place=running,
             ready_pods=workload_of(self.facts).ready,
+            clients=self._clients(section) if running else ClientEvidence(),
+            obstacle=workload_of(self.facts).obstacle,
         )
+
+    def _clients(self, section: str) -> ClientEvidence:
+        # The object's own namespace exists: the object is in it.
+        existing = self.facts.namespaces.keys() | {self.facts.key.namespace}
+        consumers = self.acceptance.consumers.get(section, frozenset())
+        before = evidence_in(_steered_before(self.facts, section), ROUTED)
+        return client_evidence(consumers, existing, self.facts.client_pods, before)
 
     def _unserved(self, section: str, *, by_this_gateway: bool) -> str:
         """Why what runs does not serve clients all the same; empty where no reason is known."""
@@ -124,6 +137,7 @@ class SectionView:
             controller=open_[0].controller.name if open_ else "",
             why_silent=provider_of(class_spec).why_silent(class_spec),
             ready_pods=workload_of(self.facts).ready,
+            obstacle=workload_of(self.facts).obstacle,
         )
 
     def _reached(self, destination: Destination) -> Iterator[Condition]:
@@ -159,6 +173,13 @@ def _of_type(type_: ConditionType, findings: Iterable[Finding]) -> Sequence[Find
 
 def _weight(finding: Finding) -> tuple[bool, bool]:
     return finding.partial, finding.consequence is Consequence.KEEP
+
+
+def _steered_before(facts: Facts, section: str) -> Mapping[str, Any]:
+    """The stored condition `Steered` of a destination; empty for one that the status does not name."""
+    listed = facts.gateway.status.get("destinations") or ()
+    conditions = next((each.get("conditions") or () for each in listed if each.get("name") == section), ())
+    return next((each for each in conditions if each.get("type") == ConditionType.STEERED), {})
 
 
 def _runs(facts: Facts, section: str) -> bool:

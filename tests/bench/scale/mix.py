@@ -215,19 +215,23 @@ def class_(name: str, spec: Manifest, *, default: bool = False) -> Manifest:
 
 
 def secret(namespace: str, name: str, subject: str) -> Manifest:
-    """With a certificate of that subject."""
-    data = {"tls.crt": _certificate(subject), "ca.crt": _certificate("authority"), "tls.key": ""}
+    """With a certificate of that subject, and its key."""
+    (certificate, key), (authority, _) = _pair(subject), _pair("authority")
+    data = {"tls.crt": certificate, "ca.crt": authority, "tls.key": key}
     metadata = {"namespace": namespace, "name": name}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "kubernetes.io/tls", "data": data}
 
 
 @cache
-def _certificate(subject: str) -> str:
+def _pair(subject: str) -> tuple[str, str]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
     begin, end = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
     built = x509.CertificateBuilder(name, name, key.public_key(), 1, begin, end).sign(key, hashes.SHA256())
-    return b64encode(built.public_bytes(serialization.Encoding.PEM)).decode()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return b64encode(built.public_bytes(serialization.Encoding.PEM)).decode(), b64encode(private).decode()
 
 
 def _secret_name(name: str) -> str:

@@ -51,7 +51,7 @@ ENVIRONMENT: Final = {
     "PILOT_ENABLE_METADATA_EXCHANGE": "false",
     "PILOT_ENABLE_ALPN_FILTER": "false",
     "PILOT_DISABLE_MX_ALPN": "true",
-    "PILOT_ENABLE_AMBIENT": "false",
+    "PILOT_ENABLE_AMBIENT": "true",
     "PILOT_ENABLE_GATEWAY_API": "false",
 }
 

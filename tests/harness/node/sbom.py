@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from harness.node.contents import Contents
 
-_STATUS: Final = "/var/lib/dpkg/status"
+STATUS: Final = re.compile(r"/var/lib/dpkg/status")
+"""What Debian says is installed."""
+
 _METADATA: Final = re.compile(r"/app/lib/python[\d.]+/site-packages/[^/]+\.dist-info/METADATA")
 
 Component = dict[str, Any]
@@ -19,9 +21,10 @@ def bill(image: Contents) -> dict[str, Any]:
     """The document. The same image gives the same one: it has neither a time nor a serial number."""
     labels = image.config()["config"]["Labels"]
     name, version = (labels[f"org.opencontainers.image.{each}"] for each in ("title", "version"))
-    files = image.files()
-    packages = [_python(image.text(place)) for place in sorted(files) if _METADATA.fullmatch(place)]
-    components = [*packages, *_debian(image.text(_STATUS))]
+    texts = image.texts(STATUS, _METADATA)
+    [status] = [text for place, text in texts.items() if STATUS.fullmatch(place)]
+    packages = [_python(text) for place, text in sorted(texts.items()) if _METADATA.fullmatch(place)]
+    components = [*packages, *_debian(status)]
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",

@@ -15,10 +15,11 @@ from apicases.forbidden import (
     RESERVED_NAMES,
     RESERVED_WILDCARDS,
 )
+from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.reserved import forbidden_address, reserved_name, unreachable_networks
 from egressgateway.api.validation import parse_spec
 from egressgateway.names import private_address
-from egressgateway.plan.istio.upstream import INNER_NETWORKS
+from egressgateway.plan.istio.inner import refused_permissions
 
 EXTERNAL = (
     "api.example.com",
@@ -88,7 +89,9 @@ def test_networks_are_as_a_network_policy_takes_them(version: int) -> None:
 @pytest.mark.parametrize("network", unreachable_networks(4))
 def test_names_under_a_wildcard_are_not_followed_there(network: str) -> None:
     """The gateway resolves those over IPv4 alone, and refuses more than the NetworkPolicy: private networks, too."""
-    refused = [ip_network(f"{start}/{length}") for start, length in INNER_NETWORKS]
+    permissions = refused_permissions(EgressGatewayClassSpec())
+    upstreams = [permission["matcher"]["typed_config"]["upstream_ip"] for permission in permissions]
+    refused = [ip_network(f"{each['address_prefix']}/{each['prefix_len']}") for each in upstreams]
     assert any(ip_network(network).subnet_of(inner) for inner in refused)  # type: ignore[arg-type]
 
 

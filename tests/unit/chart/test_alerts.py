@@ -191,6 +191,19 @@ def _refused(condition: dict[str, Any]) -> dict[str, Any]:
     return {**condition, "status": "False", "reason": "UnsupportedValue"}
 
 
+async def test_certificate_that_ends_within_a_week_is_told_until_it_is_renewed(agreed: Judge) -> None:
+    """Not one that ends in a month, nor a destination that its author lets end. Figures begin at the clock's zero."""
+    recording, leader, _ = pair()
+    soon = {"at": "1970-01-07T00:00:00Z", "secret": "client", "key": "tls.crt"}
+    later = {**soon, "at": "1970-02-01T00:00:00Z"}
+    leader.metrics.status(OBJECT, {**READY, "expirations": [soon, later]})
+    leader.metrics.status(WELL, {**READY, "expirations": [later, {"at": "1970-01-02T00:00:00Z", "destination": "x"}]})
+    await play(recording, leader, 30)
+    leader.metrics.status(OBJECT, {**READY, "expirations": [later]})
+    await play(recording, leader, 31)
+    agreed(recording, {9: (), 29: (of_object("EgressGatewayCertificateExpires"),), 31: (), HOUR: ()})
+
+
 async def test_gateway_whose_pods_never_started_is_no_outage(agreed: Judge) -> None:
     """Nobody is sent to it."""
     recording, leader, _ = pair()

@@ -204,6 +204,9 @@ def test_one_replica_has_no_disruption_budget(newest: Helm) -> None:
     assert only(newest.template(), "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
 
 
+LOOKED_AT = ("customresourcedefinitions", "egressgatewayclasses", "namespaces")
+
+
 def test_namespaced_operator_has_no_rights_elsewhere(newest: Helm) -> None:
     """The cluster as a whole is only looked at, and beside a shared gateway no workload is written."""
     rendered = newest.template(MATRIX["namespaced"])
@@ -211,7 +214,7 @@ def test_namespaced_operator_has_no_rights_elsewhere(newest: Helm) -> None:
     [wide] = [each for each in of_kind(rendered, "ClusterRole") if each["metadata"]["name"] == name]
     verbs = {(resource, verb) for rule in wide["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
     assert verbs == {
-        *((resource, verb) for resource in ("egressgatewayclasses", "namespaces") for verb in ("list", "watch")),
+        *((resource, verb) for resource in LOOKED_AT for verb in ("list", "watch")),
         ("egressgatewayclasses/status", "patch"),
     }
     [beside] = [each for each in of_kind(rendered, "Role") if each["metadata"]["name"] == f"{RELEASE}-gateways"]

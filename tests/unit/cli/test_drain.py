@@ -46,6 +46,7 @@ class Server:
     def __init__(self, *gateways: Manifest, leases: tuple[Manifest, ...] = ()) -> None:
         self.gateways = {each["metadata"]["name"]: each for each in gateways}
         self.leases = {each["metadata"]["namespace"]: each for each in leases}
+        self.pods: set[str] = set()
         self.requests: list[Request] = []
         self.refuse: Callable[[Request], None] = lambda _: None
 
@@ -55,6 +56,10 @@ class Server:
         name = request.path.rpartition("/")[2]
         if request.resource == "leases":
             return self._lease(request)
+        if request.resource == "pods":
+            if name not in self.pods:
+                raise NotFound(request.call, "gone")
+            return {}
         if request.verb == "list":
             return {"items": list(self.gateways.values())}
         if request.verb == "delete":
@@ -313,6 +318,31 @@ async def test_lease_whose_holder_has_ended_goes_and_holds_up_no_successor() -> 
     assert server.leases == {}
     [deleted] = [each for each in server.requests if (each.resource, each.verb) == ("leases", "delete")]
     assert orjson.loads(deleted.body or b"")["preconditions"] == {"uid": "l", "resourceVersion": "7"}
+
+
+async def test_leader_whose_pod_is_gone_is_not_waited_for() -> None:
+    """Its Lease may last for an hour; while the pod is there it may still write."""
+    server = Server(gateway("one"), leases=(lease("release-7d-x_1", seconds=3600),))
+    server.pods = {"release-7d-x"}
+    of_the_chart = Drain(lease=Place("system", "release", "release"), timeout=1)
+    assert "not released after 1 seconds" in (await drained(server, of_the_chart))[-1]
+    assert server.writes == []
+    server.pods.clear()
+    await drained(server, of_the_chart)
+    assert server.leases == {}
+    assert left_held(server) == []
+
+
+@pytest.mark.parametrize(
+    ("holder", "deployment"),
+    [("laptop_1", "release"), ("release-7d-x_1", None), ("release-7d-x_1", "other")],
+    ids=["on a laptop", "nothing is known", "of another Deployment"],
+)
+async def test_leader_that_may_be_no_pod_is_waited_for(holder: str, deployment: str | None) -> None:
+    """It runs where nobody can look, and would put the finalizer back."""
+    server = Server(gateway("one"), leases=(lease(holder, seconds=3600),))
+    waiting = Drain(lease=Place("system", "release", deployment), timeout=1)
+    assert "not released after 1 seconds" in (await drained(server, waiting))[-1]
 
 
 @pytest.mark.parametrize(

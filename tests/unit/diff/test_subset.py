@@ -126,3 +126,19 @@ def test_same_quantity_compares_amounts(one: object, other: object, *, same: boo
     """As Kubernetes' `resource.Quantity` does; what is no amount is compared as it stands."""
     assert same_quantity(one, other) is same
     assert same_quantity(other, one) is same
+
+
+def anti_affinity(*revision: str) -> dict[str, Any]:
+    term = {"topologyKey": "zone", **({"matchLabelKeys": list(revision)} if revision else {})}
+    preferred = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]}
+    return deployment(template={"spec": {"affinity": {"podAntiAffinity": preferred}}})
+
+
+def test_field_that_an_older_server_drops_is_no_drift() -> None:
+    """Kubernetes 1.30 takes the key of 1.31 and drops it. Another value is drift, and so is all else."""
+    assert holds(anti_affinity("pod-template-hash"), anti_affinity())
+    assert holds(anti_affinity("pod-template-hash"), anti_affinity("pod-template-hash"))
+    assert not holds(anti_affinity("pod-template-hash"), anti_affinity("app"))
+    dropped = anti_affinity("pod-template-hash")
+    del dropped["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"]
+    assert not holds(anti_affinity("pod-template-hash"), dropped)

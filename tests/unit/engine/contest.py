@@ -43,7 +43,7 @@ class Contest:
 
     def __init__(self, *namespaces: str) -> None:
         self.loop = Loop()
-        self.server = Server()
+        self.server = Server(self._now)
         self.server.after = self._look
         self.namespaces = namespaces
         self.offences: list[str] = []
@@ -207,7 +207,9 @@ class Contest:
         found: dict[PortPlace, set[Key]] = {}
         for ref, entry in self.server.objects.items():
             labels = entry["metadata"].get("labels") or {}
-            if ref.kind == "ServiceEntry" and _is_written_by_the_operator(ref, labels):
+            # Sidecars listen for TCP on the addresses alone, where an entry has some.
+            own = ref.kind == "ServiceEntry" and _is_written_by_the_operator(ref, labels)
+            if own and not entry["spec"].get("addresses"):
                 owner = Key(labels["egressgateway.dev/namespace"], labels["egressgateway.dev/gateway"])
                 numbers = [
                     port["number"] for port in entry["spec"]["ports"] if not protocols or port["protocol"] in protocols

@@ -168,7 +168,7 @@ def _complete_hops(live: Live) -> Iterator[str]:
 def private_names(live: Live) -> Iterator[tuple[str, str]]:
     """Hops, each with the server name by which clients ask the gateway for it."""
     for rule in _of_kind(live, "DestinationRule"):
-        for subset in rule["spec"]["subsets"]:
+        for subset in rule["spec"].get("subsets") or ():
             yield subset["name"], subset["trafficPolicy"]["portLevelSettings"][0]["tls"]["sni"]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 import yaml
 
+from egressgateway.api.scalars import format_instant
 from egressgateway.cluster.request import APPLY_PATCH, Request
 from egressgateway.cluster.result import Again, Outcome, Waiting
 from egressgateway.diff.subset import EXACT_KINDS
@@ -61,7 +62,9 @@ class Server:
     as a kill does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], datetime] | None = None) -> None:
+        """`now`: when objects are created; without it all are of one age."""
+        self._now = now or (lambda: START)
         self.objects: dict[ObjectRef, Manifest] = {}
         self.writes: list[tuple[str, ObjectRef]] = []
         self.record_writes: list[tuple[str, ObjectRef]] = []
@@ -105,7 +108,7 @@ class Server:
         self._version += 1
         manifest["metadata"]["resourceVersion"] = str(self._version)
         manifest["metadata"].setdefault("uid", f"uid-{self._version}")
-        manifest["metadata"].setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
+        manifest["metadata"].setdefault("creationTimestamp", format_instant(self._now()))
         self.objects[ref] = manifest
         return deepcopy(manifest)
 

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from egressgateway.api.scalars import format_instant
-from egressgateway.api.spec import EgressGatewaySpec
+from egressgateway.api.status import MOST_EXPIRATIONS
 from egressgateway.api.validation import parse_spec
 from egressgateway.cluster.result import Done
-from egressgateway.engine.reconcile.expiry import expiring, next_notice
+from egressgateway.facts import References
+from egressgateway.status.expirations import Expiration, expirations_field, expirations_of, notices_between
 from unit.engine.simulation import START, World
 from unit.objects import destination, spec
+from unit.plan.test_references import CA, CLIENT, certificate, secret
+from unit.plan.world import facts_of
 
 END = START + timedelta(days=3)
 
@@ -27,12 +30,6 @@ def spec_of(**ends: datetime | None) -> dict[str, Any]:
             for name, end in ends.items()
         )
     )
-
-
-def parsed(**ends: datetime | None) -> EgressGatewaySpec:
-    found = parse_spec(spec_of(**ends))
-    assert isinstance(found, EgressGatewaySpec)
-    return found
 
 
 @pytest.fixture
@@ -48,23 +45,95 @@ def announced(world: World) -> list[str]:
     return [note for _, reason, note in world.told if reason == "ExpiresSoon"]
 
 
+DESTINATION = (("destination", "x"),)
+
+
 @pytest.mark.parametrize(
-    ("before_end", "found"),
-    [(timedelta(days=2), []), (timedelta(days=1), ["x"]), (timedelta(seconds=1), ["x"]), (timedelta(0), [])],
-    ids=["two-days", "a-day", "a-second", "over"],
+    ("before_end", "notice"),
+    [
+        (timedelta(days=31), None),
+        (timedelta(days=30), 30),
+        (timedelta(days=8), 30),
+        (timedelta(days=7), 7),
+        (timedelta(days=1), 1),
+        (timedelta(seconds=1), 1),
+        (timedelta(0), None),
+    ],
 )
-def test_the_last_day_is_announced(before_end: timedelta, found: list[str]) -> None:
-    """From a day before the end to the end itself; what has no end is never announced."""
-    spec = parsed(x=END, y=None)
-    assert [destination.name for destination, _ in expiring(spec, END - before_end)] == found
+def test_notices_are_due_a_month_a_week_and_a_day_before(before_end: timedelta, notice: int | None) -> None:
+    """The last one that is due counts, and the next one is known."""
+    end = Expiration(END, DESTINATION)
+    assert end.notice(END - before_end) == notice
+    following = {30: 7, 7: 1, 1: None}.get(notice or 0, 30) if before_end else None
+    expected = None if following is None else END - timedelta(days=following)
+    assert end.next_notice(END - before_end) == expected
 
 
-def test_the_next_notice_is_the_earliest_to_come() -> None:
-    """Each destination has its own; none is left when all were given."""
-    spec = parsed(x=END, y=END + timedelta(days=2), z=None)
-    assert next_notice(spec, START) == END - timedelta(days=1)
-    assert next_notice(spec, END) == END + timedelta(days=1)
-    assert next_notice(spec, END + timedelta(days=2)) is None
+@pytest.mark.parametrize(("lifetime", "notices"), [(730, (30, 7, 1)), (90, (7, 1)), (21, (1,)), (3, ())], ids=str)
+def test_certificate_is_not_announced_while_a_third_of_its_life_is_left(
+    lifetime: int, notices: tuple[int, ...]
+) -> None:
+    """What renews it by itself has not begun by then."""
+    pem = certificate(END, timedelta(days=lifetime))
+    facts = facts_of(references=References({CLIENT: secret(tls_crt=pem)}))
+    [found] = expirations_of(facts)
+    assert (found.at, dict(found.subject), found.notices) == (END, {"secret": "client", "key": "tls.crt"}, notices)
+
+
+def test_chain_ends_with_its_first_and_authorities_with_their_last() -> None:
+    """An old root beside the new one is how authorities are changed."""
+    early, late = certificate(END), certificate(END + timedelta(days=9))
+    facts = facts_of(references=References({CLIENT: secret(tls_crt=late + early, ca_crt=early + late), CA: None}))
+    assert [(each.at, dict(each.subject)["key"]) for each in expirations_of(facts)] == [
+        (END, "tls.crt"),
+        (END + timedelta(days=9), "ca.crt"),
+    ]
+    assert expirations_of(facts_of(references=References({CLIENT: secret(tls_crt=b"no", ca_crt=b"")}))) == ()
+
+
+def test_status_lists_the_first_ends_only() -> None:
+    """Of a hundred destinations with an end the status names some."""
+    ends = {f"d{number}": START + timedelta(days=40 + number) for number in range(20)}
+    listed = expirations_field(facts_of(parse_spec(spec_of(**ends)), now=START))  # type: ignore[arg-type]  # it is valid
+    assert [each["destination"] for each in listed] == [f"d{number}" for number in range(MOST_EXPIRATIONS)]
+    assert all("notice" not in each for each in listed)
+
+
+def entry(notice: int | None, **subject: str) -> dict[str, Any]:
+    found = {"at": "2026-02-01T00:00:00Z", **(subject or {"secret": "client", "key": "tls.crt"})}
+    return {"expirations": [found if notice is None else {**found, "notice": notice}]}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ({}, entry(None), 0),
+        (entry(None), entry(30), 1),
+        (entry(30), entry(30), 0),
+        (entry(30), entry(7), 1),
+        (entry(1), entry(1), 0),
+        ({}, entry(7), 1),
+        ({}, entry(7, destination="x"), 0),
+        ({}, entry(1, destination="x"), 1),
+        (entry(30, destination="x"), entry(7, destination="x"), 1),
+        (entry(7), {}, 0),
+    ],
+    ids=[
+        "far away",
+        "a month before",
+        "told",
+        "a week before",
+        "a day before, told",
+        "a certificate that is new here",
+        "an end that was just written",
+        "an end that was just written for tomorrow",
+        "a destination",
+        "renewed",
+    ],
+)
+def test_each_notice_is_given_once(old: dict[str, Any], new: dict[str, Any], told: int) -> None:
+    """By the status: another process gives none again."""
+    assert len(list(notices_between(old, new))) == told
 
 
 def test_the_end_is_announced_once_and_in_time(world: World) -> None:
@@ -78,6 +147,10 @@ def test_the_end_is_announced_once_and_in_time(world: World) -> None:
         world.loop.now += 60
     [note] = announced(world)
     assert "destination x expires at 2026-01-04T00:00:00Z" in note
+    assert world.status["expirations"] == [{"at": "2026-01-04T00:00:00Z", "destination": "x", "notice": 1}]
+    world.restart()
+    world.settle()
+    assert len(announced(world)) == 1, "another process reads what was announced in the status"
 
 
 def test_an_end_that_was_put_off_is_announced_anew(world: World) -> None:

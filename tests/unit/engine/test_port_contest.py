@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from egressgateway.refs import Key
+from unit.engine import contest as contests
 from unit.engine.contest import Contest
 
 SHOP, LAB = "shop", "lab"
@@ -235,3 +236,33 @@ def test_who_has_a_port_gets_it_elsewhere_before_who_only_asks_for_it(contest: C
     assert [has(contest, place=place) for place in (SHOP, LAB)] == [FIRST, FIRST]
     assert contest.verdict(FIRST)[0] == "True"
     assert contest.offences == []
+
+
+def addressed(host: str, *addresses: str) -> dict[str, Any]:
+    """A spec whose one host has TCP on these addresses alone."""
+    ports = [{"port": 5432, "protocol": "TCP"}]
+    return {"destinations": [{"name": "d", "hosts": [host], "addresses": list(addresses), "ports": ports}]}
+
+
+def test_address_is_whose_claim_was_first_and_its_port_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One port on two addresses for the same clients; one address, in whatever spelling, is one object's."""
+    monkeypatch.setattr(contests, "CLASS", {**contests.CLASS, "allowedCIDRs": ["192.0.2.0/24", "2001:db8::/32"]})
+    contest = Contest(SHOP, "platform")
+    try:
+        contest.create(FIRST, "a.first.example")
+        contest.change(FIRST, **addressed("a.first.example", "192.0.2.7", "2001:db8::7"))
+        contest.settle()
+        contest.create(SECOND, "a.second.example", consumers=(SHOP,))
+        contest.change(SECOND, **addressed("a.second.example", "192.0.2.8"))
+        contest.settle()
+        assert [contest.verdict(key)[0] for key in (FIRST, SECOND)] == ["True", "True"]
+
+        contest.change(SECOND, **addressed("a.second.example", "2001:db8:0::7"))
+        contest.settle()
+        status, message = contest.verdict(SECOND)
+        assert (status, "2001:db8::7" in message, str(FIRST) in message) == ("False", True, True)
+        contest.delete(FIRST)
+        contest.settle()
+        assert contest.verdict(SECOND)[0] == "True"
+    finally:
+        contest.close()

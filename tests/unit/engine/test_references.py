@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from egressgateway.engine.cache.references import ReferenceCache, Wanted, keep_of_pod, pods_of
+from egressgateway.engine.cache.references import (
+    MOST_LOOKS,
+    MOST_LOOKS_IN_A_NAMESPACE,
+    ReferenceCache,
+    Wanted,
+    keep_of_pod,
+    pods_of,
+)
 from egressgateway.facts import PodFacts, PodSelection, References
 from egressgateway.refs import Key, Manifest, ObjectRef
 
@@ -170,3 +177,39 @@ def test_references_of_one_namespace_are_bounded() -> None:
     assert cache.too_many(ME) == cache.too_many(OTHER) == frozenset()
     cache.release_all()
     assert cache._wanted_in == {}
+
+
+def test_looks_are_bounded_and_take_no_room_of_what_is_wanted() -> None:
+    """A namespace whose gateways all fail has some watches, and its Secrets are read all the same."""
+    cache = ReferenceCache(most=1)
+    watched: set[Wanted] = set()
+    cache.on_wanted, cache.on_unwanted = watched.add, watched.discard
+    selections = [PodSelection("shop", (("gateway", f"{number}"),)) for number in range(20)]
+    for number, selection in enumerate(selections):
+        cache.look(Key("shop", f"{number}"), selection)
+    assert len(watched) == MOST_LOOKS_IN_A_NAMESPACE
+    cache.want(ME, {SECRET})
+    assert SECRET in watched
+    for number in range(MOST_LOOKS):
+        cache.look(Key(f"ns-{number}", "a"), PodSelection(f"ns-{number}", ()))
+    assert len(watched) == MOST_LOOKS + 1
+    cache.look(Key("shop", "0"), None)
+    cache.look(Key("shop", "19"), selections[19])
+    assert selections[19] in watched
+    assert selections[0] not in watched
+    cache.release_all()
+    assert watched == set()
+
+
+def test_pods_that_are_wanted_and_looked_at_are_watched_until_neither_holds() -> None:
+    """A destination with a probe wants the pods that a stuck rollout looks at; either may end first."""
+    for end_first in ("want", "look"):
+        it = Recorded()
+        it.cache.look(ME, PODS)
+        it.cache.want(ME, {PODS})
+        assert it.told_now() == {("wanted", PODS)}
+        ends = {"want": lambda cache: cache.want(ME, frozenset()), "look": lambda cache: cache.look(ME, None)}
+        ends.pop(end_first)(it.cache)
+        assert it.told_now() == set()
+        ends.popitem()[1](it.cache)
+        assert it.told_now() == {("unwanted", PODS)}

@@ -261,6 +261,14 @@ FEATURES: Final[Mapping[str, tuple[Manifest, Manifest]]] = {
         destination("db", "db.example.com", ports=[{"port": 5432, "protocol": "TCP"}]),
         {"deniedFeatures": ["TCP"]},
     ),
+    "TCPWithoutAddresses": (
+        destination("db", "db.example.com", ports=[{"port": 5432, "protocol": "TCP"}]),
+        {"deniedFeatures": ["TCPWithoutAddresses"]},
+    ),
+    "addresses": (
+        destination("db", "db.example.com", addresses=["192.0.2.7"]),
+        {"allowedCIDRs": ["198.51.100.0/24"]},
+    ),
     "Wildcards": (
         destination("db", "*.db.example.com", wildcard={"strategy": "DynamicResolution"}),
         {"deniedFeatures": ["Wildcards"]},

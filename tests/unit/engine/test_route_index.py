@@ -177,3 +177,31 @@ def test_steers_are_hosts_by_namespace_of_clients() -> None:
         ]
     )
     assert found == {HOST: frozenset({"shop", "lab"})}
+
+
+TCP = [{"number": 5432, "name": "tcp-pg", "protocol": "TCP"}, {"number": 443, "name": "tls", "protocol": "TLS"}]
+
+
+def test_entry_without_addresses_takes_its_tcp_ports_whole() -> None:
+    """Found by the number, whatever its hosts are, as long as it has no addresses and is no child of ours."""
+    index, ref = RouteIndex(), ObjectRef("ServiceEntry", "legacy", "theirs")
+    theirs = route("ServiceEntry", namespace="legacy", ports=TCP, exportTo=["shop"])
+    assert index.take(added(theirs), nothing).ports == {5432: frozenset({"shop"})}
+    assert [(each.ref, each.tcp_ports) for each in index.on_ports({5432, 443})] == [(ref, frozenset({5432}))]
+    assert index.on_ports({443}) == ()
+    addressed = route("ServiceEntry", namespace="legacy", ports=TCP, addresses=["192.0.2.1"])
+    assert index.take(Change("MODIFIED", theirs, addressed, listed=False), nothing).ports == {5432: frozenset({"shop"})}
+    assert index.on_ports({5432}) == ()
+    ours = route("ServiceEntry", metadata=owned(), ports=TCP)
+    assert index.take(added(ours), nothing).ports == {}
+    assert index.on_ports({5432}) == ()
+
+
+def test_ports_that_are_kept_of_an_entry_are_few_and_bare() -> None:
+    """A name, a target port, a thousand others: what is not read is not remembered; twice as once."""
+    many = [{"number": number, "name": f"p{number}", "protocol": "TCP", "targetPort": 1} for number in range(1, 1001)]
+    kept = keep_needed(route("ServiceEntry", ports=[*TCP, *many]))
+    assert kept["spec"]["ports"] == [{"number": number, "protocol": "TCP"} for number in range(1, 257)]
+    assert keep_needed(kept) == kept
+    for spec in ({"ports": TCP[1:]}, {"ports": TCP, "addresses": ["192.0.2.1"]}):
+        assert keep_needed(route("ServiceEntry", **spec))["spec"].keys() == {"hosts"}

@@ -59,6 +59,38 @@ def test_equal_facts_are_judged_once(world: World, judged: list[object]) -> None
     assert judged == []
 
 
+def steered(world: World) -> str:
+    """`Steered` of the destination: its status."""
+    conditions = world.status["destinations"][0]["conditions"]
+    return next(str(each["status"]) for each in conditions if each["type"] == "Steered")
+
+
+def test_new_route_is_no_evidence_before_its_push(world: World) -> None:
+    """
+    A change of where requests go takes `Steered` to Unknown until proxies were told; a change of who may go, does not.
+    """
+    assert steered(world) == "True"
+    world.edit({"destinations": [{**SPEC["destinations"][0], "ports": [{"port": 8080, "protocol": "HTTP"}]}]})
+    seen = [steered(world)]
+    for _ in range(20):
+        world.reconcile()
+        world.loop.now += GRACE / 4
+        seen.append(steered(world))
+    assert seen[-1] == "True"
+    assert "Unknown" in seen
+    assert "False" not in seen
+
+    world.set_class({"allowedConsumers": {"from": "All"}})
+    world.set_namespace("billing")
+    access = {"from": [{"namespaces": ["shop", "billing"]}]}
+    spec = {"destinations": [{**SPEC["destinations"][0], "ports": [{"port": 8080, "protocol": "HTTP"}]}]}
+    world.edit({**spec, "access": access})
+    for _ in range(20):
+        world.reconcile()
+        world.loop.now += GRACE / 4
+        assert steered(world) == "True"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -89,7 +121,7 @@ def test_an_end_that_was_foreseen_is_judged_in_time(world: World, judged: list[o
     world.loop.now += outcome.after.total_seconds() - 10
     assert world.reconcile() == Done(timedelta(seconds=10))
     assert judged == []
-    world.loop.now += 2 * 86_400
+    world.loop.now += 8 * 86_400
     world.settle()
     assert not any(ref.kind == "VirtualService" for ref in world.live)
 
@@ -132,12 +164,15 @@ def test_equal_facts_are_judged_once_on_the_way_to_ready(judged: list[object]) -
         world.close()
 
 
-def test_three_passes_make_an_object_ready(judged: list[object]) -> None:
-    """One writes the gateway's side, one sees its pods ready, one writes the clients' side when the mesh was told."""
+def test_four_passes_make_an_object_ready(judged: list[object]) -> None:
+    """
+    One writes the gateway's side, one sees its pods ready, one writes the clients' side when the mesh was told of the
+    gateway, and one says that they are steered when it was told of that.
+    """
     world = World(SPEC)
     try:
-        assert world.settle() == 3
-        assert len(judged) == 3
+        assert world.settle() == 4
+        assert len(judged) == 4
         ready = next(each for each in world.status["conditions"] if each["type"] == "Ready")
         assert ready["status"] == "True"
     finally:

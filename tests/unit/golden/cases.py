@@ -257,7 +257,8 @@ def _facts(case: Case) -> Facts:
         mesh=case.settings,
         namespaces=namespaces,
         references=case.references,
-        unmanaged_routes=case.unmanaged_routes,
+        unmanaged_routes=tuple(each for each in case.unmanaged_routes if not each.tcp_ports),
+        foreign_ports=tuple(each for each in case.unmanaged_routes if each.tcp_ports),
         mesh_config=case.mesh,
         contenders=case.contenders,
         live=_live_objects(case.live) if case.live else {},
@@ -324,9 +325,13 @@ def _ref(text: str) -> ObjectRef:
 
 
 def _foreign(raw: Manifest) -> UnmanagedRoute:
-    _no_others(raw, {"ref", "hosts", "visibleIn", "created"})
+    _no_others(raw, {"ref", "hosts", "visibleIn", "created", "tcpPorts"})
     return UnmanagedRoute(
-        _ref(raw["ref"]), frozenset(raw["hosts"]), frozenset(raw["visibleIn"]), parse_instant(raw["created"])
+        _ref(raw["ref"]),
+        frozenset(raw["hosts"]),
+        frozenset(raw["visibleIn"]),
+        parse_instant(raw["created"]),
+        frozenset(raw.get("tcpPorts", ())),
     )
 
 

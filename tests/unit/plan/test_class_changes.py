@@ -15,7 +15,7 @@ from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.diff.changeset import Write, diff
 from egressgateway.diff.steering import Batch, Steps, plan_steps
 from egressgateway.facts import Facts, MeshConfig, PodFacts, PodSelection, References
-from egressgateway.live.children import mesh_routes, namespaces_of_export, ways_of
+from egressgateway.live.children import mesh_routes, namespaces_of_export, subsets_of, ways_of
 from egressgateway.plan.accept import accept
 from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.build import build_plan
@@ -34,6 +34,7 @@ SHARED_PODS = {"istio": "egress"}
 SHARED = {"shared": {"namespace": "edge", "service": "egress", "selector": SHARED_PODS}}
 CLASSES: dict[str, EgressGatewayClassSpec] = {
     "strict": class_of(),
+    "subsets": class_of(upgrades="Subset"),
     "plain": class_of(mtls="Disabled"),
     "shared": class_of(**SHARED),
     "shared plain": class_of(**SHARED, mtls="Disabled"),
@@ -114,6 +115,7 @@ class World:
         for way, namespace in sorted(in_use(self.live) | self.recent):
             if flaw := flaw_of(self.live, way, namespace, self.marks.get(way, "")):
                 self.offences.append(f"{when}: {way} from {namespace} {flaw}")
+        self.offences += [f"{when}: no rule has subset {subset}" for subset in missing_subsets(self.live)]
         self.offences += [f"{when}: {sni} is open to strangers" for sni in open_names(self.live)]
         self.offences += [f"{when}: {name} leads past the gateway" for name in unguarded(self.live)]
 
@@ -135,6 +137,13 @@ def in_use(live: Live) -> set[Steer]:
         for way in ways_of(route)
         for namespace in namespaces_of_export(route, KEY.namespace)
     }
+
+
+def missing_subsets(live: Live) -> list[str]:
+    """Subsets to which clients are sent, those of WebSockets among them, and that no rule has."""
+    rules = (found["spec"].get("subsets") or () for ref, found in live.items() if ref.kind == "DestinationRule")
+    known = {subset["name"] for subsets in rules for subset in subsets}
+    return sorted({subset for route in mesh_routes(live) for subset in subsets_of(route)} - known)
 
 
 STRANGER = "cluster.local/ns/somewhere/sa/somebody"
@@ -356,7 +365,7 @@ def test_a_shared_gateway_of_the_own_namespace_is_no_stranger() -> None:
 
 
 def test_a_part_that_is_kept_beside_a_shared_gateway_keeps_its_guards() -> None:
-    """Denial, authorizer and clean headers are of every way that stands, be it planned or only left as it was."""
+    """Denial, authorizer, clean headers and WebSockets are of every way that stands, planned or left as it was."""
     class_spec = class_of(**SHARED, externalAuthorization={"provider": "opa"})
     spec = spec_of(destination("a", "a.example.com"), destination("b", "b.example.com"))
     mesh = MeshConfig(authorizers={"opa": "grpc"})
@@ -367,7 +376,7 @@ def test_a_part_that_is_kept_beside_a_shared_gateway_keeps_its_guards() -> None:
     after = {item.ref: item.manifest for item in rendered(replace(facts, live=live), kept)}
     assert open_names(after) == []
     guards = [ref for ref in live if ref.namespace == "edge"]
-    assert sorted(ref.kind for ref in guards) == ["AuthorizationPolicy", "AuthorizationPolicy", "EnvoyFilter"]
+    assert sorted(ref.kind for ref in guards) == ["AuthorizationPolicy"] * 2 + ["EnvoyFilter"] * 2
     assert {ref: names_in(live[ref]) for ref in guards} == {ref: names_in(after[ref]) for ref in guards}
 
 
@@ -388,7 +397,7 @@ def test_clients_insist_on_who_the_gateway_was_while_it_has_no_pods() -> None:
     live = {item.ref: item.manifest for item in rendered(facts, accept(facts))}
     away = replace(PODS, pods=dict.fromkeys(PODS.pods, ()))
     after = {item.ref: item.manifest for item in rendered(replace(facts, references=away, live=live), accept(facts))}
-    [ref] = [ref for ref in live if ref.kind == "DestinationRule"]
+    [ref] = [ref for ref in live if ref.kind == "DestinationRule" and "subsets" in live[ref]["spec"]]
     assert "spiffe://" in str(live[ref])
     assert after[ref]["spec"] == live[ref]["spec"]
 

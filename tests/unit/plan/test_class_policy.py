@@ -161,6 +161,7 @@ INSECURE = {"port": 80, "protocol": "HTTP", "targetPort": 443, "tls": {"mode": "
     ("feature", "asked"),
     [
         ("TCP", destination(ports=[{"port": 5432, "protocol": "TCP"}])),
+        ("TCPWithoutAddresses", destination(ports=[{"port": 5432, "protocol": "TCP"}])),
         ("Wildcards", destination(host="*.example.com", **WILD)),
         ("InsecureSkipVerify", destination(ports=[INSECURE])),
     ],
@@ -195,3 +196,14 @@ def test_many_denied_consumers_are_counted_not_listed() -> None:
     [finding] = accept(facts_of(spec_of(access=access))).findings
     assert "namespace ns-00, ns-01, ns-02, ns-03, ns-04 and 4 more" in finding.message
     assert finding.partial
+
+
+def test_addresses_of_a_host_need_the_classes_leave_and_give_its_port_back() -> None:
+    """Clients' connections to them are taken, as an endpoint's are made; TCP then takes nothing else."""
+    asked = destination(ports=[{"port": 5432, "protocol": "TCP"}], addresses=["192.0.2.7", "2001:db8::7"])
+    networks = {"allowedCIDRs": ["192.0.2.0/24", "2001:db8::/32"], "deniedFeatures": ["TCPWithoutAddresses"]}
+    assert reasons(networks, asked) == {}
+    for given in ({}, {"allowedCIDRs": ["192.0.2.0/24"]}):
+        assert reasons(given, asked) == {"api": {Reason.ENDPOINT_NOT_ALLOWED}}
+    loopback = destination(addresses=["127.0.0.1"])
+    assert reasons({"allowedCIDRs": ["0.0.0.0/0"]}, loopback) == {"api": {Reason.ENDPOINT_NOT_ALLOWED}}

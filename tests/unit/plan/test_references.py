@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from egressgateway.api.conditions import Reason
-from egressgateway.facts import Facts, MeshConfig, PodFacts, PodSelection, References
+from egressgateway.facts import KEY_VERDICTS, Facts, MeshConfig, PodFacts, PodSelection, References
 from egressgateway.plan.accept import accept
 from egressgateway.plan.checks.references import has_unread_references, next_certificate_end
 from egressgateway.refs import Manifest, ObjectRef
@@ -28,8 +29,8 @@ CA = ObjectRef("Secret", "shop", "client-cacert")
 
 
 @cache
-def certificate(end: datetime = NOW + YEAR) -> bytes:
-    """A certificate of its own making, in PEM, that is good until `end`."""
+def certificate(end: datetime = NOW + YEAR, lifetime: timedelta = 2 * YEAR) -> bytes:
+    """A certificate of its own making, in PEM, that is good for `lifetime` until `end`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     built = (
@@ -38,7 +39,7 @@ def certificate(end: datetime = NOW + YEAR) -> bytes:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(end - 2 * YEAR)
+        .not_valid_before(end - lifetime)
         .not_valid_after(end)
         .sign(key, hashes.SHA256())
     )
@@ -51,9 +52,11 @@ def secret(ref: ObjectRef = CLIENT, /, **data: bytes) -> Manifest:
     return {"kind": "Secret", "metadata": {"name": ref.name, "namespace": ref.namespace}, "data": encoded}
 
 
-def originating(mode: str, *, unreadable: tuple[ObjectRef, ...] = (), **found: Any) -> Facts:
+def originating(
+    mode: str, *, unreadable: tuple[ObjectRef, ...] = (), tls: Mapping[str, Any] | None = None, **found: Any
+) -> Facts:
     """A destination with a credential, beside which Secrets `client` and `cacert` stand, or do not."""
-    tls = {"mode": mode, "credentialName": "client"}
+    tls = {"mode": mode, "credentialName": "client", **(tls or {})}
     port = {"port": 80, "protocol": "HTTP", "targetPort": 443, "tls": tls}
     objects = {CLIENT: found.get("client"), CA: found.get("cacert")}
     read = {ref: value for ref, value in objects.items() if ref not in unreadable}
@@ -116,6 +119,19 @@ def test_a_secret_in_any_form_that_istio_reads_is_right(mode: str, found: dict[s
             Reason.SECRET_INVALID,
             "the certificate of Secret client expired at 2026-01-01T00:00:00Z; renew it",
         ),
+        *(
+            (
+                "Mutual",
+                {"client": {**secret(**pair(ca_crt=certificate())), KEY_VERDICTS: {"tls.key": verdict}}},
+                Reason.SECRET_INVALID,
+                words,
+            )
+            for verdict, words in (
+                ("Mismatch", "tls.key of Secret client does not belong to tls.crt"),
+                ("Encrypted", "tls.key of Secret client is encrypted"),
+                ("Unreadable", "tls.key of Secret client is not a private key in PEM format"),
+            )
+        ),
     ],
 )
 def test_a_secret_that_cannot_be_used_is_reported(mode: str, found: dict[str, Any], reason: Reason, words: str) -> None:
@@ -124,6 +140,15 @@ def test_a_secret_that_cannot_be_used_is_reported(mode: str, found: dict[str, An
     assert result is not None
     assert result[0] is reason
     assert words in result[1]
+
+
+@pytest.mark.parametrize("tls", [{"caCertificates": "System"}, {"insecureSkipVerify": True}])
+def test_a_secret_needs_no_authority_where_none_of_it_is_asked(tls: dict[str, Any]) -> None:
+    """The system's roots verify, or nobody does; certificate and key are wanted all the same."""
+    assert flaw(originating("Mutual", tls=tls, client=secret(**pair()))) is None
+    found = flaw(originating("Mutual", tls=tls, client=secret(ca_crt=certificate())))
+    assert found is not None
+    assert "lacks tls.crt and tls.key" in found[1]
 
 
 def test_a_value_that_is_no_base64_is_no_certificate() -> None:
@@ -137,7 +162,7 @@ def test_what_may_not_be_read_is_not_judged_but_said() -> None:
     asked = originating("Mutual", unreadable=(CLIENT, CA))
     assert flaw(asked) is None
     assert [notice.message for notice in accept(asked).advisories] == [
-        "Secret shop/client is not checked: the operator may not read it"
+        "Secret shop/client is not checked, nor when its certificates end: the operator may not read it"
     ]
     assert flaw(originating("Simple", client=secret(), unreadable=(CA,))) is None
 

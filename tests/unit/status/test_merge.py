@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -71,6 +72,16 @@ def test_the_patch_turns_one_status_into_the_other() -> None:
     assert status_patch(old, {**old, "conditions": conditions[::-1]}) is None
 
 
+def test_number_of_clients_alone_is_no_reason_to_write() -> None:
+    """Pods come and go. That there are some of a kind, or none, is written; and with it the numbers of that moment."""
+    old = merge_status({}, summary(clients={"inMesh": 2, "outside": 0}), 1, NOW)
+    assert merge_status(old, summary(clients={"inMesh": 5, "outside": 0}), 1, LATER) == old
+    outside = merge_status(old, summary(clients={"inMesh": 5, "outside": 1}), 1, LATER)
+    assert outside["clients"] == {"inMesh": 5, "outside": 1}
+    other = merge_status(old, summary(message="changed", clients={"inMesh": 5, "outside": 0}), 1, LATER)
+    assert other["clients"] == {"inMesh": 5, "outside": 0}
+
+
 def test_cosmetic_is_what_nobody_decides_by() -> None:
     """Words and counts; a status, a claim or a generation is more than that."""
     old = merge_status({}, summary(claims=[{"host": "a"}]), 1, NOW)
@@ -133,6 +144,93 @@ def _ready(status: str, reason: str, *more: str) -> dict[str, Any]:
 def test_transitions_tell_what_is_news(old: dict[str, Any], new: dict[str, Any], told: tuple[str, str] | None) -> None:
     """Becoming Ready, failing for a new reason; not what is on its way."""
     assert [(each.type, each.reason) for each in transitions(old, new)] == ([told] if told else [])
+
+
+PART = "Accepted", "ResolvedRefs", "Programmed", "Steered"
+OTHERS = {
+    "Accepted": "HostConflict",
+    "ResolvedRefs": "SecretNotFound",
+    "Programmed": "ApplyFailed",
+    "Steered": "GatewayNotReady",
+}
+
+
+def _status(ready: str, **parts: str) -> dict[str, Any]:
+    """`ready`, and by part the condition that is not True; `-` for one that is all right."""
+
+    def conditions(bad: str) -> list[dict[str, str]]:
+        return [
+            {
+                "type": each,
+                "status": "False" if each == bad else "True",
+                "reason": OTHERS[each] if each == bad else each,
+            }
+            for each in PART
+        ]
+
+    status = {"Ready": "True"}.get(ready, "False")
+    told = [{"type": "Ready", "status": status, "reason": ready, "message": f"{ready} {parts}"}]
+    return {
+        "conditions": told,
+        "destinations": [{"name": name, "conditions": conditions(bad)} for name, bad in parts.items()],
+    }
+
+
+WELL = _status("Ready", a="-", b="-")
+CONFLICT = _status("PartiallyReady", a="Accepted", b="-")
+BOTH = _status("PartiallyReady", a="Accepted", b="ResolvedRefs")
+ALIKE = _status("PartiallyReady", a="Accepted", b="Accepted")
+REFUSED = _status("HostConflict", a="Accepted", b="Steered")
+STARTING = _status("GatewayNotReady", a="Steered", b="Steered")
+LOST = _status("PartiallyReady", a="Accepted", b="Steered")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (WELL, CONFLICT, "Warning"),
+        (CONFLICT, BOTH, "Warning"),
+        (CONFLICT, ALIKE, "Warning"),
+        (CONFLICT, LOST, "Warning"),
+        (WELL, STARTING, "Warning"),
+        (BOTH, CONFLICT, "Normal"),
+        (ALIKE, CONFLICT, "Normal"),
+        (CONFLICT, WELL, "Normal"),
+        (REFUSED, CONFLICT, "Normal"),
+        (BOTH, _status("PartiallyReady", a="ResolvedRefs", b="-"), "Warning"),
+        ({}, STARTING, None),
+        (STARTING, STARTING, None),
+        (STARTING, REFUSED, "Warning"),
+        (CONFLICT, CONFLICT, None),
+    ],
+    ids=[
+        "a conflict",
+        "a second cause",
+        "a second part with the same cause",
+        "a second part loses its pods",
+        "all lose their pods",
+        "one of two mended",
+        "one of two alike mended",
+        "all mended",
+        "pods that are ready at last",
+        "one cause in place of two",
+        "a new object",
+        "still starting",
+        "refused while it starts",
+        "nothing new",
+    ],
+)
+def test_each_cause_is_told_once_and_so_is_its_end(old: dict[str, Any], new: dict[str, Any], told: str | None) -> None:
+    """A cause is a reason of one part: `PartiallyReady` may stand for many, and stay while they come and go."""
+    found = list(transitions(old, new))
+    assert [each.type for each in found] == ([told] if told else [])
+    assert all(each.message == new["conditions"][0]["message"] for each in found)
+
+
+def test_a_conflict_of_a_new_object_is_one_warning() -> None:
+    """Seen as two: the second when the other destination began to serve, which is good news."""
+    steps = [{}, REFUSED, CONFLICT]
+    assert [each.type for old, new in pairwise(steps) for each in transitions(old, new)] == ["Warning", "Normal"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.plan.findings import Finding
 from egressgateway.refs import ObjectRef
+from egressgateway.status.clients import ClientEvidence
 from egressgateway.status.condition import Condition
 from egressgateway.status.readiness import READY, ObjectState, abnormal
 from egressgateway.status.section_rules import PROGRAMMED, STEERED, SectionState
@@ -28,7 +29,7 @@ PROGRAMMED_ROWS: Final[list[tuple[SectionState, Said]]] = [
     ),
     (
         SectionState(rejected=True, missing=True),
-        ("False", Reason.PENDING, "nothing is programmed until it is accepted"),
+        ("False", Reason.PENDING, "nothing is programmed until Accepted and ResolvedRefs are True"),
     ),
     (
         SectionState(foreign=REF, failure="no", missing=True),
@@ -75,6 +76,14 @@ STEERED_ROWS: Final[list[tuple[SectionState, Said]]] = [
         ("False", Reason.UNSUPPORTED_VALUE, "clients get errors"),
     ),
     (
+        SectionState(clients=ClientEvidence(absent="nobody", outside_mesh="none"), in_place=True, ready_pods=2),
+        ("False", Reason.NO_CONSUMERS, "nobody"),
+    ),
+    (
+        SectionState(clients=ClientEvidence(outside_mesh="none"), on_previous_route=True, in_place=True, ready_pods=2),
+        ("False", Reason.CONSUMERS_NOT_IN_MESH, "none"),
+    ),
+    (
         SectionState(on_previous_route=True),
         ("Unknown", Reason.PENDING, "traffic keeps using the previous route until the new one is ready"),
     ),
@@ -83,8 +92,22 @@ STEERED_ROWS: Final[list[tuple[SectionState, Said]]] = [
         ("True", Reason.STEERED, "clients are sent through the gateway"),
     ),
     (SectionState(in_place=True), ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready")),
-    (SectionState(deferred="wait"), ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready yet")),
-    (SectionState(in_place=True, ready_pods=1), ("True", Reason.STEERED, "clients are sent through the gateway")),
+    (
+        SectionState(deferred="wait", obstacle="no node takes a pod"),
+        ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready yet; no node takes a pod"),
+    ),
+    (
+        SectionState(in_place=True, ready_pods=1, pushing=True, was_steered=True),
+        ("Unknown", Reason.PENDING, "the new route is being pushed to clients' proxies"),
+    ),
+    (
+        SectionState(in_place=True, ready_pods=1, pushing=True),
+        ("False", Reason.PENDING, "the new route is being pushed to clients' proxies"),
+    ),
+    (
+        SectionState(in_place=True, ready_pods=1, clients=ClientEvidence(remark="not those of x")),
+        ("True", Reason.STEERED, "clients are sent through the gateway; not those of x"),
+    ),
     (
         SectionState(deferred="the gateway's configuration is being pushed to the mesh", ready_pods=1),
         ("False", Reason.PENDING, "the gateway's configuration is being pushed to the mesh"),
@@ -155,6 +178,16 @@ def test_ready_row_decides(row: int, state: ObjectState, said: Said) -> None:
     """The row is the first that holds, and says this."""
     assert READY.row_for(state) == row
     assert READY.judge(state) == Condition(ConditionType.READY, *said)
+
+
+def test_obstacle_of_pods_is_said_where_clients_wait_for_them() -> None:
+    """Once, and nothing stands behind the semicolon where nothing is known."""
+    told = [STEERED.judge(SectionState(in_place=True, obstacle=each)).message for each in ("", "no node takes a pod")]
+    assert told == ["no gateway pod is ready", "no gateway pod is ready; no node takes a pod"]
+    without = Condition(ConditionType.STEERED, "False", Reason.GATEWAY_NOT_READY, told[1])
+    other = ObjectState(failing=(NOT_ACCEPTED,), causes=(NOT_ACCEPTED,), serves_somebody=True, obstacle="no node")
+    assert READY.judge(other).message == "0/0 parts serve; Accepted: a: no; no node"
+    assert READY.judge(replace(other, failing=(), causes=(), unsteered=(without,))).message.count("no node") == 1
 
 
 def test_no_transient_error_is_said_where_there_is_none() -> None:

@@ -245,11 +245,12 @@ one of them; so other zones are a preference, as other nodes are.
 {{- else if not .Values.topologySpreadConstraints -}}
 podAntiAffinity:
   preferredDuringSchedulingIgnoredDuringExecution:
-  # Nodes are the affair of topologySpreadConstraints: an anti-affinity counts the pods that a rollout is about to end.
+  # Nodes are the affair of topologySpreadConstraints. Replicas that a rollout replaces do not count; Kubernetes 1.30 drops that key.
   - weight: 100
     podAffinityTerm:
       topologyKey: topology.kubernetes.io/zone
       labelSelector:
         matchLabels: {{- include "egw.selector" . | nindent 10 }}
+      matchLabelKeys: [pod-template-hash]
 {{- end }}
 {{- end -}}

@@ -32,10 +32,12 @@ from egressgateway.engine.cache.parsed import default_class, is_default_class, r
 from egressgateway.engine.cache.port_index import PortIndex
 from egressgateway.engine.cache.references import ReferenceCache
 from egressgateway.engine.cache.route_index import ROUTE_KINDS, RouteIndex, keep_needed
+from egressgateway.engine.cache.trials import Trials
 from egressgateway.engine.reconcile.remote_records import recorded_key
 from egressgateway.facts import Rights
 from egressgateway.live.controller_status import answers
 from egressgateway.live.evidence import named_owner, recorded_children
+from egressgateway.live.obstacles import is_overdue, is_rolling, rollout_obstacle
 from egressgateway.namespaces import NamespaceLabels
 from egressgateway.plan.providers import CONTROLLERS
 from egressgateway.refs import CHILD_RESOURCES, Key, Manifest, ObjectRef, ref_of
@@ -81,6 +83,7 @@ class Caches:
         self.ports = PortIndex()
         self.references = ReferenceCache()
         self.own_writes = OwnWrites()
+        self.trials = Trials()
         self.mesh = MeshCache(mesh.root_namespace, mesh.revision)
         self.on_own_write: Callable[[Change], None] = _ignore
         """Called with a change of an EgressGateway that we made ourselves: the watch will not report it again."""
@@ -209,8 +212,9 @@ class Caches:
     def _own_change(self, kind: str, change: Change | None) -> None:
         if change is not None and kind in ROUTE_KINDS:
             freed = self.claims.sharing_ports(self.ports.take(change))
-            taken, left = self.routes.take(change, self.rights_of)
-            waiting = {*self.claims.waiting_for(taken), *self.claims.waiting_for(left), *freed}
+            taken = self.routes.take(change, self.rights_of)
+            waiting = {*self.claims.waiting_for(taken.unclaimed), *self.claims.waiting_for(taken.left), *freed}
+            waiting |= self.claims.on_tcp_ports(taken.ports)
             waiting.discard(named_owner(change.object))
             if waiting:
                 self.on_freed(waiting)
@@ -310,8 +314,9 @@ class Caches:
     def affected_by_route(self, change: Change) -> set[Key]:
         """For a VirtualService or ServiceEntry: also the keys that want a host or a port that it takes, or took."""
         freed = self.claims.sharing_ports(self.ports.take(change))
-        taken, left = self.routes.take(change, self.rights_of)
-        waiting = {*self.claims.wanting(taken), *self.claims.waiting_for(left)}
+        taken = self.routes.take(change, self.rights_of)
+        waiting = {*self.claims.wanting(taken.unclaimed), *self.claims.waiting_for(taken.left)}
+        waiting |= self.claims.on_tcp_ports(taken.ports)
         return {*self.affected_by_child(change), *waiting, *freed}
 
     def affected_by_class(self, change: Change) -> Iterator[Key]:
@@ -380,15 +385,21 @@ def _read_fields(child: Manifest) -> tuple[Any, ...]:
     return (
         {name: metadata.get(name) for name in ("uid", "labels", "annotations", "ownerReferences", "deletionTimestamp")},
         {name: value for name, value in child.items() if name not in ("metadata", "status")},
-        _pods_of(status) if child.get("kind") == "Deployment" else None,
+        _pods_of(child, status) if child.get("kind") == "Deployment" else None,
         status.get("loadBalancer") if child.get("kind") == "Service" else None,
         answers(child, CONTROLLERS),
     )
 
 
-def _pods_of(status: Manifest) -> tuple[Any, bool]:
-    """How many pods are ready, and whether all are of the newest template."""
-    return status.get("readyReplicas"), status.get("updatedReplicas") == status.get("replicas")
+def _pods_of(deployment: Manifest, status: Manifest) -> tuple[Any, ...]:
+    """How many pods are ready, whether all are of the newest template, and what keeps others from starting."""
+    return (
+        status.get("readyReplicas"),
+        status.get("updatedReplicas") == status.get("replicas"),
+        is_rolling(deployment),
+        is_overdue(deployment),
+        rollout_obstacle(deployment),
+    )
 
 
 def _consumer_fields(namespace: Manifest) -> tuple[Mapping[str, str], bool]:

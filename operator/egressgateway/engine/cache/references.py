@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, Final
 
 from egressgateway.facts import PodFacts, PodSelection, References
+from egressgateway.live.obstacles import common_obstacle, keep_of_containers, pod_obstacle
+from egressgateway.live.pods import ENDED, EXCLUDED_RANGES, INCLUDED_RANGES, goes_past_sidecar, has_sidecar
 from egressgateway.plan.checks.bounds import MAX_REFERENCES
 from egressgateway.refs import Key, Manifest, ObjectRef
 
@@ -20,11 +22,14 @@ Wanted = ObjectRef | PodSelection
 
 OnWanted = Callable[[Wanted], None]
 
-_ENDED: Final = frozenset({"Succeeded", "Failed"})
-_PROXY: Final = "istio-proxy"
-_INCLUDED: Final = "traffic.sidecar.istio.io/includeOutboundIPRanges"
-_EXCLUDED: Final = "traffic.sidecar.istio.io/excludeOutboundIPRanges"
-_EVERYWHERE: Final = "0.0.0.0/0"
+MOST_LOOKS: Final = 64
+MOST_LOOKS_IN_A_NAMESPACE: Final = 8
+"""
+Gateways whose pods are looked at while they do not start; each is a watch. Of the others, only what the Deployment says
+is known: where hundreds do not start, the cause is one.
+"""
+
+_LONGEST_TEXT: Final = 1024
 _LONGEST_RANGES: Final = 4096
 """Characters of an annotation; a longer one was not written to make a pod work."""
 
@@ -40,6 +45,8 @@ class ReferenceCache:
         # By namespace, how many of its keys want each thing.
         self._wanted_in: dict[str, Counter[Wanted]] = {}
         self._wanted_by: dict[Wanted, set[Key]] = {}
+        self._looks: dict[Key, PodSelection] = {}
+        self._looked_at_by: dict[PodSelection, set[Key]] = {}
         self._objects: dict[ObjectRef, Manifest | None] = {}
         self._pods: dict[PodSelection, tuple[PodFacts, ...]] = {}
         self._unreadable: set[Wanted] = set()
@@ -57,14 +64,15 @@ class ReferenceCache:
         for each in wanted - before:
             keys = self._wanted_by.setdefault(each, set())
             keys.add(key)
-            if len(keys) == 1:
+            if len(keys) == 1 and each not in self._looked_at_by:
                 self.on_wanted(each)
         for each in before - wanted:
             keys = self._wanted_by[each]
             keys.discard(key)
             if not keys:
                 del self._wanted_by[each]
-                self.on_unwanted(each)
+                if each not in self._looked_at_by:
+                    self.on_unwanted(each)
         if wanted:
             self._wants[key] = frozenset(wanted)
         else:
@@ -91,6 +99,37 @@ class ReferenceCache:
             self._too_many.pop(key, None)
         return frozenset(allowed)
 
+    def look(self, key: Key, selection: PodSelection | None) -> None:
+        """
+        From now on `key` looks at these pods, to learn why they do not start, if there is room; None: at none.
+
+        Nothing is judged by them, so they count for no limit of what is wanted, and only an obstacle is news.
+        """
+        before = self._looks.get(key)
+        if before == selection:
+            return
+        if before is not None:
+            del self._looks[key]
+            self._looked_at_by[before].discard(key)
+            if not self._looked_at_by[before]:
+                del self._looked_at_by[before]
+                if before not in self._wanted_by:
+                    self.on_unwanted(before)
+        if selection is not None and self._has_room_to_look(key.namespace):
+            self._looks[key] = selection
+            keys = self._looked_at_by.setdefault(selection, set())
+            keys.add(key)
+            if len(keys) == 1 and selection not in self._wanted_by:
+                self.on_wanted(selection)
+
+    def _has_room_to_look(self, namespace: str) -> bool:
+        inside = sum(key.namespace == namespace for key in self._looks)
+        return len(self._looks) < MOST_LOOKS and inside < MOST_LOOKS_IN_A_NAMESPACE
+
+    def obstacle_of(self, selection: PodSelection) -> str:
+        """What keeps most of these pods from starting; empty where nothing does, and where they were not read."""
+        return common_obstacle(self._pods.get(selection, ()))
+
     def too_many(self, key: Key) -> frozenset[Wanted]:
         """What `key` wants, and what is not watched."""
         return self._too_many.get(key, frozenset())
@@ -99,6 +138,8 @@ class ReferenceCache:
         """No key wants anything: this replica no longer reconciles."""
         for key in [*self._wants, *self._too_many]:
             self.want(key, frozenset())
+        for key in [*self._looks]:
+            self.look(key, None)
 
     def wanted_by(self, wanted: Wanted) -> frozenset[Key]:
         return frozenset(self._wanted_by.get(wanted, ()))
@@ -124,10 +165,12 @@ class ReferenceCache:
     def put_pods(self, selection: PodSelection, pods: Iterable[Manifest]) -> frozenset[Key]:
         """These are all pods of `selection`. Returns the keys that the news concerns."""
         found = tuple(sorted(pods_of(pods), key=lambda pod: (pod.namespace, pod.name)))
-        news = self._pods.get(selection) != found
+        before, obstacle = self._pods.get(selection), self.obstacle_of(selection)
         self._pods[selection] = found
         self._unreadable.discard(selection)
-        return self.wanted_by(selection) if news else frozenset()
+        wanting = self.wanted_by(selection) if before != found else frozenset[Key]()
+        looking = self._looked_at_by.get(selection, ()) if obstacle != common_obstacle(found) else ()
+        return wanting.union(looking)
 
     def refuse(self, wanted: Wanted) -> frozenset[Key]:
         """The operator may not read this. Returns the keys that the news concerns."""
@@ -150,7 +193,7 @@ def pods_of(manifests: Iterable[Manifest]) -> Iterable[PodFacts]:
     """Pods that run or will run; a terminating pod is not ready, whatever its status says."""
     for manifest in manifests:
         metadata, status = manifest["metadata"], manifest.get("status") or {}
-        if status.get("phase") in _ENDED:
+        if status.get("phase") in ENDED:
             continue
         conditions = {each.get("type"): each.get("status") for each in status.get("conditions") or ()}
         yield PodFacts(
@@ -160,22 +203,9 @@ def pods_of(manifests: Iterable[Manifest]) -> Iterable[PodFacts]:
             ready=conditions.get("Ready") == "True" and "deletionTimestamp" not in metadata,
             address="" if "deletionTimestamp" in metadata else status.get("podIP") or "",
             sidecar=(sidecar := has_sidecar(manifest)),
-            intercepted=sidecar and not _goes_past(metadata.get("annotations") or {}),
+            intercepted=sidecar and not goes_past_sidecar(metadata.get("annotations") or {}),
+            obstacle="" if "deletionTimestamp" in metadata else pod_obstacle(manifest),
         )
-
-
-def has_sidecar(pod: Manifest) -> bool:
-    """Whether the mesh's proxy runs beside the pod's containers: as one of them, or as an init container that stays."""
-    spec = pod.get("spec") or {}
-    names = {each.get("name") for field in ("containers", "initContainers") for each in spec.get(field) or ()}
-    return _PROXY in names and len(names - {"istio-init", "istio-validation"}) > 1
-
-
-def _goes_past(annotations: Mapping[str, str]) -> bool:
-    """Whether all of the pod's own calls go past its sidecar (istio.io, "Resource Annotations")."""
-    return annotations.get(_INCLUDED) == "" or _EVERYWHERE in (annotations.get(_EXCLUDED) or "").replace(" ", "").split(
-        ","
-    )
 
 
 def keep_of_pod(pod: Manifest) -> Manifest:
@@ -191,7 +221,7 @@ def keep_of_pod(pod: Manifest) -> Manifest:
             **{name: metadata[name] for name in kept if name in metadata},
             "annotations": {
                 name: annotations[name]
-                for name in (_INCLUDED, _EXCLUDED)
+                for name in (INCLUDED_RANGES, EXCLUDED_RANGES)
                 if name in annotations and len(annotations[name]) <= _LONGEST_RANGES
             },
         },
@@ -205,9 +235,20 @@ def keep_of_pod(pod: Manifest) -> Manifest:
         "status": {
             "phase": status.get("phase"),
             "podIP": status.get("podIP"),
-            "conditions": [each for each in status.get("conditions") or () if each.get("type") == "Ready"],
+            "conditions": [
+                _kept_condition(each)
+                for each in status.get("conditions") or ()
+                if each.get("type") in ("Ready", "PodScheduled")
+            ],
+            **keep_of_containers(pod),
         },
     }
+
+
+def _kept_condition(condition: Mapping[str, Any]) -> dict[str, Any]:
+    """Its texts only where the condition is not True: a kubelet writes times into it every few seconds."""
+    names = ("type", "status") if condition.get("status") == "True" else ("type", "status", "reason", "message")
+    return {name: str(condition[name])[:_LONGEST_TEXT] for name in names if name in condition}
 
 
 def _gist(manifest: Manifest | None) -> Mapping[str, Any] | None:

@@ -35,6 +35,12 @@ _SIDECARS: Final = "mesh"
 _PRIVATE: Final = ".egress.internal"
 """Suffix of the internal names that separate a gateway's hops (`names`): no client asks for them."""
 
+_OPAQUE: Final = frozenset({"TCP", "MONGO", "MYSQL", "REDIS"})
+"""Protocols of a ServiceEntry's port that carry no host name (istio.io, "Protocol Selection")."""
+
+_MOST_PORTS: Final = 256
+"""Ports of one unmanaged route that are remembered: every tenant can write thousands."""
+
 _OWN: Final = "."
 _NOBODY: Final = "~"
 
@@ -49,12 +55,23 @@ def keep_needed(manifest: Manifest) -> Manifest:
     if is_left_out(manifest) or (owner is not None and is_child(manifest, owner, ())):
         return keep_of_child(manifest)
     metadata, spec = manifest["metadata"], straight_child_spec(manifest.get("spec"))
+    kept: dict[str, Any] = {name: spec[name] for name in _KEPT_SPEC if name in spec}
+    if numbers := _tcp_ports(spec):
+        kept["ports"] = [{"number": number, "protocol": "TCP"} for number in numbers]
     return {
         "apiVersion": manifest.get("apiVersion"),
         "kind": manifest.get("kind"),
         "metadata": {name: metadata[name] for name in _KEPT_METADATA if name in metadata},
-        "spec": {name: spec[name] for name in _KEPT_SPEC if name in spec},
+        "spec": kept,
     }
+
+
+def _tcp_ports(spec: Mapping[str, Any]) -> list[int]:
+    """Ports of a ServiceEntry on which TCP is for every address, in order; the first ones of very many."""
+    if spec.get("addresses"):
+        return []
+    opaque = (port for port in spec.get("ports") or () if port.get("protocol") in _OPAQUE and "number" in port)
+    return sorted({port["number"] for port in opaque})[:_MOST_PORTS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +99,7 @@ def route_of(manifest: Manifest) -> Route | None:
         hosts,
         visible_in(manifest),
         _created(metadata),
+        frozenset(_tcp_ports(spec)) if manifest["kind"] == "ServiceEntry" else frozenset(),
     )
     return Route(found, owner if owner is not None and is_owned_by(manifest, owner) else None)
 
@@ -143,10 +161,12 @@ class Taken(NamedTuple):
     Attributes:
         unclaimed: that it takes without a claim, or took before the change.
         left: that a child of ours steered, and does not steer any more.
+        ports: TCP ports that it takes whole without being a child, or took before the change.
     """
 
     unclaimed: dict[str, frozenset[str]]
     left: dict[str, frozenset[str]]
+    ports: dict[int, frozenset[str]]
 
 
 class RouteIndex:
@@ -155,6 +175,7 @@ class RouteIndex:
     def __init__(self) -> None:
         self._routes: dict[ObjectRef, Route] = {}
         self._by_host: HostnameIndex[ObjectRef] = HostnameIndex()
+        self._by_port: dict[int, set[ObjectRef]] = {}
         self._own: dict[ObjectRef, OwnRoute] = {}
         self._own_by_host: HostnameIndex[ObjectRef] = HostnameIndex()
 
@@ -164,7 +185,27 @@ class RouteIndex:
         ref = ObjectRef(change.object["kind"], metadata["namespace"], metadata["name"])
         route = route_of(change.new) if change.new else None
         own = own_route(change.new) if change.new else None
-        return Taken(self._take_route(ref, route, rights_of), self._take_own(ref, own))
+        old = self._routes.get(ref)
+        taken, left = self._take_route(ref, route, rights_of), self._take_own(ref, own)
+        return Taken(taken, left, {} if old == route else self._refile_ports(ref, old, route))
+
+    def _refile_ports(self, ref: ObjectRef, old: Route | None, new: Route | None) -> dict[int, frozenset[str]]:
+        """The TCP ports of an unmanaged entry, before or after the change: objects that want them are enqueued."""
+        foreign = [route.found for route in (old, new) if route is not None and route.owner is None]
+        for port in old.found.tcp_ports if old is not None else ():
+            refs = self._by_port[port]
+            refs.discard(ref)
+            if not refs:
+                del self._by_port[port]
+        for port in new.found.tcp_ports if new is not None else ():
+            self._by_port.setdefault(port, set()).add(ref)
+        ports = frozenset(port for found in foreign for port in found.tcp_ports)
+        return {port: union(found.visible_in for found in foreign if port in found.tcp_ports) for port in ports}
+
+    def on_ports(self, ports: Iterable[int]) -> tuple[UnmanagedRoute, ...]:
+        """Entries of nobody's EgressGateway that take one of the TCP ports whole, in a stable order."""
+        refs = {ref for port in ports for ref in self._by_port.get(port, ())}
+        return tuple(self._routes[ref].found for ref in sorted(refs) if self._routes[ref].owner is None)
 
     def _take_route(self, ref: ObjectRef, new: Route | None, rights_of: RightsOf) -> dict[str, frozenset[str]]:
         """

@@ -1,5 +1,6 @@
 """
-What may be known of a Secret: which keys it has, and its certificates. Never a private key, not even in memory.
+What may be known of a Secret: which keys it has, its certificates, and whether its private keys fit them. Never a
+private key, not even in memory.
 
 Applied before a Secret enters a store, so that no cache, log, event or crash can reveal what the store never held.
 """
@@ -11,6 +12,8 @@ import binascii
 import re
 from typing import Final
 
+from egressgateway.engine.cache.keypairs import verdicts_of
+from egressgateway.facts import KEY_VERDICTS
 from egressgateway.refs import Manifest
 
 CERTIFICATES: Final = frozenset({"tls.crt", "ca.crt", "cert", "cacert"})
@@ -24,17 +27,20 @@ _PRIVATE_KEY: Final = re.compile(
 
 def without_secrets(secret: Manifest) -> Manifest:
     """
-    A Secret with every value but certificates replaced by an empty string.
+    A Secret with every value but certificates replaced by an empty string, and what was wrong with its private keys.
 
     Annotations are removed, too: `kubectl apply` repeats all values in one of them.
     """
-    metadata = secret["metadata"]
+    metadata, data = secret["metadata"], secret.get("data") or {}
+    # A list and the store do it one after the other: what was judged has no key any more.
+    verdicts = secret[KEY_VERDICTS] if KEY_VERDICTS in secret else verdicts_of(data)
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "type": secret.get("type", "Opaque"),
         "metadata": {name: metadata[name] for name in _KEPT_METADATA if name in metadata},
-        "data": {key: _certificates_of(key, value) for key, value in (secret.get("data") or {}).items()},
+        "data": {key: _certificates_of(key, value) for key, value in data.items()},
+        KEY_VERDICTS: verdicts,
     }
 
 

@@ -55,6 +55,8 @@ def straight_status(status: Any) -> dict[str, Any]:
     for name in _SECTION_LISTS:
         if name in straight:
             straight[name] = [_part(each) for each in mappings(straight[name]) if isinstance(each.get("name"), str)]
+    if "expirations" in straight:
+        straight["expirations"] = [each for each in mappings(straight["expirations"]) if _is_expiration(each)]
     if "conditions" in straight:
         straight["conditions"] = _conditions(straight["conditions"])
     return straight
@@ -105,6 +107,19 @@ def _holds_texts(entry: Mapping[str, Any]) -> bool:
     return all(isinstance(entry.get(name, ""), str) for name in _OF_AN_ENTRY)
 
 
+def _is_expiration(entry: Mapping[str, Any]) -> bool:
+    texts = all(isinstance(entry.get(name, ""), str) for name in ("secret", "key", "destination"))
+    return texts and isinstance(entry.get("notice", 1), int) and _is_moment(entry.get("at"))
+
+
+def _is_moment(value: Any) -> bool:
+    try:
+        parse_instant(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _part(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**entry, "conditions": _conditions(entry.get("conditions"))}
 
@@ -116,8 +131,5 @@ def _conditions(value: Any) -> list[dict[str, Any]]:
 def _is_condition(entry: Mapping[str, Any]) -> bool:
     if not all(isinstance(entry.get(name), str) for name in _OF_A_CONDITION):
         return False
-    try:
-        parse_instant(entry.get("lastTransitionTime", "1970-01-01T00:00:00Z"))
-    except (TypeError, ValueError):
-        return False
-    return isinstance(entry.get("message", ""), str)
+    times = _is_moment(entry.get("lastTransitionTime", "1970-01-01T00:00:00Z"))
+    return times and isinstance(entry.get("message", ""), str)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,9 +21,11 @@ from egressgateway.cluster.backoff import Backoff
 from egressgateway.cluster.client import ApiCaller
 from egressgateway.cluster.request import merge_patch
 from egressgateway.cluster.store import Change, Store
+from egressgateway.contention.raw import key_of
+from egressgateway.engine.cache.trials import Trials
 from egressgateway.engine.reconcile.apply import FIELD_MANAGER
 from egressgateway.errors import ClusterError, NotFound
-from egressgateway.refs import EGRESS_GATEWAY_CLASS, Manifest
+from egressgateway.refs import EGRESS_GATEWAY_CLASS, Key, Manifest
 from egressgateway.status.merge import ClassVerdict, class_status, status_patch
 from egressgateway.status.summarize import Condition
 
@@ -43,16 +45,19 @@ class ClassStatusWriter:
         gateways: Iterable[Manifest],
         *,
         may_write: Callable[[], bool],
+        trials: Trials | None = None,
         spacing_seconds: float = SPACING_SECONDS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """
-        `gateways`: every EgressGateway that is known, read again each time. `may_write`: this replica leads, and has
-        read everything. The caller that changes it calls `look`.
+        `gateways`: every EgressGateway that is known, read again each time. `trials`: what passes say of them.
+        `may_write`: this replica leads, and has read everything. The caller that changes it calls `look`.
         """
         self._client = client
         self._classes = classes
         self._gateways = gateways
+        self._trials = trials or Trials()
+        self._trials.on_change = self.look
         self._may_write = may_write
         self._spacing_seconds = spacing_seconds
         self._now = now
@@ -102,15 +107,20 @@ class ClassStatusWriter:
 
     async def _write_all(self) -> bool:
         """Write what differs. Returns whether all of it could be written."""
-        attached = Counter(map(class_used_by, self._gateways))
+        attached: dict[str, list[Key]] = {}
+        for gateway in self._gateways:
+            attached.setdefault(class_used_by(gateway), []).append(key_of(gateway))
         written = [await self._write(manifest, attached) for manifest in tuple(self._classes)]
         return all(written)
 
-    async def _write(self, manifest: Manifest, attached: Mapping[str, int]) -> bool:
+    async def _write(self, manifest: Manifest, attached: Mapping[str, Sequence[Key]]) -> bool:
         found = parse_class(manifest)
         old: Mapping[str, Any] = manifest.get("status") or {}
-        users = attached.get(found.metadata.name, 0)
-        status = class_status(old, judge_class(found), users, found.metadata.generation, self._now())
+        users = attached.get(found.metadata.name, ())
+        verdict = judge_class(found)
+        if verdict.has_trial and (affected := self._trials.of_class(found.metadata.name, users)) is not None:
+            verdict = replace(verdict, tried=tuple((each.key, each.findings) for each in affected))
+        status = class_status(old, verdict, len(users), found.metadata.generation, self._now())
         patch = status_patch(old, status)
         if patch is None:
             return True
@@ -147,4 +157,4 @@ def judge_class(found: EgressGatewayClass) -> ClassVerdict:
     if found.spec is None:
         return ClassVerdict(Condition(ConditionType.ACCEPTED, "False", Reason.INVALID, str(found.errors[0])))
     accepted = Condition(ConditionType.ACCEPTED, "True", Reason.ACCEPTED, "the spec is valid")
-    return ClassVerdict(accepted, str(found.spec.data_plane))
+    return ClassVerdict(accepted, str(found.spec.data_plane), has_trial=found.spec.trial is not None)

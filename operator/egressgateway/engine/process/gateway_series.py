@@ -46,6 +46,7 @@ class GatewaySeries(Collector):
         self.reachable: dict[Key, Mapping[str, str]] = {}
         self.causes: dict[Key, Mapping[Reason, Actor]] = {}
         self.ready_pods: dict[Key, int] = {}
+        self.expirations: dict[Key, Mapping[str, float]] = {}
 
     def clear(self) -> None:
         """Forget all objects."""
@@ -59,7 +60,15 @@ class GatewaySeries(Collector):
 
     @property
     def _known(self) -> tuple[dict[Key, Any], ...]:
-        return self.conditions, self.causes, self.ready_pods, self.destinations, self.conflicts, self.reachable
+        return (
+            self.conditions,
+            self.causes,
+            self.ready_pods,
+            self.destinations,
+            self.conflicts,
+            self.reachable,
+            self.expirations,
+        )
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """prometheus_client's protocol for collectors."""
@@ -105,13 +114,22 @@ class GatewaySeries(Collector):
             shown,
             _reachable_lines,
         )
+        yield from _pieces(
+            "egressgateway_expiry_timestamp_seconds",
+            "When the first certificate of an EgressGateway ends, and when its first destination expires, in seconds "
+            "since 1970.",
+            self.expirations,
+            shown,
+            _expiration_lines,
+        )
 
     def _shown(self) -> tuple[set[Key], Tally[str]]:
         """Objects that have series, the oldest ones first; and by namespace, how many have none."""
         shown, series, hidden = set[Key](), Tally[str](), Tally[str]()
         for key in dict.fromkeys((*self.conditions, *self.causes, *self.ready_pods, *self.reachable)):
             possible = len(self.conditions.get(key, ())) + len(self.reachable.get(key, ()))
-            series[key.namespace] += len(STATUSES) * possible + len(self.causes.get(key, ())) + 1
+            single = len(self.causes.get(key, ())) + len(self.expirations.get(key, ()))
+            series[key.namespace] += len(STATUSES) * possible + single + 1
             if series[key.namespace] <= MOST_SERIES:
                 shown.add(key)
             else:
@@ -172,6 +190,11 @@ def _cause_lines(name: str, key: Key, causes: Mapping[Reason, Actor]) -> Iterato
 
 def _ready_pod_lines(name: str, key: Key, count: int) -> Iterator[str]:
     yield f'{name}{{namespace="{key.namespace}",name="{key.name}"}} {float(count)}\n'
+
+
+def _expiration_lines(name: str, key: Key, ends: Mapping[str, float]) -> Iterator[str]:
+    for kind, end in ends.items():
+        yield f'{name}{{namespace="{key.namespace}",name="{key.name}",kind="{kind}"}} {end}\n'
 
 
 def _reachable_lines(name: str, key: Key, destinations: Mapping[str, str]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from egressgateway.cluster.queue import WorkQueue
 from egressgateway.engine.process.gateway_series import GatewaySeries
 from egressgateway.refs import Key, Manifest
 from egressgateway.status.causes import causes
+from egressgateway.status.expirations import first_ends
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # From a reconcile that finds nothing to do to one that waits for a slow API server, in seconds.
@@ -72,6 +73,12 @@ class Metrics:
             ["namespace"],
             registry=registry,
         )
+        self._missing_fields = Gauge(
+            "egressgateway_crd_missing_fields",
+            "Fields that the operator knows and the CRD in the cluster does not: the API server drops them.",
+            ["crd"],
+            registry=registry,
+        )
         self._leader = Gauge("egressgateway_leader", "1 while this replica leads.", registry=registry)
         build = Gauge("egressgateway_build_info", "Version of the operator.", ["version"], registry=registry)
         build.labels(__version__).set(1)
@@ -91,6 +98,7 @@ class Metrics:
         conditions: Iterable[Manifest] = status.get("conditions") or ()
         self._gateways.conditions[key] = {condition["type"]: condition["status"] for condition in conditions}
         self._gateways.causes[key] = causes(status)
+        self._gateways.expirations[key] = first_ends(status)
         gateway = status.get("gateway")
         if gateway is None:
             self._gateways.ready_pods.pop(key, None)
@@ -137,6 +145,10 @@ class Metrics:
     def namespace_served(self, namespace: str, served: bool) -> None:
         """Whether the operator can read a namespace that it was given by name. As many series as names."""
         self._served.labels(namespace).set(1 if served else 0)
+
+    def definition_lacks(self, name: str, count: int) -> None:
+        """The definition `name` lacks so many fields: `DefinitionWatch`'s `on_missing`."""
+        self._missing_fields.labels(name).set(count)
 
     def leads(self, leads: bool) -> None:
         """This replica leads, or no longer: `LeaderElector`'s `on_change`."""

@@ -29,6 +29,8 @@ from egressgateway.engine.cache.reference_watch import ReferenceWatch
 from egressgateway.engine.cache.resync import Resync
 from egressgateway.engine.cache.route_index import ROUTE_KINDS
 from egressgateway.engine.process.classes import ClassStatusWriter
+from egressgateway.engine.process.client_census import ClientCensus
+from egressgateway.engine.process.definitions import DefinitionWatch
 from egressgateway.engine.process.health import Server, dead_informers, missing_kinds
 from egressgateway.engine.process.metrics import Metrics
 from egressgateway.engine.process.preflight import Preflight
@@ -88,13 +90,17 @@ class Runtime:
         self._preflight = Preflight(client, settings.namespaces)
         self._events = EventRecorder(client, instance=settings.identity)
         self._probes = ProbeReader(self._enqueue_at_once)
-        self._observer = Observer(self.caches, settings, self._probes)
+        self._census = ClientCensus(client, self._enqueue_at_once)
+        self._observer = Observer(self.caches, settings, self._probes, self._census)
         self._informers = self._build_informers()
         self._mesh = MeshWatch(
             client,
             self.caches.mesh,
             on_news=self._enqueue_all,
             on_restart=self._watch_restarted,
+        )
+        self._definitions = DefinitionWatch(
+            client, on_restart=self._watch_restarted, on_missing=metrics.definition_lacks
         )
         self._references = ReferenceWatch(
             client, self.caches.references, self._enqueue_at_once, on_restart=self._watch_restarted
@@ -114,6 +120,7 @@ class Runtime:
             client,
             self.caches.classes,
             self.caches.gateways,
+            trials=self.caches.trials,
             may_write=lambda: self._filled and self.elector.is_leader,
             now=client.clock.now,
         )
@@ -132,7 +139,7 @@ class Runtime:
             settings.metrics_port,
             healthy=self._unhealthy,
             ready=self._unready,
-            remarks=lambda: tuple(self._reach.refused.values()),
+            remarks=lambda: (*self._reach.refused.values(), *self._definitions.outdated),
             metrics=metrics,
         )
         self._leading: asyncio.Task[None] | None = None
@@ -163,8 +170,10 @@ class Runtime:
         for informer in self._informers:
             informer.start()
         self._mesh.start()
+        self._definitions.start()
         self._references.start()
         self._probes.start()
+        self._census.start()
         self._resync.start()
         self._classes.start()
         for namespace in self._settings.child_namespaces:
@@ -186,8 +195,10 @@ class Runtime:
         for informer in self._informers:
             await informer.stop()
         await self._mesh.stop()
+        await self._definitions.stop()
         await self._references.stop()
         await self._probes.stop()
+        await self._census.stop()
         await self.server.stop()
 
     def gateway_event(self, type_: str | None, manifest: Manifest) -> None:
@@ -238,6 +249,7 @@ class Runtime:
         self._reconciler.end_term()
         self.caches.references.release_all()
         self._probes.release_all()
+        self._census.release_all()
         self._metrics.forget_all()
 
     def _add(self, key: Key, priority: Priority) -> None:
@@ -388,9 +400,10 @@ class Runtime:
             return []
         ended = self._leading is not None and self._leading.done()
         return [
-            *dead_informers([*self._informers, *self._mesh.informers]),
+            *dead_informers([*self._informers, *self._mesh.informers, *self._definitions.informers]),
             *(["the engine has ended"] if ended else []),
             *(["the reader of probes has ended"] if self._probes.ended else []),
+            *(["the census of consumers' pods has ended"] if self._census.ended else []),
         ]
 
     def _unready(self) -> list[str]:

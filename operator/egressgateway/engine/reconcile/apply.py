@@ -25,6 +25,7 @@ from egressgateway.diff.steering import (
     is_withdrawal,
     relies_on,
     removal_rank,
+    rerouted,
     sections_of_writes,
 )
 from egressgateway.diff.subset import EXACT_KINDS
@@ -85,6 +86,10 @@ class Applier:
         await asyncio.gather(*(self._write_batch(key, batch, state, failures, foreign) for batch in sound))
         if sound:
             state.clients_written_at = _clock()
+            # A batch that fails is tried again as a whole: what it has written so far opens no way.
+            unwritten = failures.keys() | foreign
+            written = (batch for batch in sound if not any(action.ref in unwritten for action in batch))
+            state.routed_at |= dict.fromkeys(rerouted(written), _clock())
         await self._remove(key, steps.removals, state, failures, foreign)
         writes = (
             len(steps.guards) + len(steps.foundation) + len(steps.gateway) + sum(map(len, sound)) + len(steps.removals)

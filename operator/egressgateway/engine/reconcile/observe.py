@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from egressgateway.contention.consumers import reach_of
 from egressgateway.contention.interest import last_labels_of
-from egressgateway.contention.requested import names_of
+from egressgateway.contention.requested import names_of, tcp_ports_of
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.cache.parsed import ParsedSpecs
 from egressgateway.engine.cache.references import Wanted
 from egressgateway.engine.cache.route_index import ROUTE_KINDS
+from egressgateway.engine.process.client_census import ClientCensus
 from egressgateway.engine.process.probing import ProbeReader
 from egressgateway.engine.reconcile.contenders import Contenders
 from egressgateway.engine.reconcile.remote_records import recorded_in
@@ -21,8 +22,9 @@ from egressgateway.engine.reconcile.state import GatewayState
 from egressgateway.facts import Facts, GatewayFacts, PodSelection, References, WorkloadFacts
 from egressgateway.live.children import namespaces_of_export, stage_of
 from egressgateway.live.evidence import is_child, is_owned_by, recorded_children
+from egressgateway.live.obstacles import is_overdue, is_rolling, rollout_obstacle
 from egressgateway.names import workload_name
-from egressgateway.plan.gateway.references import wanted_pods, wanted_references
+from egressgateway.plan.gateway.references import pods_of_gateway, wanted_pods, wanted_references
 from egressgateway.plan.providers import probing_of
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
@@ -30,6 +32,14 @@ from egressgateway.stages import Stage
 
 PATIENCE: Final = timedelta(seconds=10)
 """How long a gateway with one ready pod waits for its other pods before it takes traffic: one pod may be too few."""
+
+_OVERDUE: Final = "its pods have not become ready within the Deployment's progressDeadlineSeconds; their logs say why"
+
+_COUNT_SECONDS: Final = 5.0
+"""
+How long a new route waits for the first count of its clients before the status calls them steered: it takes a second,
+unless hundreds of namespaces are counted at once.
+"""
 
 
 def _were_left(live: Mapping[ObjectRef, Manifest], key: Key) -> bool:
@@ -61,9 +71,19 @@ def _exported(live: Iterable[Manifest], own: str) -> frozenset[str]:
 class Observer:
     """Reads the caches, and asks for what else it needs to find there; remembers what it parsed."""
 
-    def __init__(self, caches: Caches, settings: Settings, probes: ProbeReader | None = None) -> None:
-        """`probes`: reads the results of probes from the gateway's pods; without it nothing is read."""
+    def __init__(
+        self,
+        caches: Caches,
+        settings: Settings,
+        probes: ProbeReader | None = None,
+        census: ClientCensus | None = None,
+    ) -> None:
+        """
+        `probes` reads the results of probes from the gateway's pods, `census` counts consumers' pods; without them
+        nothing is known of either.
+        """
         self._probes = probes
+        self._census = census
         self._caches = caches
         self._settings = settings
         self.forget_all()
@@ -87,7 +107,8 @@ class Observer:
         if manifest is None:
             self._forget(key)
             return None
-        return self._with_probes(self._with_references(self._facts(key, manifest, state, now, clock)))
+        facts = self._with_references(self._facts(key, manifest, state, now, clock))
+        return self._with_probes(self._with_obstacle(facts))
 
     def _facts(self, key: Key, manifest: Manifest, state: GatewayState, now: datetime, clock: float) -> Facts:
         labelled = self._caches.children_of(key)
@@ -98,6 +119,8 @@ class Observer:
         if "deletionTimestamp" in manifest["metadata"] and _were_left(live, key):
             live = {}
         grace = self._settings.mesh.push_grace.total_seconds()
+        counted = self._census.counted(key) if self._census is not None else {}
+        patience = grace if counted is not None else grace + _COUNT_SECONDS
         namespace = self._caches.namespaces.get("", key.namespace)
         mesh = self._caches.mesh.reading()
         class_ = self._specs.class_of(manifest)
@@ -122,13 +145,16 @@ class Observer:
             namespaces_created=self._caches.created_of(last_labels_of(manifest)),
             mesh_config=mesh.config,
             unmanaged_routes=self._caches.routes.for_names(names, key, self._caches.rights_of),
+            foreign_ports=self._caches.routes.on_ports(tcp_ports_of(manifest)),
             contenders=contenders,
             live=live,
             others={ref: found for ref, found in labelled.items() if ref not in live},
             workload=self._workload(key, state, clock),
+            client_pods=counted,
             unserved=self.unserved,
             gateway_pushed=clock - state.gateway_written_at >= grace,
             clients_pushed=clock - state.clients_written_at >= grace,
+            pushing=frozenset(section for section, moment in state.routed_at.items() if clock - moment < patience),
         )
 
     def _leaving(self, gateway: GatewayFacts) -> GatewayFacts:
@@ -154,6 +180,19 @@ class Observer:
         too_many = references.too_many(facts.key)
         return replace(facts, references=_without(facts.references, too_many)) if too_many else facts
 
+    def _with_obstacle(self, facts: Facts) -> Facts:
+        """`facts` with the reason why pods of the own gateway do not start; they are watched only until they do."""
+        workload, references = facts.workload, self._caches.references
+        selection = pods_of_gateway(facts.key)
+        references.look(facts.key, selection if workload.rolling else None)
+        if not workload.rolling:
+            return facts
+        # What keeps pods from being created comes first: those that exist may be of an older template.
+        deployment = self._deployment(facts.key)
+        overdue = _OVERDUE if is_overdue(deployment) else ""
+        obstacle = rollout_obstacle(deployment) or references.obstacle_of(selection) or overdue
+        return replace(facts, workload=replace(workload, obstacle=obstacle))
+
     def _with_probes(self, facts: Facts) -> Facts:
         """`facts` with the latest answers of the pods, after saying which pods are to be asked."""
         if self._probes is None:
@@ -162,21 +201,33 @@ class Observer:
         self._probes.want(facts.key, probing, facts.references.pods.get(probing.pods, ()) if probing else ())
         return replace(facts, reached=self._probes.reached(facts.key)) if probing else facts
 
+    def want_clients(self, key: Key, namespaces: Set[str]) -> None:
+        """From now on the pods of these consumer namespaces are counted for `key`."""
+        if self._census is not None:
+            self._census.want(key, namespaces)
+
     def _forget(self, key: Key) -> None:
+        if self._census is not None:
+            self._census.forget(key)
         if self._probes is not None:
             self._probes.want(key, None, ())
         self._specs.forget(key)
         self._contenders.forget(key)
         self._caches.references.want(key, frozenset())
+        self._caches.references.look(key, None)
 
     def _workload(self, key: Key, state: GatewayState, clock: float) -> WorkloadFacts:
-        deployment = self._caches.children["Deployment"].get(key.namespace, workload_name(key)) or {}
+        deployment = self._deployment(key)
+        rolling = bool(deployment) and is_rolling(deployment)
         replicas = int((deployment.get("spec") or {}).get("replicas") or 0)
         ready = int((deployment.get("status") or {}).get("readyReplicas") or 0)
         if ready == 0:
             state.first_ready_at = None
-            return WorkloadFacts(replicas, ready, complete=False)
+            return WorkloadFacts(replicas, ready, complete=False, rolling=rolling)
         if state.first_ready_at is None:
             state.first_ready_at = clock
         patient = clock - state.first_ready_at < PATIENCE.total_seconds()
-        return WorkloadFacts(replicas, ready, complete=ready >= replicas or not patient)
+        return WorkloadFacts(replicas, ready, complete=ready >= replicas or not patient, rolling=rolling)
+
+    def _deployment(self, key: Key) -> Manifest:
+        return self._caches.children["Deployment"].get(key.namespace, workload_name(key)) or {}

@@ -22,7 +22,6 @@ from egressgateway.diff.changeset import ChangeSet, Delete, diff, is_deleting
 from egressgateway.diff.steering import Steps, plan_steps
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.process.metrics import Metrics
-from egressgateway.engine.reconcile import expiry
 from egressgateway.engine.reconcile.apply import Applied, Applier
 from egressgateway.engine.reconcile.cleanup import Cleanup
 from egressgateway.engine.reconcile.drift_backoff import split_deferred
@@ -42,10 +41,12 @@ from egressgateway.engine.reconcile.state import GatewayState, StateStore, Stead
 from egressgateway.errors import ClusterError, Invalid
 from egressgateway.facts import Facts
 from egressgateway.live.children import stage_of
+from egressgateway.live.obstacles import cause_of
 from egressgateway.plan.accept import accept, registered_ports, steered_names
-from egressgateway.plan.acceptance import Acceptance
+from egressgateway.plan.acceptance import Acceptance, named_consumers
 from egressgateway.plan.build import build_plan
 from egressgateway.plan.checks.references import has_unread_references
+from egressgateway.plan.checks.trial import trial_findings
 from egressgateway.plan.context import owner_of
 from egressgateway.plan.ir import Plan
 from egressgateway.plan.kept import plan_frozen
@@ -60,6 +61,7 @@ from egressgateway.status.merge import (
     ended_status,
     has_message,
     is_cosmetic,
+    is_on_the_way,
     leaving_status,
     merge_status,
     stuck_status,
@@ -136,6 +138,7 @@ class Reconciler:
             raise
 
     async def _step(self, facts: Facts, state: GatewayState) -> Outcome:
+        self._caches.trials.put(facts.key, facts.class_.name, trial_findings(facts))
         if facts.gateway.deleting:
             return await self._withdraw(facts, state)
         wait = await self._keep_finalizer(facts, state)
@@ -170,6 +173,7 @@ class Reconciler:
             _raise_transient(applied)
             return Waiting("Pending")
         acceptance = accept(facts)
+        self._observer.want_clients(facts.key, named_consumers(acceptance))
         # Until it is stored, others must see the claim: they may be judged while this pass waits for the API server.
         self._caches.reserve(facts.key, acceptance.claims.rights)
         try:
@@ -282,12 +286,15 @@ class Reconciler:
         outcome = outcome_of(done, facts, left, observed.foreign, self._grace)
         summary = summarize(facts, done.acceptance, done.plan, observed)
         status = merge_status(facts.gateway.status, summary, facts.gateway.generation, facts.now, handled=request)
-        if not (comes_soon(outcome) and is_cosmetic(facts.gateway.status, status)):
+        passing = is_cosmetic(facts.gateway.status, status) or (
+            bool(facts.pushing) and is_on_the_way(facts.gateway.status, status)
+        )
+        if not (comes_soon(outcome) and passing):
             await self._owner.write_status(key, status)
             self._record_advisories(facts, done.acceptance)
         if not remote_refs(facts, done.plan):
             await self._records.forget(key)
-        self._record_expiries(facts, state)
+        self._record_obstacle(facts, state)
         state.settled = None if done.applied.writes or done.waits else SteadyState.after(facts, outcome)
         self._metrics.destinations(key, str(status.get("provider", "")), len(summary.sections))
         self._metrics.reachable(key, {name: found.status for name, found in facts.reached.items()})
@@ -315,11 +322,14 @@ class Reconciler:
             if notice.reason is not None and not has_message(facts.gateway.status, notice.section, notice.message):
                 self._record(facts.key, notice.reason, notice.message)
 
-    def _record_expiries(self, facts: Facts, state: GatewayState) -> None:
-        for destination, end in expiry.expiring(facts.gateway.spec, facts.now) if facts.gateway.spec else ():
-            if (destination.name, end) not in state.warned:
-                state.warned.add((destination.name, end))
-                self._record(facts.key, Reason.EXPIRES_SOON, expiry.words(destination, end))
+    def _record_obstacle(self, facts: Facts, state: GatewayState) -> None:
+        """Report why pods of the own gateway do not start, once for each cause, until all of them are ready."""
+        obstacle = facts.workload.obstacle
+        if not facts.workload.rolling:
+            state.obstacles.clear()
+        elif obstacle and (cause := cause_of(obstacle)) not in state.obstacles:
+            state.obstacles.add(cause)
+            self._record(facts.key, Reason.POD_NOT_STARTED, obstacle)
 
     def _record(self, key: Key, reason: Reason, words: str) -> None:
         gateway = self._caches.gateways.get(*key)
@@ -449,6 +459,7 @@ class Reconciler:
         self._memory = StateStore()
         self._rendered = RenderCache(self._renderer)
         self._observer.forget_all()
+        self._caches.trials.forget_all()
 
     def _observe(self, key: Key, state: GatewayState) -> Facts | None:
         return self._observer.observe(key, state, self._now(), _clock())
@@ -456,6 +467,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._rendered.forget(key)
         self._memory.forget(key)
+        self._caches.trials.forget(key)
         self._metrics.forget(key)
 
 

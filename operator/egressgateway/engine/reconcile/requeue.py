@@ -16,7 +16,6 @@ from egressgateway.diff.changeset import OFF_DATA_PATH, ChangeSet
 from egressgateway.diff.steering import DeferReason, Steps
 from egressgateway.engine.process.worker import STALLED_RETRY
 from egressgateway.engine.reconcile.apply import Applied
-from egressgateway.engine.reconcile.expiry import next_notice
 from egressgateway.engine.reconcile.observe import PATIENCE
 from egressgateway.errors import ClusterError, Forbidden, Invalid, Unavailable
 from egressgateway.facts import Facts
@@ -25,6 +24,7 @@ from egressgateway.plan.gateway.target import workload_of
 from egressgateway.plan.ir import Plan
 from egressgateway.refs import ObjectRef
 from egressgateway.render.manifests import Desired
+from egressgateway.status.expirations import next_notice
 from egressgateway.status.summarize import Observed
 
 _FOREIGN_RETRY: Final = timedelta(seconds=30)
@@ -87,7 +87,7 @@ def outcome_of(done: Pass, facts: Facts, left: ChangeSet, foreign: Set[ObjectRef
     drains = not failed and (done.plan.draining or DeferReason.DRAIN in done.steps.held.values())
     # The claim is released on the next pass; waiting gateways are requeued then.
     lets_go = not failed and done.acceptance.claims.leaving and bool(done.steps.batches)
-    if drains or lets_go or any(_time_helps(done, failed, ref) for ref in due):
+    if drains or lets_go or facts.pushing or any(_time_helps(done, failed, ref) for ref in due):
         return Again(grace)
     if DeferReason.GATEWAY_NOT_READY in done.steps.held.values() and workload_of(facts).ready:
         return Again(PATIENCE / 5)
@@ -111,9 +111,8 @@ def _at_rest(done: Pass, foreign: Set[ObjectRef], moment: timedelta | None) -> O
 
 
 def _next_moment(done: Pass) -> datetime | None:
-    spec = done.facts.gateway.spec
-    notice = next_notice(spec, done.facts.now) if spec is not None else None
-    return min((moment for moment in (done.acceptance.next_look, notice) if moment is not None), default=None)
+    moments = done.acceptance.next_look, next_notice(done.facts)
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _time_helps(done: Pass, failed: Set[ObjectRef], ref: ObjectRef) -> bool:

@@ -89,6 +89,8 @@ class GatewayState:
 
     gateway_written_at: float
     clients_written_at: float
+    routed_at: dict[str, float] = field(default_factory=dict)
+    """When this process last changed how clients of a section are routed; proxies learn of it within the grace."""
     first_ready_at: float | None = None
     write_slots: asyncio.Semaphore = field(default_factory=_write_slots)
     written: dict[ObjectRef, Written] = field(default_factory=dict)
@@ -96,8 +98,8 @@ class GatewayState:
     """Digest wanted and version found of children that were in sync: `diff.changeset.Compared`."""
     settled: SteadyState | None = None
     drift_backoff: DriftBackoff = field(default_factory=DriftBackoff)
-    warned: set[tuple[str, datetime]] = field(default_factory=set)
-    """Expiries that were announced, by destination: once for each process."""
+    obstacles: set[str] = field(default_factory=set)
+    """What kept pods from starting and was announced, since all of them were ready: once for each process."""
     finalizer_due: float = float("-inf")
     """The earliest time at which the finalizer is put back again on an object that lost it."""
     gone_at: float | None = None

@@ -34,4 +34,5 @@ CLASS: Final[Table] = {
     "allowedCIDRs": Support("checked by the operator"),
     "allowedExposedHosts": Support("checked by the operator"),
     "deniedFeatures": Support("checked by the operator"),
+    "trial": Support("checked by the operator, and not in force"),
 }

@@ -45,6 +45,7 @@ def guard_destination(context: PlanContext, destination: Destination, field: str
     yield from external_findings(context, destination, field)
     yield from _hosts(context, destination, field)
     yield from _endpoints(context, destination, field)
+    yield from _addresses(context, destination, field)
     for feature, used_by in _features_of(destination):
         if _denies(context.class_spec, feature):
             yield _denied(context.class_name, f"{field}.{used_by}", feature, "remove it", destination.name)
@@ -151,9 +152,28 @@ def _endpoints(context: PlanContext, destination: Destination, field: str) -> It
         yield Finding(_ACCEPTED, Reason.ENDPOINT_NOT_ALLOWED, message, destination.name)
 
 
+def _addresses(context: PlanContext, destination: Destination, field: str) -> Iterator[Finding]:
+    """Clients' connections to them are taken: they could be anybody's."""
+    for index, address in enumerate(destination.addresses):
+        forbidden = forbidden_address(address)
+        if forbidden:
+            why = f"{address} is {forbidden}, and no host is there; remove it"
+        elif _within(address, context.class_spec.allowed_cidrs or ()):
+            continue
+        else:
+            why = (
+                f"{context.class_name} does not allow {address} in allowedCIDRs; ask a platform admin to allow it, or "
+                "remove it"
+            )
+        message = f"{field}.addresses[{index}]: {why}"
+        yield Finding(_ACCEPTED, Reason.ENDPOINT_NOT_ALLOWED, message, destination.name)
+
+
 def _features_of(destination: Destination) -> Iterator[tuple[Feature, str]]:
     if destination.has_tcp:
         yield Feature.TCP, "ports"
+        if not destination.addresses:
+            yield Feature.TCP_WITHOUT_ADDRESSES, "ports"
     if destination.wildcard is not None:
         yield Feature.WILDCARDS, "wildcard"
     if any(port.tls is not None and port.tls.insecure_skip_verify for port in destination.ports):

@@ -31,7 +31,7 @@ _LATE: Final = "9999"
 
 def host_conflicts(claims: Claims, destination: Destination, field: str, served: frozenset[str]) -> Iterator[Finding]:
     """Names to which another object has the earlier claim; `served` are the remaining consumers."""
-    for name in destination.names:
+    for name in destination.claimed:
         by_winner: dict[Key, list[str]] = {}
         for namespace, winner in claims.lost.get(name, {}).items():
             by_winner.setdefault(winner, []).append(namespace)
@@ -88,7 +88,10 @@ def port_conflicts(
     if not facts.mesh_config.dns_capture:
         found = [*_within_the_object(facts, spec, consumers), *_with_other_objects(facts, spec, consumers, held)]
         yield from found
-        yield from _with_kept(facts, spec, consumers, kept | {finding.section for finding in found})
+        foreign = list(_with_foreign_entries(facts, spec, consumers))
+        yield from foreign
+        yield from _with_kept(facts, spec, consumers, kept | {finding.section for finding in (*found, *foreign)})
+    yield from _with_common_addresses(spec, consumers)
     if not target_of(facts).strict and target_of(facts).dedicated:
         yield from _on_the_gateway(spec)
 
@@ -176,20 +179,70 @@ def _within_the_object(
         index = spec.destinations.index(destination)
         mine = consumers.get(destination.name, frozenset())
         for number, port in enumerate(destination.ports):
+            if port not in destination.contended_ports:
+                continue
             for other in taken.get(port.port, ()):
-                with_tcp = port.protocol is Protocol.TCP or _speaks_tcp(other, port.port)
+                with_tcp = _takes_all(destination, port) or _takes_port(other, port.port)
                 if with_tcp and overlap(mine, consumers.get(other.name, frozenset())):
                     yield Finding(
                         _ACCEPTED,
                         Reason.PORT_CONFLICT,
                         f"spec.destinations[{index}].ports[{number}]: port {port.port} is already used by destination "
-                        f"{other.name}; TCP cannot distinguish hosts on one port; use another port, or enable DNS "
-                        "capture in the mesh (ISTIO_META_DNS_CAPTURE)",
+                        f"{other.name}; TCP cannot distinguish hosts on one port; set addresses, use another "
+                        "port, or enable DNS capture in the mesh (ISTIO_META_DNS_CAPTURE)",
                         destination.name,
                         needs_edit=True,
                     )
-        for port in destination.ports:
+        for port in destination.contended_ports:
             taken.setdefault(port.port, []).append(destination)
+
+
+def _with_foreign_entries(
+    facts: Facts, spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]
+) -> Iterator[Finding]:
+    """
+    ServiceEntries that no operator wrote and that take a TCP port whole: each one's clients would reach the other's
+    server, whichever is older.
+
+    Every tenant can write such an entry, so it rejects only what is not served yet. What is served is older than an
+    entry that comes later, and istiod gives the port to the older one: nothing is wrong with it.
+    """
+    for index, destination in enumerate(spec.destinations):
+        served, names = consumers.get(destination.name, frozenset()), frozenset(destination.names)
+        live = ports_of(_live_entries(facts, destination.name)).tcp
+        for number, port in enumerate(destination.ports):
+            for entry in facts.foreign_ports if _takes_all(destination, port) and port.port not in live else ():
+                common = overlap(served, entry.visible_in)
+                # An entry for the same host is a route of its own, and reported as that.
+                if port.port in entry.tcp_ports and common and not entry.hosts <= names and entry.ref not in facts.live:
+                    yield Finding(
+                        _ACCEPTED,
+                        Reason.PORT_CONFLICT,
+                        f"spec.destinations[{index}].ports[{number}]: {entry.ref} uses TCP port {port.port} for "
+                        f"{min(entry.hosts - names)} in {_describe(sorted(common))}; TCP cannot distinguish hosts on "
+                        "one port; set addresses on either, hide that entry with exportTo, or use another port",
+                        destination.name,
+                    )
+
+
+def _with_common_addresses(spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]) -> Iterator[Finding]:
+    """TCP hosts of one object on one port of one address; between objects, the address itself is claimed."""
+    taken: dict[tuple[str, int], tuple[Destination, DestinationPort]] = {}
+    for index, destination in enumerate(spec.destinations):
+        for number, port in enumerate(destination.ports):
+            for address in destination.canonical_addresses:
+                other, theirs = taken.setdefault((address, port.port), (destination, port))
+                common = overlap(consumers.get(other.name, frozenset()), consumers.get(destination.name, frozenset()))
+                if other is not destination and common and Protocol.TCP in (port.protocol, theirs.protocol):
+                    yield Finding(
+                        _ACCEPTED,
+                        Reason.PORT_CONFLICT,
+                        f"spec.destinations[{index}].ports[{number}]: port {port.port} of {address} is already used by "
+                        f"destination {other.name}; TCP cannot distinguish hosts on one port of one address; correct "
+                        "addresses, or use another port",
+                        destination.name,
+                        needs_edit=True,
+                    )
 
 
 def _with_kept(
@@ -210,6 +263,7 @@ def _with_kept(
         )
         for index, destination in enumerate(spec.destinations)
         for number, port in enumerate(destination.ports)
+        if port in destination.contended_ports
         for other in sorted(kept - {destination.name})
         if overlap(consumers.get(destination.name, frozenset()), _kept_on(facts, other, destination, port))
     ]
@@ -244,7 +298,8 @@ def _with_other_objects(
     for index, destination in enumerate(spec.destinations):
         served = consumers.get(destination.name, frozenset())
         for number, port in enumerate(destination.ports):
-            for contender, lost in _winners(facts, own, port, served):
+            winners = _winners(facts, own, port, served) if port in destination.contended_ports else ()
+            for contender, lost in winners:
                 yield Finding(
                     _ACCEPTED,
                     Reason.PORT_CONFLICT,
@@ -291,7 +346,7 @@ def _as_contender(
     asked = (
         (port.port, str(port.protocol), consumers.get(destination.name, frozenset()))
         for destination in spec.destinations
-        for port in destination.ports
+        for port in destination.contended_ports
     )
     return Contender(
         facts.key, facts.gateway.created, ports=ports_for(asked), held_ports=held_ports(facts, held), rights=held
@@ -407,8 +462,13 @@ def _seniority(facts: Facts, destination: Destination) -> str:
     return min(times, default=_LATE)
 
 
-def _speaks_tcp(destination: Destination, number: int) -> bool:
-    return any(port.port == number and port.protocol is Protocol.TCP for port in destination.ports)
+def _takes_port(destination: Destination, number: int) -> bool:
+    return any(port.port == number and _takes_all(destination, port) for port in destination.ports)
+
+
+def _takes_all(destination: Destination, port: DestinationPort) -> bool:
+    """Whether every connection of the clients to the number goes there, whatever its address."""
+    return port in destination.contended_ports and port.protocol is Protocol.TCP
 
 
 def _ports_of(exposed: ExposedHost) -> Iterator[tuple[int, str]]:

@@ -20,7 +20,7 @@ from egressgateway.api.expose import ExposedHost, ServiceBackend
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.scalars import format_instant
 from egressgateway.api.tls import TlsMode
-from egressgateway.facts import Facts, MeshConfig, References
+from egressgateway.facts import KEY_VERDICTS, Facts, KeyVerdict, MeshConfig, References
 from egressgateway.plan.checks.bounds import MAX_REFERENCES
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.findings import Advisory, Finding, exposed_section
@@ -39,6 +39,11 @@ _RESOLVED: Final = ConditionType.RESOLVED_REFS
 # The keys of a Secret that Istio reads, in its two spellings (istio.io, "Secure Gateways", key formats).
 _PAIRS: Final = (("tls.crt", "tls.key"), ("cert", "key"))
 _CA_KEYS: Final = ("ca.crt", "cacert")
+_KEY_FLAWS: Final = {
+    KeyVerdict.UNREADABLE: "is not a private key in PEM format; replace it",
+    KeyVerdict.ENCRYPTED: "is encrypted, and proxies have no password; store the decrypted key",
+    KeyVerdict.MISMATCH: "does not belong to {certificate}; replace one of the two",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,9 @@ def resolve_destination(context: PlanContext, destination: Destination, field: s
             continue
         where = f"{field}.ports[{index}].tls.credentialName"
         name, mutual = port.tls.credential_name, port.tls.mode is TlsMode.MUTUAL
-        flaw = _client_secret_flaw(context, name, mutual=mutual) if verifies else _pair_flaw(context, name)
+        # Without verification, or with the system's roots, the Secret needs no CA.
+        needs_ca = verifies and not port.tls.insecure_skip_verify and port.tls.ca_certificates is None
+        flaw = _client_secret_flaw(context, name, mutual=mutual) if needs_ca else _pair_flaw(context, name)
         if flaw is not None:
             yield Finding(_RESOLVED, flaw.reason, f"{where}: {flaw.message}", destination.name)
 
@@ -123,7 +130,23 @@ def unchecked_references(context: PlanContext, wanted: Set[ObjectRef]) -> Iterat
                     f"the EgressGateways of namespace {context.key.namespace} refer to more than "
                     f"{MAX_REFERENCES} objects; refer to fewer"
                 )
-            yield Advisory(f"{ref} is not checked: {why}")
+            yield Advisory(f"{ref} is not checked, nor when its certificates end: {why}")
+
+
+def certificate_ends(secret: Manifest) -> dict[str, tuple[datetime, datetime]]:
+    """
+    By key of a Secret, from when and until when the certificates in it can be used.
+
+    A chain ends with its first certificate that ends. Authorities are alternatives: they end with the last one.
+    """
+    found: dict[str, tuple[datetime, datetime]] = {}
+    for key in (*(pair[0] for pair in _PAIRS), *_CA_KEYS):
+        certificates = (_parsed(_value(secret, key)) or []) if key in _data(secret) else []
+        if certificates:
+            choose = max if key in _CA_KEYS else min
+            chosen = choose(certificates, key=lambda each: each.not_valid_after_utc)
+            found[key] = chosen.not_valid_before_utc, chosen.not_valid_after_utc
+    return found
 
 
 def next_certificate_end(references: References, now: datetime) -> datetime | None:
@@ -215,7 +238,10 @@ def _ca_flaw(context: PlanContext, name: str, holders: Sequence[Manifest]) -> _F
     beside = ObjectRef("Secret", context.key.namespace, name + CA_SUFFIX)
     if not authorities and beside not in context.references.unreadable:
         # System roots are no fallback here: Envoy would wait for a CA that never comes (notes "istio-recipes" §2).
-        message = f"Secret {name} has no CA: give it the key ca.crt, or make a Secret {name}{CA_SUFFIX} with it"
+        message = (
+            f"Secret {name} has no CA: give it the key ca.crt, make a Secret {name}{CA_SUFFIX} with it, or, for a "
+            "certificate of a public CA, set caCertificates: System"
+        )
         return _Flaw(Reason.SECRET_INVALID, message)
     parsed = [_parsed(authority) for authority in authorities]
     if parsed and all(found and found[0].not_valid_after_utc <= context.now for found in parsed):
@@ -238,14 +264,24 @@ def _pair_flaw(context: PlanContext, name: str) -> _Flaw | None:
     if pair is None:
         missing = [key for key in _PAIRS[0] if key not in data]
         return _Flaw(Reason.SECRET_INVALID, f"Secret {name} lacks {' and '.join(missing)}; add them")
-    certificates = _parsed(_value(secret, pair[0]))
+    message = _certificate_flaw(context, secret, pair[0]) or _key_flaw(secret, *pair)
+    return _Flaw(Reason.SECRET_INVALID, message) if message else None
+
+
+def _certificate_flaw(context: PlanContext, secret: Manifest, key: str) -> str:
+    name, certificates = secret["metadata"]["name"], _parsed(_value(secret, key))
     if certificates is None:
-        return _Flaw(Reason.SECRET_INVALID, f"{pair[0]} of Secret {name} is not a PEM certificate; replace it")
+        return f"{key} of Secret {name} is not a PEM certificate; replace it"
     end = certificates[0].not_valid_after_utc
-    if end <= context.now:
-        message = f"the certificate of Secret {name} expired at {format_instant(end)}; renew it"
-        return _Flaw(Reason.SECRET_INVALID, message)
-    return None
+    return f"the certificate of Secret {name} expired at {format_instant(end)}; renew it" if end <= context.now else ""
+
+
+def _key_flaw(secret: Manifest, certificate: str, key: str) -> str:
+    verdict = (secret.get(KEY_VERDICTS) or {}).get(key)
+    if verdict is None:
+        return ""
+    why = _KEY_FLAWS[KeyVerdict(verdict)].format(certificate=certificate)
+    return f"{key} of Secret {secret['metadata']['name']} {why}"
 
 
 def _missing(context: PlanContext, name: str) -> _Flaw:

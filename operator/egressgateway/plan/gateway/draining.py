@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from egressgateway.live.children import LiveChildren, hosts_of, namespaces_of_export, section_of, ways_of
+from egressgateway.live.children import LiveChildren, hosts_of, namespaces_of_export, section_of, subsets_of, ways_of
 from egressgateway.names import (
     access_part,
     headers_part,
     is_private,
     remote_name,
+    upgrades_part,
     way_out_name,
 )
 from egressgateway.namespaces import union
@@ -43,7 +44,7 @@ class Draining:
             says: they need its DestinationRule, and the NetworkPolicy, until istiod has pushed the change.
         guarded_names: private server names that stay forbidden to other clients: those of `servers`, and at a shared
             gateway all that the live Gateway still serves; `clean_names` those among them that an EnvoyFilter keeps
-            from leaving the mesh.
+            from leaving the mesh, `upgrade_names` those by which WebSockets pass.
         draining: some of this is kept only until istiod has pushed; a later plan of the same spec holds less.
     """
 
@@ -59,6 +60,7 @@ class Draining:
     leaving: frozenset[str] = frozenset()
     guarded_names: frozenset[str] = frozenset()
     clean_names: frozenset[str] = frozenset()
+    upgrade_names: frozenset[str] = frozenset()
     draining: bool = False
 
 
@@ -81,11 +83,13 @@ def plan_drain(
     servers_now = live.items_of("Gateway", target.object_name, "servers")
     servers = _left_over(live, planned, {_port_name(item): item for item in servers_now})
     subsets_now = live.items_of("DestinationRule", target.object_name, "subsets")
-    subsets = _left_over(live, planned, {item.get("name", ""): item for item in subsets_now})
+    planned_subsets = planned | {hop.upgrade_name for hop in hops if hop.upgradable and target.upgrade_subsets}
+    subsets = _left_over(live, planned_subsets, {item.get("name", ""): item for item in subsets_now})
     ports = _ports_in_use(live)
     staying = _staying_routes(live, frozenset(hop.host for hop in hops), kept, conflicted)
     names_for_good = _all_hosts(staying) - frozenset(_given_up(staying, conflicted)) | _private_names(live, staying)
     ways_for_good = frozenset(way for found in staying for way in ways_of(found))
+    subsets_for_good = frozenset(subset for found in staying for subset in subsets_of(found))
     ports_for_good = frozenset(_ports_to(live, names_for_good)) | {hop.target_port for hop in hops}
     carried_names = _server_names(servers.values())
     # Other clients stay denied until the server is gone: the Gateway is written after the policies.
@@ -104,16 +108,20 @@ def plan_drain(
         consumers=union(namespaces_of_export(found, live.key.namespace) for found in staying),
         leaving=_leaving(live, target),
         guarded_names=guarded_names,
-        clean_names=guarded_names & frozenset(_clean_names(live, target)),
+        clean_names=guarded_names & frozenset(_filtered_names(live, target, headers_part(target.id))),
+        upgrade_names=guarded_names & frozenset(_filtered_names(live, target, upgrades_part(target.id))),
         draining=bool(
-            (servers.keys() | subsets.keys()) - ways_for_good or ports - ports_for_good or guarded_names - carried_names
+            servers.keys() - ways_for_good
+            or subsets.keys() - subsets_for_good
+            or ports - ports_for_good
+            or guarded_names - carried_names
         ),
     )
 
 
 def _left_over(live: LiveChildren, planned: frozenset[str], named: Mapping[str, Manifest]) -> dict[str, Manifest]:
     """The entries of `named` that the plan lacks and clients may still use, in a stable order."""
-    in_use = frozenset(way for found in live.routes for way in ways_of(found))
+    in_use = frozenset(subset for found in live.routes for subset in subsets_of(found))
     return {
         name: item
         for name, item in sorted(named.items())
@@ -241,9 +249,9 @@ def _live_rules(live: LiveChildren, target: GatewayTarget) -> list[Manifest]:
     return [rule for spec in found if spec.get("action") == "DENY" for rule in spec.get("rules") or ()]
 
 
-def _clean_names(live: LiveChildren, target: GatewayTarget) -> Iterator[str]:
-    """Server names in the live EnvoyFilter on a shared gateway."""
-    for spec in _remote_specs(live, target, "EnvoyFilter", headers_part(target.id)):
+def _filtered_names(live: LiveChildren, target: GatewayTarget, what: str) -> Iterator[str]:
+    """Server names in one of the live EnvoyFilters on a shared gateway."""
+    for spec in _remote_specs(live, target, "EnvoyFilter", what):
         for patch in spec.get("configPatches") or ():
             found = ((patch.get("match") or {}).get("listener") or {}).get("filterChain") or {}
             yield found.get("sni", "")
@@ -257,10 +265,10 @@ def _remote_specs(live: LiveChildren, target: GatewayTarget, kind: str, what: st
     """
     if target.dedicated:
         return []
-    found = [item for ref, item in live.objects.items() if (ref.kind, ref.namespace) == (kind, target.namespace)]
-    unnamed = ObjectRef(kind, target.namespace, remote_name(live.key, what))
-    if unnamed in live.others and target.namespace != live.key.namespace:
-        found.append(live.others[unnamed])
+    wanted = ObjectRef(kind, target.namespace, remote_name(live.key, what))
+    found = [live.objects[wanted]] if wanted in live.objects else []
+    if wanted in live.others and target.namespace != live.key.namespace:
+        found.append(live.others[wanted])
     return [item.get("spec") or {} for item in found]
 
 

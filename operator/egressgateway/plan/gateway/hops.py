@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from egressgateway.api.destination import Destination, DestinationPort
+from egressgateway.api.scalars import format_duration
 from egressgateway.api.server import WildcardStrategy
-from egressgateway.names import hop_name, sni_name
+from egressgateway.names import hop_name, sni_name, upgrade_name
 from egressgateway.plan.gateway.target import GatewayTarget
 from egressgateway.refs import Key
 
@@ -34,6 +35,7 @@ class Hop:
         server: address of the destination when DNS is asked for another name than the host.
         originates: the gateway originates TLS to the destination.
         dynamic: the gateway resolves whatever name under the wildcard a client asks for.
+        idle_timeout: after which the gateway ends a silent connection, in Istio's words; empty for the mesh's default.
     """
 
     destination: str
@@ -49,6 +51,7 @@ class Hop:
     strict: bool = True
     originates: bool = False
     dynamic: bool = False
+    idle_timeout: str = ""
 
     @property
     def http(self) -> bool:
@@ -94,8 +97,29 @@ class Hop:
 
     @property
     def upstream_protocol(self) -> str:
-        """The protocol between the gateway and the destination, inside TLS where the gateway originates it."""
-        return self.protocol
+        """
+        The protocol between the gateway and the destination, inside TLS where the gateway originates it, as Istio is
+        told.
+
+        Of a dynamic hop in plain text only an EnvoyFilter tells the gateway of HTTP/2: every proxy that sees the entry,
+        such as the sidecars beside the gateway, would reject it, and with it every later change.
+        """
+        return "HTTP" if self.http and self.plainly_dynamic else self.protocol
+
+    @property
+    def plainly_dynamic(self) -> bool:
+        """Whether istiod gives the dynamic cluster no automatic server names, without which it may have no options."""
+        return self.dynamic and not self.originates
+
+    @property
+    def upgradable(self) -> bool:
+        """Whether clients may go on as WebSocket: what speaks HTTP/2 with its clients has no upgrades."""
+        return self.protocol == "HTTP"
+
+    @property
+    def upgrade_name(self) -> str:
+        """Of the subset of its WebSockets, where they have one."""
+        return upgrade_name(self.name)
 
     @property
     def authority(self) -> str:
@@ -154,7 +178,13 @@ def _hop(key: Key, destination: Destination, host: str, port: DestinationPort, t
         strict=target.strict,
         originates=port.tls is not None,
         dynamic=wildcard is not None and wildcard.strategy is WildcardStrategy.DYNAMIC_RESOLUTION,
+        idle_timeout=_idle_timeout(destination),
     )
+
+
+def _idle_timeout(destination: Destination) -> str:
+    pool = destination.traffic.connection_pool if destination.traffic else None
+    return "" if pool is None or pool.idle_timeout is None else format_duration(pool.idle_timeout)
 
 
 def _hop_port(target: GatewayTarget, protocol: str, port: int) -> int:

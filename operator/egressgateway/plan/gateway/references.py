@@ -79,6 +79,11 @@ def own_pods(
         return None
     if not any(destination.probe is not None for destination in spec.destinations):
         return None
+    return pods_of_gateway(key)
+
+
+def pods_of_gateway(key: Key) -> PodSelection:
+    """The pods of an object's own gateway."""
     return PodSelection(key.namespace, tuple(sorted(selector_labels(key).items())))
 
 

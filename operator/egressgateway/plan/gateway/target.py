@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, SharedGateway
+from egressgateway.api.gateway_class import EgressGatewayClassSpec, MtlsMode, SharedGateway, UpgradeMode
 from egressgateway.facts import Facts, PodFacts, WorkloadFacts
+from egressgateway.live.obstacles import common_obstacle
 from egressgateway.names import selector_labels, short_hash, workload_name
 from egressgateway.plan.gateway.references import shared_pods
 from egressgateway.refs import ObjectRef
@@ -45,6 +46,7 @@ class GatewayTarget:
         hop_port: of the Service, for everything under mutual TLS.
         plain_port: of the Service, for requests without mutual TLS.
         upgrade_policy: whether sidecars speak HTTP/2 on the hop whatever their clients do, in Istio's words.
+        upgrades: by which means a WebSocket takes a hop of HTTP/2; None where the hop is HTTP/1.1.
     """
 
     id: str
@@ -59,6 +61,12 @@ class GatewayTarget:
     hop_port: int = LISTENER_PORT
     plain_port: int = PLAIN_PORT
     upgrade_policy: str = "UPGRADE"
+    upgrades: UpgradeMode | None = UpgradeMode.ENVOY_FILTER
+
+    @property
+    def upgrade_subsets(self) -> bool:
+        """WebSockets have subsets of their own, which speak HTTP/1.1 with the gateway."""
+        return self.upgrades is UpgradeMode.SUBSET
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -76,7 +84,7 @@ def target_of(facts: Facts) -> GatewayTarget:
     class_spec = facts.class_.spec or EgressGatewayClassSpec()
     strict = class_spec.mtls is not MtlsMode.DISABLED
     if class_spec.shared is not None:
-        return _shared(facts, class_spec.shared, class_spec.ingress_class, strict=strict)
+        return _shared(facts, class_spec.shared, class_spec, strict=strict)
     service = workload_name(facts.key)
     return GatewayTarget(
         id=_WITH_MTLS if strict else _PLAIN,
@@ -88,6 +96,7 @@ def target_of(facts: Facts) -> GatewayTarget:
         identities=[_identity(facts.mesh.trust_domain, facts.key.namespace, service)],
         dedicated=True,
         strict=strict,
+        upgrades=class_spec.upgrades or UpgradeMode.ENVOY_FILTER,
     )
 
 
@@ -98,7 +107,7 @@ def workload_of(facts: Facts) -> WorkloadFacts:
         return facts.workload
     pods = facts.references.pods.get(selection, ())
     ready = sum(pod.ready for pod in pods)
-    return WorkloadFacts(len(pods), ready, complete=ready > 0)
+    return WorkloadFacts(len(pods), ready, complete=ready > 0, obstacle=common_obstacle(pods))
 
 
 def listen_port(service_port: int) -> int:
@@ -111,7 +120,8 @@ def identities_of(trust_domain: str, pods: Iterable[PodFacts]) -> list[str]:
     return sorted({_identity(trust_domain, pod.namespace, pod.service_account) for pod in pods})
 
 
-def _shared(facts: Facts, shared: SharedGateway, ingress_class: str, *, strict: bool) -> GatewayTarget:
+def _shared(facts: Facts, shared: SharedGateway, class_spec: EgressGatewayClassSpec, *, strict: bool) -> GatewayTarget:
+    ingress_class = class_spec.ingress_class
     selection = shared_pods(facts.class_.spec)
     pods = facts.references.pods.get(selection, ()) if selection else ()
     # The owner is included: Istio joins the rules of several objects for one Service, and the older subset wins.
@@ -141,7 +151,13 @@ def _shared(facts: Facts, shared: SharedGateway, ingress_class: str, *, strict: 
         plain_port=http_port,
         # The installation decides whether APISIX takes HTTP/2 on its plain port; the operator cannot see it.
         upgrade_policy="DO_NOT_UPGRADE" if ingress_class else "UPGRADE",
+        upgrades=None if ingress_class else _shared_upgrades(class_spec, strict=strict),
     )
+
+
+def _shared_upgrades(class_spec: EgressGatewayClassSpec, *, strict: bool) -> UpgradeMode:
+    """An EnvoyFilter finds the object's filter chains by their server names, which only mutual TLS has."""
+    return (class_spec.upgrades or UpgradeMode.ENVOY_FILTER) if strict else UpgradeMode.SUBSET
 
 
 def _pinned(facts: Facts, object_name: str) -> list[str]:

@@ -20,6 +20,7 @@ def plan_route(context: PlanContext, destination: Destination, hops: Sequence[Ho
         "tls_hops": [hop for hop in hops if hop.tls],
         "tcp_hops": [hop for hop in hops if not hop.http and not hop.tls],
         "gateway_service": context.target.service_host,
+        "upgrade_subsets": context.target.upgrade_subsets,
         "export_to": exported,
     }
     within = ("clients", hops[0].host)

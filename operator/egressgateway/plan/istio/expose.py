@@ -7,8 +7,9 @@ open proxy (notes "istio-recipes" §4).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from egressgateway.api.expose import ExposedHost
@@ -28,6 +29,7 @@ from egressgateway.refs import ObjectRef
 from egressgateway.stages import Stage
 
 _REDIRECT_PORT: Final = 80
+_UPGRADE: Final = MappingProxyType({"headers": {"upgrade": {"regex": "(?i)websocket"}}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def _own_route(context: PlanContext, entry: ExposedHost, upstreams: Sequence[Ups
         "hosts": sorted(entry.hosts),
         "gateways": [f"{context.key.name}-expose"],
         "export_to": ["."],
-        "paths": _paths(entry),
+        "ways": [_way(entry, subset_of(behind) if behind else "")],
         "authority": behind.hop.authority if behind else None,
         "headers": request_headers(context, behind) if behind else None,
         "options": http_options(behind),
@@ -150,26 +152,36 @@ def _attached_route(context: PlanContext, entry: ExposedHost, attachment: Attach
         "hosts": sorted(entry.hosts),
         "gateways": [attachment.as_seen_from(context.key.namespace)],
         "export_to": ["." if name == context.key.namespace else name for name in attachment.namespaces],
-        "paths": _paths(entry),
+        "ways": _ways_over(context, entry, hop) if hop else [_way(entry, "")],
         "authority": hop.sni if hop else None,
         "headers": None,
         "options": http_options(None),
         "destination": (
-            {"host": context.target.service_host, "port": hop.hop_port, "subset": hop.name}
-            if hop
-            else _behind(context, entry, None)
+            {"host": context.target.service_host, "port": hop.hop_port} if hop else _behind(context, entry, None)
         ),
     }
     return _child(context, entry, values, Stage.CLIENTS)
 
 
+def _ways_over(context: PlanContext, entry: ExposedHost, hop: Hop) -> list[dict[str, Any]]:
+    """The hop's subset; before it that of WebSockets, where these have one."""
+    own = [_way(entry, hop.upgrade_name, _UPGRADE)] if context.target.upgrade_subsets and hop.upgradable else []
+    return [*own, _way(entry, hop.name)]
+
+
+def _way(entry: ExposedHost, subset: str, conditions: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """A subset of the destination, and which requests it gets: those with one of the paths that meet `conditions`."""
+    paths = [{"uri": path} for path in _paths(entry)] or ([{}] if conditions else [])
+    return {"subset": subset, "matches": [{**path, **conditions} for path in paths]}
+
+
 def _behind(context: PlanContext, entry: ExposedHost, upstream: Upstream | None) -> dict[str, Any]:
     if upstream is not None:
-        return {"host": upstream.hop.upstream, "port": upstream.hop.port, "subset": subset_of(upstream)}
+        return {"host": upstream.hop.upstream, "port": upstream.hop.port}
     service = entry.backend.service
     assert service is not None  # noqa: S101  (the schema has exactly one of the two)
     host = f"{service.name}.{context.key.namespace}.svc.{context.mesh.cluster_domain}"
-    return {"host": host, "port": service.port, "subset": ""}
+    return {"host": host, "port": service.port}
 
 
 def _child(context: PlanContext, entry: ExposedHost, values: dict[str, Any], stage: Stage) -> Child:

@@ -17,7 +17,7 @@ from egressgateway.plan.gateway.hops import Hop, build_hops
 from egressgateway.plan.gateway.probing import ProbedWay, Probing
 from egressgateway.plan.gateway.references import own_pods
 from egressgateway.plan.ir import Child
-from egressgateway.plan.istio.upstream import outlier_detection_of, subset_of
+from egressgateway.plan.istio.upstream import cluster_of, outlier_detection_of
 from egressgateway.plan.pods.workload import GATE_PATH, GATE_PORT, has_gate, probes_name
 from egressgateway.plan.routing.children import shared_child
 from egressgateway.plan.routing.upstreams import Upstream, upstreams_of
@@ -79,11 +79,6 @@ def plan_probes(context: PlanContext, upstreams: Sequence[Upstream]) -> Iterator
     yield shared_child(
         context.owner, probes_name(context.key), "EnvoyFilter", Stage.FOUNDATION, values, "envoyfilter-probes"
     )
-
-
-def cluster_of(upstream: Upstream) -> str:
-    """Name that istiod gives to the Envoy cluster of an upstream."""
-    return f"outbound|{upstream.hop.port}|{subset_of(upstream)}|{upstream.hop.upstream}"
 
 
 def _probed(upstreams: Sequence[Upstream]) -> list[Upstream]:

@@ -14,16 +14,18 @@ from egressgateway.api.destination import Destination
 from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.spec import EgressGatewaySpec
+from egressgateway.contention.consumers import Consumers
 from egressgateway.facts import MeshConfig
 from egressgateway.namespaces import union
 from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.capabilities.model import Capabilities
 from egressgateway.plan.context import PlanContext
+from egressgateway.plan.findings import Advisory
 from egressgateway.plan.gateway.draining import Draining, plan_drain
 from egressgateway.plan.gateway.hops import Hop, build_hops
 from egressgateway.plan.gateway.probing import Probing
 from egressgateway.plan.ir import Child, Plan
-from egressgateway.plan.istio import limits
+from egressgateway.plan.istio import advisories, limits
 from egressgateway.plan.istio.access import plan_access
 from egressgateway.plan.istio.capabilities import CAPABILITIES
 from egressgateway.plan.istio.clients import plan_route
@@ -32,6 +34,7 @@ from egressgateway.plan.istio.health_checks import plan_probes, probing_of
 from egressgateway.plan.istio.private import plan_private_names
 from egressgateway.plan.istio.routes import plan_gateway
 from egressgateway.plan.istio.telemetry import plan_original_host, plan_telemetry
+from egressgateway.plan.istio.upgrades import plan_upgrades
 from egressgateway.plan.istio.upstream import plan_upstreams
 from egressgateway.plan.pods.workload import WorkloadNeeds, plan_workload
 from egressgateway.plan.provider import Provider, Requirement
@@ -80,6 +83,9 @@ class IstioProvider(Provider):
     def limits_of_exposed(self, context: PlanContext, exposed: ExposedHost, field: str) -> Iterable[str]:
         return limits.limits_of_exposed(context, exposed, field)
 
+    def advisories(self, context: PlanContext, consumers: Consumers) -> Iterable[Advisory]:
+        return advisories.advisories(context)
+
     def probing(self, context: PlanContext) -> Probing | None:
         return probing_of(context)
 
@@ -117,6 +123,7 @@ def _plan_routing(
     yield from plan_upstreams(context, upstreams)
     yield from plan_probes(context, upstreams)
     yield from plan_original_host(context, hops, retained)
+    yield from plan_upgrades(context, hops, retained)
     yield from plan_gateway(context, upstreams, retained)
     yield from plan_exposed(context, acceptance.exposed, upstreams)
     yield from plan_clients(context, acceptance, hops, plan_route)

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from egressgateway.api.destination import Resolution
-from egressgateway.api.tls import PortTls, TlsMode
-from egressgateway.api.traffic import LoadBalancingAlgorithm, OutlierDetection, Traffic
-from egressgateway.names import WAY_OUT, private_address
+from egressgateway.api.tls import CaCertificates, PortTls, TlsMode
+from egressgateway.api.traffic import ConnectionPool, LoadBalancingAlgorithm, OutlierDetection, Traffic
+from egressgateway.names import WAY_OUT, WITHOUT_ADDRESS, private_address
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child
-from egressgateway.plan.routing.children import section_child
+from egressgateway.plan.istio.inner import refused_permissions
+from egressgateway.plan.routing.children import labelled, section_child
 from egressgateway.plan.routing.upstreams import Upstream
 from egressgateway.stages import Stage
 
@@ -37,6 +38,11 @@ def subset_of(upstream: Upstream) -> str:
     return SUBSET if tls is not None and (tls.credential_name or tls.insecure_skip_verify) else ""
 
 
+def cluster_of(upstream: Upstream) -> str:
+    """Name that istiod gives to the Envoy cluster of an upstream."""
+    return f"outbound|{upstream.hop.port}|{subset_of(upstream)}|{upstream.hop.upstream}"
+
+
 def plan_upstreams(context: PlanContext, upstreams: Sequence[Upstream]) -> Iterator[Child]:
     """ServiceEntry, and as needed DestinationRule and EnvoyFilter, of each upstream."""
     addresses = _private_addresses(upstreams)
@@ -44,8 +50,10 @@ def plan_upstreams(context: PlanContext, upstreams: Sequence[Upstream]) -> Itera
         if _has_policy(upstream):
             yield _policy(context, upstream)
         yield _entry(context, upstream, addresses.get(upstream.hop.sni))
+        if _verified_by_system(upstream):
+            yield _system_roots(context, upstream)
         if upstream.hop.dynamic:
-            yield _dynamic(context, upstream.hop)
+            yield _dynamic(context, upstream)
 
 
 def _private_addresses(upstreams: Sequence[Upstream]) -> dict[str, str]:
@@ -68,7 +76,7 @@ def _entry(context: PlanContext, upstream: Upstream, address: str | None) -> Chi
         "resolution": _resolution(upstream),
         "export_to": context.target.export_to,
     }
-    return _part(context, "ServiceEntry", hop, WAY_OUT, values, "serviceentry-upstream")
+    return labelled(_part(context, "ServiceEntry", hop, WAY_OUT, values, "serviceentry-upstream"), WITHOUT_ADDRESS)
 
 
 def _endpoints(upstream: Upstream) -> list[dict[str, Any]]:
@@ -100,9 +108,28 @@ def _policy(context: PlanContext, upstream: Upstream) -> Child:
         "hop": upstream.hop,
         "subset": subset_of(upstream),
         "policy": policy,
+        "connections": _connections(policy),
         "export_to": context.target.export_to,
     }
     return _part(context, "DestinationRule", upstream.hop, WAY_OUT, values, "destinationrule-upstream")
+
+
+def _connections(policy: dict[str, Any]) -> dict[str, Any]:
+    """The part of a policy that Istio reads for the gateway's listener, and in no subset."""
+    idle = policy.get("connectionPool", {}).get("tcp", {}).get("idleTimeout")
+    return {} if idle is None else {"connectionPool": {"tcp": {"idleTimeout": idle}}}
+
+
+def _verified_by_system(upstream: Upstream) -> bool:
+    """Whether the system's roots verify a destination to which the gateway shows a certificate."""
+    tls = upstream.port.tls
+    return tls is not None and tls.mode is TlsMode.MUTUAL and tls.ca_certificates is CaCertificates.SYSTEM
+
+
+def _system_roots(context: PlanContext, upstream: Upstream) -> Child:
+    """Istio rejects `caCertificates` beside a Secret. Without the EnvoyFilter no server is trusted at all."""
+    values = {"cluster": cluster_of(upstream)}
+    return _part(context, "EnvoyFilter", upstream.hop, "roots", values, "envoyfilter-system-roots")
 
 
 def _tls(upstream: Upstream, tls: PortTls) -> dict[str, Any]:
@@ -128,7 +155,7 @@ def _traffic_policy(upstream: Upstream) -> dict[str, Any]:
     traffic = upstream.destination.traffic or Traffic()
     fails_over = len({endpoint.locality for endpoint in upstream.destination.endpoints if endpoint.locality}) > 1
     policy: dict[str, Any] = {
-        "connectionPool": _connection_pool(traffic, http=upstream.hop.http),
+        "connectionPool": _connection_pool(traffic, upstream.hop),
         "loadBalancer": _load_balancer(traffic, fails_over=fails_over),
         "outlierDetection": _outlier_detection(traffic.outlier_detection, fails_over=fails_over),
     }
@@ -141,22 +168,24 @@ def outlier_detection_of(upstream: Upstream) -> dict[str, Any]:
     return settings
 
 
-def _connection_pool(traffic: Traffic, *, http: bool) -> dict[str, Any]:
-    pool = traffic.connection_pool
-    if pool is None:
-        return {}
+def _connection_pool(traffic: Traffic, hop: Hop) -> dict[str, Any]:
+    pool = traffic.connection_pool or ConnectionPool()
     settings = pool.as_json()
-    idle = settings.get("idleTimeout")
+    # In their EnvoyFilter: proxies reject the dynamic cluster that istiod would make of them.
+    elsewhere = hop.plainly_dynamic
+    idle = None if elsewhere else settings.get("idleTimeout")
     tcp = {
         "maxConnections": pool.max_connections,
         "connectTimeout": settings.get("connectTimeout"),
         "tcpKeepalive": settings.get("tcpKeepalive"),
-        "idleTimeout": None if http else idle,
+        "idleTimeout": None if hop.http else idle,
     }
     requests = {
+        # Otherwise the mesh's `h2UpgradePolicy` would decide, and the server may know HTTP/1.1 alone.
+        "h2UpgradePolicy": "DO_NOT_UPGRADE" if hop.upstream_protocol == "HTTP" else None,
         "http1MaxPendingRequests": pool.max_pending_requests,
-        "maxRequestsPerConnection": pool.max_requests_per_connection,
-        "idleTimeout": idle if http else None,
+        "maxRequestsPerConnection": None if elsewhere else pool.max_requests_per_connection,
+        "idleTimeout": idle if hop.http else None,
     }
     return _present({"tcp": _present(tcp), "http": _present(requests)})
 
@@ -177,36 +206,41 @@ def _outlier_detection(detection: OutlierDetection | None, *, fails_over: bool) 
     return settings
 
 
-def _dynamic(context: PlanContext, hop: Hop) -> Child:
+def _dynamic(context: PlanContext, upstream: Upstream) -> Child:
+    hop = upstream.hop
     template = "envoyfilter-dynamic-http" if hop.http else "envoyfilter-dynamic-tls"
     values = {
         "hop": hop,
-        "refused": [{"address": address, "length": length} for address, length in INNER_NETWORKS],
+        "refused": refused_permissions(context.class_spec),
         # The cache that istiod names after the entry, shared so that the address that is resolved is the one that is
         # checked.
         "dns_cache": f"{hop.upstream}_dfp_dns_cache",
         "inner": f"{hop.name}-inner",
         "inner_listener": f"{hop.name}-sni",
         "outer": f"{hop.name}-outer",
+        "cluster": cluster_of(upstream),
+        "options": _protocol_options(upstream) if hop.plainly_dynamic else None,
     }
     return _part(context, "EnvoyFilter", hop, "dynamic", values, template)
 
 
-INNER_NETWORKS: Final = (
-    # Ranges that no name outside of the cluster should resolve to: this host, private networks including the cluster's
-    # own, link-local addresses where clouds serve credentials, multicast (IANA special-purpose address registry).
-    ("0.0.0.0", 8),  # noqa: S104  (a network, nothing is bound)
-    ("10.0.0.0", 8),
-    ("100.64.0.0", 10),
-    ("127.0.0.0", 8),
-    ("169.254.0.0", 16),
-    ("172.16.0.0", 12),
-    ("192.168.0.0", 16),
-    ("224.0.0.0", 3),
-    # The clouds' metadata services (`api.reserved`) outside of these ranges.
-    ("168.63.129.16", 32),
-    ("192.0.0.192", 32),
-)
+def _protocol_options(upstream: Upstream) -> dict[str, Any]:
+    """
+    The protocol of a dynamic cluster, and its settings of connections, as Envoy's `HttpProtocolOptions`.
+
+    Envoy rejects a dynamic cluster that has such options without automatic server names; istiod adds those to TLS only.
+    """
+    pool = (upstream.destination.traffic or Traffic()).connection_pool or ConnectionPool()
+    common = {
+        "idle_timeout": upstream.hop.idle_timeout or None,
+        "max_requests_per_connection": pool.max_requests_per_connection or None,
+    }
+    protocol = "http_protocol_options" if upstream.hop.protocol == "HTTP" else "http2_protocol_options"
+    return {
+        "upstream_http_protocol_options": {"auto_sni": True, "auto_san_validation": True},
+        "explicit_http_config": {protocol: {}},
+        "common_http_protocol_options": _present(common),
+    }
 
 
 def _part(  # noqa: PLR0913, PLR0917  (what tells a child from others, and its values)

@@ -22,6 +22,8 @@ NODE_FAILURE_SECONDS: Final = 30
 _NODE: Final = "kubernetes.io/hostname"
 _ZONE: Final = "topology.kubernetes.io/zone"
 _WEIGHT: Final = 100
+_REVISION: Final = "pod-template-hash"
+"""Label by which pods of one ReplicaSet are counted apart from those of another."""
 
 
 def tolerations(settings: DedicatedGateway) -> list[Any]:
@@ -49,9 +51,9 @@ def affinity(settings: DedicatedGateway, selector: Mapping[str, str]) -> Any:
 
     Not where `topologySpreadConstraints` say how pods are spread. An anti-affinity, and no second constraint for zones:
     the scheduler leaves every node without the label of one constraint out of the score of all of them, so that nodes
-    without zones would get all pods of a gateway (measured: 0 and 4 on two nodes). None for nodes: it counts pods that
-    a rollout is about to end, and outvotes the constraint below, so that both new pods were on the node that had been
-    drained. (`matchLabelKeys` would mend that, but Kubernetes has it in an affinity only since 1.31.)
+    without zones would get all pods of a gateway (measured: 0 and 4 on two nodes). None for nodes: the
+    constraint below is enough. Pods that a rollout replaces do not count: else both new ones may be in the zone that
+    the old ones were not in. Kubernetes 1.30 drops that key, and counts them.
     """
     if settings.affinity is not None:
         return settings.affinity.as_json()
@@ -62,7 +64,11 @@ def affinity(settings: DedicatedGateway, selector: Mapping[str, str]) -> Any:
             "preferredDuringSchedulingIgnoredDuringExecution": [
                 {
                     "weight": _WEIGHT,
-                    "podAffinityTerm": {"topologyKey": _ZONE, "labelSelector": {"matchLabels": dict(selector)}},
+                    "podAffinityTerm": {
+                        "topologyKey": _ZONE,
+                        "labelSelector": {"matchLabels": dict(selector)},
+                        "matchLabelKeys": [_REVISION],
+                    },
                 }
             ]
         }
@@ -84,6 +90,6 @@ def topology_spread(settings: DedicatedGateway, selector: Mapping[str, str]) -> 
             "topologyKey": _NODE,
             "whenUnsatisfiable": "ScheduleAnyway",
             "labelSelector": {"matchLabels": dict(selector)},
-            "matchLabelKeys": ["pod-template-hash"],
+            "matchLabelKeys": [_REVISION],
         }
     ]

@@ -7,6 +7,7 @@ Templates are in the folder `istio` unless the name says otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from egressgateway.live.children import section_of
@@ -50,6 +51,11 @@ def live_child(owner: Owner, found: Manifest, stage: Stage, values: Mapping[str,
     """A child of a section, under the name that it already has."""
     ref = ObjectRef(found["kind"], owner.key.namespace, found["metadata"]["name"])
     return _child(owner, ref, stage, section_of(found), values, template)
+
+
+def labelled(child: Child, labels: Mapping[str, str]) -> Child:
+    """`child` with further labels, which other controllers read."""
+    return replace(child, values={**child.values, "labels": {**child.values["labels"], **labels}}) if labels else child
 
 
 def _child(  # noqa: PLR0913, PLR0917  (likewise)

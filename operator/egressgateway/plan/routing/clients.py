@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from egressgateway.api.destination import Destination
+from egressgateway.names import WITHOUT_ADDRESS
 from egressgateway.namespaces import EVERY_NAMESPACE, export_to, union
 from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.draining import Draining
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child, Owner
-from egressgateway.plan.routing.children import live_child, remote_child, section_child, shared_child
+from egressgateway.plan.routing.children import labelled, live_child, remote_child, section_child, shared_child
 from egressgateway.refs import Manifest
 from egressgateway.stages import Stage
 
@@ -82,7 +83,9 @@ def plan_clients(
 def plan_narrowed(owner: Owner, narrowed: Sequence[Manifest]) -> Iterator[Child]:
     """The clients' objects of sections that cannot be planned, with fewer hosts and otherwise unchanged."""
     for found in narrowed:
-        yield live_child(owner, found, Stage.CLIENTS, {"spec": found["spec"]}, f"{found['kind'].lower()}-narrowed")
+        child = live_child(owner, found, Stage.CLIENTS, {"spec": found["spec"]}, f"{found['kind'].lower()}-narrowed")
+        labels = found["metadata"].get("labels") or {}
+        yield labelled(child, {name: labels[name] for name in WITHOUT_ADDRESS if name in labels})
 
 
 def all_consumers(served: Served) -> frozenset[str]:
@@ -97,10 +100,22 @@ def _entry(context: PlanContext, destination: Destination, hops: Sequence[Hop], 
     ports = {hop.port: hop for hop in hops}
     values = {
         "hosts": sorted(destination.names),
+        "addresses": sorted(destination.canonical_addresses),
         "ports": [ports[number] for number in sorted(ports)],
         "gateway_service": context.target.service_host,
         "export_to": exported,
     }
-    return section_child(
+    entry = section_child(
         context.owner, "ServiceEntry", Stage.CLIENTS, destination.name, ("clients",), values, "serviceentry-clients"
     )
+    return entry if needs_address(destination) else labelled(entry, WITHOUT_ADDRESS)
+
+
+def needs_address(destination: Destination) -> bool:
+    """
+    Whether clients may need an address that Istio makes up for the destination's names, where sidecars answer DNS.
+
+    TCP carries no name, so sidecars tell hosts apart by address. Names of a destination with aliases or endpoints may
+    be in no DNS. Any other name is resolved as if the mesh did not know it.
+    """
+    return destination.has_tcp or bool(destination.aliases or destination.endpoints)

@@ -1,6 +1,6 @@
 """
 TLS of the world's servers: a certificate for whatever name a client asks for, issued when it is first asked for.
-Servers whose names begin with `fixed-` have their own, whatever they are asked for.
+Servers whose names begin with `fixed-` have their own, whatever they are asked for; `http1-` ones offer no HTTP/2.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from harness.mesh.world.names import FIXED
+from harness.mesh.world.names import FIXED, HTTP1
 from harness.pki import Authority, Pair
 
 NO_NAME = "no-sni.invalid"
@@ -50,7 +50,9 @@ class Certificates:
         issuer = _Issuer(self, client_required)
 
         def context_of(dialled: str | None) -> ssl.SSLContext:
-            return issuer.context_for(None, dialled if dialled and dialled.startswith(FIXED) else None)
+            name = dialled or ""
+            offered = ("http/1.1",) if name.startswith(HTTP1) else ("h2", "http/1.1")
+            return issuer.context_for(None, name if name.startswith(FIXED) else None, offered)
 
         return context_of
 
@@ -73,20 +75,22 @@ class _Issuer:
         self._client_required = client_required
         self.context_for = cache(self._context_for)
 
-    def _context_for(self, name: str | None, fixed: str | None) -> NamedContext:
+    def _context_for(self, name: str | None, fixed: str | None, offered: tuple[str, ...]) -> NamedContext:
         context = NamedContext(ssl.PROTOCOL_TLS_SERVER)
         context.name = name
         _load(context, self._certificates.server(fixed or name))
-        context.set_alpn_protocols(["h2", "http/1.1"])
+        context.set_alpn_protocols(offered)
         context.load_verify_locations(self._certificates.trusted.certificate_file)
         # Asked for everywhere: a proxy that offers the mesh's own certificate to strangers fails.
         context.verify_mode = ssl.CERT_REQUIRED if self._client_required else ssl.CERT_OPTIONAL
-        context.sni_callback = partial(self._choose, fixed)
+        context.sni_callback = partial(self._choose, fixed, offered)
         return context
 
-    def _choose(self, fixed: str | None, connection: ssl.SSLObject, name: str | None, _: Any) -> None:
+    def _choose(
+        self, fixed: str | None, offered: tuple[str, ...], connection: ssl.SSLObject, name: str | None, _: Any
+    ) -> None:
         if name:
-            connection.context = self.context_for(name, fixed)
+            connection.context = self.context_for(name, fixed, offered)
 
 
 def _load(context: ssl.SSLContext, pair: Pair) -> None:

@@ -4,8 +4,9 @@ it.
 
 The beginning of a name says what is wrong with it: `absent-` is not known to DNS, `dead-` leads where nobody answers,
 `wrong-` has a certificate for another name, `expired-` one that was good until lately, `private-` one of an authority
-that systems do not trust, `fixed-` one of its own name, whichever name the client asks for in the handshake, and
-`status-503-` answers every HTTP request so. A name that was healed is known to DNS and answers as others do.
+that systems do not trust, `fixed-` one of its own name, whichever name the client asks for in the handshake,
+`status-503-` answers every HTTP request so, and `http1-` speaks HTTP/1.1 alone. A name that was healed is known to DNS
+and answers as others do.
 
 Others tell where they lead. The first label `at-10-128-0-5` is that address, `at-fd00--5` is fd00::5. The world's
 servers answer at addresses of `INNER_NETWORK` and at `METADATA_IP`, and do not know there which name was meant; they
@@ -30,6 +31,9 @@ HEALED: Final = "healed"
 
 FIXED: Final = "fixed-"
 """How names begin whose servers have one certificate."""
+
+HTTP1: Final = "http1-"
+"""How names begin whose servers know nothing of HTTP/2."""
 
 _AT: Final = re.compile(r"at-([0-9a-f-]+)\.")
 

@@ -20,7 +20,7 @@ from harness.mesh.world.certificates import Certificates
 from harness.mesh.world.exchange import Connection
 from harness.mesh.world.http2 import PREFACE, Http2
 from harness.mesh.world.journal import Journal
-from harness.mesh.world.names import Names
+from harness.mesh.world.names import HTTP1, Names
 
 HTTP_PORTS: Final = (80, 3000, 8000, 8080, 8888, 50051)
 TLS_PORTS: Final = (443, 9443, 50052)
@@ -87,8 +87,10 @@ async def run_world(directory: Path) -> None:
 
 
 async def speak_http(connection: Connection) -> None:
-    """HTTP/1.1 or HTTP/2, as the client begins."""
+    """HTTP/1.1 or HTTP/2, as the client begins; nothing to one that begins what this server does not speak."""
     begun = await connection.reader.read(len(PREFACE))
+    if PREFACE.startswith(begun) and connection.facts()["dialled"].startswith(HTTP1):
+        return
     if PREFACE.startswith(begun) and begun:
         rest = await connection.reader.readexactly(len(PREFACE) - len(begun))
         await Http2(connection).serve(begun + rest)

@@ -33,6 +33,7 @@ DESTINATIONS: Final[Table] = {
             ),
         ),
     ),
+    "destinations.addresses": Support("`addresses` of the clients' ServiceEntry"),
     "destinations.ports.targetPort": Support("`externalNodes[].port`"),
     "destinations.ports.tls": Support(
         "`scheme: https`",
@@ -48,6 +49,9 @@ DESTINATIONS: Final[Table] = {
     "destinations.ports.tls.mode": Support("Mutual: `tlsSecret`"),
     "destinations.ports.tls.credentialName": Support(
         "`tlsSecret`, always of the object's namespace; a CA in it is not used"
+    ),
+    "destinations.ports.tls.caCertificates": Support(
+        "refused by the schema beside `insecureSkipVerify`, which is required"
     ),
     "destinations.ports.tls.sni": refused("the server name is always the requested host", REMOVE_OR_ISTIO),
     "destinations.ports.tls.subjectAltNames": Support(

@@ -14,7 +14,8 @@ EXPOSE: Final[Table] = {
     "expose.tls": refused("APISIX's own installation decides which certificates it presents (ApisixTls)"),
     "expose.paths": Support("`http[].match.paths`"),
     "expose.backend.service": Support(
-        "`backends`, with `resolveGranularity: service`, so that the mesh's own routing and mutual TLS apply"
+        "`backends`, with `resolveGranularity: service`; where APISIX's pods have sidecars, `proxy-rewrite` sets the "
+        "Service's name as `Host`, by which they find it and its mutual TLS; the caller's is in `x-forwarded-host`"
     ),
     "expose.backend.destination": Support("`upstreams`: the destination's ApisixUpstream"),
 }

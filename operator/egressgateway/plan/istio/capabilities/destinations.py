@@ -11,6 +11,7 @@ DESTINATIONS: Final[Table] = {
         "ServiceEntry and VirtualService of the clients, Gateway and VirtualService of the gateway"
     ),
     "destinations.aliases": Support("the same as hosts; the gateway's VirtualService rewrites the authority"),
+    "destinations.addresses": Support("`addresses` of the clients' ServiceEntry"),
     "destinations.ports.port": Support("ports of the ServiceEntry, matches of the VirtualService"),
     "destinations.ports.protocol": Support(
         "protocol of the ServiceEntry and of the gateway's server",
@@ -30,6 +31,7 @@ DESTINATIONS: Final[Table] = {
             ),
         ),
     ),
+    "destinations.ports.tls.caCertificates": Support("`tls.caCertificates`; with mode Mutual by an EnvoyFilter"),
     "destinations.ports.tls.sni": Support("`tls.sni`"),
     "destinations.ports.tls.subjectAltNames": Support("`tls.subjectAltNames`"),
     "destinations.ports.tls.insecureSkipVerify": Support("`tls.insecureSkipVerify`; a warning in the status"),

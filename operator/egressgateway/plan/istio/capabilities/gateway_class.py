@@ -17,6 +17,10 @@ GATEWAY_CLASS: Final[Table] = {
     "apisix": Support("refused by the schema"),
     "apisix.ingressClassName": Support("refused by the schema"),
     "mtls": Support("Strict: ISTIO_MUTUAL with the gateway's identity pinned"),
+    "upgrades": Support(
+        "EnvoyFilter: `allow_connect` at the gateway. Subset: an HTTP/1.1 subset of the hop's DestinationRule",
+        also="a shared gateway with mtls Disabled always has subsets",
+    ),
     "externalAuthorization": Support(
         "AuthorizationPolicy with action CUSTOM", also="an HTTP authorizer checks the HTTP family only"
     ),

@@ -1,0 +1,77 @@
+"""What an author may not expect of Istio, and that rejects nothing: said in `Accepted`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from egressgateway.api.destination import Destination, Protocol
+from egressgateway.api.server import WildcardStrategy
+from egressgateway.plan.context import PlanContext
+from egressgateway.plan.findings import Advisory
+from egressgateway.plan.istio.inner import opened_networks
+
+_PLAIN_FIRST: Final = {
+    21: "FTP",
+    25: "SMTP",
+    110: "POP3",
+    119: "NNTP",
+    143: "IMAP",
+    389: "LDAP",
+    587: "SMTP",
+    1433: "SQL Server",
+    3306: "MySQL",
+    5222: "XMPP",
+    5432: "PostgreSQL",
+}
+"""Ports whose protocol usually begins in plain text and goes on with TLS later (STARTTLS, PostgreSQL's SSLRequest)."""
+
+
+def advisories(context: PlanContext) -> Iterator[Advisory]:
+    """Notices about each destination."""
+    for index, destination in enumerate(context.spec.destinations):
+        field = f"spec.destinations[{index}]"
+        yield from _plain_text_first(destination, field)
+        yield from _private_names(context, destination, field)
+        yield from _server_first(context, destination, field)
+        yield from _whole_port(context, destination, field)
+
+
+def _plain_text_first(destination: Destination, field: str) -> Iterator[Advisory]:
+    for index, port in enumerate(destination.ports):
+        known = _PLAIN_FIRST.get(port.port)
+        if port.protocol is Protocol.TLS and known:
+            yield Advisory(
+                f"{field}.ports[{index}]: {known} on port {port.port} usually begins in plain text, and a client that "
+                "does so does not reach the gateway; use protocol TCP, unless clients begin with TLS",
+                destination.name,
+            )
+
+
+def _private_names(context: PlanContext, destination: Destination, field: str) -> Iterator[Advisory]:
+    wildcard = destination.wildcard
+    if wildcard is not None and wildcard.strategy is WildcardStrategy.DYNAMIC_RESOLUTION:
+        opened = ", ".join(map(str, opened_networks(context.class_spec)))
+        allowed = f" but for {opened}" if opened else f"; {context.class_name} may allow some in allowedCIDRs"
+        yield Advisory(f"{field}.wildcard: names that lead to private addresses are refused{allowed}", destination.name)
+
+
+def _whole_port(context: PlanContext, destination: Destination, field: str) -> Iterator[Advisory]:
+    """TCP names no host: without addresses to tell them by, sidecars take a port whole (notes "istio-recipes" §12)."""
+    ports = [port.port for port in destination.contended_ports if port.protocol is Protocol.TCP]
+    if ports and not context.mesh_config.dns_capture:
+        yield Advisory(
+            f"{field}.ports: clients reach {destination.hosts[0]} whatever address they dial on TCP port {ports[0]}; "
+            "set addresses, or enable DNS capture in the mesh, to leave other addresses alone",
+            destination.name,
+        )
+
+
+def _server_first(context: PlanContext, destination: Destination, field: str) -> Iterator[Advisory]:
+    """Envoy judges a connection by its first bytes, and connects to the destination before these come."""
+    if destination.has_tcp and context.spec.access is not None and context.target.strict:
+        yield Advisory(
+            f"{field}.ports: where the server speaks first, workloads of the mesh that access refuses still see its "
+            "first message; their own bytes do not reach it",
+            destination.name,
+        )
