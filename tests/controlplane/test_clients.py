@@ -10,6 +10,7 @@ import pytest
 from harness.cluster import Cluster
 from harness.gateways import NAMESPACES, Gateways, destination
 from harness.rest import ApiError, Object
+from harness.wait import eventually
 
 PODS = "/api/v1/namespaces/{}/pods"
 
@@ -68,3 +69,23 @@ def test_status_tells_which_clients_there_are(
     said = gateways.wait("partners", "Steered", "True", "Steered", part="api")
     assert f"some pods of {consumer}" in said["message"]
     cluster.rest.delete(f"{PODS.format(consumer)}/bare?gracePeriodSeconds=0")
+
+
+def test_clients_are_told_again_when_a_class_comes_back(cluster: Cluster, gateways: Gateways, class_name: str) -> None:
+    """
+    Without its class an object serves nobody new, and says nothing of clients. With it back nothing is written but the
+    status, and the pods were counted long ago, for another object: nothing but this pass can tell of them.
+    """
+    path = f"/apis/egressgateway.dev/v1alpha1/egressgatewayclasses/{class_name}"
+    class_ = {key: cluster.rest.get(path)[key] for key in ("apiVersion", "kind", "spec")}
+    gateways.apply("other", destination("api", f"other.{gateways.namespace}.example.com"))
+    gateways.apply("partners", destination("api", f"clients.{gateways.namespace}.example.com"), className=class_name)
+    gateways.wait_ready("other", "partners")
+    before = eventually(lambda: gateways.get("partners")["status"]["clients"], what="a count of clients")
+    cluster.rest.delete(path)
+    gateways.wait("partners", "Accepted", "False", "ClassNotFound")
+    cluster.rest.apply(path, {**class_, "metadata": {"name": class_name}})
+    gateways.wait_ready("partners")
+    assert gateways.get("partners")["status"]["clients"] == before
+    said = gateways.wait("partners", "Steered", "True", "Steered", part="api")
+    assert "no pod in the mesh runs there yet" in said["message"]

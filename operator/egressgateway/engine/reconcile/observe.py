@@ -201,10 +201,12 @@ class Observer:
         self._probes.want(facts.key, probing, facts.references.pods.get(probing.pods, ()) if probing else ())
         return replace(facts, reached=self._probes.reached(facts.key)) if probing else facts
 
-    def want_clients(self, key: Key, namespaces: Set[str]) -> None:
-        """From now on the pods of these consumer namespaces are counted for `key`."""
-        if self._census is not None:
-            self._census.want(key, namespaces)
+    def with_clients(self, facts: Facts, namespaces: Set[str]) -> Facts:
+        """`facts` with the pods of these consumer namespaces, which are counted from now on, and no others."""
+        if self._census is None:
+            return facts
+        self._census.want(facts.key, namespaces)
+        return replace(facts, client_pods=self._census.counted(facts.key))
 
     def _forget(self, key: Key) -> None:
         if self._census is not None:

@@ -173,7 +173,8 @@ class Reconciler:
             _raise_transient(applied)
             return Waiting("Pending")
         acceptance = accept(facts)
-        self._observer.want_clients(facts.key, named_consumers(acceptance))
+        # Known pods of a new consumer namespace are told at once: no later count would be news to this object.
+        facts = self._observer.with_clients(facts, named_consumers(acceptance))
         # Until it is stored, others must see the claim: they may be judged while this pass waits for the API server.
         self._caches.reserve(facts.key, acceptance.claims.rights)
         try:
