@@ -56,7 +56,9 @@ def merge_status(
 
 def _counts_alone_differ(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether nothing but the number of clients has changed: pods come and go, and each write costs the cluster."""
-    before, after = old.get("clients") or {}, new.get("clients") or {}
+    if "clients" not in old or "clients" not in new:
+        return False
+    before, after = old["clients"], new["clients"]
     alike = {name for name, count in before.items() if count} == {name for name, count in after.items() if count}
     return alike and before != after and {**old, "clients": None} == {**new, "clients": None}
 

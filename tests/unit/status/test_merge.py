@@ -80,6 +80,10 @@ def test_number_of_clients_alone_is_no_reason_to_write() -> None:
     assert outside["clients"] == {"inMesh": 5, "outside": 1}
     other = merge_status(old, summary(message="changed", clients={"inMesh": 5, "outside": 0}), 1, LATER)
     assert other["clients"] == {"inMesh": 5, "outside": 0}
+    uncounted = merge_status({}, summary(), 1, NOW)
+    nobody = merge_status(uncounted, summary(clients={"inMesh": 0, "outside": 0}), 1, LATER)
+    assert nobody["clients"] == {"inMesh": 0, "outside": 0}, "that they were counted is news"
+    assert "clients" not in merge_status(nobody, summary(), 1, LATER), "and that nobody is counted any more"
 
 
 def test_cosmetic_is_what_nobody_decides_by() -> None:

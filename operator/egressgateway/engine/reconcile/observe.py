@@ -19,7 +19,7 @@ from egressgateway.engine.process.probing import ProbeReader
 from egressgateway.engine.reconcile.contenders import Contenders
 from egressgateway.engine.reconcile.remote_records import recorded_in
 from egressgateway.engine.reconcile.state import GatewayState
-from egressgateway.facts import Facts, GatewayFacts, PodSelection, References, WorkloadFacts
+from egressgateway.facts import ClientPods, Facts, GatewayFacts, PodSelection, References, WorkloadFacts
 from egressgateway.live.children import namespaces_of_export, stage_of
 from egressgateway.live.evidence import is_child, is_owned_by, recorded_children
 from egressgateway.live.obstacles import is_overdue, is_rolling, rollout_obstacle
@@ -120,7 +120,6 @@ class Observer:
             live = {}
         grace = self._settings.mesh.push_grace.total_seconds()
         counted = self._census.counted(key) if self._census is not None else {}
-        patience = grace if counted is not None else grace + _COUNT_SECONDS
         namespace = self._caches.namespaces.get("", key.namespace)
         mesh = self._caches.mesh.reading()
         class_ = self._specs.class_of(manifest)
@@ -154,8 +153,14 @@ class Observer:
             unserved=self.unserved,
             gateway_pushed=clock - state.gateway_written_at >= grace,
             clients_pushed=clock - state.clients_written_at >= grace,
-            pushing=frozenset(section for section, moment in state.routed_at.items() if clock - moment < patience),
+            pushing=self._pushing(counted, state, clock),
         )
+
+    def _pushing(self, counted: Mapping[str, ClientPods] | None, state: GatewayState, clock: float) -> frozenset[str]:
+        """Sections whose new routes proxies may not have yet, or whose clients may be counted any moment."""
+        grace = self._settings.mesh.push_grace.total_seconds()
+        patience = grace if counted is not None else grace + _COUNT_SECONDS
+        return frozenset(section for section, moment in state.routed_at.items() if clock - moment < patience)
 
     def _leaving(self, gateway: GatewayFacts) -> GatewayFacts:
         """
@@ -201,12 +206,13 @@ class Observer:
         self._probes.want(facts.key, probing, facts.references.pods.get(probing.pods, ()) if probing else ())
         return replace(facts, reached=self._probes.reached(facts.key)) if probing else facts
 
-    def with_clients(self, facts: Facts, namespaces: Set[str]) -> Facts:
+    def with_clients(self, facts: Facts, namespaces: Set[str], state: GatewayState, clock: float) -> Facts:
         """`facts` with the pods of these consumer namespaces, which are counted from now on, and no others."""
         if self._census is None:
             return facts
         self._census.want(facts.key, namespaces)
-        return replace(facts, client_pods=self._census.counted(facts.key))
+        counted = self._census.counted(facts.key)
+        return replace(facts, client_pods=counted, pushing=self._pushing(counted, state, clock))
 
     def _forget(self, key: Key) -> None:
         if self._census is not None:

@@ -174,7 +174,7 @@ class Reconciler:
             return Waiting("Pending")
         acceptance = accept(facts)
         # Known pods of a new consumer namespace are told at once: no later count would be news to this object.
-        facts = self._observer.with_clients(facts, named_consumers(acceptance))
+        facts = self._observer.with_clients(facts, named_consumers(acceptance), state, _clock())
         # Until it is stored, others must see the claim: they may be judged while this pass waits for the API server.
         self._caches.reserve(facts.key, acceptance.claims.rights)
         try:
