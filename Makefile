@@ -8,8 +8,9 @@ NODE        := PYTHONPATH=tests $(BIN)/python -m harness.node
 MESH        := PYTHONPATH=tests $(BIN)/python -m harness.mesh
 VERSION     := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/egressgateway/__init__.py)
 STAMP       := $(VENV)/.installed
-# Two workers: files that share no state run side by side, one file stays in one worker.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# Two workers: files that share no state run side by side, one file stays in one worker. In the order of their names, by which
+# the many short ones of unit tests come last and keep both workers busy to the end.
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 # The image's Python, where this machine has one: in PATH (a shim of pyenv may be there and do nothing), or among pyenv's.
 PYTHON313   ?= $(shell for each in python3.13 $(HOME)/.pyenv/versions/3.13*/bin/python; do "$$each" -c "" 2> /dev/null && echo "$$each" && break; done)
 
@@ -54,10 +55,10 @@ controlplane: $(STAMP) tools ## Tests on a real etcd, kube-apiserver and kube-co
 	@$(BIN)/python -m pytest -m controlplane $(PYTEST_ARGS)
 
 node-tier: $(STAMP) tools-node ## Tests on real nodes, with the operator's image by its chart; needs root on Linux
-	@$(BIN)/python -m pytest -m node $(filter-out -n 2 --dist loadfile,$(PYTEST_ARGS))
+	@$(BIN)/python -m pytest -m node $(filter-out -n 2 --dist loadfile --no-loadscope-reorder,$(PYTEST_ARGS))
 
 kind: $(STAMP) tools tools-mesh ## The same in a kind cluster, and the real APISIX; needs docker and the Internet
-	@EGRESSGATEWAY_NODE_TIER=kind $(BIN)/python -m pytest -m "node or kind" tests/node $(filter-out -n 2 --dist loadfile,$(PYTEST_ARGS))
+	@EGRESSGATEWAY_NODE_TIER=kind $(BIN)/python -m pytest -m "node or kind" tests/node $(filter-out -n 2 --dist loadfile --no-loadscope-reorder,$(PYTEST_ARGS))
 
 bench: $(STAMP) tools ## Writes, CPU, memory and throughput of 200 objects (OBJECTS=), beside a bare apply loop (KIND=rich: with nearly everything)
 	@PYTHONPATH=tests $(BIN)/python -m bench $(if $(OBJECTS),--objects $(OBJECTS)) $(if $(KIND),--kind $(KIND))

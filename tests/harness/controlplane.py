@@ -52,6 +52,12 @@ CONTROLLERS = (
 )
 """No horizontal autoscaler (there are no CPU figures), no quota, no pod collector (the node has no heartbeat)."""
 
+COLLECT = "400"
+"""
+How much Go's heaps grow between collections, in percent (pkg.go.dev/runtime): the API server is most of what the tests
+cost, and takes a quarter less CPU by 300 MB more than with Go's default of 100.
+"""
+
 AUDIT_POLICY = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "Metadata"}]}
 
 
@@ -294,7 +300,7 @@ class ControlPlane(Cluster):
         ]
 
     def _spawn(self, name: str, argv: list[str]) -> None:
-        environment = {"PYTHONPATH": str(TESTS)} if name in ("guard", "kubelet") else {}
+        environment = {"PYTHONPATH": str(TESTS)} if name in ("guard", "kubelet") else {"GOGC": COLLECT}
         self.processes[name] = spawn(argv, self.directory / f"{name}.log", environment)
         self._save()
 
