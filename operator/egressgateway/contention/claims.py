@@ -15,6 +15,7 @@ from datetime import datetime
 
 from egressgateway.api.access import MAX_CONSUMER_NAMESPACES
 from egressgateway.api.destination import Protocol
+from egressgateway.contention.consumers import allowed_consumers
 from egressgateway.contention.hostname_index import HostnameIndex
 from egressgateway.contention.hostnames import overlaps
 from egressgateway.contention.rights import read_rights
@@ -104,6 +105,11 @@ def own_rights(facts: Facts) -> Rights:
         for found in (spec.destinations if spec else ())
     )
     return read_rights(facts.gateway.status, wanted)
+
+
+def consented(facts: Facts, served: frozenset[str]) -> frozenset[str]:
+    """Of the namespaces that are served, those that the object's class allows; all if the class cannot be read."""
+    return allowed_consumers(facts.key, facts.class_.spec, facts.namespaces, served)
 
 
 def resolve_claims(facts: Facts, stakes: Stakes, before: Rights) -> Claims:

@@ -18,33 +18,26 @@ from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.scalars import format_instant
 from egressgateway.api.spec import EgressGatewaySpec
-from egressgateway.contention.claims import Claims, PortClaim, Stakes, claim_ports, own_rights, resolve_claims
-from egressgateway.contention.consumers import (
-    Consumers,
-    allowed_consumers,
-    asks_nobody,
-    consumers_of,
-    entries_of,
+from egressgateway.contention.claims import (
+    Claims,
+    PortClaim,
+    Stakes,
+    claim_ports,
+    consented,
+    own_rights,
+    resolve_claims,
 )
-from egressgateway.facts import NEVER, Claimed, ClaimedPort, Facts, Rights, Since, places_of, since_in
-from egressgateway.live.children import hosts_of, live_clients, mesh_routes, namespaces_of_export, ports_of, section_of
+from egressgateway.contention.consumers import Consumers, asks_nobody, consumers_of, entries_of
+from egressgateway.facts import Claimed, ClaimedPort, Facts, Rights
 from egressgateway.live.controller_status import next_answer_due
-from egressgateway.names import is_private
 from egressgateway.namespaces import overlap, union
 from egressgateway.plan.acceptance import Acceptance
-from egressgateway.plan.checks.bounds import over_bounds
 from egressgateway.plan.checks.class_policy import guard_consumers, guard_destination, guard_exposed, guard_object
-from egressgateway.plan.checks.conflicts import (
-    exposed_conflicts,
-    exposed_port_conflicts,
-    host_conflicts,
-    port_conflicts,
-    route_conflicts,
-)
+from egressgateway.plan.checks.conflicts import exposed_conflicts, host_conflicts, route_conflicts
 from egressgateway.plan.checks.external import external_notices
+from egressgateway.plan.checks.port_conflicts import exposed_port_conflicts, port_conflicts
 from egressgateway.plan.checks.references import (
     next_certificate_end,
-    resolve_class,
     resolve_destination,
     resolve_exposed,
     unchecked_references,
@@ -53,17 +46,12 @@ from egressgateway.plan.checks.trial import trial_findings
 from egressgateway.plan.context import PlanContext, context_of
 from egressgateway.plan.findings import Advisory, Consequence, Finding, exposed_section
 from egressgateway.plan.gateway.references import exposed_on, wanted_references
-from egressgateway.plan.gateway.target import target_of
+from egressgateway.plan.held import claims_to_keep, ports_to_keep, registered_ports, steered_names, still_held
 from egressgateway.plan.provider import Provider
 from egressgateway.plan.providers import CONTROLLERS, provider_of
-from egressgateway.plan.revoked import NOTHING, Revoked, may_be_steered, revoked_from, revoked_of
-from egressgateway.plan.unsupported import (
-    unsupported_in_class,
-    unsupported_in_destination,
-    unsupported_in_exposed,
-    unsupported_in_spec,
-)
-from egressgateway.refs import Manifest
+from egressgateway.plan.revoked import NOTHING, revoked_from, revoked_of
+from egressgateway.plan.unsupported import unsupported_in_destination, unsupported_in_exposed
+from egressgateway.plan.whole_object import object_findings
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 _RESOLVED: Final = ConditionType.RESOLVED_REFS
@@ -72,13 +60,13 @@ _RESOLVED: Final = ConditionType.RESOLVED_REFS
 def accept(facts: Facts) -> Acceptance:
     """Judge the object as a whole, then each of its sections."""
     context = context_of(facts)
-    of_object = tuple(_object_findings(facts, context))
+    of_object = tuple(object_findings(facts, context))
     if context is None or of_object:
         spec = facts.gateway.spec
         withdraw = any(finding.consequence is Consequence.WITHDRAW for finding in of_object)
         revoked = NOTHING if withdraw else revoked_from(facts)
         withdraw = withdraw or revoked.everything
-        claims = _claims_to_keep(facts, revoked, withdraw=withdraw)
+        claims = claims_to_keep(facts, revoked, withdraw=withdraw)
         return Acceptance(
             (*of_object, *revoked.findings),
             (),
@@ -90,212 +78,10 @@ def accept(facts: Facts) -> Acceptance:
     return _Judge(facts, context, provider_of(context.class_spec)).accept()
 
 
-def steered_names(facts: Facts) -> dict[str, frozenset[str]]:
-    """Names that live children of the object steer now, and the namespaces of the clients that they steer."""
-    return steered_of(mesh_routes(facts.live), facts.key.namespace)
-
-
-def steered_of(routes: Iterable[Manifest], own: str) -> dict[str, frozenset[str]]:
-    """Names that `routes` of the namespace `own` steer, and the namespaces of the clients that they steer."""
-    steered: dict[str, frozenset[str]] = {}
-    for route in routes:
-        for host in hosts_of(route):
-            steered[host] = union((steered.get(host, frozenset()), namespaces_of_export(route, own)))
-    return steered
-
-
 def _next_end(facts: Facts, spec: EgressGatewaySpec) -> datetime | None:
     """When the next destination expires."""
     moments = (found.expires_at for found in spec.destinations)
     return min((moment for moment in moments if moment is not None and moment > facts.now), default=None)
-
-
-def _claims_to_keep(facts: Facts, revoked: Revoked, *, withdraw: bool) -> Claims:
-    """
-    While an object cannot be judged it keeps its claims on what it still asks for or steers, and claims nothing new.
-
-    It keeps a revoked claim for as long as its clients are still steered.
-    """
-    before, live = own_rights(facts), registered_ports(facts)
-    claims = resolve_claims(facts, Stakes() if withdraw else _stakes_to_keep(facts, before, revoked), before)
-    kept = () if withdraw else _ports_to_keep(facts, before)
-    ports, leaving = claim_ports(facts, before, kept, live)
-    return claims.with_ports(ports, leaving=leaving)
-
-
-def _stakes_to_keep(facts: Facts, before: Rights, revoked: Revoked) -> Stakes:
-    spec, steered = facts.gateway.spec, steered_names(facts)
-    asked = frozenset(name for destination in spec.destinations for name in destination.names) if spec else None
-    serves = {
-        name: _still_held(since, steered[name]) if name in steered else places_of(since)
-        for name, since in before.names.items()
-        if asked is None or name in asked or name in steered
-    }
-    if before.is_blank:
-        # The status was lost: claim again what clients use now, as far as the class allows it.
-        routes = [route for route in mesh_routes(facts.live) if _may_be_steered(facts, route)]
-        allowed = steered_of(routes, facts.key.namespace)
-        serves = {name: _consented(facts, served) for name, served in allowed.items() if not is_private(name)}
-    serves = {name: served - revoked.namespaces for name, served in serves.items() if name not in revoked.names}
-    exposes = frozenset(found for found in before.exposed if asked is None or found.host in asked)
-    return Stakes(serves, exposes, steered)
-
-
-def _ports_to_keep(facts: Facts, before: Rights, section: str | None = None) -> Iterator[PortClaim]:
-    """
-    The ports that clients are told of now (by `section`), as far as the object has claimed them.
-
-    The status records a claim before the first child is written, so the author wrote by hand what goes beyond the
-    claims.
-    """
-    if before.is_blank:
-        entries = (found for found in _entries_of(facts, section) if _may_be_steered(facts, found))
-        for port, served in ports_by_kind(entries).items():
-            kept = _consented(facts, served)
-            yield PortClaim(port, kept, frozenset(), kept)
-        return
-    for port, served in registered_ports(facts, section).items():
-        since = before.ports.get(port, {})
-        kept = _still_held(since, served)
-        yield PortClaim(port, kept, frozenset(since) - places_of(since), kept)
-
-
-def _still_held(since: Since, live: frozenset[str]) -> frozenset[str]:
-    """Namespaces whose clients use what is claimed there."""
-    return frozenset(place for place in overlap(live, places_of(since)) if since_in(since, place) != NEVER)
-
-
-def _may_be_steered(facts: Facts, found: Manifest) -> bool:
-    """
-    Whether the class allows to send clients where a live child sends them; a class that cannot be read counts as
-    allowing.
-    """
-    class_spec = facts.class_.spec
-    return class_spec is None or may_be_steered(class_spec, found)
-
-
-def _consented(facts: Facts, served: frozenset[str]) -> frozenset[str]:
-    return allowed_consumers(facts.key, facts.class_.spec, facts.namespaces, served)
-
-
-def registered_ports(facts: Facts, section: str | None = None) -> dict[ClaimedPort, frozenset[str]]:
-    """Ports that clients are told of now (by `section`), and the namespaces of these clients."""
-    return ports_by_kind(_entries_of(facts, section))
-
-
-def _entries_of(facts: Facts, section: str | None) -> list[Manifest]:
-    entries = live_clients(facts.live, "ServiceEntry")
-    return [entry for entry in entries if section is None or section_of(entry) == section]
-
-
-def ports_by_kind(entries: Iterable[Manifest]) -> dict[ClaimedPort, frozenset[str]]:
-    """Ports that ServiceEntries register, and the namespaces of their clients."""
-    live = ports_of(entries)
-    return {
-        ClaimedPort(number, tcp): served for tcp in (True, False) for number, served in live.speaking(tcp=tcp).items()
-    }
-
-
-def _object_findings(facts: Facts, context: PlanContext | None) -> Iterator[Finding]:
-    """Findings about the object as a whole, in the order in which they are reported."""
-    yield from _spec_is_known(facts)
-    yield from _spec_is_valid(facts)
-    yield from _class_exists(facts)
-    if context is not None:
-        yield from (finding for finding in guard_object(context) if not finding.section)
-    yield from _is_supported(facts, context)
-    yield from _is_within_bounds(context)
-    yield from _class_is_resolved(facts)
-    yield from _injection_is_enabled(facts)
-    yield from _kinds_are_served(facts)
-
-
-def _spec_is_known(facts: Facts) -> Iterator[Finding]:
-    if facts.gateway.left_out:
-        message = (
-            f"namespace {facts.key.namespace}: its EgressGateways exceed the operator's memory limit for a namespace, "
-            "so the operator does not read this one; delete or shorten some, or ask a platform admin to raise "
-            "--namespace-memory-mib"
-        )
-        yield Finding(_ACCEPTED, Reason.INVALID, message)
-
-
-def _spec_is_valid(facts: Facts) -> Iterator[Finding]:
-    for error in facts.gateway.errors:
-        # Nothing of it can be planned, so harmful values are withdrawn with the rest of the object.
-        yield Finding(_ACCEPTED, Reason.INVALID, str(error), withdraws=error.harmful)
-
-
-def _class_exists(facts: Facts) -> Iterator[Finding]:
-    class_, spec = facts.class_, facts.gateway.spec
-    if class_.errors:
-        yield Finding(_ACCEPTED, Reason.CLASS_NOT_FOUND, f"{class_} is not valid: {class_.errors[0]}")
-    elif class_.spec is None and class_.name and spec is not None and spec.class_name is None:
-        yield Finding(
-            _ACCEPTED,
-            Reason.CLASS_NOT_FOUND,
-            f"spec.className: not set, and {class_}, which served the object until now, is no longer the default "
-            "class; name a class",
-        )
-    elif class_.spec is None and class_.name:
-        yield Finding(
-            _ACCEPTED,
-            Reason.CLASS_NOT_FOUND,
-            f"spec.className: there is no EgressGatewayClass {class_.name!r}; correct the name, or ask a platform "
-            "admin for the classes that there are",
-        )
-    elif class_.spec is None:
-        yield Finding(
-            _ACCEPTED,
-            Reason.CLASS_NOT_FOUND,
-            "spec.className: not set, no EgressGatewayClass is marked as default, and the built-in class is not "
-            "available; name a class",
-        )
-
-
-def _is_supported(facts: Facts, context: PlanContext | None) -> Iterator[Finding]:
-    if facts.class_.spec is not None:
-        for message in unsupported_in_class(facts.class_.spec, str(facts.class_), facts.mesh_config):
-            yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message)
-    if context is not None:
-        for message in unsupported_in_spec(context):
-            yield Finding(_ACCEPTED, Reason.UNSUPPORTED_VALUE, message)
-
-
-def _is_within_bounds(context: PlanContext | None) -> Iterator[Finding]:
-    if context is not None:
-        for message in over_bounds(context.key, context.spec, context.class_spec, context.namespaces):
-            yield Finding(_ACCEPTED, Reason.INVALID, message)
-
-
-def _class_is_resolved(facts: Facts) -> Iterator[Finding]:
-    if facts.class_.spec is not None:
-        yield from resolve_class(
-            facts.class_.spec, str(facts.class_), target_of(facts), facts.references, facts.mesh_config
-        )
-
-
-def _injection_is_enabled(facts: Facts) -> Iterator[Finding]:
-    shared = facts.class_.spec is not None and facts.class_.spec.shared is not None
-    if not shared and (facts.namespace_labels or {}).get("istio-injection") == "disabled":
-        yield Finding(
-            _RESOLVED,
-            Reason.INJECTION_DISABLED,
-            f"namespace {facts.key.namespace} has the label istio-injection=disabled: Istio would not inject the "
-            "gateway's pods, and their image would stay `auto`; remove the label",
-        )
-
-
-def _kinds_are_served(facts: Facts) -> Iterator[Finding]:
-    for requirement in provider_of(facts.class_.spec).requirements(facts.gateway.spec):
-        missing = facts.unserved & requirement.kinds
-        if missing:
-            yield Finding(
-                _RESOLVED,
-                Reason.PROVIDER_UNAVAILABLE,
-                f"{facts.class_}: the API server does not serve {', '.join(sorted(missing))} to the operator; "
-                f"{requirement.remedy}; no further action is needed",
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,9 +214,9 @@ class _Judge:
                     serves[name] = consumers.served[destination.name]
                 elif _keeps(findings, destination.name) and name in steered:
                     serves[name] = (
-                        _consented(self.facts, steered[name])
+                        consented(self.facts, steered[name])
                         if before.is_blank
-                        else _still_held(before.names.get(name, {}), steered[name])
+                        else still_held(before.names.get(name, {}), steered[name])
                     )
         exposes = frozenset(
             Claimed(host, gateway)
@@ -459,7 +245,7 @@ class _Judge:
                     claimed = ClaimedPort(port.port, port.protocol is Protocol.TCP)
                     yield PortClaim(claimed, consumers.served[name], lost, served[name])
             elif _keeps(findings, name):
-                yield from _ports_to_keep(self.facts, before, name)
+                yield from ports_to_keep(self.facts, before, name)
 
     def _conflicted(
         self, findings: list[Finding], claims: Claims, served: Mapping[str, frozenset[str]]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.namespaces import EVERY_NAMESPACE
 
 
 class Consequence(StrEnum):
@@ -71,3 +73,14 @@ class Advisory:
 def exposed_section(name: str) -> str:
     """Section name of an entry in `expose`. Names of destinations contain no dot, so the two never collide."""
     return f"expose.{name}"
+
+
+_SHOWN: Final = 5
+
+
+def named(namespaces: list[str], *, others: bool = False) -> str:
+    """Namespaces as part of a message; `others`: about every namespace means the namespaces that are left."""
+    if EVERY_NAMESPACE in namespaces:
+        return "every other namespace" if others else "every namespace"
+    more = f" and {len(namespaces) - _SHOWN} more" if len(namespaces) > _SHOWN else ""
+    return f"namespace {', '.join(namespaces[:_SHOWN])}{more}"

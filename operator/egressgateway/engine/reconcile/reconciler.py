@@ -42,12 +42,13 @@ from egressgateway.errors import ClusterError, Invalid
 from egressgateway.facts import Facts
 from egressgateway.live.children import stage_of
 from egressgateway.live.obstacles import cause_of
-from egressgateway.plan.accept import accept, registered_ports, steered_names
+from egressgateway.plan.accept import accept
 from egressgateway.plan.acceptance import Acceptance, named_consumers
 from egressgateway.plan.build import build_plan
 from egressgateway.plan.checks.references import has_unread_references
 from egressgateway.plan.checks.trial import trial_findings
 from egressgateway.plan.context import owner_of
+from egressgateway.plan.held import registered_ports, steered_names
 from egressgateway.plan.ir import Plan
 from egressgateway.plan.kept import plan_frozen
 from egressgateway.plan.revoked import Revoked, revoked_from
