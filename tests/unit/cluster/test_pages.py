@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -32,6 +33,33 @@ async def test_pages_begin_small_and_grow(api: FakeApi, client: ApiClient) -> No
         api.put("services", "shop", f"s{number:03}")
     assert await listed(client) == [f"s{number:03}" for number in range(300)]
     assert limits(api) == [FIRST_PAGE, FIRST_PAGE * 2, FIRST_PAGE * 4, FIRST_PAGE * 8]
+
+
+async def test_other_tasks_run_while_a_page_is_taken_over(api: FakeApi, client: ApiClient) -> None:
+    """A Lease is renewed, and probes are answered, between a few objects of a page."""
+    for number in range(FIRST_PAGE * 7):
+        api.put("services", "shop", f"s{number:03}")
+    kept, longest, since = 0, 0, 0
+
+    def gathering() -> Any:
+        def held(manifest: Any) -> Any:
+            nonlocal kept
+            kept += 1
+            return manifest
+
+        return held
+
+    async def watch() -> None:
+        nonlocal longest, since
+        while True:
+            longest, since = max(longest, kept - since), kept
+            await asyncio.sleep(0)
+
+    watcher = asyncio.create_task(watch())
+    await list_all(client, SERVICE, None, gathering)
+    watcher.cancel()
+    assert kept == FIRST_PAGE * 7
+    assert 0 < longest <= FIRST_PAGE
 
 
 async def test_page_that_is_too_large_is_asked_for_with_fewer_objects(api: FakeApi, client: ApiClient) -> None:
