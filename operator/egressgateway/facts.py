@@ -273,6 +273,55 @@ class ClientPods:
     outside: int = 0
 
 
+class Import(NamedTuple):
+    """
+    One of the hosts that a Sidecar resource lets its proxies learn of.
+
+    `namespace` and `host` may be `*`, and `host` a wildcard. `port`: the only port for which that holds; None: all.
+    """
+
+    namespace: str
+    host: str
+    port: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarScope:
+    """
+    A Sidecar resource. `selects`: it applies to some pods of its namespace. `cut`: it has more hosts than `imports`.
+    """
+
+    ref: ObjectRef
+    imports: tuple[Import, ...]
+    selects: bool = False
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HopRule:
+    """A DestinationRule that may apply to the Service of a gateway. `selects`: for some pods of its namespace."""
+
+    ref: ObjectRef
+    host: str
+    selects: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClientScope:
+    """
+    What objects of other people tell the proxies of a consumer namespace.
+
+    Attributes:
+        sidecar: the Sidecar resource for all of its pods, or else that of the mesh's root namespace.
+        sidecars: those for some of its pods.
+        rules: DestinationRules of the namespace.
+    """
+
+    sidecar: SidecarScope | None = None
+    sidecars: tuple[SidecarScope, ...] = ()
+    rules: tuple[HopRule, ...] = ()
+
+
 class KeyVerdict(StrEnum):
     """What is wrong with the private key of a Secret."""
 
@@ -392,6 +441,9 @@ class Facts:
     By consumer namespace, the pods there as last counted; no entry where they may not be read. None while some of the
     namespaces have not been looked at: then the status repeats what it said of them.
     """
+
+    client_scopes: Mapping[str, ClientScope] = field(default_factory=dict)
+    """By consumer namespace, what others tell the proxies there; no entry where that is nothing."""
 
     unserved: frozenset[str] = field(default_factory=frozenset)
     """Kinds of children that the API server does not serve: their CRD is missing."""

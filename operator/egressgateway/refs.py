@@ -69,6 +69,7 @@ LEASE = Resource("coordination.k8s.io", "v1", "Lease", "leases")
 CONFIG_MAP = Resource("", "v1", "ConfigMap", "configmaps")
 POD = Resource("", "v1", "Pod", "pods")
 SECRET = Resource("", "v1", "Secret", "secrets")
+SIDECAR = Resource("networking.istio.io", "v1", "Sidecar", "sidecars")
 
 CHILD_RESOURCES: tuple[Resource, ...] = (
     Resource("", "v1", "ServiceAccount", "serviceaccounts"),

@@ -89,3 +89,28 @@ def test_clients_are_told_again_when_a_class_comes_back(cluster: Cluster, gatewa
     assert gateways.get("partners")["status"]["clients"] == before
     said = gateways.wait("partners", "Steered", "True", "Steered", part="api")
     assert "no pod in the mesh runs there yet" in said["message"]
+
+
+def test_what_hides_the_route_is_named_until_it_is_gone(
+    cluster: Cluster, gateways: Gateways, consumer: str, class_name: str
+) -> None:
+    """A consumer's Sidecar resource, and then a DestinationRule there that takes the hop."""
+    host = f"hidden.{gateways.namespace}.example.com"
+    cluster.rest.create(NAMESPACES, {"metadata": {"name": consumer}})
+    gateways.apply(
+        "partners", destination("api", host), className=class_name, access={"from": [{"namespaces": [consumer]}]}
+    )
+    gateways.wait_ready("partners")
+    for plural, kind, spec, told in (
+        ("sidecars", "Sidecar", {"egress": [{"hosts": ["./*"]}]}, f"add {gateways.namespace}/{host} to its egress"),
+        ("destinationrules", "DestinationRule", {"host": "*.local"}, "for *.local applies to the gateway's Service"),
+    ):
+        path = f"/apis/networking.istio.io/v1/namespaces/{consumer}/{plural}/default"
+        head = {"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": {"name": "default"}}
+        cluster.rest.apply(path, {**head, "spec": spec})
+        said = gateways.wait("partners", "Steered", "False", "RouteConflict", part="api")
+        assert f"{kind} {consumer}/default" in said["message"]
+        assert told in said["message"]
+        gateways.wait("partners", "Ready", "False", "RouteConflict")
+        cluster.rest.delete(path)
+        gateways.wait_ready("partners")

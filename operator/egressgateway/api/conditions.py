@@ -269,7 +269,8 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
         Reason.ROUTE_CONFLICT: _fails(
             _STEERED,
             Actor.ADMIN,
-            "Delete the VirtualService or ServiceEntry that the message names, or hide it from the consumer.",
+            "Change the object that the message names, or delete it: it takes the host, or keeps consumers from the "
+            "route.",
         ),
         Reason.NO_CONSUMERS: _fails(
             _STEERED,
@@ -307,10 +308,11 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             _REACHABLE, Actor.AUTHOR, "Ask the destination's owner, or correct probe.path and probe.statuses."
         ),
         Reason.NOT_OBSERVED: ReasonEntry(
-            _REACHABLE,
+            (*_REACHABLE, *_STEERED),
             "Unknown",
             Actor.ADMIN,
-            "Let the operator reach port 15090 of the gateway's pods, which reports their probe results.",
+            "Let the operator see what the message names: port 15090 of the gateway's pods, which reports their probe "
+            "results, or an object that is too large to be read.",
         ),
         # Ready and the abnormal ones
         Reason.PARTIALLY_READY: _fails(

@@ -2,7 +2,8 @@
 The clients' end of a route: whether there are clients whose calls take it.
 
 A sidecar sends a call to the gateway; nothing else does. So pods without one are not steered, nor are pods in ambient
-mode, and in a namespace that does not exist there is nobody.
+mode, and in a namespace that does not exist there is nobody. Nor are those steered whose sidecar does not learn of the
+route, or of how to reach the gateway, because of other people's objects.
 """
 
 from __future__ import annotations
@@ -28,11 +29,15 @@ class ClientEvidence:
         absent: no consumer namespace exists.
         outside_mesh: there are pods in the consumer namespaces, and no sidecar takes the calls of any of them.
         remark: which consumers are not steered although others are, or that there are none yet.
+        hidden: an object keeps the sidecars of a consumer namespace from the route, or from the hop.
+        unread: an object may do so, and is too large to be read.
     """
 
     absent: str = ""
     outside_mesh: str = ""
     remark: str = ""
+    hidden: str = ""
+    unread: str = ""
 
 
 def client_evidence(

@@ -142,6 +142,8 @@ STEERED: Final[Table[SectionState]] = Table(
             Reason.CONSUMERS_NOT_IN_MESH,
             lambda it: it.clients.outside_mesh,
         ),
+        Rule(lambda it: bool(it.clients.hidden), "False", Reason.ROUTE_CONFLICT, lambda it: it.clients.hidden),
+        Rule(lambda it: bool(it.clients.unread), "Unknown", Reason.NOT_OBSERVED, lambda it: it.clients.unread),
         # Clients that are not yet sent on the new route are still sent through the gateway.
         Rule(lambda it: it.on_previous_route, "Unknown", Reason.PENDING, _PREVIOUS_ROUTE),
         Rule(lambda it: it.in_place and not it.needs_pods, "True", Reason.STEERED, _steered),

@@ -22,6 +22,7 @@ from egressgateway.plan.ir import Plan
 from egressgateway.plan.providers import CONTROLLERS, provider_of
 from egressgateway.refs import ObjectRef
 from egressgateway.stages import Stage
+from egressgateway.status.client_scopes import Sought, with_scopes
 from egressgateway.status.clients import ClientEvidence, client_evidence, evidence_in
 from egressgateway.status.condition import Condition, Observed, succeeded
 from egressgateway.status.messages import joined, told_by_type
@@ -44,8 +45,9 @@ class SectionView:
         section = destination.name
         if self.acceptance.is_rejected(section):
             by_this_gateway = not _goes_elsewhere(self.facts, section)
+            rejected = self._rejected(section, _runs(self.facts, section), by_this_gateway=by_this_gateway)
             return self._judged(
-                section, self._rejected(section, _runs(self.facts, section), by_this_gateway=by_this_gateway)
+                section, replace(rejected, clients=self._clients(destination)) if rejected.retained else rejected
             )
         children = [child for child in self.plan.children if child.section in ("", section)]
         clients = {child.ref for child in children if child.section == section and child.stage is Stage.CLIENTS}
@@ -57,7 +59,7 @@ class SectionView:
             pushing=section in self.facts.pushing,
             was_steered=_steered_before(self.facts, section).get("status", "False") != "False",
             deferred=self._deferred(clients),
-            clients=self._clients(section),
+            clients=self._clients(destination),
         )
         return (*self._judged(section, state), *self._reached(destination))
 
@@ -96,16 +98,24 @@ class SectionView:
             unserved=self._unserved(section, by_this_gateway=by_this_gateway) if running else "",
             in_place=running,
             ready_pods=workload_of(self.facts).ready,
-            clients=self._clients(section) if running else ClientEvidence(),
             obstacle=workload_of(self.facts).obstacle,
         )
 
-    def _clients(self, section: str) -> ClientEvidence:
+    def _clients(self, destination: Destination) -> ClientEvidence:
         # The object's own namespace exists: the object is in it.
         existing = self.facts.namespaces.keys() | {self.facts.key.namespace}
-        consumers = self.acceptance.consumers.get(section, frozenset())
-        before = evidence_in(_steered_before(self.facts, section), ROUTED)
-        return client_evidence(consumers, existing, self.facts.client_pods, before)
+        consumers = self.acceptance.consumers.get(destination.name, frozenset())
+        before = evidence_in(_steered_before(self.facts, destination.name), ROUTED)
+        evidence = client_evidence(consumers, existing, self.facts.client_pods, before)
+        target = target_of(self.facts)
+        sought = Sought(
+            self.facts.key.namespace,
+            destination.names,
+            [port.port for port in destination.ports],
+            target.namespace if target.dedicated else "",
+            self.facts.live.keys(),
+        )
+        return with_scopes(evidence, consumers, self.facts.client_scopes, sought)
 
     def _unserved(self, section: str, *, by_this_gateway: bool) -> str:
         """Why what runs does not serve clients all the same; empty where no reason is known."""

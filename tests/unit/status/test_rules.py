@@ -84,6 +84,14 @@ STEERED_ROWS: Final[list[tuple[SectionState, Said]]] = [
         ("False", Reason.CONSUMERS_NOT_IN_MESH, "none"),
     ),
     (
+        SectionState(clients=ClientEvidence(hidden="a Sidecar"), on_previous_route=True, in_place=True, ready_pods=2),
+        ("False", Reason.ROUTE_CONFLICT, "a Sidecar"),
+    ),
+    (
+        SectionState(clients=ClientEvidence(unread="too large"), on_previous_route=True, in_place=True, ready_pods=2),
+        ("Unknown", Reason.NOT_OBSERVED, "too large"),
+    ),
+    (
         SectionState(on_previous_route=True),
         ("Unknown", Reason.PENDING, "traffic keeps using the previous route until the new one is ready"),
     ),

@@ -106,6 +106,10 @@ Rights to children. Where only gateways are that EgressGateways share (`shared`)
 - apiGroups: [networking.istio.io]
   resources: [destinationrules, envoyfilters, gateways, serviceentries, virtualservices]
   verbs: {{ $istio }}
+{{- /* Other people's: they may hide a route from clients, which the status says. */}}
+- apiGroups: [networking.istio.io]
+  resources: [sidecars]
+  verbs: [get, list, watch]
 - apiGroups: [security.istio.io]
   resources: [authorizationpolicies]
   verbs: {{ $istio }}

@@ -19,19 +19,21 @@ from egressgateway.contention.raw import key_of
 from egressgateway.contention.requested import NOTHING, ContentionKey, claimed_by, contention_key_of, requested_of
 from egressgateway.contention.rights import is_covered
 from egressgateway.engine.cache.budget import DEFAULT_BYTES, NamespaceBudget
+from egressgateway.engine.cache.client_scopes import ClientScopes
 from egressgateway.engine.cache.keeping import (
     WITH_STATUS,
     keep_of_child,
     keep_of_class,
     keep_of_gateway,
     keep_of_namespace,
+    keep_of_sidecar,
 )
 from egressgateway.engine.cache.meshconfig import MeshCache
 from egressgateway.engine.cache.own_writes import OwnWrites
 from egressgateway.engine.cache.parsed import default_class, is_default_class, reach_of_class
 from egressgateway.engine.cache.port_index import PortIndex
 from egressgateway.engine.cache.references import ReferenceCache
-from egressgateway.engine.cache.route_index import ROUTE_KINDS, RouteIndex, keep_needed
+from egressgateway.engine.cache.route_index import ROUTE_KINDS, RouteIndex, keep_needed, keep_needed_rule
 from egressgateway.engine.cache.trials import Trials
 from egressgateway.engine.reconcile.remote_records import recorded_key
 from egressgateway.facts import Rights
@@ -45,6 +47,8 @@ from egressgateway.settings import MeshSettings
 
 _TERMINATING: Final = "Terminating"
 _NO_RIGHTS: Final = Rights()
+_TRIMS: Final = {**dict.fromkeys(ROUTE_KINDS, keep_needed), "DestinationRule": keep_needed_rule}
+"""Of kinds of which those that are not ours are kept, too."""
 
 
 class Caches:
@@ -67,19 +71,19 @@ class Caches:
         self.children = {
             resource.kind: Store(
                 index=named_owner,
-                trim=keep_needed
-                if resource.kind in ROUTE_KINDS
-                else partial(keep_of_child, with_status=resource.kind in WITH_STATUS),
+                trim=_TRIMS.get(resource.kind) or partial(keep_of_child, with_status=resource.kind in WITH_STATUS),
                 budget=self.children_budget,
                 as_text=True,
             )
             for resource in CHILD_RESOURCES
         }
+        self.sidecars = Store(trim=keep_of_sidecar, budget=self.children_budget, as_text=True)
         self.records = Store(index=recorded_key)
         """Which objects have children in other namespaces: see `remote_records`."""
         self.claims = ClaimIndex()
         self._interests = InterestIndex()
         self.routes = RouteIndex()
+        self.scopes = ClientScopes(mesh.root_namespace)
         self.ports = PortIndex()
         self.references = ReferenceCache()
         self.own_writes = OwnWrites()
@@ -210,6 +214,8 @@ class Caches:
         self._own_change(kind, self.children[kind].remove(manifest))
 
     def _own_change(self, kind: str, change: Change | None) -> None:
+        if change is not None and kind == "DestinationRule":
+            self.scopes.take_rule(change)
         if change is not None and kind in ROUTE_KINDS:
             freed = self.claims.sharing_ports(self.ports.take(change))
             taken = self.routes.take(change, self.rights_of)
@@ -318,6 +324,10 @@ class Caches:
         waiting = {*self.claims.wanting(taken.unclaimed), *self.claims.waiting_for(taken.left)}
         waiting |= self.claims.on_tcp_ports(taken.ports)
         return {*self.affected_by_child(change), *waiting, *freed}
+
+    def affected_by_rule(self, change: Change) -> set[Key]:
+        """For a DestinationRule: also the keys whose clients' proxies may prefer it to the hop's own."""
+        return {*self.affected_by_child(change), *self.scopes.take_rule(change)}
 
     def affected_by_class(self, change: Change) -> Iterator[Key]:
         """

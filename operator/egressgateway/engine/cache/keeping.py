@@ -43,8 +43,8 @@ _MOST_FINALIZERS: Final = 16
 _LONGEST_LIST: Final = 1024
 """Bytes, as JSON."""
 
-_GUARDED: Final = frozenset({"VirtualService", "ServiceEntry", "DestinationRule"})
-"""Kinds whose bodies a class needs to judge what runs (`plan.revoked`)."""
+_GUARDED: Final = frozenset({"VirtualService", "ServiceEntry", "DestinationRule", "Sidecar"})
+"""Kinds whose bodies a class needs to judge what runs (`plan.revoked`), or that may keep clients from a route."""
 
 _WAYS: Final = ("hosts", "exportTo", "gateways", "location", "ports", "endpoints")
 
@@ -96,6 +96,19 @@ def keep_of_namespace(namespace: Manifest) -> Manifest:
         **_some(namespace, ("apiVersion", "kind")),
         "metadata": _some(metadata, (*_IDENTITY, "labels")),
         "status": _some(status, ("phase",)),
+    }
+
+
+def keep_of_sidecar(sidecar: Manifest) -> Manifest:
+    """A Sidecar resource: which hosts its proxies learn of, and whether it is for some pods alone."""
+    if is_left_out(sidecar):
+        return sidecar
+    spec = _mapping(sidecar.get("spec"))
+    listeners = [_some(each, ("port", "hosts")) for each in listed(spec.get("egress")) if isinstance(each, dict)]
+    return {
+        **_some(sidecar, ("apiVersion", "kind")),
+        "metadata": _some(_mapping(sidecar.get("metadata")), _IDENTITY),
+        "spec": {**_some(spec, ("workloadSelector",)), **({"egress": listeners} if listeners else {})},
     }
 
 

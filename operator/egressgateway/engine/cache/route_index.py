@@ -25,10 +25,14 @@ from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.stages import Stage
 
 ROUTE_KINDS: Final = frozenset({"VirtualService", "ServiceEntry"})
-"""Kinds that tell sidecars where a host's requests go: watched as a whole, not only our own."""
+"""Kinds that tell sidecars where a host's requests go."""
+
+WATCHED_WHOLE: Final = ROUTE_KINDS | {"DestinationRule"}
+"""Kinds of which those that are not ours matter, too."""
 
 _KEPT_METADATA: Final = ("namespace", "name", "uid", "creationTimestamp", "resourceVersion")
 _KEPT_SPEC: Final = ("hosts", "exportTo", "gateways")
+_KEPT_OF_RULES: Final = ("host", "workloadSelector")
 _SIDECARS: Final = "mesh"
 """Name of the gateway that stands for all sidecars; a VirtualService without gateways is for them."""
 
@@ -63,6 +67,23 @@ def keep_needed(manifest: Manifest) -> Manifest:
         "kind": manifest.get("kind"),
         "metadata": {name: metadata[name] for name in _KEPT_METADATA if name in metadata},
         "spec": kept,
+    }
+
+
+def keep_needed_rule(manifest: Manifest) -> Manifest:
+    """
+    A DestinationRule of somebody else, without the fields that are not read; one that may be ours unchanged.
+
+    Whether one in another namespace is ours, a status says, which is not known here.
+    """
+    if is_left_out(manifest) or named_owner(manifest) is not None:
+        return keep_of_child(manifest)
+    metadata, spec = manifest["metadata"], straight_child_spec(manifest.get("spec"))
+    return {
+        "apiVersion": manifest.get("apiVersion"),
+        "kind": manifest.get("kind"),
+        "metadata": {name: metadata[name] for name in _KEPT_METADATA if name in metadata},
+        "spec": {name: spec[name] for name in _KEPT_OF_RULES if name in spec},
     }
 
 

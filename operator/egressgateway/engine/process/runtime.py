@@ -27,7 +27,7 @@ from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.cache.mesh_watch import MeshWatch
 from egressgateway.engine.cache.reference_watch import ReferenceWatch
 from egressgateway.engine.cache.resync import Resync
-from egressgateway.engine.cache.route_index import ROUTE_KINDS
+from egressgateway.engine.cache.route_index import ROUTE_KINDS, WATCHED_WHOLE
 from egressgateway.engine.process.classes import ClassStatusWriter
 from egressgateway.engine.process.client_census import ClientCensus
 from egressgateway.engine.process.definitions import DefinitionWatch
@@ -49,6 +49,7 @@ from egressgateway.refs import (
     EGRESS_GATEWAY,
     EGRESS_GATEWAY_CLASS,
     NAMESPACE,
+    SIDECAR,
     Key,
     Manifest,
     ObjectRef,
@@ -272,7 +273,7 @@ class Runtime:
             self._informer(
                 resource,
                 self.caches.children[resource.kind],
-                None if resource.kind in ROUTE_KINDS else CHILD_SELECTOR,
+                None if resource.kind in WATCHED_WHOLE else CHILD_SELECTOR,
             )
             for resource in CHILD_RESOURCES
         ]
@@ -280,6 +281,7 @@ class Runtime:
             *children,
             self._informer(EGRESS_GATEWAY_CLASS, self.caches.classes),
             self._informer(NAMESPACE, self.caches.namespaces),
+            self._informer(SIDECAR, self.caches.sidecars),
             self._records_informer(),
         ]
 
@@ -299,6 +301,8 @@ class Runtime:
         handlers = {
             EGRESS_GATEWAY_CLASS.kind: self.caches.affected_by_class,
             NAMESPACE.kind: self.caches.affected_by_namespace,
+            SIDECAR.kind: self.caches.scopes.take_sidecar,
+            "DestinationRule": self.caches.affected_by_rule,
             **dict.fromkeys(ROUTE_KINDS, self.caches.affected_by_route),
         }
         affected = handlers.get(resource.kind, self.caches.affected_by_child)

@@ -24,7 +24,9 @@ from egressgateway.live.children import namespaces_of_export, stage_of
 from egressgateway.live.evidence import is_child, is_owned_by, recorded_children
 from egressgateway.live.obstacles import is_overdue, is_rolling, rollout_obstacle
 from egressgateway.names import workload_name
+from egressgateway.namespaces import EVERYONE
 from egressgateway.plan.gateway.references import pods_of_gateway, wanted_pods, wanted_references
+from egressgateway.plan.gateway.target import target_of
 from egressgateway.plan.providers import probing_of
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
@@ -108,7 +110,7 @@ class Observer:
             self._forget(key)
             return None
         facts = self._with_references(self._facts(key, manifest, state, now, clock))
-        return self._with_probes(self._with_obstacle(facts))
+        return self._with_scopes(self._with_probes(self._with_obstacle(facts)))
 
     def _facts(self, key: Key, manifest: Manifest, state: GatewayState, now: datetime, clock: float) -> Facts:
         labelled = self._caches.children_of(key)
@@ -206,15 +208,22 @@ class Observer:
         self._probes.want(facts.key, probing, facts.references.pods.get(probing.pods, ()) if probing else ())
         return replace(facts, reached=self._probes.reached(facts.key)) if probing else facts
 
-    def with_clients(self, facts: Facts, namespaces: Set[str], state: GatewayState, clock: float) -> Facts:
-        """`facts` with the pods of these consumer namespaces, which are counted from now on, and no others."""
+    def with_clients(self, facts: Facts, consumers: Set[str], state: GatewayState, clock: float) -> Facts:
+        """`facts` with what is known of the clients of these namespaces: they matter from now on, and no others."""
+        self._caches.scopes.want(facts.key, consumers)
+        facts = self._with_scopes(facts)
         if self._census is None:
             return facts
-        self._census.want(facts.key, namespaces)
+        self._census.want(facts.key, consumers - EVERYONE)
         counted = self._census.counted(facts.key)
         return replace(facts, client_pods=counted, pushing=self._pushing(counted, state, clock))
 
+    def _with_scopes(self, facts: Facts) -> Facts:
+        """`facts` with what other people's objects tell the proxies of the clients that were judged last."""
+        return replace(facts, client_scopes=self._caches.scopes.of(facts.key, target_of(facts).service_host))
+
     def _forget(self, key: Key) -> None:
+        self._caches.scopes.want(key, frozenset())
         if self._census is not None:
             self._census.forget(key)
         if self._probes is not None:

@@ -42,8 +42,9 @@ from egressgateway.errors import ClusterError, Invalid
 from egressgateway.facts import Facts
 from egressgateway.live.children import stage_of
 from egressgateway.live.obstacles import cause_of
+from egressgateway.namespaces import union
 from egressgateway.plan.accept import accept
-from egressgateway.plan.acceptance import Acceptance, named_consumers
+from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.build import build_plan
 from egressgateway.plan.checks.references import has_unread_references
 from egressgateway.plan.checks.trial import trial_findings
@@ -175,7 +176,7 @@ class Reconciler:
             return Waiting("Pending")
         acceptance = accept(facts)
         # Known pods of a new consumer namespace are told at once: no later count would be news to this object.
-        facts = self._observer.with_clients(facts, named_consumers(acceptance), state, _clock())
+        facts = self._observer.with_clients(facts, union(acceptance.consumers.values()), state, _clock())
         # Until it is stored, others must see the claim: they may be judged while this pass waits for the API server.
         self._caches.reserve(facts.key, acceptance.claims.rights)
         try:
