@@ -155,6 +155,7 @@ def test_operator_works_in_a_pod_with_rights_in_its_namespaces(plane: ControlPla
     everywhere = {each.resource for each in asked if not each.namespace}
     assert everywhere == {
         "namespaces",
+        "apiextensions.k8s.io/customresourcedefinitions",
         "egressgateway.dev/egressgatewayclasses",
         "egressgateway.dev/egressgatewayclasses/status",
     }
