@@ -112,3 +112,10 @@ def test_nothing_is_left_of_what_is_gone(cluster: Cluster) -> None:
         cluster.scopes.want(key, frozenset())
     blank = ClientScopes(ROOT)
     assert vars(cluster.scopes) == vars(blank)
+
+
+def test_replica_that_no_longer_reconciles_forgets_whom_it_served(cluster: Cluster) -> None:
+    cluster.scopes.release_all()
+    assert cluster.sidecar("shop", HIDING) == set()
+    cluster.scopes.want(MINE, {"shop"})
+    assert cluster.sidecar("shop", None) == {MINE}

@@ -72,6 +72,11 @@ class ClientScopes:
             if not keys:
                 del self._wanted_by[namespace]
 
+    def release_all(self) -> None:
+        """This replica no longer reconciles."""
+        self._wants.clear()
+        self._wanted_by.clear()
+
     def of(self, key: Key, hop: str) -> Mapping[str, ClientScope]:
         """
         By consumer namespace of `key`, the scope of its proxies, as far as it limits anything.

@@ -249,6 +249,7 @@ class Runtime:
         self._queue.clear()
         self._reconciler.end_term()
         self.caches.references.release_all()
+        self.caches.scopes.release_all()
         self._probes.release_all()
         self._census.release_all()
         self._metrics.forget_all()
