@@ -273,37 +273,51 @@ class ClientPods:
     outside: int = 0
 
 
-class Import(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class EgressListener:
     """
-    One of the hosts that a Sidecar resource lets its proxies learn of.
+    What a Sidecar resource lets its proxies learn of for calls to one port; None: to those without a listener.
 
-    `namespace` and `host` may be `*`, and `host` a wildcard. `port`: the only port for which that holds; None: all.
+    `hosts`: by host, which may be a wildcard, the namespaces whose objects for it count; `*` stands for all, `.` for
+    the proxy's own.
     """
 
-    namespace: str
-    host: str
     port: int | None
+    hosts: Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class SidecarScope:
     """
-    A Sidecar resource. `selects`: it applies to some pods of its namespace. `cut`: it has more hosts than `imports`.
+    A Sidecar resource.
+
+    Attributes:
+        created: when, as the API server writes it.
+        selects: it applies to some pods of its namespace.
+        unread: it has more hosts than `listeners`, or they are not known.
     """
 
     ref: ObjectRef
-    imports: tuple[Import, ...]
+    listeners: tuple[EgressListener, ...]
+    created: str = ""
     selects: bool = False
-    cut: bool = False
+    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HopRule:
-    """A DestinationRule that may apply to the Service of a gateway. `selects`: for some pods of its namespace."""
+    """
+    A DestinationRule that may apply to the Service of a gateway.
+
+    Attributes:
+        private: it is for its own namespace alone.
+        unread: to which Services it applies is not known.
+    """
 
     ref: ObjectRef
     host: str
-    selects: bool = False
+    private: bool = False
+    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,12 +328,12 @@ class ClientScope:
     Attributes:
         sidecar: the Sidecar resource for all of its pods, or else that of the mesh's root namespace.
         sidecars: those for some of its pods.
-        rules: DestinationRules of the namespace.
+        rule: the DestinationRule of the namespace that applies to the gateway's Service.
     """
 
     sidecar: SidecarScope | None = None
     sidecars: tuple[SidecarScope, ...] = ()
-    rules: tuple[HopRule, ...] = ()
+    rule: HopRule | None = None
 
 
 class KeyVerdict(StrEnum):

@@ -19,19 +19,31 @@ from harness.rest import Object
 
 _SELECTOR: Final = {"workloadSelector": {"labels": {"app": "nobody"}}}
 
+_PORT: Final = {"number": 80, "protocol": "HTTP", "name": "http"}
+
 IN_THE_WAY: Final[dict[str, tuple[str, Object]]] = {
     "Sidecar without the host": ("sidecars", {"egress": [{"hosts": ["./*", "istio-system/*"]}]}),
-    "Sidecar with another port": (
+    "Sidecar with a listener for the port alone": ("sidecars", {"egress": [{"port": _PORT, "hosts": ["*/*"]}]}),
+    "Sidecar whose listener for the port lacks the host": (
         "sidecars",
-        {"egress": [{"port": {"number": 81, "protocol": "HTTP", "name": "http"}, "hosts": ["*/*"]}]},
+        {"egress": [{"port": _PORT, "hosts": ["./*"]}, {"hosts": ["*/*"]}]},
     ),
     "rule for *.local": ("destinationrules", {"host": "*.local", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}}),
+    "rule for *.local and other pods": (
+        "destinationrules",
+        {"host": "*.local", "workloadSelector": {"matchLabels": {"app": "nobody"}}},
+    ),
 }
 
 HARMLESS: Final[dict[str, tuple[str, Object]]] = {
     "Sidecar with the host": ("sidecars", {"egress": [{"hosts": ["./*", f"*/{HOST}"]}]}),
     "Sidecar for other pods": ("sidecars", {**_SELECTOR, "egress": [{"hosts": ["./*"]}]}),
+    "Sidecar with a listener for the port and one for the rest": (
+        "sidecars",
+        {"egress": [{"port": _PORT, "hosts": ["*/*"]}, {"hosts": ["*/*"]}]},
+    ),
     "rule for another Service": ("destinationrules", {"host": "*.shop.svc.cluster.local"}),
+    "rule for other namespaces": ("destinationrules", {"host": "*.local", "exportTo": ["shop"]}),
 }
 
 KINDS: Final = {"sidecars": "Sidecar", "destinationrules": "DestinationRule"}

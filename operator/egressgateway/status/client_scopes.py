@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Final
 
-from egressgateway.contention.hostnames import covers
-from egressgateway.facts import ClientScope, SidecarScope
+from egressgateway.facts import ClientScope, EgressListener, HopRule, SidecarScope
 from egressgateway.namespaces import EVERY_NAMESPACE
-from egressgateway.refs import ObjectRef
 from egressgateway.status.clients import ClientEvidence
 from egressgateway.status.messages import joined
 
@@ -24,78 +22,108 @@ class Sought:
     Attributes:
         namespace: where its ServiceEntry and routes are.
         names: with the `ports` that clients call.
-        gateway: namespace of the gateway's Service, from where clients have the DestinationRule; empty where each
-            consumer namespace has a copy, which precedes a rule for more hosts.
-        ours: objects of this EgressGateway.
+        gateway: namespace of the gateway's Service, `hop` its host, and `hop_ports` its ports.
+        by_rule: clients have the DestinationRule from that namespace, and not a copy of their own.
     """
 
     namespace: str
     names: Sequence[str]
     ports: Sequence[int]
     gateway: str
-    ours: Container[ObjectRef]
-
-
-class _Obstacle(NamedTuple):
-    """`selects`: it concerns some pods of its namespace."""
-
-    message: str
-    selects: bool
+    hop: str
+    hop_ports: Sequence[int]
+    by_rule: bool
 
 
 def with_scopes(
     evidence: ClientEvidence, consumers: Set[str], scopes: Mapping[str, ClientScope], sought: Sought
 ) -> ClientEvidence:
     """`evidence`, and what is in the way in one of the consumer namespaces."""
-    there = [(place, scopes[place]) for place in sorted(scopes) if place in consumers]
-    found = [each for place, scope in there for each in _obstacles(place, scope, sought)]
-    hidden = [each.message for each in found if not each.selects]
-    # The status says those already until the clients are counted.
-    remarks = [each.message for each in found if each.selects and each.message not in evidence.remark]
+    hidden, unread, remarks = list[str](), list[str](), list[str]()
+    for place in sorted(consumers & scopes.keys()):
+        scope = scopes[place]
+        for each in _sidecars(scope):
+            name = _first_hidden(each, place, sought)
+            if name is not None:
+                told = remarks if each.selects else unread if each.unread else hidden
+                told.append(_unread(each, name) if each.unread else _hidden(each, name, place, sought))
+        rule = scope.rule if sought.by_rule and place != sought.gateway else None
+        if rule is not None:
+            (unread if rule.unread else hidden).append(_taken(rule, place))
+    # The status says some of those already, until the clients are counted.
+    news = [each for each in _few(remarks) if each not in evidence.remark]
     return replace(
-        evidence,
-        hidden=joined(_few(hidden)),
-        unread=next((text for _, scope in there for text in _unread(scope, sought)), ""),
-        remark=joined((evidence.remark, *_few(remarks))),
+        evidence, hidden=joined(_few(hidden)), unread=joined(_few(unread)), remark=joined((evidence.remark, *news))
     )
-
-
-def _obstacles(place: str, scope: ClientScope, sought: Sought) -> Iterator[_Obstacle]:
-    for each in _sidecars(scope):
-        names = _hidden_by(each, sought)
-        if names and not each.cut:
-            message = (
-                f"{each.ref} hides {names[0]} from {_whose(place, selects=each.selects)}; add "
-                f"{sought.namespace}/{names[0]} to its egress.hosts"
-            )
-            yield _Obstacle(message, each.selects)
-    in_the_way = (rule for rule in scope.rules if rule.ref not in sought.ours)
-    for rule in in_the_way if sought.gateway and place != sought.gateway else ():
-        message = (
-            f"{rule.ref} for {rule.host} applies to the gateway's Service, too, and calls of "
-            f"{_whose(place, selects=rule.selects)} fail; narrow its host"
-        )
-        yield _Obstacle(message, rule.selects)
-
-
-def _unread(scope: ClientScope, sought: Sought) -> Iterator[str]:
-    for each in _sidecars(scope):
-        if each.cut and _hidden_by(each, sought):
-            yield f"{each.ref} is too large to be read: it may hide {sought.names[0]} from its pods; shorten it"
 
 
 def _sidecars(scope: ClientScope) -> Sequence[SidecarScope]:
     return scope.sidecars if scope.sidecar is None else (scope.sidecar, *scope.sidecars)
 
 
-def _hidden_by(scope: SidecarScope, sought: Sought) -> list[str]:
-    """Names of which the proxies do not learn, on one of the ports at least."""
-    return [name for name in sought.names if _hides(scope, sought.namespace, name, sought.ports)]
+def _first_hidden(scope: SidecarScope, place: str, sought: Sought) -> str | None:
+    """A name of which the proxies of `place` do not learn, or not by which way, on one of the ports at least."""
+    return next(
+        (name for name in sought.names for port in sought.ports if _hides(scope, place, name, port, sought)), None
+    )
 
 
-def _hides(scope: SidecarScope, namespace: str, host: str, ports: Iterable[int]) -> bool:
-    matching = [each for each in scope.imports if each.namespace in ("*", namespace) and covers(each.host, host)]
-    return any(all(each.port not in (None, port) for each in matching) for port in ports)
+def _hides(scope: SidecarScope, place: str, name: str, port: int, sought: Sought) -> bool:
+    """
+    A listener for the port replaces the one for all others (Istio, "Sidecar": `egress[].port`), and learns of no
+    Service that has not that port: the gateway's has another.
+    """
+    of_port = [each for each in scope.listeners if each.port == port]
+    others = [each for each in scope.listeners if each.port is None]
+    if not any(_imports(each, sought.namespace, name, place) for each in of_port or others):
+        return True
+    if not of_port:
+        return False
+    of_hop = [each for each in scope.listeners if each.port in sought.hop_ports]
+    return not any(_imports(each, sought.gateway, sought.hop, place) for each in (*others, *of_hop)) and not any(
+        _imports(each, sought.namespace, name, place) for each in others
+    )
+
+
+def _imports(listener: EgressListener, namespace: str, host: str, place: str) -> bool:
+    """Whether what `namespace` registers for a host is imported by the proxies of `place`."""
+    wanted = {"*", namespace, *(["."] if place == namespace else [])}
+    found = (listener.hosts.get(pattern) for pattern in _patterns(host))
+    if any(namespaces is not None and namespaces & wanted for namespaces in found):
+        return True
+    # Istio takes stars within a label, too.
+    odd = (each for each in listener.hosts if each[:1] == "*" and each[1:2] not in ("", "."))
+    return any(host.endswith(each[1:]) and listener.hosts[each] & wanted for each in odd)
+
+
+def _patterns(host: str) -> Iterator[str]:
+    """Patterns that cover all of a host, which may be a wildcard itself."""
+    yield "*"
+    yield host
+    rest = host.removeprefix("*.").partition(".")[2] if host.startswith("*.") else host.partition(".")[2]
+    while rest:
+        yield f"*.{rest}"
+        rest = rest.partition(".")[2]
+
+
+def _hidden(scope: SidecarScope, name: str, place: str, sought: Sought) -> str:
+    return (
+        f"{scope.ref} hides {name} from {_whose(place, selects=scope.selects)}; add {sought.namespace}/{name} to its "
+        "egress.hosts, in a listener without a port"
+    )
+
+
+def _unread(scope: SidecarScope, name: str) -> str:
+    return f"{scope.ref} is too large to be read: it may hide {name} from its pods; shorten it"
+
+
+def _taken(rule: HopRule, place: str) -> str:
+    if rule.unread:
+        return f"{rule.ref} is too large to be read: calls of the pods of {place} may fail by it; shorten it"
+    return (
+        f"{rule.ref} for {rule.host} applies to the gateway's Service, too, and calls of the pods of {place} fail; "
+        "narrow its host"
+    )
 
 
 def _whose(place: str, *, selects: bool) -> str:

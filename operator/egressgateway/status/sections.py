@@ -109,11 +109,13 @@ class SectionView:
         evidence = client_evidence(consumers, existing, self.facts.client_pods, before)
         target = target_of(self.facts)
         sought = Sought(
-            self.facts.key.namespace,
-            destination.names,
-            [port.port for port in destination.ports],
-            target.namespace if target.dedicated else "",
-            self.facts.live.keys(),
+            namespace=self.facts.key.namespace,
+            names=destination.names,
+            ports=[port.port for port in destination.ports],
+            gateway=target.namespace,
+            hop=target.service_host,
+            hop_ports=[target.hop_port, target.plain_port],
+            by_rule=target.dedicated,
         )
         return with_scopes(evidence, consumers, self.facts.client_scopes, sought)
 

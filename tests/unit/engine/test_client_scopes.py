@@ -8,7 +8,7 @@ import pytest
 
 from egressgateway.cluster.store import Change
 from egressgateway.engine.cache.client_scopes import ClientScopes
-from egressgateway.engine.cache.keeping import without_body
+from egressgateway.engine.cache.keeping import with_what_guards_need, without_body
 from egressgateway.refs import Key, Manifest, ObjectRef
 
 ROOT = "istio-system"
@@ -20,7 +20,7 @@ class Cluster:
     """Changes by name, as informers bring them."""
 
     def __init__(self) -> None:
-        self.scopes = ClientScopes(ROOT)
+        self.scopes = ClientScopes()
         self._known: dict[tuple[str, str, str], Manifest] = {}
 
     def sidecar(self, namespace: str, spec: dict[str, Any] | None, name: str = "default") -> set[Key]:
@@ -44,6 +44,7 @@ def cluster() -> Cluster:
     cluster = Cluster()
     cluster.scopes.want(MINE, {"shop", "payments"})
     cluster.scopes.want(OTHER, {"billing"})
+    cluster.scopes.of(MINE, HOP, ROOT)
     return cluster
 
 
@@ -63,13 +64,13 @@ def test_change_concerns_those_that_serve_the_namespace(cluster: Cluster) -> Non
 
 def test_root_namespace_concerns_everybody(cluster: Cluster) -> None:
     assert cluster.sidecar(ROOT, HIDING) == {MINE, OTHER}
-    found = cluster.scopes.of(MINE, HOP)
+    found = cluster.scopes.of(MINE, HOP, ROOT)
     assert {place: scope.sidecar.ref.namespace for place, scope in found.items() if scope.sidecar} == {
         "shop": ROOT,
         "payments": ROOT,
     }
     cluster.sidecar("shop", HIDING)
-    own = cluster.scopes.of(MINE, HOP)["shop"].sidecar
+    own = cluster.scopes.of(MINE, HOP, ROOT)["shop"].sidecar
     assert own is not None
     assert own.ref == ObjectRef("Sidecar", "shop", "default"), "the namespace's own precedes it"
 
@@ -77,7 +78,7 @@ def test_root_namespace_concerns_everybody(cluster: Cluster) -> None:
 def test_one_for_some_pods_replaces_none_for_all(cluster: Cluster) -> None:
     cluster.sidecar("shop", {**HIDING, "workloadSelector": {"labels": {"app": "cart"}}}, "cart")
     cluster.sidecar(ROOT, HIDING)
-    scope = cluster.scopes.of(MINE, HOP)["shop"]
+    scope = cluster.scopes.of(MINE, HOP, ROOT)["shop"]
     assert scope.sidecar is not None
     assert scope.sidecar.ref.namespace == ROOT
     assert [each.ref.name for each in scope.sidecars] == ["cart"]
@@ -88,19 +89,45 @@ def test_rules_are_found_by_the_hop(cluster: Cluster) -> None:
     for number in range(100):
         cluster.rule("shop", {"host": f"s{number}.shop.svc.cluster.local"}, f"a{number:03}")
         cluster.rule("shop", {"host": "*.other.svc.cluster.local"}, f"b{number:03}")
-    assert cluster.scopes.of(MINE, HOP) == {}
+    assert cluster.scopes.of(MINE, HOP, ROOT) == {}
     cluster.rule("shop", {"host": "*.local"}, "z")
-    assert [rule.ref.name for rule in cluster.scopes.of(MINE, HOP)["shop"].rules] == ["z"]
+    found = cluster.scopes.of(MINE, HOP, ROOT)["shop"].rule
+    assert found is not None
+    assert found.ref.name == "z"
     cluster.rule("shop", None, "z")
-    assert cluster.scopes.of(MINE, HOP) == {}
+    assert cluster.scopes.of(MINE, HOP, ROOT) == {}
 
 
 def test_left_out_for_memory_is_not_vouched_for(cluster: Cluster) -> None:
     bare = without_body({"kind": "Sidecar", "metadata": {"namespace": "shop", "name": "default"}})
     assert cluster.scopes.take_sidecar(Change("ADDED", None, bare, listed=False)) == {MINE}
-    scope = cluster.scopes.of(MINE, HOP)["shop"].sidecar
+    scope = cluster.scopes.of(MINE, HOP, ROOT)["shop"].sidecar
     assert scope is not None
-    assert (scope.cut, scope.imports) == (True, ())
+    assert scope.unread
+
+
+def test_oldest_of_several_counts(cluster: Cluster) -> None:
+    """As istiod has it, whatever their names."""
+    for name, created in (("a", "2026-02-01T00:00:00Z"), ("b", "2026-01-01T00:00:00Z")):
+        manifest = {"kind": "Sidecar", "metadata": {"namespace": "shop", "name": name, "creationTimestamp": created}}
+        cluster.scopes.take_sidecar(Change("ADDED", None, manifest, listed=False))
+    scope = cluster.scopes.of(MINE, HOP, ROOT)["shop"].sidecar
+    assert scope is not None
+    assert scope.ref.name == "b"
+
+
+def test_rule_left_out_for_memory_counts_by_what_is_kept_of_it(cluster: Cluster) -> None:
+    """A user who fills the namespace's memory must not thereby hide it."""
+    rule = {"kind": "DestinationRule", "metadata": {"namespace": "shop", "name": "x"}, "spec": {"host": "*.local"}}
+    kept = with_what_guards_need({**rule, "spec": {"host": "*.local", "subsets": [{"name": "x" * 8192}]}})
+    assert cluster.scopes.take_rule(Change("ADDED", None, kept, listed=False)) == {MINE}
+    found = cluster.scopes.of(MINE, HOP, ROOT)["shop"].rule
+    assert found is not None
+    assert (found.host, found.unread) == ("*.local", False)
+    cluster.scopes.take_rule(Change("MODIFIED", kept, without_body(rule), listed=False))
+    found = cluster.scopes.of(MINE, HOP, ROOT)["shop"].rule
+    assert found is not None
+    assert found.unread
 
 
 def test_nothing_is_left_of_what_is_gone(cluster: Cluster) -> None:
@@ -110,7 +137,8 @@ def test_nothing_is_left_of_what_is_gone(cluster: Cluster) -> None:
     cluster.rule("shop", None)
     for key in (MINE, OTHER):
         cluster.scopes.want(key, frozenset())
-    blank = ClientScopes(ROOT)
+    blank = ClientScopes()
+    blank.of(MINE, HOP, ROOT)
     assert vars(cluster.scopes) == vars(blank)
 
 

@@ -83,7 +83,7 @@ class Caches:
         self.claims = ClaimIndex()
         self._interests = InterestIndex()
         self.routes = RouteIndex()
-        self.scopes = ClientScopes(mesh.root_namespace)
+        self.scopes = ClientScopes()
         self.ports = PortIndex()
         self.references = ReferenceCache()
         self.own_writes = OwnWrites()

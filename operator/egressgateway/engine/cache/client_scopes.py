@@ -6,8 +6,7 @@ Follows every Sidecar resource and every DestinationRule. Most namespaces have n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
-from dataclasses import replace
+from collections.abc import Mapping, Set
 from typing import Final
 
 from egressgateway.cluster.store import Change
@@ -16,8 +15,11 @@ from egressgateway.facts import ClientScope, HopRule, SidecarScope
 from egressgateway.live.client_scope import hop_rule, sidecar_scope
 from egressgateway.refs import Key, Manifest, ObjectRef
 
-MOST_SELECTING: Final = 32
+MOST_SELECTING: Final = 4
 """Sidecar resources for some pods of one namespace that are looked at."""
+
+MOST_NAMESPACES: Final = 64
+"""Consumer namespaces of one object that are looked at, as many as are counted."""
 
 _NOTHING: Final = ClientScope()
 
@@ -25,9 +27,9 @@ _NOTHING: Final = ClientScope()
 class ClientScopes:
     """The scopes of all namespaces, and the consumers of all EgressGateways."""
 
-    def __init__(self, root_namespace: str) -> None:
-        """`root_namespace`: of the mesh; a Sidecar resource there is for all namespaces without one of their own."""
-        self._root = root_namespace
+    def __init__(self) -> None:
+        # The mesh's own, as the last pass knew it: a Sidecar resource there is for namespaces without one.
+        self._root = ""
         self._sidecars: dict[str, dict[ObjectRef, SidecarScope]] = {}
         # By namespace and host.
         self._rules: dict[str, dict[str, dict[ObjectRef, HopRule]]] = {}
@@ -52,7 +54,7 @@ class ClientScopes:
     def take_rule(self, change: Change) -> set[Key]:
         """The same for a DestinationRule."""
         ref = _ref("DestinationRule", change)
-        new = None if change.new is None or is_left_out(change.new) else hop_rule(change.new)
+        new = None if change.new is None else hop_rule(change.new, unread=is_left_out(change.new))
         old = self._forget_rule(ref)
         if new is not None:
             self._rules.setdefault(ref.namespace, {}).setdefault(new.host, {})[ref] = new
@@ -62,8 +64,9 @@ class ClientScopes:
     def want(self, key: Key, consumers: Set[str]) -> None:
         """From now on the EgressGateway `key` has these consumers."""
         before = self._wants.pop(key, frozenset())
+        consumers = frozenset(sorted(consumers)[:MOST_NAMESPACES])
         if consumers:
-            self._wants[key] = frozenset(consumers)
+            self._wants[key] = consumers
         for namespace in consumers - before:
             self._wanted_by.setdefault(namespace, set()).add(key)
         for namespace in before - consumers:
@@ -77,7 +80,7 @@ class ClientScopes:
         self._wants.clear()
         self._wanted_by.clear()
 
-    def of(self, key: Key, hop: str) -> Mapping[str, ClientScope]:
+    def of(self, key: Key, hop: str, root: str) -> Mapping[str, ClientScope]:
         """
         By consumer namespace of `key`, the scope of its proxies, as far as it limits anything.
 
@@ -85,22 +88,33 @@ class ClientScopes:
 
         Args:
             hop: host of the gateway's Service, to which DestinationRules may apply.
+            root: the mesh's root namespace.
         """
+        self._root = root
         scopes = {namespace: self._scope(namespace, hop) for namespace in self._wants.get(key, ())}
         return {namespace: scope for namespace, scope in scopes.items() if scope != _NOTHING}
 
     def _scope(self, namespace: str, hop: str) -> ClientScope:
-        own = self._sidecars.get(namespace, {})
-        listed = [own[ref] for ref in sorted(own)]
-        whole = next((each for each in listed if not each.selects), None)
-        selecting = [each for each in listed if each.selects][:MOST_SELECTING]
-        by_host = self._rules.get(namespace, {})
-        rules = [rule for pattern in _patterns(hop) for _, rule in sorted(by_host.get(pattern, {}).items())[:1]]
-        return ClientScope(whole or self._default(), tuple(selecting), tuple(rules))
+        own = sorted(self._sidecars.get(namespace, {}).values(), key=_age)
+        whole = next((each for each in own if not each.selects), None)
+        selecting = [each for each in own if each.selects][:MOST_SELECTING]
+        return ClientScope(whole or self._default(), tuple(selecting), self._rule(namespace, hop))
 
     def _default(self) -> SidecarScope | None:
-        root = self._sidecars.get(self._root, {})
-        return next((root[ref] for ref in sorted(root) if not root[ref].selects), None)
+        root = sorted(self._sidecars.get(self._root, {}).values(), key=_age)
+        return next((each for each in root if not each.selects), None)
+
+    def _rule(self, namespace: str, hop: str) -> HopRule | None:
+        """The most specific one; in the root namespace those for every namespace precede no other."""
+        by_host = self._rules.get(namespace)
+        if by_host is None:
+            return None
+        matching = [host for host in by_host if host == hop or (host[:1] == "*" and hop.endswith(host[1:]))]
+        for host in sorted(matching, key=len, reverse=True):
+            rules = [rule for rule in by_host[host].values() if namespace != self._root or rule.private]
+            if rules:
+                return min(rules, key=lambda rule: rule.ref)
+        return None
 
     def _wanting(self, namespace: str) -> set[Key]:
         return set(self._wanted_by.get(namespace, ()))
@@ -119,21 +133,15 @@ class ClientScopes:
 
 
 def _scope_of(sidecar: Manifest) -> SidecarScope:
-    scope = sidecar_scope(sidecar)
     # Of one for which there is no memory, the spec may be left out, or be all that there is.
-    return replace(scope, imports=(), cut=True) if is_left_out(sidecar) and not sidecar.get("spec") else scope
+    return sidecar_scope(sidecar, unread=is_left_out(sidecar) and "egress" not in (sidecar.get("spec") or {}))
+
+
+def _age(scope: SidecarScope) -> tuple[str, ObjectRef]:
+    """Of several for the same pods istiod takes the oldest."""
+    return scope.created, scope.ref
 
 
 def _ref(kind: str, change: Change) -> ObjectRef:
     metadata = change.object["metadata"]
     return ObjectRef(kind, metadata["namespace"], metadata["name"])
-
-
-def _patterns(host: str) -> Iterator[str]:
-    """Hosts of DestinationRules that apply to `host`, the most specific one first."""
-    yield host
-    rest = host.partition(".")[2]
-    while rest:
-        yield f"*.{rest}"
-        rest = rest.partition(".")[2]
-    yield "*"

@@ -46,7 +46,7 @@ _LONGEST_LIST: Final = 1024
 _GUARDED: Final = frozenset({"VirtualService", "ServiceEntry", "DestinationRule", "Sidecar"})
 """Kinds whose bodies a class needs to judge what runs (`plan.revoked`), or that may keep clients from a route."""
 
-_WAYS: Final = ("hosts", "exportTo", "gateways", "location", "ports", "endpoints")
+_WAYS: Final = ("hosts", "host", "exportTo", "gateways", "location", "ports", "endpoints", "workloadSelector")
 
 _IDENTITY: Final = ("namespace", "name", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
 _UNREAD: Final = frozenset(

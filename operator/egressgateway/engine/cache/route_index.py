@@ -32,7 +32,7 @@ WATCHED_WHOLE: Final = ROUTE_KINDS | {"DestinationRule"}
 
 _KEPT_METADATA: Final = ("namespace", "name", "uid", "creationTimestamp", "resourceVersion")
 _KEPT_SPEC: Final = ("hosts", "exportTo", "gateways")
-_KEPT_OF_RULES: Final = ("host", "workloadSelector")
+_KEPT_OF_RULES: Final = ("host", "exportTo", "workloadSelector")
 _SIDECARS: Final = "mesh"
 """Name of the gateway that stands for all sidecars; a VirtualService without gateways is for them."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
+from egressgateway.api.conditions import Reason
 from egressgateway.contention.consumers import reach_of
 from egressgateway.contention.interest import last_labels_of
 from egressgateway.contention.requested import names_of, tcp_ports_of
@@ -54,6 +55,13 @@ def _were_left(live: Mapping[ObjectRef, Manifest], key: Key) -> bool:
     """
     own = [found for ref, found in live.items() if ref.namespace == key.namespace]
     return bool(own) and not any(is_owned_by(found, key) for found in own)
+
+
+def _in_conflict(status: Mapping[str, Any]) -> Iterator[str]:
+    """Destinations of which the status says that somebody else's object keeps clients from their route."""
+    for section in status.get("destinations") or ():
+        if any(each.get("reason") == Reason.ROUTE_CONFLICT for each in section.get("conditions") or ()):
+            yield section["name"]
 
 
 def _without(known: References, too_many: frozenset[Wanted]) -> References:
@@ -212,6 +220,11 @@ class Observer:
         """`facts` with what is known of the clients of these namespaces: they matter from now on, and no others."""
         self._caches.scopes.want(facts.key, consumers)
         facts = self._with_scopes(facts)
+        if facts.client_scopes != state.client_scopes:
+            state.client_scopes = facts.client_scopes
+            # What was in the way may be gone now, and proxies learn of that no sooner than of a new route.
+            state.routed_at |= dict.fromkeys(_in_conflict(facts.gateway.status), clock)
+            facts = replace(facts, pushing=self._pushing(facts.client_pods, state, clock))
         if self._census is None:
             return facts
         self._census.want(facts.key, consumers - EVERYONE)
@@ -220,7 +233,8 @@ class Observer:
 
     def _with_scopes(self, facts: Facts) -> Facts:
         """`facts` with what other people's objects tell the proxies of the clients that were judged last."""
-        return replace(facts, client_scopes=self._caches.scopes.of(facts.key, target_of(facts).service_host))
+        hop, root = target_of(facts).service_host, facts.mesh.root_namespace
+        return replace(facts, client_scopes=self._caches.scopes.of(facts.key, hop, root))
 
     def _forget(self, key: Key) -> None:
         self._caches.scopes.want(key, frozenset())

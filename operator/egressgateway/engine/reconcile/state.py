@@ -8,6 +8,7 @@ from the cluster.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -15,7 +16,7 @@ from typing import Final
 from egressgateway.cluster.result import Again, Done, Outcome, Stalled, Waiting
 from egressgateway.diff.changeset import Written
 from egressgateway.engine.reconcile.drift_backoff import DriftBackoff
-from egressgateway.facts import Facts
+from egressgateway.facts import ClientScope, Facts
 from egressgateway.refs import Key, ObjectRef
 from egressgateway.render.digest import digest_of
 
@@ -91,6 +92,8 @@ class GatewayState:
     clients_written_at: float
     routed_at: dict[str, float] = field(default_factory=dict)
     """When this process last changed how clients of a section are routed; proxies learn of it within the grace."""
+    client_scopes: Mapping[str, ClientScope] = field(default_factory=dict)
+    """What others told the proxies of its clients when it was judged last."""
     first_ready_at: float | None = None
     write_slots: asyncio.Semaphore = field(default_factory=_write_slots)
     written: dict[ObjectRef, Written] = field(default_factory=dict)
