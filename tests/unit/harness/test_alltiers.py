@@ -63,7 +63,7 @@ def test_workers_are_for_tests_that_share_no_cluster() -> None:
     """What is selected is selected in every tier."""
     first, *others = all_tiers(("-n", "2", "--dist", "loadfile", "-k", "steer"))
     assert first.tests[-6:] == ("-n", "2", "--dist", "loadfile", "-k", "steer")
-    assert [each.tests[3:] for each in others] == [("-m", "mesh", "-k", "steer")]
+    assert [each.tests[3:] for each in others] == [("-m", tier, "-k", "steer") for tier in ("mesh", "node")]
 
 
 @pytest.mark.parametrize("tier", ["mesh", "node"])
@@ -75,3 +75,25 @@ def test_nothing_is_left_out_in_ci(tier: str, monkeypatch: pytest.MonkeyPatch) -
     assert tiers.left_out(tier) == "no root"
     monkeypatch.setenv("CI", "true")
     assert tiers.left_out(tier) == ""
+
+
+def meets(mine: Path, other: Path) -> tuple[str, ...]:
+    """A program that says something, and ends once another one has said that it is there."""
+    program = f"""
+import pathlib, time
+print("{mine.name} begins", flush=True)
+pathlib.Path({str(mine)!r}).touch()
+until = time.monotonic() + 60
+while not pathlib.Path({str(other)!r}).exists():
+    assert time.monotonic() < until
+    time.sleep(0.01)
+print("{mine.name} ends", flush=True)
+"""
+    return (sys.executable, "-c", program)
+
+
+def test_two_run_at_a_time_and_each_speaks_in_one_piece(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    passed, _ = told(Tier("first", meets(one, two)), Tier("second", meets(two, one)))
+    assert passed
+    assert capsys.readouterr().out.splitlines() == ["one begins", "one ends", "two begins", "two ends"]
