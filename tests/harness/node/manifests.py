@@ -141,7 +141,8 @@ def coredns(node: str) -> list[Object]:
         **name,
         "image": COREDNS,
         "args": ["-conf", "/etc/coredns/Corefile"],
-        "readinessProbe": {"httpGet": {"path": "/ready", "port": 8181}, "periodSeconds": 1},
+        # Once it is ready it stays so, however late it answers: a busy machine must not take the names from everybody.
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": 8181}, "periodSeconds": 1, "failureThreshold": 600},
         "volumeMounts": [{"name": "config", "mountPath": "/etc/coredns"}],
     }
     pod = {

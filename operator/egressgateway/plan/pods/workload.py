@@ -288,14 +288,24 @@ def has_gate(spec: EgressGatewaySpec, live: LiveChildren) -> bool:
     If the page were removed before the probes, every pod would go out of service.
     """
     deployment = live.named("Deployment", workload_name(live.key))
-    page = live.named("EnvoyFilter", probes_name(live.key)) is not None
-    asked = page and deployment is not None and (_template_asks(deployment) or not _is_rolled_out(deployment))
+    page = live.named("EnvoyFilter", probes_name(live.key))
+    there = page is not None and _serves_page(page)
+    asked = there and deployment is not None and (_template_asks(deployment) or not _is_rolled_out(deployment))
     return bool(_gates(spec)) or asked
 
 
 def probes_name(key: Key) -> str:
     """Name of the EnvoyFilter that makes pods probe, and serve the page with the result."""
     return f"{workload_name(key)}-probes"
+
+
+def _serves_page(envoy_filter: Manifest) -> bool:
+    """Whether it has the page's listener, beside probes that no pod follows; a rollout alone must not add one."""
+    if "spec" not in envoy_filter:
+        # There was no memory for its body: it may have the page.
+        return True
+    patches = envoy_filter["spec"].get("configPatches") or ()
+    return any(patch.get("applyTo") == "LISTENER" for patch in patches)
 
 
 def _template_asks(deployment: Manifest) -> bool:
