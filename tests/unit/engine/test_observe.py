@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from egressgateway.cluster.request import Request
 from egressgateway.cluster.store import Change
 from egressgateway.engine.cache.caches import Caches
+from egressgateway.engine.process.client_census import ClientCensus
 from egressgateway.engine.reconcile.observe import PATIENCE, Observer
 from egressgateway.engine.reconcile.state import GatewayState, StateStore
 from egressgateway.facts import (
@@ -111,6 +113,37 @@ def test_class_absent_is_the_built_in_one_unless_it_is_switched_off_or_there_was
     assert facts(caches_of(gateway()), settings=Settings(built_in_class=False)).class_.spec is None
     had = facts(caches_of(gateway(status={"className": "guarded"}))).class_
     assert (had.name, had.spec) == ("guarded", None)
+
+
+def test_route_of_an_earlier_process_waits_for_the_count_of_its_clients() -> None:
+    """
+    A process that was killed between a route and the count leaves both to the next one. What the status calls steered
+    stays so: a restart changes nothing.
+    """
+
+    def pushing(*conditions: dict[str, str], clock: float) -> frozenset[str]:
+        status = {"destinations": [{"name": "d", "conditions": list(conditions)}]} if conditions else None
+        caches = caches_of(gateway(status=status))
+        # Nobody counts in this test: no answer, as before the first one.
+        census = ClientCensus(Silent(), lambda keys: None)
+        found = Observer(caches, Settings(), census=census).observe(ME, GatewayState(0.0, 0.0), NOW, clock)
+        assert found is not None
+        assert found.client_pods is None
+        return found.pushing
+
+    steered = {"type": "Steered", "status": "True", "reason": "Steered"}
+    pending = {"type": "Steered", "status": "False", "reason": "Pending"}
+    assert pushing(clock=1.0) == {"d"}
+    assert pushing(pending, clock=1.0) == {"d"}
+    assert pushing(steered, clock=1.0) == frozenset()
+    assert pushing(pending, clock=60.0) == frozenset(), "where no answer comes, it is not waited for"
+
+
+class Silent:
+    """An API server that is never asked."""
+
+    async def send(self, request: Request) -> Any:
+        raise AssertionError(request)
 
 
 def test_settled_is_a_matter_of_the_grace() -> None:

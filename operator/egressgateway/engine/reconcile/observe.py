@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from egressgateway.api.conditions import Reason
+from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.contention.consumers import reach_of
 from egressgateway.contention.interest import last_labels_of
 from egressgateway.contention.requested import names_of, tcp_ports_of
@@ -55,6 +55,19 @@ def _were_left(live: Mapping[ObjectRef, Manifest], key: Key) -> bool:
     """
     own = [found for ref, found in live.items() if ref.namespace == key.namespace]
     return bool(own) and not any(is_owned_by(found, key) for found in own)
+
+
+def _on_their_way(gateway: GatewayFacts) -> Iterator[str]:
+    """Destinations of which the status does not say more than that their clients are not steered yet."""
+    said = {
+        section["name"]: each.get("reason")
+        for section in gateway.status.get("destinations") or ()
+        for each in section.get("conditions") or ()
+        if each.get("type") == ConditionType.STEERED
+    }
+    for destination in gateway.spec.destinations if gateway.spec is not None else ():
+        if said.get(destination.name) in (None, Reason.PENDING, Reason.GATEWAY_NOT_READY):
+            yield destination.name
 
 
 def _in_conflict(status: Mapping[str, Any]) -> Iterator[str]:
@@ -163,14 +176,20 @@ class Observer:
             unserved=self.unserved,
             gateway_pushed=clock - state.gateway_written_at >= grace,
             clients_pushed=clock - state.clients_written_at >= grace,
-            pushing=self._pushing(counted, state, clock),
+            pushing=self._pushing(gateway, counted, state, clock),
         )
 
-    def _pushing(self, counted: Mapping[str, ClientPods] | None, state: GatewayState, clock: float) -> frozenset[str]:
+    def _pushing(
+        self, gateway: GatewayFacts, counted: Mapping[str, ClientPods] | None, state: GatewayState, clock: float
+    ) -> frozenset[str]:
         """Sections whose new routes proxies may not have yet, or whose clients may be counted any moment."""
         grace = self._settings.mesh.push_grace.total_seconds()
         patience = grace if counted is not None else grace + _COUNT_SECONDS
-        return frozenset(section for section, moment in state.routed_at.items() if clock - moment < patience)
+        recent = {section for section, moment in state.routed_at.items() if clock - moment < patience}
+        if counted is None and clock - state.clients_written_at < patience:
+            # An earlier process may have routed them, and nobody has looked at their clients yet.
+            recent.update(_on_their_way(gateway))
+        return frozenset(recent)
 
     def _leaving(self, gateway: GatewayFacts) -> GatewayFacts:
         """
@@ -224,12 +243,12 @@ class Observer:
             state.client_scopes = facts.client_scopes
             # What was in the way may be gone now, and proxies learn of that no sooner than of a new route.
             state.routed_at |= dict.fromkeys(_in_conflict(facts.gateway.status), clock)
-            facts = replace(facts, pushing=self._pushing(facts.client_pods, state, clock))
+            facts = replace(facts, pushing=self._pushing(facts.gateway, facts.client_pods, state, clock))
         if self._census is None:
             return facts
         self._census.want(facts.key, consumers - EVERYONE)
         counted = self._census.counted(facts.key)
-        return replace(facts, client_pods=counted, pushing=self._pushing(counted, state, clock))
+        return replace(facts, client_pods=counted, pushing=self._pushing(facts.gateway, counted, state, clock))
 
     def _with_scopes(self, facts: Facts) -> Facts:
         """`facts` with what other people's objects tell the proxies of the clients that were judged last."""
