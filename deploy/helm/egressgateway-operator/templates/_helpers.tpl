@@ -109,7 +109,7 @@ Rights to children. Where only gateways are that EgressGateways share (`shared`)
 {{- /* Other people's: they may hide a route from clients, which the status says. */}}
 - apiGroups: [networking.istio.io]
   resources: [sidecars]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [security.istio.io]
   resources: [authorizationpolicies]
   verbs: {{ $istio }}
