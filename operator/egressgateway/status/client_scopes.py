@@ -119,7 +119,7 @@ def _unread(scope: SidecarScope, name: str) -> str:
 
 def _taken(rule: HopRule, place: str) -> str:
     if rule.unread:
-        return f"{rule.ref} is too large to be read: calls of the pods of {place} may fail by it; shorten it"
+        return f"{rule.ref} is too large to be read: calls of the pods of {place} may fail because of it; shorten it"
     return (
         f"{rule.ref} for {rule.host} applies to the gateway's Service, too, and calls of the pods of {place} fail; "
         "narrow its host"

@@ -19,7 +19,7 @@ MOST_SELECTING: Final = 4
 """Sidecar resources for some pods of one namespace that are looked at."""
 
 MOST_NAMESPACES: Final = 64
-"""Consumer namespaces of one object that are looked at, as many as are counted."""
+"""Consumer namespaces of one object that are looked at, the first ones by name: as many as `client_census` counts."""
 
 _NOTHING: Final = ClientScope()
 

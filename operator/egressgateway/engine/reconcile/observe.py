@@ -243,11 +243,10 @@ class Observer:
             state.client_scopes = facts.client_scopes
             # What was in the way may be gone now, and proxies learn of that no sooner than of a new route.
             state.routed_at |= dict.fromkeys(_in_conflict(facts.gateway.status), clock)
-            facts = replace(facts, pushing=self._pushing(facts.gateway, facts.client_pods, state, clock))
-        if self._census is None:
-            return facts
-        self._census.want(facts.key, consumers - EVERYONE)
-        counted = self._census.counted(facts.key)
+        counted = facts.client_pods
+        if self._census is not None:
+            self._census.want(facts.key, consumers - EVERYONE)
+            counted = self._census.counted(facts.key)
         return replace(facts, client_pods=counted, pushing=self._pushing(facts.gateway, counted, state, clock))
 
     def _with_scopes(self, facts: Facts) -> Facts:
