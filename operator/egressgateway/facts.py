@@ -392,6 +392,20 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """
+    Whether the proxies of the gateway's ready pods have taken the ways out that were written for them.
+
+    Attributes:
+        told: some pod says what its proxy has; False: none does; None: nobody was asked.
+        lacking: by section, the name of a pod whose proxy lacks a way out.
+    """
+
+    told: bool | None = None
+    lacking: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """
     All that one reconcile may know.
@@ -464,6 +478,7 @@ class Facts:
 
     gateway_pushed: bool = True
     clients_pushed: bool = True
+    acknowledgement: Acknowledgement = field(default_factory=Acknowledgement)
     pushing: frozenset[str] = field(default_factory=frozenset)
     """Sections whose clients are sent another way since a moment ago: istiod may not have told their proxies yet."""
 

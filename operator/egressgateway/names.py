@@ -57,6 +57,11 @@ def short_hash(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
 
 
+def envoy_cluster(port: int, subset: str, host: str) -> str:
+    """Name that istiod gives to the Envoy cluster of a host's port; without a subset it is empty."""
+    return f"outbound|{port}|{subset}|{host}"
+
+
 def selector_labels(key: Key) -> dict[str, str]:
     """The two labels that only this object's pods carry: a gateway of the same name elsewhere is another gateway."""
     return {LABEL_GATEWAY: key.name, LABEL_NAMESPACE: key.namespace}

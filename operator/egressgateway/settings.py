@@ -78,6 +78,9 @@ class Settings:
     resync: timedelta = timedelta(minutes=10)
     """How often every EgressGateway is listed and enqueued, changed or not."""
 
+    pods_proxy: str = ""
+    """URL of the HTTP proxy by which gateways' pods are asked; empty: at their addresses."""
+
     metrics_host: str = "0.0.0.0"  # noqa: S104  (the kubelet and Prometheus ask from outside the pod)
     metrics_port: int = 8080
     """Port of /healthz, /readyz and /metrics; 0 takes a free one."""

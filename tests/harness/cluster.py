@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from harness.kubeconfig import Access
 from harness.metrics import Metrics
+from harness.proxypages import PAGE
 from harness.rest import Rest
 
 READY = "fake-kubelet/ready"
@@ -53,6 +55,10 @@ class Cluster:
         """
         path = f"/api/v1/namespaces/{namespace}" + (f"/pods/{pod}" if pod else "")
         self.rest.merge(path, {"metadata": {"annotations": {READY: "true" if ready else "false"}}})
+
+    def set_page(self, namespace: str, command: Literal["frozen", "silent"] | None) -> None:
+        """Command the fake kubelet: proxies of the pods of a namespace are told nothing new, or do not tell."""
+        self.rest.merge(f"/api/v1/namespaces/{namespace}", {"metadata": {"annotations": {PAGE: command}}})
 
     def service_account_kubeconfig(self, namespace: str, name: str, path: Path, hours: int = 12) -> Path:
         """Write a kubeconfig for a service account that exists, with a token as a pod would get it."""

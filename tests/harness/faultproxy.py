@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
 import struct
 import threading
@@ -29,6 +30,7 @@ from yarl import URL
 
 from harness.faults import WRITES, Answer, Delay, Effect, Empty, Injection, Reset, Rule, first_strike
 from harness.kubeconfig import Access
+from harness.proxypages import ADDRESS_FILE
 from harness.watch import lines
 
 # What concerns one connection only (RFC 9110 §7.6.1), and what aiohttp sets itself.
@@ -77,6 +79,7 @@ class FaultProxy:
 
     def __init__(self, upstream: Path, kubeconfig: Path, *, keep_bodies: bool = False) -> None:
         self.kubeconfig = kubeconfig
+        self._upstream = upstream
         self._access = Access.read(upstream)
         self._keep_bodies = keep_bodies
         self._records: list[Record] = []
@@ -99,6 +102,10 @@ class FaultProxy:
         if self._failure:
             raise RuntimeError("the fault proxy does not start") from self._failure
         Access(f"http://127.0.0.1:{self.port}").write(self.kubeconfig)
+        # Who finds the pods of the cluster beside the one kubeconfig finds them beside this one, too.
+        pods = self._upstream.with_name(ADDRESS_FILE)
+        if pods.exists():
+            shutil.copyfile(pods, self.kubeconfig.with_name(ADDRESS_FILE))
         return self
 
     def __exit__(

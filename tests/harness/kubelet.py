@@ -5,7 +5,8 @@ It does what a node, a scheduler and a load balancer would: binds pods, sets the
 are being deleted, and gives Services of type LoadBalancer an address. No container ever runs.
 
 Commands are annotations, so that any process may give them: `fake-kubelet/ready: "false"` on a Namespace
-makes its pods unready, on a Pod just that one; the pod's own beats its namespace's.
+makes its pods unready, on a Pod just that one; the pod's own beats its namespace's. What the pods' proxies say is
+`proxypages`' part.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import aiohttp
 
 from harness.cluster import READY
 from harness.kubeconfig import Access
+from harness.proxypages import ADDRESS_FILE, ProxyPages
 from harness.watch import Event, Object, follow
 
 NODE = "fake-node"
@@ -38,8 +40,13 @@ Key = tuple[str, str, str]
 class FakeKubelet:
     """Runs until it is cancelled. `is_ready` replaces the annotations as the judge of a pod."""
 
-    def __init__(self, access: Access, is_ready: Callable[[Object], bool] | None = None) -> None:
+    def __init__(
+        self, access: Access, is_ready: Callable[[Object], bool] | None = None, pages: Path | None = None
+    ) -> None:
+        """`pages`: the file for the URL of the proxy through which the pods' own proxies answer; None: none answers."""
         self._access = access
+        self._pages_file = pages
+        self._pages = ProxyPages(self._namespace_at)
         self._is_ready = is_ready or self._annotated_ready
         self._pods: dict[Key, Object] = {}
         self._services: dict[Key, Object] = {}
@@ -64,6 +71,8 @@ class FakeKubelet:
                 tasks.create_task(self._follow("/api/v1/namespaces", self._namespace_changed))
                 tasks.create_task(self._follow("/api/v1/pods", self._pod_changed))
                 tasks.create_task(self._follow("/api/v1/services", self._service_changed))
+                if self._pages_file is not None:
+                    tasks.create_task(self._pages.run(self._session, self._pages_file))
 
     async def _follow(self, path: str, changed: Callable[[Event], None]) -> None:
         async with aclosing(follow(self._session, path)) as events:  # type: ignore[type-var]
@@ -76,6 +85,7 @@ class FakeKubelet:
         metadata = event.object["metadata"]
         name = metadata["name"]
         ready = metadata.get("annotations", {}).get(READY) != "false"
+        self._pages.command(name, {} if event.type == "DELETED" else metadata.get("annotations", {}))
         if event.type == "DELETED":
             self._ready_by_namespace.pop(name, None)
         elif self._ready_by_namespace.get(name, True) != ready:
@@ -88,6 +98,11 @@ class FakeKubelet:
         if event.type != "RESET":
             address = event.object.get("status", {}).get("podIP")
             self._pod_addresses.note(address, in_use=event.type != "DELETED")
+
+    def _namespace_at(self, address: str) -> str | None:
+        """The namespace of the pod that has an address, if it is ready."""
+        pods = (pod for pod in self._pods.values() if pod.get("status", {}).get("podIP") == address)
+        return next((pod["metadata"]["namespace"] for pod in pods if self._is_ready(pod)), None)
 
     def _service_changed(self, event: Event) -> None:
         if event.type == "RESET" or event.object["spec"].get("type") == "LoadBalancer":
@@ -289,4 +304,4 @@ def _ingress(service: Object) -> list[str]:
 
 async def run_kubelet(kubeconfig: Path) -> None:
     """Run the fake kubelet for the cluster of a kubeconfig until cancelled."""
-    await FakeKubelet(Access.read(kubeconfig)).run()
+    await FakeKubelet(Access.read(kubeconfig), pages=kubeconfig.with_name(ADDRESS_FILE)).run()

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from harness.proxypages import ADDRESS_FILE
 from harness.release import GATEWAY_ROLE
 from harness.wait import START, eventually
 
@@ -55,7 +56,7 @@ class OperatorProcess:
         """Start it; with `wait` return once it has read everything (it need not lead)."""
         argv = [sys.executable, "-m", "egressgateway", "run"]
         argv += ["--metrics-host", self._within.host, "--metrics-port", "0"]
-        argv += ["--gateway-cluster-role", GATEWAY_ROLE]
+        argv += ["--gateway-cluster-role", GATEWAY_ROLE, *self._through_proxy()]
         environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
@@ -74,6 +75,11 @@ class OperatorProcess:
                 self.kill()
                 raise
         return self
+
+    def _through_proxy(self) -> list[str]:
+        """Fake pods are asked through the proxy of their kubelet; real ones at their addresses."""
+        address = self.kubeconfig.with_name(ADDRESS_FILE)
+        return ["--pods-proxy", address.read_text()] if address.exists() else []
 
     @property
     def pid(self) -> int:

@@ -60,6 +60,18 @@ def checked_revision(value: str) -> str:
     return value
 
 
+def checked_proxy(value: str) -> str:
+    """
+    The URL of an HTTP proxy, or an empty one.
+
+    Raises:
+        typer.BadParameter: it is no such URL.
+    """
+    if value and not re.fullmatch(r"http://[^/\s]+/?", value):
+        raise typer.BadParameter(f"{value!r} is not the URL of an HTTP proxy: http://HOST:PORT")
+    return value
+
+
 @app.command()
 def run(  # noqa: PLR0913  (one parameter a flag)
     *,
@@ -122,6 +134,13 @@ def run(  # noqa: PLR0913  (one parameter a flag)
         int,
         typer.Option(min=8, help="Memory for the cached objects of one namespace; objects beyond it count as empty."),
     ] = 64,
+    pods_proxy: Annotated[
+        str,
+        typer.Option(
+            callback=checked_proxy,
+            help="HTTP proxy by which gateways' pods are asked, for an operator outside their network. Default: none.",
+        ),
+    ] = "",
     metrics_host: Annotated[str, typer.Option(help="Address of /healthz, /readyz and /metrics.")] = "0.0.0.0",  # noqa: S104
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Their port; 0 takes a free one.")] = 8080,
     log_format: Annotated[LogFormat, typer.Option(help="Form of log lines.")] = LogFormat.JSON,
@@ -142,6 +161,7 @@ def run(  # noqa: PLR0913  (one parameter a flag)
         workers=workers,
         max_in_flight=max_in_flight,
         namespace_memory=namespace_memory_mib << 20,
+        pods_proxy=pods_proxy,
         metrics_host=metrics_host,
         metrics_port=metrics_port,
         log_format=log_format.value,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 
 log = logging.getLogger(__name__)
 
@@ -26,3 +27,28 @@ def _report_bug(task: asyncio.Task[None]) -> None:
     bug = task.exception()
     if bug is not None:
         log.error("Background task ended because of a bug", exc_info=bug, extra={"fields": {"task": task.get_name()}})
+
+
+class Background:
+    """One task of that kind, which its owner starts and stops."""
+
+    def __init__(self, run: Callable[[], Coroutine[object, object, None]], name: str) -> None:
+        """`run` makes the work; `name` is the task's."""
+        self._run = run
+        self._name = name
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = background(self._run(), self._name)
+
+    async def stop(self) -> None:
+        """End it, and wait until it has ended."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was started and ended without `stop`, which only a bug causes."""
+        return self._task is not None and self._task.done()

@@ -1,7 +1,8 @@
 """
 Which changes may be made now: make before break (notes "istio-recipes" §9).
 
-* Clients are sent to a new hop only when a pod can serve it and istiod has pushed the gateway's side of it.
+* Clients are sent to a new hop only when a pod can serve it, istiod has had the time to push the gateway's side of it,
+  and no pod that tells what it has lacks it.
 * A ServiceEntry and the VirtualServices of its hosts change in one batch: a ServiceEntry alone bypasses the gateway, a
   VirtualService alone is a 503.
 * Where the gateway has a controller of its own, clients also wait until it has accepted the routes.
@@ -33,6 +34,7 @@ class DeferReason(StrEnum):
     GATEWAY_NOT_READY = "no gateway pod is ready yet"
     NAME_TAKEN = "the name of an object that it needs is already in use"
     PUSH = "the gateway's configuration is being pushed to the mesh"
+    NOT_ACKNOWLEDGED = "a gateway pod does not have the configuration yet"
     DRAIN = "the removal of its clients is being pushed to the mesh"
     NOT_TAKEN = "the gateway's own controller has not accepted its routes"
     PORT_IN_USE = "clients of another destination still use one of its ports"
@@ -147,6 +149,8 @@ def _hold_of(batch: Batch, changes: ChangeSet, facts: Facts, *, written: frozens
         return DeferReason.GATEWAY_NOT_READY
     if relies_on(batch, written) or not facts.gateway_pushed:
         return DeferReason.PUSH
+    if sections_of(batch) & facts.acknowledgement.lacking.keys():
+        return DeferReason.NOT_ACKNOWLEDGED
     return None if _is_accepted_by_controller(batch, changes, facts) else DeferReason.NOT_TAKEN
 
 

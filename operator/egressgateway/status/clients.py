@@ -71,13 +71,22 @@ def client_evidence(
     return ClientEvidence(remark=joined(told))
 
 
-def evidence_in(condition: Mapping[str, Any], steered: str) -> ClientEvidence:
-    """What a stored condition `Steered` says of the clients; `steered`: how the message of one that is True begins."""
+def evidence_in(condition: Mapping[str, Any], steered: str, *others: str) -> ClientEvidence:
+    """
+    What a stored condition `Steered` says of the clients.
+
+    Args:
+        steered: how the message of one that is True begins.
+        others: what it may say before the remark about clients.
+    """
     reason, message = condition.get("reason"), condition.get("message", "")
     if reason == Reason.CONSUMERS_NOT_IN_MESH:
         return ClientEvidence(outside_mesh=message)
     if condition.get("status") == "True" and message.startswith(f"{steered}; "):
-        return ClientEvidence(remark=message.removeprefix(f"{steered}; "))
+        remark = message.removeprefix(f"{steered}; ")
+        for other in others:
+            remark = remark.removeprefix(other).removeprefix("; ")
+        return ClientEvidence(remark=remark)
     return ClientEvidence()
 
 

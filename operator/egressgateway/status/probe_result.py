@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from egressgateway.api.conditions import Reason
+from egressgateway.api.reserved import PRIVATE_DOMAIN
 from egressgateway.facts import Reached
 from egressgateway.plan.gateway.probing import ProbedWay
 
@@ -23,6 +24,7 @@ _LONGEST_LINE: Final = 2048
 
 _SEPARATORS: Final = re.compile(r"[^A-Za-z0-9]+")
 
+_PRIVATE: Final = f"_{_SEPARATORS.sub('_', PRIVATE_DOMAIN)}_"
 _COUNTERS: Final = (
     *("membership_healthy", "membership_total", "update_success", "update_failure", "update_empty"),
     *("health_check_attempt", "health_check_network_failure", "health_check_failure", "ssl_fail_verify_san"),
@@ -86,6 +88,8 @@ class PageReader:
         self._names = frozenset(clusters)
         self._alike = {_plain(cluster): cluster for cluster in self._names}
         self._counts: dict[str, dict[str, int]] = {}
+        self.private = False
+        """Whether the page has a counter of a private name of any gateway: by default Istio keeps none."""
 
     def feed(self, line: str) -> None:
         """The next line; a line without a counter is skipped."""
@@ -96,6 +100,7 @@ class PageReader:
         counter = next((each for each in _COUNTERS if joined.endswith(each)), None)
         if counter is None:
             return
+        self.private = self.private or _PRIVATE in joined
         whole = found[2].partition(";")[0].removesuffix(".ssl").removesuffix(".health_check")
         cluster = whole if whole in self._names else self._alike.get(joined[: -len(counter) - 1])
         if cluster is not None:

@@ -26,6 +26,9 @@ _INCOMPLETE: Final = "not every object is in place yet"
 ROUTED: Final = "clients are sent through the gateway"
 """How the message of `Steered` begins where it is True."""
 
+BY_TIME: Final = "no gateway pod tells what its proxy has, so this rests on the time that a push takes"
+"""What it says besides, where nothing but the time speaks for the gateway's side."""
+
 _NO_POD: Final = "no gateway pod is ready"
 _PUSHING: Final = "the new route is being pushed to clients' proxies"
 _PREVIOUS_ROUTE: Final = "traffic keeps using the previous route until the new one is ready"
@@ -49,6 +52,7 @@ class SectionState:
         on_previous_route: clients still use the previous route, and it serves them.
         in_place: the objects that send clients through the gateway exist as planned; `deferred`: why they do not yet.
         pushing: clients' proxies may not have been told of that yet; `was_steered`: they may have used another route.
+        lacking: a gateway pod whose proxy does not have the section's ways out; `by_time`: no pod tells what it has.
         needs_pods: requests use the class's gateway, of which `ready_pods` serve; `obstacle`: why others do not start.
     """
 
@@ -71,6 +75,8 @@ class SectionState:
     pushing: bool = False
     was_steered: bool = False
     deferred: str = ""
+    lacking: str = ""
+    by_time: bool = False
     needs_pods: bool = True
     ready_pods: int = 0
     obstacle: str = ""
@@ -110,7 +116,11 @@ def _conflicts(state: SectionState) -> str:
 
 
 def _steered(state: SectionState) -> str:
-    return joined((ROUTED, state.clients.remark))
+    return joined((ROUTED, BY_TIME if state.by_time else "", state.clients.remark))
+
+
+def _lacking(state: SectionState) -> str:
+    return f"{DeferReason.NOT_ACKNOWLEDGED.value}: {state.lacking}"
 
 
 PROGRAMMED: Final[Table[SectionState]] = Table(
@@ -149,6 +159,7 @@ STEERED: Final[Table[SectionState]] = Table(
         Rule(lambda it: it.in_place and not it.needs_pods, "True", Reason.STEERED, _steered),
         Rule(lambda it: it.in_place and not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _without_pods),
         Rule(lambda it: not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _without_pods),
+        Rule(lambda it: bool(it.lacking), "False", Reason.PENDING, _lacking),
         # Where no route was before, the status says so already: it becomes True with one write.
         Rule(lambda it: it.in_place and it.pushing and it.was_steered, "Unknown", Reason.PENDING, _PUSHING),
         Rule(lambda it: it.in_place and it.pushing, "False", Reason.PENDING, _PUSHING),

@@ -26,7 +26,7 @@ from egressgateway.status.client_scopes import Sought, with_scopes
 from egressgateway.status.clients import ClientEvidence, client_evidence, evidence_in
 from egressgateway.status.condition import Condition, Observed, succeeded
 from egressgateway.status.messages import joined, told_by_type
-from egressgateway.status.section_rules import PROGRAMMED, ROUTED, STEERED, SectionState
+from egressgateway.status.section_rules import BY_TIME, PROGRAMMED, ROUTED, STEERED, SectionState
 
 _NOT_PROBED: Final = Reached("Unknown", Reason.PENDING, "the first checks have not finished")
 
@@ -60,6 +60,8 @@ class SectionView:
             was_steered=_steered_before(self.facts, section).get("status", "False") != "False",
             deferred=self._deferred(clients),
             clients=self._clients(destination),
+            lacking=self.facts.acknowledgement.lacking.get(section, ""),
+            by_time=self._is_by_time(section),
         )
         return (*self._judged(section, state), *self._reached(destination))
 
@@ -105,7 +107,7 @@ class SectionView:
         # The object's own namespace exists: the object is in it.
         existing = self.facts.namespaces.keys() | {self.facts.key.namespace}
         consumers = self.acceptance.consumers.get(destination.name, frozenset())
-        before = evidence_in(_steered_before(self.facts, destination.name), ROUTED)
+        before = evidence_in(_steered_before(self.facts, destination.name), ROUTED, BY_TIME)
         evidence = client_evidence(consumers, existing, self.facts.client_pods, before)
         target = target_of(self.facts)
         sought = Sought(
@@ -118,6 +120,16 @@ class SectionView:
             by_rule=target.dedicated,
         )
         return with_scopes(evidence, consumers, self.facts.client_scopes, sought)
+
+    def _is_by_time(self, section: str) -> bool:
+        """
+        Whether no gateway pod tells that it has the section's configuration. What the status says of it holds until a
+        pod tells: a restart changes nothing, nor does an edit of another section.
+        """
+        told, before = self.facts.acknowledgement.told, _steered_before(self.facts, section)
+        if before.get("status") == "True":
+            return not told and BY_TIME in before.get("message", "")
+        return told is False
 
     def _unserved(self, section: str, *, by_this_gateway: bool) -> str:
         """Why what runs does not serve clients all the same; empty where no reason is known."""

@@ -14,7 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from egressgateway.cli.main import app, checked_revision
+from egressgateway.cli.main import app, checked_proxy, checked_revision
 from egressgateway.cli.run import _run, report_loop_error
 from egressgateway.settings import Settings
 from harness.controlplane import free_ports
@@ -58,6 +58,13 @@ def test_revision_of_the_mesh_is_what_the_flag_says(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("egressgateway.cli.run.run_operator", lambda settings: given.append(settings) or 0)
     done = CliRunner().invoke(app, ["run", *flags])
     assert (done.exit_code, [each.mesh.revision for each in given]) == (0, [*flags[1:], ""][:1])
+
+
+@pytest.mark.parametrize("value", ["10.0.0.1:3128", "https://proxy", "http://", "http://a/b"])
+def test_proxy_that_is_no_url_is_refused(value: str) -> None:
+    with pytest.raises(typer.BadParameter, match=f"{value!r} is not the URL of an HTTP proxy: http://HOST:PORT"):
+        checked_proxy(value)
+    assert CliRunner().invoke(app, ["run", f"--pods-proxy={value}"]).exit_code == 2
 
 
 @pytest.mark.parametrize("value", ["1.30", "Stable", "-a", "a b", "a" * 57])

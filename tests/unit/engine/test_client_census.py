@@ -179,8 +179,8 @@ async def test_it_runs_until_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> N
     told = asyncio.Event()
     census = ClientCensus(Pods(), lambda _: told.set())
     census.want(ME, {"shop"})
-    census.start()
+    census.task.start()
     await asyncio.wait_for(told.wait(), 30)
-    assert not census.ended
-    await census.stop()
-    assert census.ended
+    assert not census.task.ended
+    await census.task.stop()
+    assert census.task.ended

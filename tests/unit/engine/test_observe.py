@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from egressgateway.engine.process.client_census import ClientCensus
 from egressgateway.engine.reconcile.observe import PATIENCE, Observer
 from egressgateway.engine.reconcile.state import GatewayState, StateStore
 from egressgateway.facts import (
+    Acknowledgement,
     Claimed,
     ClaimedPort,
     Contender,
@@ -137,6 +139,60 @@ def test_route_of_an_earlier_process_waits_for_the_count_of_its_clients() -> Non
     assert pushing(pending, clock=1.0) == {"d"}
     assert pushing(steered, clock=1.0) == frozenset()
     assert pushing(pending, clock=60.0) == frozenset(), "where no answer comes, it is not waited for"
+
+
+class Told:
+    """In place of the reader of pods' pages: what it is asked, and what it says."""
+
+    def __init__(self, said: Acknowledgement) -> None:
+        self.answer = said
+        self.wanted: dict[str, frozenset[str]] = {}
+
+    def want(self, key: Key, pods: PodSelection, ready: int, exits: Mapping[str, frozenset[str]]) -> None:
+        self.wanted = dict(exits)
+
+    def said(self, key: Key) -> Acknowledgement:
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("said", "clock", "goes_on"),
+    [
+        (Acknowledgement(True, {"d": "me-0"}), 1000.0, True),
+        (Acknowledgement(True), 900.5, True),
+        (Acknowledgement(True), 1000.0, False),
+        (Acknowledgement(told=False), 930.0, True),
+        (Acknowledgement(told=False), 1000.0, False),
+    ],
+    ids=["lacking", "before istiod has pushed", "all there", "silent", "silent for long"],
+)
+def test_pods_are_asked_from_a_change_on_until_they_have_it(said: Acknowledgement, clock: float, goes_on: bool) -> None:
+    """The gateway's side was written at 900."""
+    steered = {"name": "d", "conditions": [{"type": "Steered", "status": "True", "reason": "Steered"}]}
+    caches = caches_of(gateway(status={"destinations": [steered]}))
+    labels = child_labels(ME) | {"egressgateway.dev/stage": "foundation", "egressgateway.dev/part": "d"}
+    caches.children["ServiceEntry"].put(
+        {
+            "kind": "ServiceEntry",
+            "metadata": {
+                "namespace": "shop",
+                "name": "me-d",
+                "labels": labels,
+                "annotations": {"egressgateway.dev/digest": "x"},
+                "ownerReferences": [{"apiVersion": "egressgateway.dev/v1", "kind": "EgressGateway", "name": "me"}],
+            },
+            "spec": {"hosts": ["d.me.shop.egress.internal"], "ports": [{"number": 443}]},
+        }
+    )
+    caches.children["Deployment"].put(deployment(ready=2))
+    reader, state = Told(said), GatewayState(900.0, 0.0, unacknowledged=True)
+    found = Observer(caches, Settings(), acknowledgements=reader).observe(ME, state, NOW, clock)  # type: ignore[arg-type]
+    assert found is not None
+    assert found.acknowledgement == said
+    assert reader.wanted == {"d": {"outbound|443||d.me.shop.egress.internal"}}
+    assert state.unacknowledged is goes_on
+    Observer(caches, Settings(), acknowledgements=reader).observe(ME, state, NOW, clock)  # type: ignore[arg-type]
+    assert bool(reader.wanted) is goes_on
 
 
 class Silent:

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from egressgateway.cluster.turns import Turns
-from egressgateway.engine.process import probing
+from egressgateway.engine.process import gateway_page, probing
 from egressgateway.engine.process.probing import ProbeReader, Readings, Ways
 from egressgateway.facts import PodFacts, PodSelection, Reached
 from egressgateway.plan.gateway.probing import ProbedWay, Probing
@@ -65,7 +65,7 @@ async def envoy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Envoy]:
     await runner.setup()
     target = web.TCPSite(runner, "127.0.0.1", 0)
     await target.start()
-    monkeypatch.setattr(probing, "PORT", runner.addresses[0][1])
+    monkeypatch.setattr(gateway_page, "PORT", runner.addresses[0][1])
     monkeypatch.setattr(probing, "_ROUND_SECONDS", 0.01)
     monkeypatch.setattr(probing, "_SHORTEST_PERIOD", 0.01)
     monkeypatch.setattr(probing, "_LONGEST_PERIOD", 0.01)
@@ -77,9 +77,9 @@ async def envoy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Envoy]:
 async def reader() -> AsyncIterator[tuple[ProbeReader, asyncio.Queue[frozenset[Key]]]]:
     news: asyncio.Queue[frozenset[Key]] = asyncio.Queue()
     reader = ProbeReader(news.put_nowait)
-    reader.start()
+    reader.task.start()
     yield reader, news
-    await reader.stop()
+    await reader.task.stop()
 
 
 Reader = tuple[ProbeReader, "asyncio.Queue[frozenset[Key]]"]
@@ -184,7 +184,7 @@ async def test_a_bug_in_one_objects_round_leaves_the_others_theirs(
     probes.want(OTHER, PROBING, (POD,))
     probes.want(KEY, PROBING, (POD,))
     await envoy.until_asked(3)
-    assert not probes.ended
+    assert not probes.task.ended
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -225,6 +225,6 @@ async def test_no_more_pods_are_asked_than_a_gateway_has(envoy: Envoy, reader: R
     probes.want(KEY, PROBING, (*pods(150, ready=False), *pods(5)))
     await news.get()
     message = probes.reached(KEY)["api"].message
-    assert message == f"reached by {probing.MOST_PODS}/{probing.MOST_PODS} gateway pods"
+    assert message == f"reached by {gateway_page.MOST_PODS}/{gateway_page.MOST_PODS} gateway pods"
     asked = probes._watched[KEY].pods
-    assert [pod.ready for pod in asked] == [True] * 5 + [False] * (probing.MOST_PODS - 5)
+    assert [pod.ready for pod in asked] == [True] * 5 + [False] * (gateway_page.MOST_PODS - 5)

@@ -77,10 +77,12 @@ def test_what_the_status_says_holds_until_pods_are_counted() -> None:
             ClientEvidence("", "no sidecar"),
         ),
         ({"status": "True", "reason": "Steered", "message": "sent; not x"}, ClientEvidence(remark="not x")),
+        ({"status": "True", "reason": "Steered", "message": "sent; by time; not x"}, ClientEvidence(remark="not x")),
+        ({"status": "True", "reason": "Steered", "message": "sent; by time"}, ClientEvidence()),
         ({"status": "True", "reason": "Steered", "message": "sent"}, ClientEvidence()),
         ({}, ClientEvidence()),
     ):
-        before = evidence_in(condition, "sent")
+        before = evidence_in(condition, "sent", "by time")
         assert before == expected
         assert client_evidence({"shop"}, THERE, None, before) == expected
     assert client_evidence({"paymnts"}, THERE, None, ClientEvidence(outside_mesh="none")).absent

@@ -105,6 +105,10 @@ STEERED_ROWS: Final[list[tuple[SectionState, Said]]] = [
         ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready yet; no node takes a pod"),
     ),
     (
+        SectionState(in_place=True, ready_pods=2, pushing=True, lacking="partners-1"),
+        ("False", Reason.PENDING, "a gateway pod does not have the configuration yet: partners-1"),
+    ),
+    (
         SectionState(in_place=True, ready_pods=1, pushing=True, was_steered=True),
         ("Unknown", Reason.PENDING, "the new route is being pushed to clients' proxies"),
     ),

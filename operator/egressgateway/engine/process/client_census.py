@@ -11,11 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Set
-from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from egressgateway.cluster.background import background
+from egressgateway.cluster.background import Background
 from egressgateway.cluster.client import ApiCaller
 from egressgateway.cluster.request import list_objects
 from egressgateway.errors import ClusterError, Forbidden, TooLarge
@@ -55,21 +54,7 @@ class ClientCensus:
         # None where the pods may not be read; no entry before the first look.
         self._known: dict[str, ClientPods | None] = {}
         self._due: dict[str, float] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = background(self._run(), "client census")
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-
-    @property
-    def ended(self) -> bool:
-        """Whether it was started and ended without `stop`, which only a bug causes."""
-        return self._task is not None and self._task.done()
+        self.task = Background(self._run, "client census")
 
     def want(self, key: Key, namespaces: Set[str]) -> None:
         """From now on the pods of these namespaces matter to `key`, and of no others."""

@@ -8,46 +8,27 @@ is unknown, and never an error.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 import aiohttp
 
-from egressgateway.cluster.background import background
+from egressgateway.cluster.background import Background, background
 from egressgateway.cluster.turns import Turns
+from egressgateway.engine.process.gateway_page import LARGEST_PAGE, asked_pods, pages_session, read_page
 from egressgateway.facts import PodFacts, Reached
 from egressgateway.plan.gateway.probing import ProbedWay, Probing
 from egressgateway.refs import Key
 from egressgateway.status.probe_result import Observation, PageReader, Reading, evaluate, reached
 
-log = logging.getLogger(__name__)
-
-PORT: Final = 15090
-"""Envoy's own page, which every version of Istio's proxies has."""
-
-_PATH: Final = "/stats/prometheus"
-_PARAMETERS: Final = {"filter": r"egress\.internal"}
+_FILTER: Final = r"egress\.internal"
 _ROUND_SECONDS: Final = 1.0
 _SHORTEST_PERIOD: Final = 2.0
 _LONGEST_PERIOD: Final = 15.0
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=3, sock_connect=1)
 _PAGE_OF_A_WAY: Final = 32 << 10
-_LARGEST_PAGE: Final = 4 << 20
-"""
-Bytes of a page: a limit for each hop that is probed, twice what Envoy writes for one, and a limit in all. The page is
-never held as a whole.
-"""
-
-_LONGEST_LINE: Final = 4096
-MOST_PODS: Final = 32
-"""
-Pods of one object that are asked, ready ones first. A user who can create pods can create some that look like the
-gateway's, and more of them than any gateway has.
-"""
+"""Bytes of a page for each hop that is probed: twice what Envoy writes for one."""
 
 Observations = Mapping[str, Observation]
 Ways = Mapping[str, ProbedWay]
@@ -71,27 +52,14 @@ class _Watched:
 class ProbeReader:
     """Reads the results of probes, while some object wants them."""
 
-    def __init__(self, on_news: Callable[[frozenset[Key]], None]) -> None:
-        """`on_news` is called with the keys of objects whose results changed."""
+    def __init__(self, on_news: Callable[[frozenset[Key]], None], *, proxy: str = "") -> None:
+        """`on_news` is called with the keys of objects whose results changed; `proxy`: of `gateway_page`."""
+        self._proxy = proxy
         self._on_news = on_news
         self._watched: dict[Key, _Watched] = {}
         self._turns = Turns()
         self._rounds: dict[Key, asyncio.Task[None]] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = background(self._run(), "probes")
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-
-    @property
-    def ended(self) -> bool:
-        """Whether it was started and ended without `stop`, which only a bug causes."""
-        return self._task is not None and self._task.done()
+        self.task = Background(self._run, "probes")
 
     def want(self, key: Key, probing: Probing | None, pods: tuple[PodFacts, ...]) -> None:
         """From now on these pods are asked for `key`; None ends it."""
@@ -99,8 +67,7 @@ class ProbeReader:
             self._watched.pop(key, None)
             return
         known = self._watched.get(key)
-        with_address = (pod for pod in pods if pod.address)
-        asked = tuple(sorted(with_address, key=lambda pod: (not pod.ready, pod.name))[:MOST_PODS])
+        asked = asked_pods(pods)
         if known is None or known.probing != probing:
             self._watched[key] = _Watched(probing, asked)
         elif known.pods != asked:
@@ -119,10 +86,7 @@ class ProbeReader:
 
     async def _run(self) -> None:
         """Each object's round is a task of its own: it waits for its own pods only."""
-        # Compressed answers are not unpacked: a few bytes can become a gigabyte.
-        async with aiohttp.ClientSession(
-            timeout=_TIMEOUT, auto_decompress=False, headers={"Accept-Encoding": "identity"}
-        ) as session:
+        async with pages_session(self._proxy) as session:
             try:
                 while True:
                     self._begin_rounds(session)
@@ -177,37 +141,13 @@ class ProbeReader:
         return told
 
     async def _ask(self, session: aiohttp.ClientSession, pod: PodFacts, ways: Ways) -> Readings | None:
-        host = f"[{pod.address}]" if ":" in pod.address else pod.address
-        try:
-            async with session.get(f"http://{host}:{PORT}{_PATH}", params=_PARAMETERS, allow_redirects=False) as answer:
-                return await _readings(answer, ways) if answer.status == 200 else None
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            fields = {"pod": f"{pod.namespace}/{pod.name}", "error": repr(error)}
-            log.debug("Gateway pod does not report its probe results", extra={"fields": fields})
-            return None
+        reader, largest = PageReader(ways), min(LARGEST_PAGE, _PAGE_OF_A_WAY * (1 + len(ways)))
+        answered = await read_page(session, pod, _FILTER, reader.feed, largest=largest)
+        return reader.readings() if answered else None
 
 
 async def _nothing() -> None:
     """For a pod that is not asked."""
-
-
-async def _readings(answer: aiohttp.ClientResponse, ways: Ways) -> Readings | None:
-    """The content of a whole page, or nothing: in half a page, counters and what they count would not fit together."""
-    if answer.headers.get("Content-Encoding", "identity") != "identity":
-        return None
-    reader, rest, left = PageReader(ways), b"", min(_LARGEST_PAGE, _PAGE_OF_A_WAY * (1 + len(ways)))
-    async for chunk in answer.content.iter_any():
-        left -= len(chunk)
-        if left < 0:
-            answer.close()
-            return None
-        *lines, rest = (rest + chunk).split(b"\n")
-        # A line without an end is not ours; its end is skipped like any other line.
-        rest = rest[:_LONGEST_LINE]
-        for line in lines:
-            reader.feed(line.decode(errors="replace"))
-    reader.feed(rest.decode(errors="replace"))
-    return reader.readings()
 
 
 def _observations(

@@ -28,6 +28,7 @@ from egressgateway.engine.cache.mesh_watch import MeshWatch
 from egressgateway.engine.cache.reference_watch import ReferenceWatch
 from egressgateway.engine.cache.resync import Resync
 from egressgateway.engine.cache.route_index import ROUTE_KINDS, WATCHED_WHOLE
+from egressgateway.engine.process.acknowledgement import AcknowledgementReader
 from egressgateway.engine.process.classes import ClassStatusWriter
 from egressgateway.engine.process.client_census import ClientCensus
 from egressgateway.engine.process.definitions import DefinitionWatch
@@ -90,9 +91,10 @@ class Runtime:
         self._reach.on_change = self._reach_changed
         self._preflight = Preflight(client, settings.namespaces)
         self._events = EventRecorder(client, instance=settings.identity)
-        self._probes = ProbeReader(self._enqueue_at_once)
+        self._probes = ProbeReader(self._enqueue_at_once, proxy=settings.pods_proxy)
         self._census = ClientCensus(client, self._enqueue_at_once)
-        self._observer = Observer(self.caches, settings, self._probes, self._census)
+        self._acknowledgements = AcknowledgementReader(client, self._enqueue_at_once, proxy=settings.pods_proxy)
+        self._observer = Observer(self.caches, settings, self._probes, self._census, self._acknowledgements)
         self._informers = self._build_informers()
         self._mesh = MeshWatch(
             client,
@@ -173,8 +175,9 @@ class Runtime:
         self._mesh.start()
         self._definitions.start()
         self._references.start()
-        self._probes.start()
-        self._census.start()
+        self._probes.task.start()
+        self._census.task.start()
+        self._acknowledgements.task.start()
         self._resync.start()
         self._classes.start()
         for namespace in self._settings.child_namespaces:
@@ -198,8 +201,9 @@ class Runtime:
         await self._mesh.stop()
         await self._definitions.stop()
         await self._references.stop()
-        await self._probes.stop()
-        await self._census.stop()
+        await self._probes.task.stop()
+        await self._census.task.stop()
+        await self._acknowledgements.task.stop()
         await self.server.stop()
 
     def gateway_event(self, type_: str | None, manifest: Manifest) -> None:
@@ -252,6 +256,7 @@ class Runtime:
         self.caches.scopes.release_all()
         self._probes.release_all()
         self._census.release_all()
+        self._acknowledgements.release_all()
         self._metrics.forget_all()
 
     def _add(self, key: Key, priority: Priority) -> None:
@@ -407,8 +412,9 @@ class Runtime:
         return [
             *dead_informers([*self._informers, *self._mesh.informers, *self._definitions.informers]),
             *(["the engine has ended"] if ended else []),
-            *(["the reader of probes has ended"] if self._probes.ended else []),
-            *(["the census of consumers' pods has ended"] if self._census.ended else []),
+            *(["the reader of probes has ended"] if self._probes.task.ended else []),
+            *(["the census of consumers' pods has ended"] if self._census.task.ended else []),
+            *(["the reader of acknowledgements has ended"] if self._acknowledgements.task.ended else []),
         ]
 
     def _unready(self) -> list[str]:

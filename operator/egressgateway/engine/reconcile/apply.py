@@ -82,6 +82,7 @@ class Applier:
             broken |= sections_of_writes(lost)
             if len(lost) < len(stage):
                 state.gateway_written_at = _clock()
+                state.unacknowledged = True
         sound = [batch for batch in steps.batches if is_withdrawal(batch) or not relies_on(batch, frozenset(broken))]
         await asyncio.gather(*(self._write_batch(key, batch, state, failures, foreign) for batch in sound))
         if sound:

@@ -15,6 +15,7 @@ from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.cache.parsed import ParsedSpecs
 from egressgateway.engine.cache.references import Wanted
 from egressgateway.engine.cache.route_index import ROUTE_KINDS
+from egressgateway.engine.process.acknowledgement import AcknowledgementReader
 from egressgateway.engine.process.client_census import ClientCensus
 from egressgateway.engine.process.probing import ProbeReader
 from egressgateway.engine.reconcile.contenders import Contenders
@@ -23,11 +24,12 @@ from egressgateway.engine.reconcile.state import GatewayState
 from egressgateway.facts import ClientPods, Facts, GatewayFacts, PodSelection, References, WorkloadFacts
 from egressgateway.live.children import namespaces_of_export, stage_of
 from egressgateway.live.evidence import is_child, is_owned_by, recorded_children
+from egressgateway.live.exits import exits_of
 from egressgateway.live.obstacles import is_overdue, is_rolling, rollout_obstacle
 from egressgateway.names import workload_name
 from egressgateway.namespaces import EVERYONE
-from egressgateway.plan.gateway.references import pods_of_gateway, wanted_pods, wanted_references
-from egressgateway.plan.gateway.target import target_of
+from egressgateway.plan.gateway.references import pods_of_gateway, shared_pods, wanted_pods, wanted_references
+from egressgateway.plan.gateway.target import target_of, workload_of
 from egressgateway.plan.providers import probing_of
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
@@ -37,6 +39,9 @@ PATIENCE: Final = timedelta(seconds=10)
 """How long a gateway with one ready pod waits for its other pods before it takes traffic: one pod may be too few."""
 
 _OVERDUE: Final = "its pods have not become ready within the Deployment's progressDeadlineSeconds; their logs say why"
+
+_SILENCE_SECONDS: Final = 60.0
+"""How long after a change it matters what the gateway's pods say of it, while none of them says anything."""
 
 _COUNT_SECONDS: Final = 5.0
 """
@@ -100,12 +105,14 @@ class Observer:
         settings: Settings,
         probes: ProbeReader | None = None,
         census: ClientCensus | None = None,
+        acknowledgements: AcknowledgementReader | None = None,
     ) -> None:
         """
-        `probes` reads the results of probes from the gateway's pods, `census` counts consumers' pods; without them
-        nothing is known of either.
+        `probes` reads the results of probes from the gateway's pods, `census` counts consumers' pods,
+        `acknowledgements` reads what the gateway's proxies have taken; without them nothing is known of either.
         """
         self._probes = probes
+        self._acknowledgements = acknowledgements
         self._census = census
         self._caches = caches
         self._settings = settings
@@ -131,7 +138,8 @@ class Observer:
             self._forget(key)
             return None
         facts = self._with_references(self._facts(key, manifest, state, now, clock))
-        return self._with_scopes(self._with_probes(self._with_obstacle(facts)))
+        facts = self._with_acknowledgement(self._with_obstacle(facts), state, clock)
+        return self._with_scopes(self._with_probes(facts))
 
     def _facts(self, key: Key, manifest: Manifest, state: GatewayState, now: datetime, clock: float) -> Facts:
         labelled = self._caches.children_of(key)
@@ -227,6 +235,25 @@ class Observer:
         obstacle = rollout_obstacle(deployment) or references.obstacle_of(selection) or overdue
         return replace(facts, workload=replace(workload, obstacle=obstacle))
 
+    def _with_acknowledgement(self, facts: Facts, state: GatewayState, clock: float) -> Facts:
+        """
+        `facts` with what the gateway's proxies have taken. They are asked after a change, until they have all of it and
+        clients are sent to them.
+        """
+        reader = self._acknowledgements
+        if reader is None:
+            return facts
+        ready = workload_of(facts).ready
+        asked = ready and (state.unacknowledged or any(_on_their_way(facts.gateway)))
+        exits = exits_of(facts.live) if asked and not facts.gateway.deleting else {}
+        reader.want(facts.key, shared_pods(facts.class_.spec) or pods_of_gateway(facts.key), ready, exits)
+        said = reader.said(facts.key)
+        arrived = bool(said.told) and not said.lacking and facts.gateway_pushed
+        silent = not said.told and clock - state.gateway_written_at > _SILENCE_SECONDS
+        if arrived or silent:
+            state.unacknowledged = False
+        return replace(facts, acknowledgement=said)
+
     def _with_probes(self, facts: Facts) -> Facts:
         """`facts` with the latest answers of the pods, after saying which pods are to be asked."""
         if self._probes is None:
@@ -260,6 +287,8 @@ class Observer:
             self._census.forget(key)
         if self._probes is not None:
             self._probes.want(key, None, ())
+        if self._acknowledgements is not None:
+            self._acknowledgements.want(key, pods_of_gateway(key), 0, {})
         self._specs.forget(key)
         self._contenders.forget(key)
         self._caches.references.want(key, frozenset())

@@ -29,6 +29,12 @@ from egressgateway.status.summarize import Observed
 
 _FOREIGN_RETRY: Final = timedelta(seconds=30)
 _SOON: Final = timedelta(seconds=15)
+_WAITS: Final = {
+    DeferReason.GATEWAY_NOT_READY: "GatewayNotReady",
+    DeferReason.NOT_ACKNOWLEDGED: "NotAcknowledged",
+    DeferReason.NOT_TAKEN: "NotTaken",
+}
+"""What only news can end, in the words of the metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +109,9 @@ def _at_rest(done: Pass, foreign: Set[ObjectRef], moment: timedelta | None) -> O
     if done.waits:
         wait = timedelta(seconds=min(done.waits.values()))
         return Waiting("RepairBackOff", min(moment or wait, wait))
-    if DeferReason.GATEWAY_NOT_READY in done.steps.held.values():
-        return Waiting("GatewayNotReady", moment)
-    if DeferReason.NOT_TAKEN in done.steps.held.values():
-        return Waiting("NotTaken", moment)
-    return Done(moment)
+    holds = set(done.steps.held.values())
+    waiting = next((word for hold, word in _WAITS.items() if hold in holds), None)
+    return Done(moment) if waiting is None else Waiting(waiting, moment)
 
 
 def _next_moment(done: Pass) -> datetime | None:

@@ -90,6 +90,8 @@ class GatewayState:
 
     gateway_written_at: float
     clients_written_at: float
+    unacknowledged: bool = False
+    """This process has changed the gateway's side, and its pods have not told yet that they have taken that."""
     routed_at: dict[str, float] = field(default_factory=dict)
     """When this process last changed how clients of a section are routed; proxies learn of it within the grace."""
     client_scopes: Mapping[str, ClientScope] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from egressgateway.api.destination import Resolution
 from egressgateway.api.tls import CaCertificates, PortTls, TlsMode
 from egressgateway.api.traffic import ConnectionPool, LoadBalancingAlgorithm, OutlierDetection, Traffic
-from egressgateway.names import WAY_OUT, WITHOUT_ADDRESS, private_address
+from egressgateway.names import WAY_OUT, WITHOUT_ADDRESS, envoy_cluster, private_address
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.gateway.hops import Hop
 from egressgateway.plan.ir import Child
@@ -40,7 +40,7 @@ def subset_of(upstream: Upstream) -> str:
 
 def cluster_of(upstream: Upstream) -> str:
     """Name that istiod gives to the Envoy cluster of an upstream."""
-    return f"outbound|{upstream.hop.port}|{subset_of(upstream)}|{upstream.hop.upstream}"
+    return envoy_cluster(upstream.hop.port, subset_of(upstream), upstream.hop.upstream)
 
 
 def plan_upstreams(context: PlanContext, upstreams: Sequence[Upstream]) -> Iterator[Child]:

@@ -41,11 +41,15 @@ GATE_PORT: Final = 15022
 
 GATE_PATH: Final = "/ready"
 
+_OF_WAYS_OUT: Final = r"cluster\.outbound\|.*\.egress\.internal;?\."
+_STATS_OF_CLUSTERS: Final = rf"{_OF_WAYS_OUT}membership_total"
+"""One of Envoy's counters for each way out: the operator learns by it which of them the proxy has."""
+
 _STATS_OF_PROBES: Final = (
-    r"cluster\.outbound\|.*\.egress\.internal;?\.(membership_(healthy|total)|update_(success|failure|empty)"
+    rf"{_OF_WAYS_OUT}(membership_(healthy|total)|update_(success|failure|empty)"
     r"|health_check\.(attempt|success|failure|network_failure)|ssl\.(connection_error|fail_verify_.*))"
 )
-"""Envoy's counters from which the operator learns the results of probes; by default Istio keeps none of them."""
+"""Those from which it learns the results of probes, too; by default Istio keeps none of them."""
 
 _PATIENCE_AT_START: Final = 1_000_000
 """
@@ -369,8 +373,8 @@ def _proxy_config(spec: EgressGatewaySpec, grace_seconds: int) -> dict[str, Any]
             "MINIMUM_DRAIN_DURATION": f"{min(drain, _SHORTEST_DRAIN_SECONDS)}s",
         },
     }
-    if any(destination.probe is not None for destination in spec.destinations):
-        config["proxyStatsMatcher"] = {"inclusionRegexps": [_STATS_OF_PROBES]}
+    probed = any(destination.probe is not None for destination in spec.destinations)
+    config["proxyStatsMatcher"] = {"inclusionRegexps": [_STATS_OF_PROBES if probed else _STATS_OF_CLUSTERS]}
     telemetry = spec.telemetry
     if telemetry is None or telemetry.mesh_headers is not MeshHeadersMode.KEEP:
         config["proxyHeaders"] = {

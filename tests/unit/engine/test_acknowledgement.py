@@ -1,0 +1,181 @@
+"""What gateways' pods say of their own proxies, over real HTTP on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from egressgateway.cluster.request import Request
+from egressgateway.engine.process import acknowledgement, gateway_page
+from egressgateway.engine.process.acknowledgement import AcknowledgementReader
+from egressgateway.errors import Unavailable
+from egressgateway.facts import Acknowledgement, PodSelection
+from egressgateway.refs import Key
+
+KEY = Key("shop", "partners")
+PODS = PodSelection("shop", (("egressgateway.dev/gateway", "partners"),))
+API, PAY = (f"outbound|443||tls-443.{name}.example.com.partners.shop.egress.internal" for name in ("api", "pay"))
+FOREIGN = "outbound|80||http-80.example.org.others.shop.egress.internal"
+
+
+def pod(name: str, address: str, *, ready: bool = True) -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": "shop", "name": name},
+        "status": {"podIP": address, "conditions": [{"type": "Ready", "status": str(ready)}]},
+    }
+
+
+class Mesh:
+    """An API server that lists the pods, and the page of each pod, by its address: None answers with an error."""
+
+    def __init__(self) -> None:
+        self.pods = [pod("partners-0", "127.0.0.1")]
+        self.pages: dict[str, list[str] | None] = {"127.0.0.1": []}
+        self.lists = 0
+        self._listed = asyncio.Semaphore(0)
+        self.refuses = False
+
+    async def send(self, request: Request) -> Any:
+        self.lists += 1
+        self._listed.release()
+        if self.refuses:
+            raise Unavailable("it is busy")
+        return {"items": self.pods}
+
+    async def until_listed(self, times: int) -> None:
+        """Until the pods were listed so often from now on: the answers before the last list have been judged."""
+        while not self._listed.locked():
+            await self._listed.acquire()
+        for _ in range(times):
+            await asyncio.wait_for(self._listed.acquire(), 30)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        clusters = self.pages[request.host.partition(":")[0]]
+        if clusters is None:
+            return web.Response(status=503)
+        text = "".join(f'envoy_cluster_membership_total{{cluster_name="{each}"}} 1\n' for each in clusters)
+        return web.Response(text=text)
+
+
+@pytest.fixture
+async def shop(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Mesh]:
+    shop = Mesh()
+    app = web.Application()
+    app.router.add_get("/stats/prometheus", shop.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    other = web.TCPSite(runner, "127.0.0.2", port)
+    await other.start()
+    monkeypatch.setattr(gateway_page, "PORT", port)
+    for name in ("_TICK_SECONDS", "_FIRST_WAIT", "_LONGEST_WAIT"):
+        monkeypatch.setattr(acknowledgement, name, 0.01)
+    yield shop
+    await runner.cleanup()
+
+
+class Asked:
+    """A reader at work, and its news."""
+
+    def __init__(self, shop: Mesh) -> None:
+        self._news: asyncio.Queue[frozenset[Key]] = asyncio.Queue()
+        self.reader = AcknowledgementReader(shop, self._news.put_nowait)
+
+    async def until(self, wanted: Acknowledgement) -> None:
+        """Until the pods have said that; every change on the way must be told as news."""
+        while self.reader.said(KEY) != wanted:
+            assert await asyncio.wait_for(self._news.get(), 30) == {KEY}
+
+
+@pytest.fixture
+async def asked(shop: Mesh) -> AsyncIterator[Asked]:
+    asked = Asked(shop)
+    asked.reader.task.start()
+    yield asked
+    await asked.reader.task.stop()
+
+
+async def test_section_lacks_what_a_pod_does_not_have_yet(shop: Mesh, asked: Asked) -> None:
+    """A push brings it; then nobody is asked any more."""
+    shop.pages["127.0.0.1"] = [API]
+    asked.reader.want(KEY, PODS, 1, {"api": frozenset({API}), "pay": frozenset({PAY})})
+    assert asked.reader.said(KEY) == Acknowledgement(told=False), "nobody has answered yet"
+    await asked.until(Acknowledgement(True, {"pay": "partners-0"}))
+    shop.pages["127.0.0.1"] = [API, PAY]
+    await asked.until(Acknowledgement(True))
+    lists = shop.lists
+    await asyncio.sleep(0.1)
+    assert shop.lists == lists
+
+
+async def test_one_pod_without_it_is_enough(shop: Mesh, asked: Asked) -> None:
+    """Requests reach any ready pod. One that is not ready gets none, and may lack everything."""
+    shop.pods = [
+        pod("partners-0", "127.0.0.1"),
+        pod("partners-1", "127.0.0.2"),
+        pod("partners-2", "127.0.0.3", ready=False),
+    ]
+    shop.pages |= {"127.0.0.1": [API], "127.0.0.2": [FOREIGN]}
+    asked.reader.want(KEY, PODS, 1, {"api": frozenset({API})})
+    await asked.until(Acknowledgement(True, {"api": "partners-1"}))
+
+
+async def test_pod_whose_proxy_keeps_no_such_counter_does_not_tell(shop: Mesh, asked: Asked) -> None:
+    """Its page has nothing of any gateway: it says nothing of what the proxy has."""
+    shop.pages["127.0.0.1"] = ["outbound|80||kubernetes.default.svc.cluster.local"]
+    asked.reader.want(KEY, PODS, 1, {"api": frozenset({API})})
+    await shop.until_listed(3)
+    assert asked.reader.said(KEY) == Acknowledgement(told=False)
+
+
+async def test_pod_that_falls_silent_does_not_tell(shop: Mesh, asked: Asked) -> None:
+    shop.pages["127.0.0.1"] = [FOREIGN]
+    asked.reader.want(KEY, PODS, 1, {"api": frozenset({API})})
+    await asked.until(Acknowledgement(True, {"api": "partners-0"}))
+    shop.pages["127.0.0.1"] = None
+    await asked.until(Acknowledgement(told=False))
+
+
+async def test_failed_list_changes_nothing(shop: Mesh, asked: Asked) -> None:
+    shop.pages["127.0.0.1"] = [FOREIGN]
+    asked.reader.want(KEY, PODS, 1, {"api": frozenset({API})})
+    await asked.until(Acknowledgement(True, {"api": "partners-0"}))
+    shop.refuses = True
+    await shop.until_listed(3)
+    assert asked.reader.said(KEY) == Acknowledgement(True, {"api": "partners-0"})
+
+
+async def test_what_is_wanted_besides_is_judged_by_the_last_answers(shop: Mesh, asked: Asked) -> None:
+    """A new way out is lacking until a pod says otherwise: it is not asked for in the same moment."""
+    shop.pages["127.0.0.1"] = [API]
+    asked.reader.want(KEY, PODS, 1, {"api": frozenset({API})})
+    await asked.until(Acknowledgement(True))
+    asked.reader.want(KEY, PODS, 1, {"api": frozenset({API}), "pay": frozenset({PAY})})
+    assert asked.reader.said(KEY) == Acknowledgement(True, {"pay": "partners-0"})
+
+
+async def test_pods_that_do_not_tell_are_asked_a_few_times(shop: Mesh, asked: Asked) -> None:
+    """Their port may be closed to the operator. One more pod that becomes ready is asked, and so are the others."""
+    shop.pages["127.0.0.1"] = None
+    asked.reader.want(KEY, PODS, 1, {"api": frozenset({API})})
+    await shop.until_listed(acknowledgement.MOST_SILENT_ROUNDS)
+    lists = shop.lists
+    await asyncio.sleep(0.1)
+    assert shop.lists == lists
+    shop.pods.append(pod("partners-1", "127.0.0.2"))
+    shop.pages["127.0.0.2"] = [API]
+    asked.reader.want(KEY, PODS, 2, {"api": frozenset({API})})
+    await asked.until(Acknowledgement(True))
+
+
+async def test_nobody_is_asked_for_an_object_that_wants_nothing(shop: Mesh, asked: Asked) -> None:
+    asked.reader.want(KEY, PODS, 1, {"api": frozenset({API})})
+    await shop.until_listed(1)
+    asked.reader.want(KEY, PODS, 1, {})
+    assert asked.reader.said(KEY) == Acknowledgement()
