@@ -66,7 +66,7 @@ def _show_all(screen: Screen, stage: Stage, namespace: str) -> None:
     trouble.delete_a_child(screen, stage, gateways)
     trouble.edit_a_child(screen, stage, gateways)
     trouble.refuse(screen, stage, gateways)
-    trouble.restart(screen, stage)
+    trouble.restart(screen, stage, gateways)
     trouble.delete_object(screen, stage, gateways)
 
 

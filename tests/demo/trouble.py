@@ -7,7 +7,7 @@ import copy
 import yaml
 
 from demo.observe import Change, Recorder, seconds_until
-from demo.routing import read_sample
+from demo.routing import is_ready, read_sample, ready_line
 from demo.show import Screen
 from demo.stage import Stage
 from harness.gateways import ChildName, Gateways
@@ -76,11 +76,15 @@ def refuse(screen: Screen, stage: Stage, gateways: Gateways) -> None:
     gateways.wait_gone("over-tls")
 
 
-def restart(screen: Screen, stage: Stage) -> None:
+def restart(screen: Screen, stage: Stage, gateways: Gateways) -> None:
     screen.step(
         "The operator restarted",
         "An upgrade must not touch what is right: each needless write is a push to every proxy.",
     )
+    # A repaired route is pushed to clients like a new one, and until then the object is not Ready.
+    name = read_sample()["metadata"]["name"]
+    screen.wait("Ready", lambda: is_ready(gateways, name), lambda: ready_line(gateways, name))
+    stage.wait_until_idle()
     stage.operator.stop()
     before = stage.writes()
     stage.start_operator()
