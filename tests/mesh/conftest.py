@@ -108,7 +108,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the traffic tables of all cases, and what events cost."""
     reports = [each for kind in ("passed", "failed") for each in terminalreporter.getreports(kind)]
-    for table in ("traffic", "continuity"):
+    for table in ("traffic", "continuity", "probed"):
         rows = [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == table]
         if rows:
             terminalreporter.section(table)

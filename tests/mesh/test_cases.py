@@ -1,4 +1,7 @@
-"""Every table of `cases` holds on real proxies: who asks for what, what comes of it, and what the server saw."""
+"""
+Every table of `cases` holds on real proxies: who asks for what, what comes of it, and what the server saw. Beside it
+consumers ask all the time, and the statuses are true of that at every moment.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,16 @@ import pytest
 
 from harness.mesh.cases import Case, load_case
 from harness.mesh.clients import Clients, ensure_namespace
+from harness.mesh.detector import Detector
 from harness.mesh.mesh import Mesh
-from harness.mesh.runner import Result, clean_up, run_step
+from harness.mesh.runner import Result, Watched, clean_up, run_step
 from harness.operator import OperatorProcess
 from harness.release import allow_secrets, withdraw_secrets
 
 FILES = sorted(Path(__file__).with_name("cases").glob("*.yaml"))
+
+RATE = 3.0
+"""Requests a second of each call of each consumer: enough to see what lasts for two seconds."""
 
 UNAVOIDABLE = ("IST0133 ", "IST0118 Service ingress-apisix/")
 """
@@ -38,16 +45,28 @@ def case(request: pytest.FixtureRequest, mesh: Mesh, operator: OperatorProcess) 
 
 
 def test_traffic(case: Case, mesh: Mesh, clients: Clients, record_property: Callable[[str, object], None]) -> None:
-    """Each row of the table comes out as it says, and Istio has nothing against the objects."""
+    """
+    Each row of the table comes out as it says, Istio has nothing against the objects, and no status ever says otherwise
+    than what becomes of requests.
+    """
     failed = []
-    for step in case.steps:
-        for result in run_step(mesh, clients, step):
-            record_property("traffic", line_of(case, result))
-            record_property("headers", " ".join(result.headers))
-            if result.faults:
-                failed.append(f"{step.about or case.about}\n  {line_of(case, result)}\n    {'; '.join(result.faults)}")
-        assert [each for each in mesh.analyze(case.namespaces) if not each.startswith(UNAVOIDABLE)] == [], step.about
+    with Detector(mesh.kubeconfig, RATE) as detector:
+        watched = Watched(detector, case.calls)
+        for step in case.steps:
+            for result in run_step(mesh, clients, step, watched):
+                record_property("traffic", line_of(case, result))
+                record_property("headers", " ".join(result.headers))
+                if result.faults:
+                    failed.append(
+                        f"{step.about or case.about}\n  {line_of(case, result)}\n    {'; '.join(result.faults)}"
+                    )
+            found = [each for each in mesh.analyze(case.namespaces) if not each.startswith(UNAVOIDABLE)]
+            assert found == [], step.about
     assert not failed, "\n".join(failed)
+    assert watched.waiting == []
+    for call, report in detector.reports():
+        record_property("probed", report.line(f"{case.name}: {call.who} {call.url}"))
+    assert detector.lies() == []
 
 
 def line_of(case: Case, result: Result) -> str:

@@ -17,7 +17,8 @@ import pytest
 
 from harness.gateways import Gateways, destination
 from harness.mesh.clients import Client, Clients
-from harness.mesh.continuity import RATE, Report, StatusWatch, Traffic, lies
+from harness.mesh.continuity import RATE, Report, Traffic
+from harness.mesh.detector import StatusWatch, claims_of, lies
 from harness.mesh.events import EVENTS
 from harness.mesh.exits import NAME, ByOperator
 from harness.mesh.mesh import Mesh
@@ -52,9 +53,10 @@ def steady(gateways: Gateways, replicas: int = 2) -> None:
 @contextmanager
 def watched(mesh: Mesh, gateways: Gateways, client: Client) -> Iterator[Traffic]:
     """Requests at a steady rate, and a status that is true of them at every moment."""
-    with StatusWatch(mesh.kubeconfig, gateways.namespace, NAME) as watch, Traffic(client, URL) as traffic:
+    with StatusWatch(mesh.kubeconfig) as watch, Traffic(client, URL) as traffic:
         yield traffic
-    assert lies(traffic.report(), watch.stands, "steady/Steered", PUSH_SECONDS) == []
+    claims = claims_of(watch.seen, gateways.namespace, NAME, "steady/Steered")
+    assert lies(traffic.report(), claims, PUSH_SECONDS) == []
 
 
 def nothing_lost(report: Report) -> None:

@@ -12,7 +12,8 @@ from typing import Final
 import pytest
 
 from harness.gateways import Gateways
-from harness.mesh.continuity import StatusWatch, Traffic, lies
+from harness.mesh.continuity import Traffic
+from harness.mesh.detector import StatusWatch, claims_of, lies
 from harness.mesh.exits import NAME, ByOperator
 from harness.mesh.scene import CLOSED, HOST, PUSH_SECONDS, RATE, STEADY, Scene
 from harness.rest import Object
@@ -87,8 +88,8 @@ def serve(scene: Scene) -> Gateways:
 def test_what_is_in_the_way_is_told(name: str, scene: Scene, told: Callable[[str], None]) -> None:
     """Requests fail while it is there; the status names it then, and neither before nor after."""
     gateways, place = serve(scene), Place(scene, *IN_THE_WAY[name])
-    watch = StatusWatch(scene.mesh.kubeconfig, scene.namespace, NAME)
-    with watch, Traffic(scene.clients[CLOSED], f"http://{HOST}/", RATE) as traffic:
+    watch = StatusWatch(scene.mesh.kubeconfig)
+    with watch, Traffic(scene.clients[CLOSED], f"http://{HOST}/", rate=RATE) as traffic:
         traffic.wait_for(50, ok=True)
         place.put()
         gateways.wait(NAME, "Steered", "False", "RouteConflict", part="steady")
@@ -99,15 +100,15 @@ def test_what_is_in_the_way_is_told(name: str, scene: Scene, told: Callable[[str
     report = traffic.report()
     told(report.line(f"{name}, for a while"))
     assert report.direct == 0
-    assert lies(report, watch.stands, "steady/Steered", PUSH_SECONDS) == []
+    assert lies(report, claims_of(watch.seen, scene.namespace, NAME, "steady/Steered"), PUSH_SECONDS) == []
 
 
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_harms_nobody_is_not_told(name: str, scene: Scene, told: Callable[[str], None]) -> None:
     serve(scene)
     place = Place(scene, *HARMLESS[name])
-    watch = StatusWatch(scene.mesh.kubeconfig, scene.namespace, NAME)
-    with watch, Traffic(scene.clients[CLOSED], f"http://{HOST}/", RATE) as traffic:
+    watch = StatusWatch(scene.mesh.kubeconfig)
+    with watch, Traffic(scene.clients[CLOSED], f"http://{HOST}/", rate=RATE) as traffic:
         traffic.wait_for(50, ok=True)
         place.put()
         scene.mesh.settle()
@@ -118,4 +119,4 @@ def test_what_harms_nobody_is_not_told(name: str, scene: Scene, told: Callable[[
     report = traffic.report()
     told(report.line(f"{name}, for a while"))
     assert (report.moments()[:9], report.direct) == ([], 0)
-    assert lies(report, watch.stands, "steady/Steered", PUSH_SECONDS) == []
+    assert lies(report, claims_of(watch.seen, scene.namespace, NAME, "steady/Steered"), PUSH_SECONDS) == []

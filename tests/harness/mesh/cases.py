@@ -34,21 +34,28 @@ is how often servers saw the request.
 
 Every request that leaves through a gateway is checked for what must never leave a mesh, unless `leaks` names
 what may, or says `any`: to a Service of one's own.
+
+Beside the tables consumers ask all the time for what a row somewhere in the case sends through a gateway, and the
+statuses of all objects have to be true of that at every moment (`detector`). Where that cannot be, the row says why:
+`unprobed: ServerFirst`, one of `Unprobed`. The file is refused if it does not, and if the reason does not hold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from harness.mesh.detector import Call
+from harness.mesh.world.server import GREETING_PORTS
 from harness.rest import Object
 
 _STEP: Final = {"about", "apply", "secrets", "delete", "until", "traffic", "mesh"}
-_ROW: Final = {"about", "from", "request", "headers", "options", "identity", "expect"}
+_ROW: Final = {"about", "from", "request", "headers", "options", "identity", "expect", "unprobed"}
 _EXPECT: Final = {
     *(
         "status",
@@ -68,6 +75,25 @@ _EXPECT: Final = {
 }
 
 
+_SCHEMES: Final = {"GRPC": "http://{}/", "TCP": "tcp://{}", "TLS": "tls://{}"}
+
+
+class Unprobed(StrEnum):
+    """Why nobody asks all the time for what a row asks for once."""
+
+    SERVER_FIRST = "ServerFirst"
+    """The server speaks first, and so notes a probe as it notes a row."""
+
+    FROM_OUTSIDE = "FromOutside"
+    """Who asks is no consumer in the mesh: `Steered` is not about them."""
+
+    BY_HAND = "ByHand"
+    """No sidecar is asked: somebody calls the gateway with a certificate of the mesh."""
+
+    OTHER_NAME = "OtherName"
+    """The name that is dialled is not the one that is asked for; that one is probed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One request and what is expected of it."""
@@ -78,6 +104,32 @@ class Row:
     headers: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     identity: str = ""
+    unprobed: Unprobed | None = None
+
+    @property
+    def is_steered(self) -> bool:
+        """Whether a gateway is to be taken."""
+        return self.expect.get("through") not in (None, "direct")
+
+    @property
+    def call(self) -> Call:
+        """What the consumer asks for all the time to see what becomes of this row."""
+        verb, _, target = self.request.partition(" ")
+        # Upgrades are steered as requests are.
+        target = target.replace("ws://", "http://").replace("wss://", "https://")
+        return Call(self.who, _SCHEMES.get(verb, "{}").format(target))
+
+    @property
+    def obstacle(self) -> Unprobed | None:
+        """What keeps the row from being asked all the time."""
+        verb, _, target = self.request.partition(" ")
+        if self.who == "world":
+            return Unprobed.FROM_OUTSIDE
+        if self.identity:
+            return Unprobed.BY_HAND
+        if verb == "SILENT" or (verb == "TCP" and int(target.rpartition(":")[2]) in GREETING_PORTS):
+            return Unprobed.SERVER_FIRST
+        return Unprobed.OTHER_NAME if "host" in self.headers or "--connect-to" in self.options else None
 
     @property
     def refused(self) -> bool:
@@ -114,6 +166,27 @@ class Case:
     """Namespaces at whose Secrets the operator may look."""
 
     @property
+    def calls(self) -> list[Call]:
+        """What is asked for all the time: each host and port that a client reaches by a gateway in some step."""
+        calls = [row.call for row in self._steered if row.obstacle is None]
+        return [*{call.address: call for call in reversed(calls)}.values()][::-1]
+
+    @property
+    def _steered(self) -> list[Row]:
+        return [row for step in self.steps for row in step.traffic if row.is_steered]
+
+    def check_excuses(self) -> None:
+        """
+        Raises:
+            ValueError: a row is not probed and does not say why, or says what is not so.
+        """
+        probed = {call.address for call in self.calls}
+        for row in self._steered:
+            needed = None if row.call.address in probed else row.obstacle
+            if row.unprobed is not needed:
+                raise ValueError(f"{self.name}: {row.who} {row.request}: unprobed is {row.unprobed}, not {needed}")
+
+    @property
     def namespaces(self) -> set[str]:
         """Where it has objects."""
         return {each["metadata"].get("namespace", "") for step in self.steps for each in step.apply} - {""}
@@ -129,7 +202,9 @@ def load_case(path: Path) -> Case:
     document = yaml.safe_load(path.read_text())
     _known(document, {"about", "steps", "secretRights"}, path.name)
     steps = tuple(_step(each, path.name) for each in document["steps"])
-    return Case(path.stem, document["about"], steps, tuple(document.get("secretRights") or ()))
+    case = Case(path.stem, document["about"], steps, tuple(document.get("secretRights") or ()))
+    case.check_excuses()
+    return case
 
 
 def _step(document: Object, where: str) -> Step:
@@ -160,6 +235,7 @@ def _row(document: Object, where: str) -> Row:
         headers=document.get("headers") or {},
         options=tuple(document.get("options") or ()),
         identity=document.get("identity", ""),
+        unprobed=Unprobed(document["unprobed"]) if "unprobed" in document else None,
     )
 
 

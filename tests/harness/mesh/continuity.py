@@ -1,10 +1,11 @@
 """
-What an event costs the requests that are under way: a client at a steady rate, and a watch over what the status says
-meanwhile.
+What an event costs the requests that are under way: a client at a steady rate.
 
     with Traffic(client, "http://api.example.com/") as traffic:
         …                               the event
     report = traffic.report()           requests, lost, direct
+
+What a status says meanwhile, and whether it is true, is in `detector`.
 """
 
 from __future__ import annotations
@@ -14,26 +15,28 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import urllib3
-
-from egressgateway.refs import EGRESS_GATEWAY
-from harness.background import Background
 from harness.mesh.clients import Client
-from harness.rest import ApiError, Object, Rest
+from harness.mesh.layout import twin_of
 from harness.wait import eventually
 
 LOAD: Final = Path(__file__).with_name("load.py")
 RATE: Final = 100.0
 """Requests a second."""
 
-LOOK_SECONDS: Final = 0.05
+
+class Way(StrEnum):
+    """How a request left, by the address from which the server outside was reached."""
+
+    GATEWAY = "by a gateway"
+    DIRECT = "past every gateway"
+    REFUSED = "nowhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Sample:
 
     peer: str
     milliseconds: float
+    url: str = ""
 
     @property
     def ok(self) -> bool:
@@ -66,14 +70,23 @@ class Report:
         """Failed requests by what came instead."""
         return Counter(each.outcome for each in self.samples if not each.ok)
 
+    def way(self, sample: Sample) -> Way:
+        """How a request left. A server that answered has seen it, whatever its answer was."""
+        if sample.peer == "-":
+            return Way.REFUSED
+        return Way.DIRECT if sample.peer in (self.own, twin_of(self.own)) else Way.GATEWAY
+
     @property
     def direct(self) -> int:
-        return sum(each.peer == self.own for each in self.samples)
+        return sum(self.way(each) is Way.DIRECT for each in self.samples)
 
     @property
     def through(self) -> int:
         """Requests that were answered, and that the server had from another address than the client's."""
-        return sum(each.ok and each.peer not in (self.own, "-") for each in self.samples)
+        return sum(self._served(each) for each in self.samples)
+
+    def _served(self, sample: Sample) -> bool:
+        return sample.ok and self.way(sample) is Way.GATEWAY
 
     def cost(self, *, closed: bool) -> Report:
         """
@@ -82,7 +95,8 @@ class Report:
         """
         steered = self.steered().samples
         inner = frozenset(steered)
-        kept = (each for each in self.samples if each in inner or (each.peer == self.own if closed else not each.ok))
+        wrong = (self.way(each) is Way.DIRECT if closed else not each.ok for each in self.samples)
+        kept = (each for each, is_wrong in zip(self.samples, wrong, strict=True) if each in inner or is_wrong)
         return Report(self.own, tuple(kept))
 
     def steered(self) -> Report:
@@ -90,19 +104,13 @@ class Report:
         From the first to the last request that left through a gateway: what came before and after may rightly be
         otherwise.
         """
-        through = [index for index, each in enumerate(self.samples) if each.ok and each.peer not in (self.own, "-")]
+        through = [index for index, each in enumerate(self.samples) if self._served(each)]
         kept = self.samples[through[0] : through[-1] + 1] if through else ()
         return Report(self.own, kept)
 
     def since(self, moment: float) -> Report:
         """What was sent from a moment on."""
         return Report(self.own, tuple(each for each in self.samples if each.at >= moment))
-
-    @property
-    def lag(self) -> float:
-        """The longest time, in seconds, that this machine did not even send: how late anything here may be."""
-        times = [each.at for each in self.samples]
-        return max((after - before for before, after in pairwise(times)), default=0.0)
 
     def moments(self) -> list[str]:
         """Each loss, with the second of this report in which it was sent, and how long it took."""
@@ -122,11 +130,11 @@ class Report:
 
 
 class Traffic:
-    """Requests of a client to one URL for as long as the `with` block lasts."""
+    """Requests of a client to one URL or several, each at `rate`, for as long as the `with` block lasts."""
 
-    def __init__(self, client: Client, url: str, rate: float = RATE) -> None:
+    def __init__(self, client: Client, *urls: str, rate: float = RATE) -> None:
         self._client = client
-        self._argv = client.netns.inside(sys.executable, "-E", str(LOAD), url, str(rate))
+        self._argv = client.netns.inside(sys.executable, "-E", str(LOAD), str(rate), *urls)
         self._directory = tempfile.TemporaryDirectory(prefix="traffic-")
         self._output = Path(self._directory.name) / "samples"
         self._process: subprocess.Popen[bytes]
@@ -145,7 +153,7 @@ class Traffic:
         self._process.terminate()
         try:
             code = self._process.wait(timeout=30)
-            self._report = Report(self._client.address, tuple(self.samples()))
+            self._samples = tuple(self.samples())
             said = self._output.with_name("errors").read_text(errors="replace")
         finally:
             self._directory.cleanup()
@@ -154,7 +162,7 @@ class Traffic:
     def samples(self) -> Iterator[Sample]:
         """What was noted so far, in the order of sending."""
         lines = (line.split() for line in self._output.read_text().splitlines(keepends=True) if line.endswith("\n"))
-        found = (Sample(float(at), outcome, peer, float(took)) for at, outcome, peer, took in lines)
+        found = (Sample(float(at), outcome, peer, float(took), url) for at, outcome, peer, took, url in lines)
         return iter(sorted(found, key=lambda each: each.at))
 
     def wait_for(self, count: int, *, ok: bool | None = None) -> None:
@@ -167,91 +175,7 @@ class Traffic:
 
         eventually(enough, what=f"{count} more requests")
 
-    def report(self) -> Report:
-        """What came of the requests; to be asked for after the block."""
-        return self._report
-
-
-@dataclass(frozen=True, slots=True)
-class Stand:
-    """
-    What the status of an object said from a moment on; conditions of the object by type, of its destinations by
-    `name/type`.
-    """
-
-    at: float
-    conditions: dict[str, str]
-
-
-class StatusWatch(Background):
-    """
-    Notes what the status of one EgressGateway says for as long as the `with` block lasts, with the time of this
-    machine.
-    """
-
-    def __init__(self, kubeconfig: Path, namespace: str, name: str) -> None:
-        super().__init__("status watch")
-        self._rest = Rest(kubeconfig)
-        self._path = EGRESS_GATEWAY.path(namespace, name)
-        self.stands: list[Stand] = []
-
-    def finish(self) -> None:
-        self._rest.close()
-
-    def work(self) -> None:
-        """Look again and again."""
-        # Asked again and again, not watched: what was true for less than that nobody could have acted on.
-        while not self.ended.wait(LOOK_SECONDS):
-            found: dict[str, str] = {}
-            at = time.time()
-            try:
-                found = _conditions(self._rest.get(self._path).get("status") or {})
-            except ApiError as error:
-                if error.code != 404:
-                    continue
-            except urllib3.exceptions.HTTPError:
-                continue
-            if not self.stands or self.stands[-1].conditions != found:
-                self.stands.append(Stand(at, found))
-
-
-def lies(report: Report, stands: Iterable[Stand], condition: str, tolerance_seconds: float) -> list[str]:
-    """
-    Moments at which a condition was True while requests failed or went past the gateway for longer than
-    `tolerance_seconds`, or False while they were answered through it as long. Unknown is no claim.
-
-    What the machine itself was late by, as the gaps between requests show, is nobody's fault. Only stretches within one
-    stand count: what the status said after the change has as long to be true.
-    """
-    found = []
-    listed = list(stands)
-    for stand, following in zip(listed, [*listed[1:], None], strict=True):
-        end = following.at if following else float("inf")
-        claim = stand.conditions.get(condition, "False")
-        if claim == "Unknown":
-            continue
-        says = claim == "True"
-        during = [each for each in report.samples if stand.at <= each.at < end]
-        right = [each.ok and each.peer != report.own for each in during]
-        wrong = _longest_stretch([each.at for each in during], [each is not says for each in right])
-        if wrong > tolerance_seconds + report.lag:
-            did = "did not take the gateway" if says else "took the gateway"
-            found.append(f"{condition}={says} for {wrong:.2f} s while requests {did}")
-    return found
-
-
-def _longest_stretch(times: list[float], flags: list[bool]) -> float:
-    """Seconds between the first and the last of the longest run of true flags."""
-    longest, start = 0.0, None
-    for at, flag in zip(times, flags, strict=True):
-        start = (at if start is None else start) if flag else None
-        if start is not None:
-            longest = max(longest, at - start)
-    return longest
-
-
-def _conditions(status: Object) -> dict[str, str]:
-    found = {each["type"]: each["status"] for each in status.get("conditions") or ()}
-    for part in status.get("destinations") or ():
-        found |= {f"{part['name']}/{each['type']}": each["status"] for each in part["conditions"]}
-    return found
+    def report(self, url: str = "") -> Report:
+        """What came of the requests, or of those to one URL; to be asked for after the block."""
+        kept = (each for each in self._samples if url in ("", each.url))
+        return Report(self._client.address, tuple(kept))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -14,6 +14,7 @@ from egressgateway.refs import EGRESS_GATEWAY
 from harness.mesh import istio
 from harness.mesh.cases import Case, Row, Step
 from harness.mesh.clients import Answer, Client, Clients, ensure_namespace
+from harness.mesh.detector import Call, Detector
 from harness.mesh.identities import identity
 from harness.mesh.layout import CLUSTER_DOMAIN, twin_of
 from harness.mesh.mesh import Mesh
@@ -49,7 +50,22 @@ class Result:
     """Names of the headers that an external server got by way of a gateway."""
 
 
-def run_step(mesh: Mesh, clients: Clients, step: Step) -> Iterator[Result]:
+@dataclass(slots=True)
+class Watched:
+    """What consumers of a case ask for all the time: each from the first step on in which it has a row."""
+
+    detector: Detector
+    waiting: list[Call]
+    """Calls of clients that were not there yet."""
+
+    def begin(self, who: str, client: Client) -> None:
+        """Let a client that is there now call what it has to."""
+        if own := [call for call in self.waiting if call.who == who]:
+            self.detector.ask(client, own)
+        self.waiting = [call for call in self.waiting if call.who != who]
+
+
+def run_step(mesh: Mesh, clients: Clients, step: Step, watched: Watched) -> Iterator[Result]:
     """
     Do a step and try its table, a row after the other.
 
@@ -57,6 +73,11 @@ def run_step(mesh: Mesh, clients: Clients, step: Step) -> Iterator[Result]:
         TimeoutError: what is waited for does not come.
         AssertionError: the API server refuses an object, with its words.
     """
+    # Clients first: a new one is sent the whole configuration, and they are to see what the step does.
+    apply_namespaces(mesh, step)
+    senders = {row.who: sender(clients, row.who) for row in step.traffic}
+    for who, client in senders.items():
+        watched.begin(who, client)
     apply_step(mesh, step)
     for name, conditions in step.until.items():
         for subject, wanted in conditions.items():
@@ -67,28 +88,42 @@ def run_step(mesh: Mesh, clients: Clients, step: Step) -> Iterator[Result]:
                     partial(_has_condition, mesh, name, part, condition, reason),
                     what=f"{name} {part} {condition}={reason}",
                 )
-    # Clients first: a new one is sent the whole configuration.
-    senders = {row.who: sender(clients, row.who) for row in step.traffic}
     mesh.settle()
     for row in step.traffic:
         yield try_row(mesh, senders[row.who], row)
+
+
+def apply_namespaces(mesh: Mesh, step: Step) -> None:
+    """Namespaces that a step brings, with their labels: what pods in them become depends on those."""
+    brought = [each for each in step.apply if each["kind"] == "Namespace"]
+    _apply(mesh, [each for each in brought if not _is_injected(mesh, each["metadata"]["name"])])
+    for manifest in step.apply:
+        if namespace := manifest["metadata"].get("namespace"):
+            ensure_namespace(mesh, namespace)
+
+
+def _is_injected(mesh: Mesh, namespace: str) -> bool:
+    path = f"/api/v1/namespaces/{namespace}"
+    labels = mesh.cluster.rest.get(path)["metadata"].get("labels") if mesh.cluster.rest.exists(path) else None
+    return "istio-injection" in (labels or {})
 
 
 def apply_step(mesh: Mesh, step: Step) -> None:
     """Write what a step writes."""
     if step.mesh:
         istio.configure(mesh.cluster, dict(step.mesh))
-    for manifest in step.apply:
-        if namespace := manifest["metadata"].get("namespace"):
-            ensure_namespace(mesh, namespace)
     secrets = [secret(mesh.certificates, name, kind) for name, kind in step.secrets.items()]
-    if written := [*step.apply, *secrets]:
-        documents = "\n---\n".join(json.dumps(each) for each in written)
-        mesh.cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=documents)
+    _apply(mesh, [*step.apply, *secrets])
     for reference in step.delete:
         kind, *namespace, name = reference.split("/")
         where = ("--namespace", *namespace) if namespace else ()
         mesh.cluster.kubectl("delete", kind, name, *where, "--ignore-not-found", "--timeout=60s")
+
+
+def _apply(mesh: Mesh, manifests: Sequence[Object]) -> None:
+    documents = "\n---\n".join(json.dumps(each) for each in manifests)
+    if documents:
+        mesh.cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=documents)
 
 
 def clean_up(mesh: Mesh, case: Case) -> None:
@@ -122,7 +157,8 @@ def _is_of(seen: Object, row: Row, trial: str) -> bool:
     """Whether what a server saw is of this request: others use the mesh at the same time. TCP is told by its port."""
     if seen["protocol"] != "TCP":
         return bool(seen["headers"].get(TRIAL) == trial)
-    return row.request.partition(" ")[0] in DIALLED and row.request.endswith(f":{seen['port']}")
+    dialled = row.request.partition(" ")[0] in DIALLED and row.request.endswith(f":{seen['port']}")
+    return dialled and seen["event"] != "probed"
 
 
 def send(mesh: Mesh, client: Client, row: Row, trial: str) -> Answer:

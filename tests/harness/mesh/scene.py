@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from harness.gateways import destination
 from harness.mesh.clients import Client, Clients, ensure_namespace
-from harness.mesh.continuity import Report, Stand, StatusWatch, Traffic, lies
+from harness.mesh.continuity import Report, Traffic
+from harness.mesh.detector import Seen, StatusWatch, claims_of, lies
 from harness.mesh.exits import CLASSES, NAME
 from harness.mesh.mesh import Mesh
 from harness.rest import Object
@@ -50,7 +51,9 @@ class Observation:
 
     traffic: Mapping[str, Traffic]
     reports: dict[str, Report] = field(default_factory=dict)
-    stands: list[Stand] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    name: tuple[str, str] = ("", "")
+    """Of the exit."""
 
     def wait_for(self, count: int, *, ok: bool | None = None) -> None:
         """Return once each client has noted that many more requests; see `Traffic.wait_for`."""
@@ -70,10 +73,10 @@ class Observation:
     def lies(self, *conditions: str) -> list[str]:
         """Where the status was wrong for longer than proxies need to be told."""
         return [
-            f"{mode}: {lie}"
+            f"{mode}: {condition} {lie}"
             for mode, report in self.reports.items()
             for condition in conditions
-            for lie in lies(report, self.stands, condition, PUSH_SECONDS)
+            for lie in lies(report, claims_of(self.seen, *self.name, condition), PUSH_SECONDS)
         ]
 
 
@@ -130,13 +133,14 @@ class Scene:
     @contextmanager
     def observed(self, host: str = HOST) -> Iterator[Observation]:
         """Requests and status of the while that the block lasts."""
-        observation = Observation({mode: Traffic(each, f"http://{host}/", RATE) for mode, each in self.clients.items()})
-        with StatusWatch(self.mesh.kubeconfig, self.namespace, NAME) as watch, ExitStack() as stack:
-            for traffic in observation.traffic.values():
-                stack.enter_context(traffic)
+        traffic = {mode: Traffic(each, f"http://{host}/", rate=RATE) for mode, each in self.clients.items()}
+        observation = Observation(traffic, name=(self.namespace, NAME))
+        with StatusWatch(self.mesh.kubeconfig) as watch, ExitStack() as stack:
+            for each in traffic.values():
+                stack.enter_context(each)
             yield observation
-        observation.stands = watch.stands
-        observation.reports = {mode: traffic.report() for mode, traffic in observation.traffic.items()}
+        observation.seen = watch.seen
+        observation.reports = {mode: each.report() for mode, each in traffic.items()}
 
     def wait_gone(self) -> None:
         """Return once the exit's namespace is gone."""

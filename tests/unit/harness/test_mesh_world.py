@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from harness.mesh.clients import CHAT, DIAL
+from harness.mesh.continuity import LOAD
 from harness.mesh.world.certificates import Certificates
 from harness.mesh.world.journal import Journal
 from harness.mesh.world.names import Names
@@ -199,3 +200,32 @@ def handshake(trusting: ssl.SSLContext, name: str, context: ssl.SSLContext) -> t
             except ssl.SSLWantReadError:
                 continue
     return client, server
+
+
+async def test_steady_load_tells_whom_the_server_saw(world: World) -> None:
+    """By HTTP and by bytes, each at its rate; and what is not answered as the error that came instead."""
+    [web] = await world.servers.listen((0,), speak_http)
+    [bytes_] = await world.servers.listen((0,), echo)
+    closed = await _free_port()
+    urls = [f"http://{HOST}:{web}/", f"tcp://{HOST}:{bytes_}", f"http://{HOST}:{closed}/"]
+    load = await asyncio.create_subprocess_exec(sys.executable, str(LOAD), "20", *urls, stdout=asyncio.subprocess.PIPE)
+    assert load.stdout
+    lines = [(await load.stdout.readline()).decode().split() for _ in range(12)]
+    load.terminate()
+    assert await load.wait() == 0
+    ways = {url: {(outcome, peer) for _, outcome, peer, _, at in lines if at == url} for url in urls}
+    assert ways == {
+        urls[0]: {("200", HOST)},
+        urls[1]: {("200", HOST)},
+        urls[2]: {("ConnectionRefusedError", "-")},
+    }
+    # Tables of requests do not take these for their own.
+    assert {each["event"] for each in world.journal.since() if each["protocol"] == "TCP"} == {"probed"}
+
+
+async def _free_port() -> int:
+    server = await asyncio.start_server(lambda *_: None, HOST, 0)
+    port = int(server.sockets[0].getsockname()[1])
+    server.close()
+    await server.wait_closed()
+    return port

@@ -32,6 +32,9 @@ TLS_ECHO_PORTS: Final = (6380, 8883)
 GREETING_PORTS: Final = (5432,)
 """Here the server speaks first, as databases do."""
 
+STEADY: Final = b"probe of a steady load"
+"""With this begin connections that are made all the time beside those that a test looks for; see `mesh.load`."""
+
 Handler = Callable[[Connection], Awaitable[None]]
 Secure = Callable[[str | None], ssl.SSLContext]
 """The TLS of a server, by the name whose address was dialled."""
@@ -112,7 +115,7 @@ async def echo(connection: Connection) -> None:
     if not first:
         return
     facts = {**connection.facts(), "protocol": "TCP", "bytes": len(first)}
-    connection.journal.add({**facts, "event": "echoed"})
+    connection.journal.add({**facts, "event": "probed" if first.startswith(STEADY) else "echoed"})
     connection.writer.write(json.dumps(facts).encode() + b"\n" + first)
     await _echo(connection)
 
