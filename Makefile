@@ -17,7 +17,7 @@ PYTHON313   ?= $(shell for each in python3.13 $(HOME)/.pyenv/versions/3.13*/bin/
 TESTS_313   ?= -m "not mesh and not node and not kind" $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fmt lint type unit test test-313 controlplane node-tier kind demo node-demo bench bench-hostile bench-scale tools tools-mesh tools-node cluster cluster-down mesh mesh-down mesh-report node node-down run crds chart docs golden lock image audit sbom package check clean
+.PHONY: help venv fmt lint type unit test test-313 controlplane node-tier kind demo node-demo bench bench-hostile bench-scale bench-first tools tools-mesh tools-node cluster cluster-down mesh mesh-down mesh-report node node-down run crds chart docs golden lock image audit sbom package check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench-hostile: $(STAMP) tools ## What one hostile tenant costs the others: memor
 
 bench-scale: $(STAMP) ## What grows with the cluster, without an API server: passes, selectors, CPU, memory (SIZES=1000x1000: objects x namespaces; KEEP=dir: build clusters once)
 	@PYTHONPATH=tests $(BIN)/python -m bench --scale $(if $(SIZES),--sizes $(SIZES)) $(if $(KEEP),--keep $(KEEP))
+
+bench-first: $(STAMP) tools-mesh ## From kubectl apply to the first request by the gateway, in a mesh: 1 host and 80, alone and beside 500 other objects (OTHERS=, REPETITIONS=; root)
+	@PYTHONPATH=tests $(BIN)/python -m bench --first $(if $(OTHERS),--others $(OTHERS)) $(if $(REPETITIONS),--repetitions $(REPETITIONS))
 
 tools: $(STAMP) ## Build and cache etcd, kube-apiserver, kube-controller-manager and kubectl; fetch Helm
 	@$(HARNESS) tools > /dev/null

@@ -83,9 +83,10 @@ class Report:
     @property
     def through(self) -> int:
         """Requests that were answered, and that the server had from another address than the client's."""
-        return sum(self._served(each) for each in self.samples)
+        return sum(self.served(each) for each in self.samples)
 
-    def _served(self, sample: Sample) -> bool:
+    def served(self, sample: Sample) -> bool:
+        """Whether a request left through a gateway and was answered with success."""
         return sample.ok and self.way(sample) is Way.GATEWAY
 
     def cost(self, *, closed: bool) -> Report:
@@ -104,7 +105,7 @@ class Report:
         From the first to the last request that left through a gateway: what came before and after may rightly be
         otherwise.
         """
-        through = [index for index, each in enumerate(self.samples) if self._served(each)]
+        through = [index for index, each in enumerate(self.samples) if self.served(each)]
         kept = self.samples[through[0] : through[-1] + 1] if through else ()
         return Report(self.own, kept)
 
