@@ -28,7 +28,7 @@ class ClientEvidence:
     Attributes:
         absent: no consumer namespace exists.
         outside_mesh: there are pods in the consumer namespaces, and no sidecar takes the calls of any of them.
-        remark: which consumers are not steered although others are, or that there are none yet.
+        remark: which consumers are not steered although others are, or that there are none yet, or that nobody looked.
         hidden: an object keeps the sidecars of a consumer namespace from the route, or from the hop.
         unread: an object may do so, and is too large to be read.
     """
@@ -66,7 +66,10 @@ def client_evidence(
     mixed = [name for name in there if name in pods and _is_mixed(pods[name])]
     if mixed:
         told.append(f"calls of some pods of {_listed(mixed)} do not pass a sidecar, and not the gateway")
-    if not any(name not in pods or pods[name].in_mesh for name in there):
+    uncounted = [name for name in there if name not in pods]
+    if uncounted:
+        told.append(f"the pods of {_listed(uncounted)} are not counted")
+    elif not any(pods[name].in_mesh for name in there):
         told.append("no pod in the mesh runs there yet")
     return ClientEvidence(remark=joined(told))
 

@@ -27,10 +27,12 @@ def test_pods_with_sidecars_are_evidence() -> None:
 
 
 def test_what_was_not_counted_leads_to_no_conclusion() -> None:
-    assert judged({"shop"}) == ClientEvidence()
+    """Where pods may not be read, the status says that nobody has looked."""
+    assert judged({"shop"}) == ClientEvidence(remark="the pods of shop are not counted")
     found = judged({"shop", "billing"}, billing=OUT)
     assert not found.outside_mesh
     assert "billing has a sidecar" in found.remark
+    assert "the pods of shop are not counted" in found.remark
 
 
 def test_namespaces_that_do_not_exist_have_no_clients() -> None:

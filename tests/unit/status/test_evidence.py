@@ -226,6 +226,7 @@ TAKEN: Final = {
     ),
     "the clients' sidecars": taken("client_pods", {CONSUMER: ClientPods(outside=1)}, ROUTED, READY_),
     "the clients in the mesh": taken("client_pods", {CONSUMER: ClientPods(ambient=1)}, ROUTED, READY_),
+    "the right to pods": taken("client_pods", {}, says="the pods of web are not counted"),
     "the clients": taken("client_pods", {CONSUMER: ClientPods()}, says="no pod in the mesh runs there yet"),
     "what clients' sidecars learn": taken("client_scopes", _scope(sidecar=_sidecar()), ROUTED, READY_),
     "what can be read of it": taken("client_scopes", _scope(sidecar=_sidecar(unread=True)), ROUTED, READY_),
