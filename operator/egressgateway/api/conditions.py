@@ -227,7 +227,9 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             "Create the Service with that port in the object's namespace, or correct the backend.",
         ),
         Reason.GATEWAY_NOT_FOUND: _fails(
-            _RESOLVED, Actor.AUTHOR, "Create the Istio Gateway, or correct gatewayRef; for a class, its shared Service."
+            (ConditionType.RESOLVED_REFS, *_STEERED),
+            Actor.AUTHOR,
+            "Create the Istio Gateway, or correct gatewayRef; for a class, its shared Service.",
         ),
         Reason.AUTHORIZER_NOT_FOUND: _fails(
             _RESOLVED, Actor.ADMIN, "Add the provider to the mesh's extensionProviders, or correct the class."

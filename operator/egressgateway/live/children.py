@@ -105,6 +105,16 @@ def targets_of(virtual_service: Manifest) -> Iterator[str]:
             yield (target.get("destination") or {}).get("host", "")
 
 
+def ports_to(virtual_service: Manifest, host: str) -> Iterator[int]:
+    """Ports of `host` that a VirtualService sends to."""
+    spec = virtual_service.get("spec") or {}
+    for route in (route for family in ("http", "tls", "tcp") for route in spec.get(family) or ()):
+        for target in route.get("route") or ():
+            destination = target.get("destination") or {}
+            if destination.get("host") == host and "number" in (destination.get("port") or {}):
+                yield destination["port"]["number"]
+
+
 def live_clients(live: Mapping[ObjectRef, Manifest], kind: str) -> list[Manifest]:
     """Live children of `kind` that mesh clients use."""
     return [found for ref, found in live.items() if ref.kind == kind and stage_of(found) is Stage.CLIENTS]

@@ -48,6 +48,7 @@ class SectionState:
             rejects it; `overdue`: it has had time enough; `why_silent`: the possible reason then.
         conflicts: findings about unmanaged routes for its hosts.
         unserved: why what runs does not serve clients all the same.
+        severed: a port that clients use and the gateway's Service does not have any more.
         clients: what is known of the clients themselves.
         on_previous_route: clients still use the previous route, and it serves them.
         in_place: the objects that send clients through the gateway exist as planned; `deferred`: why they do not yet.
@@ -69,6 +70,7 @@ class SectionState:
     why_silent: str = ""
     conflicts: tuple[Finding, ...] = ()
     unserved: str = ""
+    severed: str = ""
     clients: ClientEvidence = field(default_factory=ClientEvidence)
     on_previous_route: bool = False
     in_place: bool = False
@@ -145,6 +147,7 @@ STEERED: Final[Table[SectionState]] = Table(
         # Whatever objects of ours exist, clients may use an unmanaged route.
         Rule(lambda it: bool(it.conflicts), "False", lambda it: it.conflicts[0].reason, _conflicts),
         Rule(lambda it: bool(it.unserved), "False", Reason.UNSUPPORTED_VALUE, lambda it: it.unserved),
+        Rule(lambda it: bool(it.severed), "False", Reason.GATEWAY_NOT_FOUND, lambda it: it.severed),
         Rule(lambda it: bool(it.clients.absent), "False", Reason.NO_CONSUMERS, lambda it: it.clients.absent),
         Rule(
             lambda it: bool(it.clients.outside_mesh),

@@ -12,11 +12,20 @@ from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.diff.steering import DeferReason
 from egressgateway.facts import Facts, Reached
-from egressgateway.live.children import hosts_of, live_clients, mesh_routes, section_of, targets_of, ways_of
+from egressgateway.live.children import (
+    hosts_of,
+    live_clients,
+    mesh_routes,
+    ports_to,
+    section_of,
+    targets_of,
+    ways_of,
+)
 from egressgateway.live.controller_status import RouteAcceptance, route_statuses
 from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.context import context_of
 from egressgateway.plan.findings import Consequence, Finding, exposed_section
+from egressgateway.plan.gateway.references import shared_service
 from egressgateway.plan.gateway.target import target_of, workload_of
 from egressgateway.plan.ir import Plan
 from egressgateway.plan.providers import CONTROLLERS, provider_of
@@ -46,6 +55,7 @@ class SectionView:
         if self.acceptance.is_rejected(section):
             by_this_gateway = not _goes_elsewhere(self.facts, section)
             rejected = self._rejected(section, _runs(self.facts, section), by_this_gateway=by_this_gateway)
+            rejected = replace(rejected, severed=_severed(self.facts, section))
             return self._judged(
                 section, replace(rejected, clients=self._clients(destination)) if rejected.retained else rejected
             )
@@ -54,6 +64,7 @@ class SectionView:
         state = replace(
             self._written(child.ref for child in children),
             conflicts=tuple(_of_type(ConditionType.STEERED, self.acceptance.of_section(section))),
+            severed=_severed(self.facts, section),
             on_previous_route=self._is_on_previous_route(section, clients),
             in_place=self._stands(clients),
             pushing=section in self.facts.pushing,
@@ -212,6 +223,25 @@ def _runs(facts: Facts, section: str) -> bool:
     entries = [found for found in live_clients(facts.live, "ServiceEntry") if section_of(found) == section]
     routed = {host for found in routes if any(ways_of(found)) for host in hosts_of(found)}
     return bool(entries) and all(hosts_of(found) <= routed for found in entries)
+
+
+def _severed(facts: Facts, section: str) -> str:
+    """
+    Which port of the class's shared gateway clients of the section use, though its Service does not have it any more.
+
+    Whatever the class says now: what counts is the port that the routes send to.
+    """
+    ref = shared_service(facts.class_.spec)
+    if ref is None or ref not in facts.references.objects:
+        return ""
+    service, host = facts.references.objects[ref], target_of(facts).service_host
+    routes = [found for found in mesh_routes(facts.live) if section_of(found) == section]
+    used = frozenset(port for found in routes for port in ports_to(found, host))
+    lost = sorted(used - {port["port"] for port in ((service or {}).get("spec") or {}).get("ports") or ()})
+    if not lost:
+        return ""
+    why = "does not exist" if service is None else "has no such port"
+    return f"clients are sent to port {lost[0]} of Service {ref.namespace}/{ref.name}, which {why}"
 
 
 def _goes_elsewhere(facts: Facts, section: str) -> bool:

@@ -110,3 +110,49 @@ def test_what_protects_a_way_goes_after_it(world: World) -> None:
     assert ways
     assert guards
     assert max(ways) < min(guards)
+
+
+EDGE = ObjectRef("Service", "edge", "egress")
+
+
+def service(*ports: int) -> Manifest:
+    """The Service of the shared gateway, with these ports."""
+    metadata = {"namespace": "edge", "name": "egress", "resourceVersion": "1"}
+    return {"metadata": metadata, "spec": {"ports": [{"port": port} for port in ports]}}
+
+
+def steered(world: World) -> list[tuple[str, str]]:
+    """Status and reason of `Steered` of both destinations."""
+    return [
+        (each["status"], each["reason"])
+        for section in world.status["destinations"]
+        for each in section["conditions"]
+        if each["type"] == "Steered"
+    ]
+
+
+@pytest.mark.parametrize("left", [service(80, 8443), None], ids=["port-moved", "service-gone"])
+def test_route_to_a_port_that_the_service_lost_is_no_route(world: World, left: Manifest | None) -> None:
+    """Its requests end with 503. What runs stays as it is, and serves again with the port."""
+    world.loop.now += 10
+    world.settle()
+    before = len(world.server.writes)
+    assert steered(world) == [("True", "Steered")] * 2
+    world.set_reference(EDGE, left)
+    world.reconcile()
+    assert steered(world) == [("False", "GatewayNotFound")] * 2
+    world.set_reference(EDGE, service(80, 443))
+    world.reconcile()
+    assert steered(world) == [("True", "Steered")] * 2
+    assert len(world.server.writes) == before
+
+
+def test_class_that_names_a_port_too_soon_leaves_clients_steered(world: World) -> None:
+    """The port that clients use is still there, whatever the class says."""
+    world.loop.now += 10
+    world.settle()
+    world.set_class({"shared": {**CLASS["shared"], "ports": {"tls": 8443}}})
+    world.reconcile()
+    conditions = {each["type"]: each["reason"] for each in world.status["conditions"]}
+    assert conditions["ResolvedRefs"] == "GatewayNotFound"
+    assert steered(world) == [("True", "Steered")] * 2

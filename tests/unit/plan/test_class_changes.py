@@ -31,20 +31,21 @@ Live = Mapping[ObjectRef, Manifest]
 Steer = tuple[str, str]
 """A way, and the namespace of clients that are sent by it."""
 SHARED_PODS = {"istio": "egress"}
-SHARED = {"shared": {"namespace": "edge", "service": "egress", "selector": SHARED_PODS}}
+SHARED: Manifest = {"shared": {"namespace": "edge", "service": "egress", "selector": SHARED_PODS}}
 CLASSES: dict[str, EgressGatewayClassSpec] = {
     "strict": class_of(),
     "subsets": class_of(upgrades="Subset"),
     "plain": class_of(mtls="Disabled"),
     "shared": class_of(**SHARED),
     "shared plain": class_of(**SHARED, mtls="Disabled"),
+    "shared on other ports": class_of(shared={**SHARED["shared"], "ports": {"http": 8080, "tls": 8443}}),
 }
 APISIX: dict[str, EgressGatewayClassSpec] = {
     "apisix": class_of(provider="APISIX", **SHARED, mtls="Disabled"),
     "another apisix": class_of(provider="APISIX", **SHARED, mtls="Disabled", apisix={"ingressClassName": "another"}),
 }
 PODS = References(
-    {ObjectRef("Service", "edge", "egress"): {"spec": {"ports": [{"port": 80}, {"port": 443}]}}},
+    {ObjectRef("Service", "edge", "egress"): {"spec": {"ports": [{"port": port} for port in (80, 443, 8080, 8443)]}}},
     {PodSelection("edge", (("istio", "egress"),)): (PodFacts("edge", "p", "egress", ready=True),)},
 )
 SPEC = spec_of(

@@ -76,6 +76,10 @@ STEERED_ROWS: Final[list[tuple[SectionState, Said]]] = [
         ("False", Reason.UNSUPPORTED_VALUE, "clients get errors"),
     ),
     (
+        SectionState(severed="the port is gone", clients=ClientEvidence(absent="nobody"), in_place=True, ready_pods=2),
+        ("False", Reason.GATEWAY_NOT_FOUND, "the port is gone"),
+    ),
+    (
         SectionState(clients=ClientEvidence(absent="nobody", outside_mesh="none"), in_place=True, ready_pods=2),
         ("False", Reason.NO_CONSUMERS, "nobody"),
     ),

@@ -126,15 +126,17 @@ def _shared(facts: Facts, shared: SharedGateway, class_spec: EgressGatewayClassS
     pods = facts.references.pods.get(selection, ()) if selection else ()
     # The owner is included: Istio joins the rules of several objects for one Service, and the older subset wins.
     mode = "strict" if strict else "plain"
-    id_ = short_hash(*facts.key, shared.namespace, shared.service, mode)
     ports = shared.ports
     http_port = (ports.http if ports else None) or _DEFAULT_HTTP
     tls_port = (ports.tls if ports else None) or _DEFAULT_TLS
+    # Another port is another hop: clients use the old one until the new one works.
+    moved = () if (http_port, tls_port) == (_DEFAULT_HTTP, _DEFAULT_TLS) else (str(http_port), str(tls_port))
+    id_ = short_hash(*facts.key, shared.namespace, shared.service, mode, *moved)
     if ingress_class:
         # A sidecar in front of APISIX terminates the mutual TLS, so requests are plain where APISIX listens. Two more
         # changes make another hop: of the object's uid, from which the mark of requests is made, and of the ingress
         # class, because one controller drops a route at once while another has yet to take it.
-        id_ = short_hash(*facts.key, facts.gateway.uid, shared.namespace, shared.service, mode, ingress_class)
+        id_ = short_hash(*facts.key, facts.gateway.uid, shared.namespace, shared.service, mode, ingress_class, *moved)
         tls_port = http_port
     object_name = f"{facts.key.name}-shared-{id_}"
     return GatewayTarget(
