@@ -157,13 +157,29 @@ def test_a_value_that_is_no_base64_is_no_certificate() -> None:
     assert flaw(originating("Mutual", client=mangled)) is not None
 
 
+def test_secret_that_goes_from_under_a_served_destination_takes_nothing_away() -> None:
+    """What runs is left as it is, and the status says what the missing Secret does to pods that start."""
+    asked = originating("Mutual", client=None)
+    assert "late" not in (flaw(asked) or ("", ""))[1]
+    labels = {"egressgateway.dev/part": "api", "egressgateway.dev/stage": "clients"}
+    metadata = {"name": "partners-api", "namespace": "shop", "labels": labels}
+    route = {"kind": "VirtualService", "metadata": metadata, "spec": {"hosts": ["api.example.com"], "exportTo": ["."]}}
+    ref = ObjectRef("VirtualService", "shop", "partners-api")
+    acceptance = accept(replace(asked, live={ref: route}))
+    [finding] = acceptance.findings
+    assert finding.message.endswith("each pod that starts has none and is ready some 16 seconds late")
+    assert "api" in acceptance.kept
+
+
 def test_what_may_not_be_read_is_not_judged_but_said() -> None:
     """Nothing is known of it: served, with a notice."""
     asked = originating("Mutual", unreadable=(CLIENT, CA))
     assert flaw(asked) is None
-    assert [notice.message for notice in accept(asked).advisories] == [
-        "Secret shop/client is not checked, nor when its certificates end: the operator may not read it"
-    ]
+    [notice] = accept(asked).advisories
+    assert notice.message == (
+        "Secret shop/client is not checked, nor when its certificates end: the operator may not read it; while it is "
+        "missing, each of the gateway's pods that starts is ready some 16 seconds late"
+    )
     assert flaw(originating("Simple", client=secret(), unreadable=(CA,))) is None
 
 

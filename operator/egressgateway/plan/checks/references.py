@@ -21,6 +21,7 @@ from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.scalars import format_instant
 from egressgateway.api.tls import TlsMode
 from egressgateway.facts import KEY_VERDICTS, Facts, KeyVerdict, MeshConfig, References
+from egressgateway.live.children import section_of
 from egressgateway.plan.checks.bounds import MAX_REFERENCES
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.findings import Advisory, Finding, exposed_section
@@ -97,7 +98,24 @@ def resolve_destination(context: PlanContext, destination: Destination, field: s
         needs_ca = verifies and not port.tls.insecure_skip_verify and port.tls.ca_certificates is None
         flaw = _client_secret_flaw(context, name, mutual=mutual) if needs_ca else _pair_flaw(context, name)
         if flaw is not None:
-            yield Finding(_RESOLVED, flaw.reason, f"{where}: {flaw.message}", destination.name)
+            late = _late_start(context, destination) if flaw.reason is Reason.SECRET_NOT_FOUND else ""
+            yield Finding(_RESOLVED, flaw.reason, f"{where}: {flaw.message}{late}", destination.name)
+
+
+def _late_start(context: PlanContext, destination: Destination) -> str:
+    """
+    What the missing Secret of a destination that is served does to others: it is not taken from the pods that run.
+
+    Envoy begins to serve once it has the certificates of all its clusters, or has waited 15 seconds for them (notes
+    "istio-recipes" §2). A destination that is not served yet is left out of what pods must have.
+    """
+    served = any(section_of(found) == destination.name for found in context.live.mesh_routes)
+    if not served or not context.target.dedicated:
+        return ""
+    return (
+        "; until then the gateway's pods that run use the certificate that they have, and each pod that starts has "
+        "none and is ready some 16 seconds late"
+    )
 
 
 def resolve_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> Iterator[Finding]:
@@ -130,7 +148,9 @@ def unchecked_references(context: PlanContext, wanted: Set[ObjectRef]) -> Iterat
                     f"the EgressGateways of namespace {context.key.namespace} refer to more than "
                     f"{MAX_REFERENCES} objects; refer to fewer"
                 )
-            yield Advisory(f"{ref} is not checked, nor when its certificates end: {why}")
+            late = "; while it is missing, each of the gateway's pods that starts is ready some 16 seconds late"
+            waits = ref.kind == "Secret" and context.target.dedicated
+            yield Advisory(f"{ref} is not checked, nor when its certificates end: {why}{late if waits else ''}")
 
 
 def certificate_ends(secret: Manifest) -> dict[str, tuple[datetime, datetime]]:
