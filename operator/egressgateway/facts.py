@@ -178,6 +178,10 @@ class Contender:
         rights: what it has claimed, by its status.
         steers: by name, the namespaces whose clients its live routes send to it. Only for an object whose status was
             lost, and only where its class allows it to serve: tenants can write such routes in their own namespaces.
+        yields: names that it does not want any more, though its clients may still use them (`plan.handover`). Only for
+            an object of the same namespace.
+        inherits: likewise by name, the namespaces for which it takes the name over if this object yields it.
+        routed: by such a name, the namespaces whose clients its routes steer now.
     """
 
     key: Key
@@ -188,6 +192,9 @@ class Contender:
     held_ports: Ports = field(default_factory=Ports)
     rights: Rights = field(default_factory=Rights)
     steers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    yields: frozenset[str] = frozenset()
+    inherits: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    routed: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,6 +457,9 @@ class Facts:
     """Routes for a host of the object, or for a host that one of its wildcards covers."""
 
     contenders: tuple[Contender, ...] = ()
+    handovers: Mapping[str, datetime] = field(default_factory=dict)
+    """Names that the object steers and does not want any more, and until when it goes on: see `plan.handover`."""
+
     live: Mapping[ObjectRef, Manifest] = field(default_factory=dict)
     others: Mapping[ObjectRef, Manifest] = field(default_factory=dict)
     """
