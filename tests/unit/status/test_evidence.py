@@ -22,6 +22,7 @@ from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.diff.changeset import diff
 from egressgateway.diff.steering import plan_steps
 from egressgateway.facts import (
+    Acknowledgement,
     ClassFacts,
     ClientPods,
     ClientScope,
@@ -241,6 +242,8 @@ TAKEN: Final = {
         frozenset(ALL - {ACCEPTED}),
     ),
     "the time to push": taken("pushing", frozenset({"api"}), ROUTED, READY_),
+    "what a gateway's proxy has": taken("acknowledgement", Acknowledgement(True, {"api": "pod-0"}), ROUTED, READY_),
+    "what any of its proxies tells": taken("acknowledgement", Acknowledgement(told=False), says="no gateway pod tells"),
     "the gateway's objects": taken("live", {}, WRITTEN, ROUTED, READY_),
     "clients' routes": taken("live", _without("VirtualService"), WRITTEN, ROUTED, READY_),
     "clients' entries": taken("live", _without("ServiceEntry"), WRITTEN, ROUTED, READY_),
@@ -264,6 +267,7 @@ NO_EVIDENCE: Final = {
     "reach": "says when two facts are equal",
     "namespaces_created": "tells which of two names came first, before a host is accepted",
     "foreign_ports": "counts until the port is steered: whoever comes later is not served there",
+    "handovers": "keeps clients of what the spec no longer asks for",
     "gateway_pushed": "delays the first route, without which nothing is steered",
     "clients_pushed": "delays the end of hops that nobody is sent to",
 }
@@ -345,6 +349,8 @@ SECTION: Final[Mapping[str, tuple[Mapping[str, Any], str]]] = {
     "on_previous_route": ({"on_previous_route": True}, ROUTED),
     "in_place": ({"in_place": False}, ROUTED),
     "pushing": ({"pushing": True}, ROUTED),
+    "lacking": ({"lacking": "pod-0"}, ROUTED),
+    "severed": ({"severed": "no such port"}, ROUTED),
     "ready_pods": ({"ready_pods": 0}, ROUTED),
     "clients": ({"clients": REASONS}, ROUTED),
 }
@@ -356,6 +362,7 @@ WORDS: Final = {
     "controller": "words for what is not accepted",
     "why_silent": "words for what is not accepted",
     "was_steered": "tells Unknown from False while routes are pushed",
+    "by_time": "words for a True that no pod of the gateway confirms",
     "deferred": "words for what is not in place",
     "needs_pods": "an exposed host at somebody else's gateway: nothing of ours serves it",
     "obstacle": "words for pods that are missing",
