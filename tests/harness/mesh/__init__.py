@@ -18,6 +18,8 @@ The mesh tier's cluster: a real control plane, istiod and Envoys, every pod in a
     clients       requests from within a pod; `dial` and `chat` are the programs for TCP and WebSocket
     identities    certificates that somebody could have stolen
     cases         tables of requests, and what is expected of them; `runner` tries them
+    continuity    requests at a steady rate; `load` is the program for them
+    detector      what statuses say, beside what becomes of such requests
     proxies       what the Envoys of pods say of themselves
 
 The kubelet is the only part of the cluster that is ours. It does not do what no gateway needs: images, NetworkPolicy

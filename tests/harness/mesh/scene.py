@@ -14,7 +14,7 @@ from typing import Any, Final
 from harness.gateways import destination
 from harness.mesh.clients import Client, Clients, ensure_namespace
 from harness.mesh.continuity import Report, Traffic
-from harness.mesh.detector import Seen, StatusWatch, claims_of, lies
+from harness.mesh.detector import Call, Seen, StatusWatch, claims_for, claims_of, lies
 from harness.mesh.exits import CLASSES, NAME
 from harness.mesh.mesh import Mesh
 from harness.rest import Object
@@ -50,6 +50,7 @@ class Observation:
     """What became of the requests of both clients, and what the status said meanwhile."""
 
     traffic: Mapping[str, Traffic]
+    calls: Mapping[str, Call] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     name: tuple[str, str] = ("", "")
@@ -71,12 +72,23 @@ class Observation:
         return self.reports[mode].cost(closed=mode == CLOSED)
 
     def lies(self, *conditions: str) -> list[str]:
-        """Where the status was wrong for longer than proxies need to be told."""
+        """
+        Where conditions of the exit, or `Steered` of whichever object has the host at that moment, were wrong for
+        longer than proxies need to be told.
+        """
+        claims = [
+            (mode, condition, claims_of(self.seen, *self.name, condition))
+            for mode in self.reports
+            for condition in conditions
+        ]
+        claims += [
+            (mode, "Steered", claims_for(self.seen, call.consumer, call.host, call.port))
+            for mode, call in self.calls.items()
+        ]
         return [
             f"{mode}: {condition} {lie}"
-            for mode, report in self.reports.items()
-            for condition in conditions
-            for lie in lies(report, claims_of(self.seen, *self.name, condition), PUSH_SECONDS)
+            for mode, condition, said in claims
+            for lie in lies(self.reports[mode], said, PUSH_SECONDS)
         ]
 
 
@@ -133,14 +145,19 @@ class Scene:
     @contextmanager
     def observed(self, host: str = HOST) -> Iterator[Observation]:
         """Requests and status of the while that the block lasts."""
-        traffic = {mode: Traffic(each, f"http://{host}/", rate=RATE) for mode, each in self.clients.items()}
-        observation = Observation(traffic, name=(self.namespace, NAME))
+        calls = {mode: self.call(f"http://{host}/", mode) for mode in self.clients}
+        traffic = {mode: Traffic(each, calls[mode].url, rate=RATE) for mode, each in self.clients.items()}
+        observation = Observation(traffic, calls, name=(self.namespace, NAME))
         with StatusWatch(self.mesh.kubeconfig) as watch, ExitStack() as stack:
             for each in traffic.values():
                 stack.enter_context(each)
             yield observation
         observation.seen = watch.seen
         observation.reports = {mode: each.report() for mode, each in traffic.items()}
+
+    def call(self, url: str, mode: str = CLOSED) -> Call:
+        """What the client of that mode calls."""
+        return Call(f"{self.callers[mode]}/app", url)
 
     def wait_gone(self) -> None:
         """Return once the exit's namespace is gone."""
