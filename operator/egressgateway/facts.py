@@ -227,6 +227,7 @@ class MeshConfig:
         scopes_gateways: a Gateway selects pods of its own namespace only (PILOT_SCOPE_GATEWAY_TO_NAMESPACE).
         context_propagation: the mesh can switch off trace context without switching off spans (Istio 1.30 and later).
         normalizes_slashes: encoded slashes in paths are decoded or refused before policies look at them.
+        trust_domain_aliases: other trust domains whose identities Istio takes for those of its own.
     """
 
     outbound_policy: str | None = None
@@ -235,6 +236,7 @@ class MeshConfig:
     scopes_gateways: bool = False
     context_propagation: bool = False
     normalizes_slashes: bool = False
+    trust_domain_aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

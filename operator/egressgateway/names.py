@@ -43,7 +43,8 @@ CHILD_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 
 _HASH = "[0-9a-f]{8}"
 _SHARED_ENDING = re.compile(
-    rf"(egress|expose|shared-{_HASH})(-authorizer|-probes|-secrets|-upgrades)?|(access|authorizer|headers|hop|upgrades)-{_HASH}-{_HASH}"
+    rf"(egress|expose|shared-{_HASH})(-authorizer|-callers|-probes|-secrets|-upgrades)?"
+    rf"|(access|authorizer|callers|headers|hop|upgrades)-{_HASH}-{_HASH}"
 )
 _MAX_LABEL = 63
 _REQUESTS, _UPGRADES = "http", "ws"
@@ -119,6 +120,16 @@ def access_part(site: str) -> str:
 def upgrades_part(site: str) -> str:
     """The same for the child by which WebSockets pass a shared gateway."""
     return f"upgrades-{site}"
+
+
+def callers_name(gateway: str) -> str:
+    """Name of the child that names who may open a connection through the own gateway `gateway`."""
+    return f"{gateway}-callers"
+
+
+def callers_part(site: str) -> str:
+    """Name part of the same child for the hop through the shared gateway `site`, beside the object's name."""
+    return f"callers-{site}"
 
 
 def headers_part(site: str) -> str:

@@ -25,6 +25,7 @@ extensionProviders:
   opentelemetry: {service: jaeger.observability.svc.cluster.local, port: 4317}
 defaultConfig:
   proxyMetadata: {ISTIO_META_DNS_CAPTURE: "true"}
+trustDomainAliases: [old.example, ""]
 pathNormalization: {normalization: DECODE_AND_MERGE_SLASHES}
 """
 
@@ -51,6 +52,7 @@ def test_whole_configuration_is_read() -> None:
             dns_capture=True,
             context_propagation=True,
             normalizes_slashes=True,
+            trust_domain_aliases=("old.example",),
         ),
         "mesh.example",
         "istio-config",
@@ -73,7 +75,10 @@ def test_what_cannot_be_read_is_unknown(found: Manifest | None) -> None:
 
 def test_odd_values_are_no_reason_to_fail() -> None:
     """Istiod refuses them; the operator goes on."""
-    odd = "{extensionProviders: {a: b}, defaultConfig: [], outboundTrafficPolicy: x, trustDomain: 5, rootNamespace: {}}"
+    odd = (
+        "{extensionProviders: {a: b}, defaultConfig: [], outboundTrafficPolicy: x, trustDomain: 5, rootNamespace: {}, "
+        "trustDomainAliases: x}"
+    )
     assert read_mesh(config_map(odd), []) == MeshReading(MeshConfig("ALLOW_ANY", {}))
 
 

@@ -30,8 +30,11 @@ EXAMPLES = 20_800
 SHARES = 8
 SEED = 5
 NO_LIMIT = "0s"
-COMPOSED = re.compile(r"[A-Za-z0-9.*:|/_-]*")
-"""Names that the planner composes of hosts, parts and namespaces: nothing in them means anything to YAML or Envoy."""
+COMPOSED = re.compile(r"(?:[A-Za-z0-9.*:|/_-]|\\[.-])*")
+"""
+Names that the planner composes of hosts, parts and namespaces: nothing in them means anything to YAML or Envoy. In
+regular expressions a dot or a dash is escaped.
+"""
 
 CLUSTER = "outbound|"
 """Begins the names that istiod gives clusters: composed ones, and the only keys of that kind."""

@@ -140,6 +140,7 @@ def _read_document(document: Mapping[str, Any]) -> MeshReading:
             authorizers=_authorizers(document.get("extensionProviders")),
             dns_capture=str(proxy_metadata.get("ISTIO_META_DNS_CAPTURE", "")).lower() == "true",
             normalizes_slashes=normalization == _DECODES_SLASHES,
+            trust_domain_aliases=_texts(document.get("trustDomainAliases")),
         ),
         trust_domain=_text(document.get("trustDomain")),
         root_namespace=_text(document.get("rootNamespace")),
@@ -178,6 +179,10 @@ def _containers(deployment: Manifest) -> list[Mapping[str, Any]]:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(filter(None, map(_text, value))) if isinstance(value, list) else ()
 
 
 def _text(value: Any) -> str | None:

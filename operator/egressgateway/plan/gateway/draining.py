@@ -15,6 +15,8 @@ from types import MappingProxyType
 from egressgateway.live.children import LiveChildren, hosts_of, namespaces_of_export, section_of, subsets_of, ways_of
 from egressgateway.names import (
     access_part,
+    callers_name,
+    callers_part,
     headers_part,
     is_private,
     remote_name,
@@ -45,6 +47,7 @@ class Draining:
         guarded_names: private server names that stay forbidden to other clients: those of `servers`, and at a shared
             gateway all that the live Gateway still serves; `clean_names` those among them that an EnvoyFilter keeps
             from leaving the mesh, `upgrade_names` those by which WebSockets pass.
+        callers: patches of the live EnvoyFilter that say who may open a connection by one of `guarded_names`.
         draining: some of this is kept only until istiod has pushed; a later plan of the same spec holds less.
     """
 
@@ -61,6 +64,7 @@ class Draining:
     guarded_names: frozenset[str] = frozenset()
     clean_names: frozenset[str] = frozenset()
     upgrade_names: frozenset[str] = frozenset()
+    callers: tuple[Manifest, ...] = ()
     draining: bool = False
 
 
@@ -111,6 +115,7 @@ def plan_drain(
         guarded_names=guarded_names,
         clean_names=guarded_names & frozenset(_filtered_names(live, target, headers_part(target.id))),
         upgrade_names=guarded_names & frozenset(_filtered_names(live, target, upgrades_part(target.id))),
+        callers=_callers_for(live, target, guarded_names),
         draining=bool(
             servers.keys() - ways_for_good
             or subsets.keys() - subsets_for_good
@@ -258,12 +263,27 @@ def _live_rules(live: LiveChildren, target: GatewayTarget) -> list[Manifest]:
     return [rule for spec in found if spec.get("action") == "DENY" for rule in spec.get("rules") or ()]
 
 
+def _callers_for(live: LiveChildren, target: GatewayTarget, names: frozenset[str]) -> tuple[Manifest, ...]:
+    """Patches about a hop that is carried over: who may open a connection there."""
+    if target.dedicated:
+        found = live.items_of("EnvoyFilter", callers_name(target.object_name), "configPatches")
+    else:
+        specs = _remote_specs(live, target, "EnvoyFilter", callers_part(target.id))
+        found = [patch for spec in specs for patch in spec.get("configPatches") or ()]
+    return tuple(patch for patch in found if _patched_name(patch) in names)
+
+
 def _filtered_names(live: LiveChildren, target: GatewayTarget, what: str) -> Iterator[str]:
     """Server names in one of the live EnvoyFilters on a shared gateway."""
     for spec in _remote_specs(live, target, "EnvoyFilter", what):
-        for patch in spec.get("configPatches") or ():
-            found = ((patch.get("match") or {}).get("listener") or {}).get("filterChain") or {}
-            yield found.get("sni", "")
+        yield from map(_patched_name, spec.get("configPatches") or ())
+
+
+def _patched_name(patch: Manifest) -> str:
+    """The server name whose filter chain a patch of an EnvoyFilter changes; empty for one of all chains."""
+    found = ((patch.get("match") or {}).get("listener") or {}).get("filterChain") or {}
+    name: str = found.get("sni", "")
+    return name
 
 
 def _remote_specs(live: LiveChildren, target: GatewayTarget, kind: str, what: str) -> list[Manifest]:

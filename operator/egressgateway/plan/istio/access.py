@@ -53,6 +53,34 @@ class _Grant:
     paths: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """
+    Identities that may open a connection of one hop, as `_Grant` has them.
+
+    `within`: patterns of which they have to match one, too; empty for none.
+    """
+
+    principals: tuple[str, ...]
+    within: tuple[str, ...] = ()
+
+
+def callers_of(
+    context: PlanContext, hops: Sequence[Hop], visitors: Sequence[Visitor]
+) -> Iterator[tuple[Hop, list[Callers]]]:
+    """Who may open connections of each hop that is not HTTP, by the same rules as the policies."""
+    # A rule about requests admits no connection.
+    grants = [grant for grant in _grants(context, hops) if not (grant.methods or grant.paths)]
+    for hop in hops:
+        if not hop.http:
+            granted = [
+                Callers(tuple(grant.principals), tuple(grant.within))
+                for grant in grants
+                if not grant.names or hop.sni in grant.names
+            ]
+            yield hop, granted + [Callers(visitor.principals) for visitor in visitors if visitor.sni == hop.sni]
+
+
 def plan_access(
     context: PlanContext,
     hops: Sequence[Hop],

@@ -9,6 +9,7 @@ from egressgateway.api.destination import Destination, Protocol
 from egressgateway.api.server import WildcardStrategy
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.findings import Advisory
+from egressgateway.plan.istio.callers import MAX_CALLERS, are_judged_first
 from egressgateway.plan.istio.inner import opened_networks
 
 _PLAIN_FIRST: Final = {
@@ -29,11 +30,13 @@ _PLAIN_FIRST: Final = {
 
 def advisories(context: PlanContext) -> Iterator[Advisory]:
     """Notices about each destination."""
+    judged_late = _judged_late(context) if any(each.has_tcp for each in context.spec.destinations) else ""
     for index, destination in enumerate(context.spec.destinations):
         field = f"spec.destinations[{index}]"
         yield from _plain_text_first(destination, field)
         yield from _private_names(context, destination, field)
-        yield from _server_first(context, destination, field)
+        if judged_late and destination.has_tcp:
+            yield Advisory(f"{field}.ports: {judged_late}", destination.name)
         yield from _whole_port(context, destination, field)
 
 
@@ -67,11 +70,23 @@ def _whole_port(context: PlanContext, destination: Destination, field: str) -> I
         )
 
 
-def _server_first(context: PlanContext, destination: Destination, field: str) -> Iterator[Advisory]:
-    """Envoy judges a connection by its first bytes, and connects to the destination before these come."""
-    if destination.has_tcp and context.spec.access is not None and context.target.strict:
-        yield Advisory(
-            f"{field}.ports: where the server speaks first, workloads of the mesh that access refuses still see its "
-            "first message; their own bytes do not reach it",
-            destination.name,
+def _judged_late(context: PlanContext) -> str:
+    """
+    Who hears a server that speaks first without being allowed to; empty for nobody.
+
+    What judges a connection by its first bytes does so after the gateway has connected to the destination.
+    """
+    if not context.target.strict:
+        return ""
+    if context.class_spec.external_authorization is not None:
+        return (
+            "where the server speaks first, clients that the external authorizer refuses still see its first message; "
+            "their own bytes do not reach it"
         )
+    if not are_judged_first(context):
+        return (
+            "where the server speaks first, workloads of the mesh that access refuses still see its first message, "
+            f"because access lists more than {MAX_CALLERS} identities over all TCP ports; list fewer, or make several "
+            "objects"
+        )
+    return ""

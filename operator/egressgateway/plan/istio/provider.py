@@ -27,6 +27,7 @@ from egressgateway.plan.gateway.probing import Probing
 from egressgateway.plan.ir import Child, Plan
 from egressgateway.plan.istio import advisories, limits
 from egressgateway.plan.istio.access import plan_access
+from egressgateway.plan.istio.callers import plan_callers
 from egressgateway.plan.istio.capabilities import CAPABILITIES
 from egressgateway.plan.istio.clients import plan_route
 from egressgateway.plan.istio.expose import exposed_ports, plan_exposed, visiting_namespaces, visitors_of
@@ -117,6 +118,7 @@ def _plan_routing(
     ports = [port for port, _ in exposed_ports(acceptance.exposed)]
     if hops or ports or retained.servers:
         yield from plan_access(context, hops, visitors, ports, retained)
+        yield from plan_callers(context, hops, visitors, retained)
         yield from plan_telemetry(context)
     yield from plan_hop(context, hops, _reached_from(context, acceptance, retained), retained)
     yield from plan_private_names(context, hops, retained)
