@@ -200,10 +200,12 @@ class Contender:
 @dataclass(frozen=True, slots=True)
 class UnmanagedRoute:
     """
-    A VirtualService for sidecars, or a ServiceEntry, that is not a child of this operator.
+    A VirtualService for sidecars, a ServiceEntry, or a Service of type ExternalName, that is not a child of this
+    operator.
 
     `visible_in`: namespaces that it is exported to; `*` stands for every namespace. `tcp_ports`: of a ServiceEntry
-    without addresses, those on which sidecars send every connection to its hosts.
+    without addresses, those on which sidecars send every connection to its hosts; of a Service, those on which its
+    clients connect to an address of its host, which sidecars do not tell from others.
     """
 
     ref: ObjectRef
@@ -455,8 +457,10 @@ class Facts:
     mesh_config: MeshConfig = field(default_factory=MeshConfig)
     references: References = field(default_factory=References)
     unmanaged_routes: tuple[UnmanagedRoute, ...] = ()
-    foreign_ports: tuple[UnmanagedRoute, ...] = ()
     """Routes for a host of the object, or for a host that one of its wildcards covers."""
+
+    foreign_ports: tuple[UnmanagedRoute, ...] = ()
+    """ServiceEntries and Services of others on a TCP port of the object."""
 
     contenders: tuple[Contender, ...] = ()
     handovers: Mapping[str, datetime] = field(default_factory=dict)

@@ -343,6 +343,32 @@ def test_a_tcp_port_is_free_when_no_client_is_told_of_it(world: GatewayWorld) ->
     places.wait_gone("first", "second")
 
 
+def test_a_tcp_port_that_a_service_leads_elsewhere_is_not_taken(world: GatewayWorld) -> None:
+    """The API server selects Services by type; once the Service leads to the object's own host, the port is free."""
+    places, host = world.of("aliases"), "pg.aliases.example.com"
+
+    def alias(leads_to: str) -> Object:
+        spec = {"type": "ExternalName", "externalName": leads_to, "ports": [{"name": "pg", "port": 5432}]}
+        return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "pg", "namespace": "aliases"}, "spec": spec}
+
+    world.apply(alias("old-pg.example.com"))
+    places.apply("db", destination("pg", host, ports=[{"port": 5432, "protocol": "TCP"}]))
+    found = places.wait("db", "Accepted", "False", "PortConflict", part="pg")
+    assert "Service aliases/pg uses TCP port 5432 for old-pg.example.com" in found["message"]
+    assert places.clients("db") == {}
+    restart(world)
+    places.wait("db", "Accepted", "False", "PortConflict", part="pg")
+
+    world.apply(alias(host))
+    places.wait_ready("db")
+    world.apply(alias("old-pg.example.com"))
+    eventually(world.operator.is_idle, what="an idle operator")
+    places.wait_ready("db")
+    world.delete(alias(host))
+    places.delete("db")
+    places.wait_gone("db")
+
+
 def restart(world: GatewayWorld) -> None:
     """The operator ends, and a new one finds everything and settles."""
     eventually(world.operator.is_idle, what="an idle operator")

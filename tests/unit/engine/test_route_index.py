@@ -128,7 +128,7 @@ def test_little_is_kept_of_a_foreign_route() -> None:
         "ServiceEntry",
         metadata={"annotations": {"a": "b" * 1000}, "labels": {"team": "x"}},
         exportTo=["."],
-        ports=[{"number": 80}],
+        ports=[{"number": 80, "protocol": "HTTP"}],
         endpoints=[{"address": "192.0.2.1"}],
     )
     kept = keep_needed(large)
@@ -195,6 +195,15 @@ def test_entry_without_addresses_takes_its_tcp_ports_whole() -> None:
     ours = route("ServiceEntry", metadata=owned(), ports=TCP)
     assert index.take(added(ours), nothing).ports == {}
     assert index.on_ports({5432}) == ()
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "Mongo", "", None])
+def test_protocols_are_read_as_istio_reads_them(protocol: str | None) -> None:
+    """In any case; and what is to be detected is TCP where it is no HTTP."""
+    port = {"number": 5432, "name": "p", **({} if protocol is None else {"protocol": protocol})}
+    index = RouteIndex()
+    index.take(added(keep_needed(route("ServiceEntry", ports=[port]))), nothing)
+    assert [each.tcp_ports for each in index.on_ports({5432})] == [{5432}]
 
 
 def test_ports_that_are_kept_of_an_entry_are_few_and_bare() -> None:

@@ -20,6 +20,7 @@ from egressgateway.contention.requested import NOTHING, ContentionKey, claimed_b
 from egressgateway.contention.rights import is_covered
 from egressgateway.engine.cache.budget import DEFAULT_BYTES, NamespaceBudget
 from egressgateway.engine.cache.client_scopes import ClientScopes
+from egressgateway.engine.cache.external_names import ExternalNames
 from egressgateway.engine.cache.keeping import (
     WITH_STATUS,
     keep_of_child,
@@ -79,6 +80,7 @@ class Caches:
             for resource in CHILD_RESOURCES
         }
         self.sidecars = Store(trim=keep_of_sidecar, budget=self.children_budget, as_text=True)
+        self.external_names = ExternalNames(self.children_budget, mesh.cluster_domain)
         self.records = Store(index=recorded_key)
         """Which objects have children in other namespaces: see `remote_records`."""
         self.claims = ClaimIndex()
@@ -334,6 +336,10 @@ class Caches:
         waiting = {*self.claims.wanting(taken.unclaimed), *self.claims.waiting_for(taken.left)}
         waiting |= self.claims.on_tcp_ports(taken.ports) | taken.met
         return {*self.affected_by_child(change), *waiting, *freed}
+
+    def affected_by_external_name(self, change: Change) -> frozenset[Key]:
+        """For a Service of type ExternalName: the keys that take one of its ports whole, or want to."""
+        return self.claims.on_tcp_ports(self.external_names.take(change))
 
     def affected_by_rule(self, change: Change) -> set[Key]:
         """For a DestinationRule: also the keys whose clients' proxies may prefer it to the hop's own."""

@@ -91,8 +91,17 @@ def _tcp_ports(spec: Mapping[str, Any]) -> list[int]:
     """Ports of a ServiceEntry on which TCP is for every address, in order; the first ones of very many."""
     if spec.get("addresses"):
         return []
-    opaque = (port for port in spec.get("ports") or () if port.get("protocol") in _OPAQUE and "number" in port)
+    opaque = (port for port in spec.get("ports") or () if _is_opaque(port) and "number" in port)
     return sorted({port["number"] for port in opaque})[:_MOST_PORTS]
+
+
+def _is_opaque(port: Mapping[str, Any]) -> bool:
+    """
+    Whether connections to the port carry no host name, or need none.
+
+    Istio reads protocols in any case, and looks for one itself where none is named: what is no HTTP is TCP then.
+    """
+    return str(port.get("protocol") or "TCP").upper() in _OPAQUE
 
 
 @dataclass(frozen=True, slots=True)

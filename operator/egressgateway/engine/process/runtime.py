@@ -24,6 +24,7 @@ from egressgateway.cluster.reflector import Restart
 from egressgateway.cluster.store import Change, Store
 from egressgateway.contention.raw import key_of
 from egressgateway.engine.cache.caches import Caches
+from egressgateway.engine.cache.external_names import ExternalNameWatch
 from egressgateway.engine.cache.mesh_watch import MeshWatch
 from egressgateway.engine.cache.reference_watch import ReferenceWatch
 from egressgateway.engine.cache.resync import Resync
@@ -105,6 +106,13 @@ class Runtime:
         self._definitions = DefinitionWatch(
             client, on_restart=self._watch_restarted, on_missing=metrics.definition_lacks
         )
+        self._external_names = ExternalNameWatch(
+            client,
+            self.caches.external_names.store,
+            settings.child_namespaces,
+            on_change=lambda change: self._enqueue(self.caches.affected_by_external_name(change), change),
+            on_restart=self._watch_restarted,
+        )
         self._references = ReferenceWatch(
             client, self.caches.references, self._enqueue_at_once, on_restart=self._watch_restarted
         )
@@ -173,6 +181,7 @@ class Runtime:
         for informer in self._informers:
             informer.start()
         self._mesh.start()
+        self._external_names.informer.start()
         self._definitions.start()
         self._references.start()
         self._probes.task.start()
@@ -199,6 +208,7 @@ class Runtime:
         for informer in self._informers:
             await informer.stop()
         await self._mesh.stop()
+        await self._external_names.informer.stop()
         await self._definitions.stop()
         await self._references.stop()
         await self._probes.task.stop()
@@ -221,7 +231,9 @@ class Runtime:
         """
         synced = (informer.synced() for informer in self._informers)
         looked = (self.elector.look(),) if self._settings.lease.enabled else ()
-        await asyncio.gather(*synced, self._resync.synced.wait(), self._mesh.read(), *looked)
+        await asyncio.gather(
+            *synced, self._resync.synced.wait(), self._mesh.read(), self._external_names.read(), *looked
+        )
         self._refresh_unserved()
         log.info("Caches are synced", extra={"fields": {"gateways": len(self.caches.gateways)}})
         # What was read lives as long as the process: no collection has to visit it again.
@@ -410,11 +422,19 @@ class Runtime:
             return []
         ended = self._leading is not None and self._leading.done()
         return [
-            *dead_informers([*self._informers, *self._mesh.informers, *self._definitions.informers]),
+            *dead_informers(self._all_informers()),
             *(["the engine has ended"] if ended else []),
             *(["the reader of probes has ended"] if self._probes.task.ended else []),
             *(["the census of consumers' pods has ended"] if self._census.task.ended else []),
             *(["the reader of acknowledgements has ended"] if self._acknowledgements.task.ended else []),
+        ]
+
+    def _all_informers(self) -> list[Informer]:
+        return [
+            *self._informers,
+            *self._mesh.informers,
+            *self._definitions.informers,
+            self._external_names.informer,
         ]
 
     def _unready(self) -> list[str]:

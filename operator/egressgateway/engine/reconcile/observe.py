@@ -157,6 +157,7 @@ class Observer:
         class_ = self._specs.class_of(manifest)
         gateway, names = self._leaving(self._specs.gateway(manifest)), names_of(manifest)
         contenders, namespaces = self._contenders.of(manifest), self._caches.namespace_labels()
+        tcp_ports = tcp_ports_of(manifest)
         facts = Facts(
             now=now,
             gateway=gateway,
@@ -176,7 +177,10 @@ class Observer:
             namespaces_created=self._caches.created_of(last_labels_of(manifest)),
             mesh_config=mesh.config,
             unmanaged_routes=self._caches.routes.for_names(names, key, self._caches.rights_of),
-            foreign_ports=self._caches.routes.on_ports(tcp_ports_of(manifest)),
+            foreign_ports=(
+                *self._caches.routes.on_ports(tcp_ports),
+                *self._caches.external_names.on_ports(tcp_ports),
+            ),
             contenders=contenders,
             live=live,
             others={ref: found for ref, found in labelled.items() if ref not in live},

@@ -18,7 +18,7 @@ from egressgateway.live.ports import meet_on_a_port, ports_for
 from egressgateway.namespaces import overlap, union
 from egressgateway.plan.findings import Finding, exposed_section, named
 from egressgateway.plan.gateway.target import LISTENER_PORT, PLAIN_PORT, listen_port, target_of
-from egressgateway.refs import Manifest
+from egressgateway.refs import Manifest, ObjectRef
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 _LATE: Final = "9999"
@@ -172,9 +172,9 @@ def _with_foreign_entries(
 ) -> Iterator[Finding]:
     """
     ServiceEntries that no operator wrote and that take a TCP port whole: each one's clients would reach the other's
-    server, whichever is older.
+    server, whichever is older. And Services of type ExternalName, whose clients would reach this object's server.
 
-    Every tenant can write such an entry, so it rejects only what is not served yet. What is served is older than an
+    Every tenant can write such an object, so it rejects only what is not served yet. What is served is older than an
     entry that comes later, and istiod gives the port to the older one: nothing is wrong with it.
     """
     for index, destination in enumerate(spec.destinations):
@@ -190,9 +190,15 @@ def _with_foreign_entries(
                         Reason.PORT_CONFLICT,
                         f"spec.destinations[{index}].ports[{number}]: {entry.ref} uses TCP port {port.port} for "
                         f"{min(entry.hosts - names)} in {named(sorted(common))}; TCP cannot distinguish hosts on "
-                        "one port; set addresses on either, hide that entry with exportTo, or use another port",
+                        f"one port; {_way_out(entry.ref)}",
                         destination.name,
                     )
+
+
+def _way_out(other: ObjectRef) -> str:
+    if other.kind == "ServiceEntry":
+        return "set addresses on either, hide that entry with exportTo, or use another port"
+    return "set addresses, enable DNS capture in the mesh (ISTIO_META_DNS_CAPTURE), or use another port"
 
 
 def _with_common_addresses(spec: EgressGatewaySpec, consumers: Mapping[str, frozenset[str]]) -> Iterator[Finding]:
