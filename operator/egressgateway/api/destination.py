@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field
 
@@ -37,6 +37,21 @@ class Protocol(StrEnum):
 _HTTP_FAMILY = frozenset({Protocol.HTTP, Protocol.HTTP2, Protocol.GRPC})
 CEL_IS_HTTP = "p.protocol != 'TLS' && p.protocol != 'TCP'"
 """Whether port `p` is of the HTTP family; two comparisons cost the API server less than a list."""
+
+PLAIN_TEXT_FIRST: Final = {
+    21: "FTP",
+    25: "SMTP",
+    110: "POP3",
+    119: "NNTP",
+    143: "IMAP",
+    389: "LDAP",
+    587: "SMTP",
+    1433: "SQL Server",
+    3306: "MySQL",
+    5222: "XMPP",
+    5432: "PostgreSQL",
+}
+"""Ports whose protocol usually begins in plain text and goes on with TLS later (STARTTLS, PostgreSQL's SSLRequest)."""
 
 
 class DestinationPort(ApiModel):

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
-from egressgateway.api.destination import Destination, Protocol
+from egressgateway.api.destination import PLAIN_TEXT_FIRST, Destination, Protocol
 from egressgateway.api.server import WildcardStrategy
+from egressgateway.facts import MeshConfig
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.findings import Advisory
 from egressgateway.plan.istio.callers import MAX_CALLERS, are_judged_first
 from egressgateway.plan.istio.inner import opened_networks
-
-_PLAIN_FIRST: Final = {
-    21: "FTP",
-    25: "SMTP",
-    110: "POP3",
-    119: "NNTP",
-    143: "IMAP",
-    389: "LDAP",
-    587: "SMTP",
-    1433: "SQL Server",
-    3306: "MySQL",
-    5222: "XMPP",
-    5432: "PostgreSQL",
-}
-"""Ports whose protocol usually begins in plain text and goes on with TLS later (STARTTLS, PostgreSQL's SSLRequest)."""
 
 
 def advisories(context: PlanContext) -> Iterator[Advisory]:
@@ -33,22 +18,35 @@ def advisories(context: PlanContext) -> Iterator[Advisory]:
     judged_late = _judged_late(context) if any(each.has_tcp for each in context.spec.destinations) else ""
     for index, destination in enumerate(context.spec.destinations):
         field = f"spec.destinations[{index}]"
-        yield from _plain_text_first(destination, field)
+        yield from _plain_text_first(context, destination, field)
         yield from _private_names(context, destination, field)
         if judged_late and destination.has_tcp:
             yield Advisory(f"{field}.ports: {judged_late}", destination.name)
         yield from _whole_port(context, destination, field)
 
 
-def _plain_text_first(destination: Destination, field: str) -> Iterator[Advisory]:
+def _plain_text_first(context: PlanContext, destination: Destination, field: str) -> Iterator[Advisory]:
     for index, port in enumerate(destination.ports):
-        known = _PLAIN_FIRST.get(port.port)
+        known = PLAIN_TEXT_FIRST.get(port.port)
         if port.protocol is Protocol.TLS and known:
+            fate = _fate_of_plain_text(context.mesh_config, destination)
             yield Advisory(
                 f"{field}.ports[{index}]: {known} on port {port.port} usually begins in plain text, and a client that "
-                "does so does not reach the gateway; use protocol TCP, unless clients begin with TLS",
+                f"does so {fate}; use protocol TCP, unless clients begin with TLS",
                 destination.name,
             )
+
+
+def _fate_of_plain_text(mesh: MeshConfig, destination: Destination) -> str:
+    """
+    What sidecars do with bytes that are not TLS: no name says where they belong.
+
+    They go where the client dialled. That is an address that leads nowhere, if sidecars answer DNS for a host without
+    addresses, and otherwise the destination's own.
+    """
+    if (mesh.dns_capture and not destination.addresses) or mesh.outbound_policy == "REGISTRY_ONLY":
+        return "is refused"
+    return "goes past the gateway" if mesh.outbound_policy == "ALLOW_ANY" else "does not reach the gateway"
 
 
 def _private_names(context: PlanContext, destination: Destination, field: str) -> Iterator[Advisory]:

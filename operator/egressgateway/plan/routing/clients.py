@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from egressgateway.api.destination import Destination
+from egressgateway.api.destination import PLAIN_TEXT_FIRST, Destination, Protocol
 from egressgateway.names import WITHOUT_ADDRESS
 from egressgateway.namespaces import EVERY_NAMESPACE, export_to, union
 from egressgateway.plan.acceptance import Acceptance
@@ -111,7 +111,9 @@ def _entry(
     entry = section_child(
         context.owner, "ServiceEntry", Stage.CLIENTS, destination.name, ("clients",), values, "serviceentry-clients"
     )
-    return entry if needs_address(destination) else labelled(entry, WITHOUT_ADDRESS)
+    if needs_address(destination) or (context.mesh_config.dns_capture and begins_in_plain_text(destination)):
+        return entry
+    return labelled(entry, WITHOUT_ADDRESS)
 
 
 def needs_address(destination: Destination) -> bool:
@@ -122,3 +124,12 @@ def needs_address(destination: Destination) -> bool:
     be in no DNS. Any other name is resolved as if the mesh did not know it.
     """
     return destination.has_tcp or bool(destination.aliases or destination.endpoints)
+
+
+def begins_in_plain_text(destination: Destination) -> bool:
+    """
+    Whether clients of a TLS port may begin in plain text, which sidecars pass on to the address that was dialled.
+
+    An address that Istio made up leads nowhere.
+    """
+    return any(port.protocol is Protocol.TLS and port.port in PLAIN_TEXT_FIRST for port in destination.ports)
