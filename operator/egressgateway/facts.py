@@ -178,10 +178,6 @@ class Contender:
         rights: what it has claimed, by its status.
         steers: by name, the namespaces whose clients its live routes send to it. Only for an object whose status was
             lost, and only where its class allows it to serve: tenants can write such routes in their own namespaces.
-        yields: names that it does not want any more, though its clients may still use them (`plan.handover`). Only for
-            an object of the same namespace.
-        inherits: likewise by name, the namespaces for which it takes the name over if this object yields it.
-        routed: by such a name, the namespaces whose clients its routes steer now.
     """
 
     key: Key
@@ -192,9 +188,6 @@ class Contender:
     held_ports: Ports = field(default_factory=Ports)
     rights: Rights = field(default_factory=Rights)
     steers: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    yields: frozenset[str] = frozenset()
-    inherits: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    routed: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,9 +456,6 @@ class Facts:
     """ServiceEntries and Services of others on a TCP port of the object."""
 
     contenders: tuple[Contender, ...] = ()
-    handovers: Mapping[str, datetime] = field(default_factory=dict)
-    """Names that the object steers and does not want any more, and until when it goes on: see `plan.handover`."""
-
     live: Mapping[ObjectRef, Manifest] = field(default_factory=dict)
     others: Mapping[ObjectRef, Manifest] = field(default_factory=dict)
     """

@@ -235,20 +235,14 @@ class _Result:
 def _contest(  # noqa: PLR0913, PLR0917  (one contest: for what, where, by which rights, against which rivals)
     facts: Facts, stakes: Stakes, name: str, served: frozenset[str], before: Since, by_name: _ByName
 ) -> _Result:
-    found = list(by_name.contending(name))
-    contenders = [
-        (contender, other, _places(contender, other)) for contender, other in found if other not in contender.yields
-    ]
+    contenders = [(contender, other, _places(contender, other)) for contender, other in by_name.contending(name)]
     if not contenders:
         return _Result(served)
-    # What another object of the namespace yields is claimed there already: no other namespace comes in between.
-    yielded = [contender.rights.names.get(other, {}) for contender, other in found if other in contender.yields]
     steered = stakes.steers.get(name, frozenset())
     conflicted = _conflicted(served, before, [places for _, _, places in contenders])
     winners: dict[str, Key] = {}
     for place in sorted(conflicted):
         own = _Precedence(since_in(before, place), not _is_in(place, steered), facts.gateway.created, facts.key)
-        as_heir = replace(own, claimed=min((own.claimed, *(since_in(since, place) for since in yielded))))
         rights = (
             _Precedence(
                 since_in(contender.rights.names.get(other, {}), place),
@@ -259,9 +253,9 @@ def _contest(  # noqa: PLR0913, PLR0917  (one contest: for what, where, by which
             for contender, other, places in contenders
             if _is_in(place, places)
         )
-        better = [each for each in rights if each < (own if each.key.namespace == own.key.namespace else as_heir)]
-        if better:
-            winners[place] = min(better).key
+        best = min(rights, default=own)
+        if best < own:
+            winners[place] = best.key
     return _result(served, conflicted, winners, facts)
 
 

@@ -91,15 +91,6 @@ def tcp_ports_of(gateway: Manifest) -> frozenset[int]:
     return frozenset(number for number, tcp in ports if tcp)
 
 
-def hosts_by_port(gateway: Manifest) -> dict[int, frozenset[str]]:
-    """Hosts and aliases that the spec asks for, by the ports that their clients dial."""
-    found: dict[int, frozenset[str]] = {}
-    for each in entries_of(gateway, "destinations"):
-        for number, _ in _ports_in(each):
-            found[number] = found.get(number, frozenset()).union(_names_in(each))
-    return found
-
-
 def unrejected(gateway: Manifest, namespaces: Namespaces) -> Requested:
     """
     What the spec asks for and may still get.
@@ -117,14 +108,6 @@ def unrejected(gateway: Manifest, namespaces: Namespaces) -> Requested:
         _ports(by_port, asks, namespaces, tcp=True),
         _ports(by_port, asks, namespaces, tcp=False),
     )
-
-
-def queueing_names(gateway: Manifest) -> frozenset[str]:
-    """Names that the spec asks for and may still get, once another object releases a name or a port."""
-    if (gateway.get("spec") or {}).get("suspend"):
-        return frozenset()
-    sections = _unrejected_sections(gateway, "destinations", _QUEUES_FOR_PORTS)
-    return frozenset(name for each in sections for name in _names_in(each))
 
 
 def claimed_by(rights: Rights) -> Requested:

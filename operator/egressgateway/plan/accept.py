@@ -29,7 +29,6 @@ from egressgateway.contention.claims import (
 )
 from egressgateway.contention.consumers import Consumers, asks_nobody, consumers_of, entries_of
 from egressgateway.facts import Claimed, ClaimedPort, Facts, Rights
-from egressgateway.live.children import section_of
 from egressgateway.live.controller_status import next_answer_due
 from egressgateway.namespaces import overlap, union
 from egressgateway.plan.acceptance import Acceptance
@@ -47,7 +46,6 @@ from egressgateway.plan.checks.trial import trial_findings
 from egressgateway.plan.context import PlanContext, context_of
 from egressgateway.plan.findings import Advisory, Consequence, Finding, exposed_section
 from egressgateway.plan.gateway.references import exposed_on, wanted_references
-from egressgateway.plan.handover import handed_over, routed_by_winners, yielded_names
 from egressgateway.plan.held import claims_to_keep, ports_to_keep, registered_ports, steered_names, still_held
 from egressgateway.plan.provider import Provider
 from egressgateway.plan.providers import CONTROLLERS, provider_of
@@ -119,15 +117,7 @@ class _Judge:
         findings += self._conflicted(findings, claims, served)
         late = revoked_of(self.facts, self.class_spec, _kept(findings) - kept)
         findings += late.findings
-        yielded = yielded_names(self.facts)
-        # What runs of these names is no longer in the spec, so the class judges what runs.
-        running = frozenset(map(section_of, self.facts.live.values())) if yielded else frozenset[str]()
         out = _rejected_sections(findings)
-        handed = handed_over(
-            self.facts,
-            revoked_of(self.facts, self.class_spec, running),
-            {section: places for section, places in served.items() if section not in out},
-        )
         wanted = self._port_claims(findings, claims, consumers, served, before)
         ports, leaving = claim_ports(self.facts, before, wanted, registered_ports(self.facts))
         claims = claims.with_ports(ports, leaving=leaving)
@@ -139,13 +129,11 @@ class _Judge:
             consumers=served,
             kept=_kept(findings) - self._orphaned(consumers),
             conflicted={
-                destination.name: frozenset(destination.names) - routed_by_winners(self.facts, claims)
+                destination.name: frozenset(destination.names)
                 for destination in self.spec.destinations
                 if _is_conflicted(findings, destination.name)
             },
-            revoked=replace(revoked, exports={**revoked.exports, **late.exports, **handed.exports}),
-            yielded=yielded,
-            handed_over=handed,
+            revoked=replace(revoked, exports={**revoked.exports, **late.exports}),
             advisories=(*self._notices(), *self.provider.advisories(self.context, asked)),
             next_look=self._next_look(),
         )
@@ -319,8 +307,7 @@ class _Judge:
     def _next_look(self) -> datetime | None:
         end, certificate = _next_end(self.facts, self.spec), next_certificate_end(self.facts.references, self.facts.now)
         silence = next_answer_due(self.facts, CONTROLLERS)
-        moments = (end, certificate, silence, *self.facts.handovers.values())
-        later = [moment for moment in moments if moment is not None and moment > self.facts.now]
+        later = [moment for moment in (end, certificate, silence) if moment is not None and moment > self.facts.now]
         return min(later, default=None)
 
 

@@ -11,7 +11,6 @@ from egressgateway.api.expose import ExposedHost
 from egressgateway.contention.claims import Claims
 from egressgateway.namespaces import EVERYONE
 from egressgateway.plan.findings import Advisory, Finding
-from egressgateway.plan.handover import HandedOver
 from egressgateway.plan.revoked import NOTHING, Revoked
 
 
@@ -27,8 +26,6 @@ class Acceptance:
             whether its children stay.
         conflicted: by rejected section, the names that it asks for and other objects have. What the section steered
             before under other names is not kept: two objects that swap names would wait for each other.
-        yielded: names that the object had and does not want any more: other objects of its namespace may claim them.
-        handed_over: what of these its clients use until another object serves them.
         revoked: which of the kept children are removed all the same, because they are not allowed any more.
         next_look: when something expires, so that the object must be judged again.
     """
@@ -43,24 +40,7 @@ class Acceptance:
     conflicted: Mapping[str, frozenset[str]] = field(default_factory=dict)
     advisories: tuple[Advisory, ...] = ()
     revoked: Revoked = NOTHING
-    yielded: frozenset[str] = frozenset()
-    handed_over: HandedOver = field(default_factory=HandedOver)
     next_look: datetime | None = None
-
-    @property
-    def staying(self) -> frozenset[str]:
-        """Sections of which live children stay that the plan itself does not have."""
-        return self.kept | self.handed_over.sections
-
-    @property
-    def staying_names(self) -> Mapping[str, frozenset[str]]:
-        """For some of these, the names to which that is limited."""
-        handed = {
-            section: names | self.conflicted.get(section, frozenset())
-            for section, names in self.handed_over.names.items()
-            if section not in self.kept or section in self.conflicted
-        }
-        return {**self.conflicted, **handed}
 
     @property
     def of_object(self) -> tuple[Finding, ...]:

@@ -36,13 +36,12 @@ from egressgateway.engine.cache.port_index import PortIndex
 from egressgateway.engine.cache.references import ReferenceCache
 from egressgateway.engine.cache.route_index import ROUTE_KINDS, RouteIndex, keep_needed, keep_needed_rule
 from egressgateway.engine.cache.trials import Trials
-from egressgateway.engine.cache.yields import Yields
 from egressgateway.engine.reconcile.remote_records import recorded_key
 from egressgateway.facts import Rights
 from egressgateway.live.controller_status import answers
 from egressgateway.live.evidence import named_owner, recorded_children
 from egressgateway.live.obstacles import is_overdue, is_rolling, rollout_obstacle
-from egressgateway.namespaces import EVERYONE, NamespaceLabels
+from egressgateway.namespaces import NamespaceLabels
 from egressgateway.plan.providers import CONTROLLERS
 from egressgateway.refs import CHILD_RESOURCES, Key, Manifest, ObjectRef, ref_of
 from egressgateway.settings import MeshSettings
@@ -91,7 +90,6 @@ class Caches:
         self.references = ReferenceCache()
         self.own_writes = OwnWrites()
         self.trials = Trials()
-        self.yields = Yields()
         self.mesh = MeshCache(mesh.root_namespace, mesh.revision)
         self.on_own_write: Callable[[Change], None] = _ignore
         """Called with a change of an EgressGateway that we made ourselves: the watch will not report it again."""
@@ -143,13 +141,6 @@ class Caches:
         waiting = self.claims.contenders_of(key, claimed_by(reserved))
         if waiting:
             self.on_freed(waiting)
-
-    def yield_names(self, key: Key, names: frozenset[str]) -> None:
-        """`key` does not want `names` any more, and still steers them: enqueues the objects that may claim them now."""
-        changed = self.yields.put(key, names)
-        if changed:
-            asking = self.claims.by_name(key, dict.fromkeys(changed, EVERYONE))
-            self.on_freed({other for other in asking if other.namespace == key.namespace and other != key})
 
     def namespace_labels(self) -> NamespaceLabels:
         """
@@ -231,7 +222,7 @@ class Caches:
             freed = self.claims.sharing_ports(self.ports.take(change))
             taken = self.routes.take(change, self.rights_of)
             waiting = {*self.claims.waiting_for(taken.unclaimed), *self.claims.waiting_for(taken.left), *freed}
-            waiting |= self.claims.on_tcp_ports(taken.ports) | taken.met
+            waiting |= self.claims.on_tcp_ports(taken.ports)
             waiting.discard(named_owner(change.object))
             if waiting:
                 self.on_freed(waiting)
@@ -268,7 +259,6 @@ class Caches:
             self._index(key, change.new)
             return change
         self._rights.pop(key, None)
-        self.yields.put(key, frozenset())
         self.claims.put(key, NOTHING)
         self._interests.put(key, NO_INTEREST)
         return change
@@ -334,7 +324,7 @@ class Caches:
         freed = self.claims.sharing_ports(self.ports.take(change))
         taken = self.routes.take(change, self.rights_of)
         waiting = {*self.claims.wanting(taken.unclaimed), *self.claims.waiting_for(taken.left)}
-        waiting |= self.claims.on_tcp_ports(taken.ports) | taken.met
+        waiting |= self.claims.on_tcp_ports(taken.ports)
         return {*self.affected_by_child(change), *waiting, *freed}
 
     def affected_by_external_name(self, change: Change) -> frozenset[Key]:

@@ -192,13 +192,11 @@ class Taken(NamedTuple):
         unclaimed: that it takes without a claim, or took before the change.
         left: that a child of ours steered, and does not steer any more.
         ports: TCP ports that it takes whole without being a child, or took before the change.
-        met: objects of its namespace that steer what it steers since the change: they may wait for that.
     """
 
     unclaimed: dict[str, frozenset[str]]
     left: dict[str, frozenset[str]]
     ports: dict[int, frozenset[str]]
-    met: frozenset[Key] = frozenset()
 
 
 class RouteIndex:
@@ -218,23 +216,8 @@ class RouteIndex:
         route = route_of(change.new) if change.new else None
         own = own_route(change.new) if change.new else None
         old = self._routes.get(ref)
-        before = self._own.get(ref)
         taken, left = self._take_route(ref, route, rights_of), self._take_own(ref, own)
-        met = self._met_by(own) if own is not None and own != before else frozenset[Key]()
-        return Taken(taken, left, {} if old == route else self._refile_ports(ref, old, route), met)
-
-    def _met_by(self, route: OwnRoute) -> frozenset[Key]:
-        owners = frozenset(self._own[ref].owner for name in route.steers for ref in self._own_by_host.at(name))
-        return frozenset(each for each in owners - {route.owner} if each.namespace == route.owner.namespace)
-
-    def steered_by(self, key: Key, names: Iterable[str]) -> dict[str, frozenset[str]]:
-        """Those of `names` that routes of `key` steer, and the namespaces of the clients."""
-        own = ((name, self._own[ref]) for name in names for ref in self._own_by_host.at(name))
-        steers: dict[str, frozenset[str]] = {}
-        for name, route in own:
-            if route.owner == key:
-                steers[name] = union((steers.get(name, frozenset()), route.steers[name]))
-        return steers
+        return Taken(taken, left, {} if old == route else self._refile_ports(ref, old, route))
 
     def _refile_ports(self, ref: ObjectRef, old: Route | None, new: Route | None) -> dict[int, frozenset[str]]:
         """The TCP ports of an unmanaged entry, before or after the change: objects that want them are enqueued."""
@@ -274,7 +257,7 @@ class RouteIndex:
     def _take_own(self, ref: ObjectRef, new: OwnRoute | None) -> dict[str, frozenset[str]]:
         """
         The names that one of our routes steers no more: objects that wait for them are enqueued. A new route concerns
-        no other object but those that hand a name over (`_met_by`).
+        no other object.
         """
         old = self._own.pop(ref, None)
         if old is not None:

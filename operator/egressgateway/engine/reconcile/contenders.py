@@ -13,13 +13,10 @@ from egressgateway.api.scalars import parse_instant
 from egressgateway.contention.consumers import allowed_consumers, served_names, served_ports
 from egressgateway.contention.raw import key_of
 from egressgateway.contention.requested import (
-    NOTHING,
     Requested,
     claimed_by,
-    hosts_by_port,
     is_released,
     on_gateway_of,
-    queueing_names,
     requested_of,
     unrejected,
 )
@@ -28,9 +25,9 @@ from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.cache.parsed import ParsedSpecs
 from egressgateway.engine.cache.route_index import ROUTE_KINDS, steers_of
 from egressgateway.facts import Claimed, ClassFacts, Contender, Ports
-from egressgateway.live.children import hosts_of, ports_of, stage_of
+from egressgateway.live.children import ports_of, stage_of
 from egressgateway.live.evidence import is_child
-from egressgateway.live.ports import meet_on_a_port, ports_for
+from egressgateway.live.ports import meet_on_a_port
 from egressgateway.namespaces import EVERYONE, Namespaces
 from egressgateway.plan.gateway.references import apisix_gateway
 from egressgateway.plan.revoked import may_be_steered
@@ -71,7 +68,7 @@ class Contenders:
             *self._standing_gateways(certain),
             *(contender for contender in self._standing_gateways(by_port) if self._meet_on_a_port(gateway, contender)),
         ]
-        return tuple(self._contender(contender, gateway, own) for contender in sorted(found, key=key_of))
+        return tuple(self._contender(contender) for contender in sorted(found, key=key_of))
 
     def _own(self, gateway: Manifest) -> Requested:
         """
@@ -134,15 +131,10 @@ class Contenders:
             if mine is not None and manifest is not None and meet_on_a_port(mine.ports, self._live_ports(manifest))
         )
 
-    def _contender(self, manifest: Manifest, gateway: Manifest, own: Requested) -> Contender:
-        """`manifest` as a contender of `gateway`, which asks for and has claimed `own`."""
+    def _contender(self, manifest: Manifest) -> Contender:
         key = key_of(manifest)
-        siblings = key.namespace == key_of(gateway).namespace
-        yields = self._caches.yields.of(key) if siblings else frozenset[str]()
-        leaving = bool(yields) and "deletionTimestamp" in manifest["metadata"]
-        wanted = NOTHING if leaving else unrejected(manifest, self._caches.namespace_labels())
+        wanted = unrejected(manifest, self._caches.namespace_labels())
         reach, rights = self._reach(manifest), self._caches.rights_of(key)
-        inherits = self._inherits(manifest, reach, own) if siblings else {}
         return Contender(
             key=key,
             created=parse_instant(manifest["metadata"]["creationTimestamp"]),
@@ -151,43 +143,9 @@ class Contenders:
             else {name: served for name, served in reach.names.items() if name in wanted.names},
             exposes=self._exposes(manifest, wanted.exposed),
             ports=Ports() if reach is None else _among(wanted, reach.ports),
-            held_ports=self._live_ports(manifest)
-            if rights.is_blank
-            else self._less_yielded(manifest, as_ports(rights.ports), yields, gateway),
+            held_ports=self._live_ports(manifest) if rights.is_blank else as_ports(rights.ports),
             rights=rights,
             steers=self._live_steers(manifest) if rights.is_blank else {},
-            yields=yields,
-            inherits=inherits,
-            routed=self._caches.routes.steered_by(key, inherits.keys() | yields & own.names.keys()),
-        )
-
-    def _inherits(self, manifest: Manifest, reach: _Reach | None, own: Requested) -> dict[str, frozenset[str]]:
-        """By those of the names in `own` that the object still asks for, the namespaces that it would serve."""
-        leaving = "deletionTimestamp" in manifest["metadata"]
-        if reach is None or leaving or self._caches.is_namespace_ending(key_of(manifest).namespace):
-            return {}
-        return {name: reach.names[name] for name in queueing_names(manifest) & reach.names.keys() & own.names.keys()}
-
-    def _less_yielded(self, manifest: Manifest, held: Ports, yields: frozenset[str], gateway: Manifest) -> Ports:
-        """
-        `held` without ports that the object does not ask for, and that clients use at most for hosts that it yields and
-        that `gateway` asks for there.
-        """
-        if not yields:
-            return held
-        asked = hosts_by_port(gateway)
-        entries = self._live_clients(manifest, "ServiceEntry")
-        kept = [
-            (port["number"], port.get("protocol", ""), EVERYONE)
-            for entry in entries
-            for port in (entry.get("spec") or {}).get("ports") or ()
-            if not hosts_of(entry) <= yields & asked.get(port["number"], frozenset())
-        ]
-        leaving = "deletionTimestamp" in manifest["metadata"]
-        left, wanted = ports_for(kept), NOTHING if leaving else requested_of(manifest, self._caches.namespace_labels())
-        return Ports(
-            {port: held.tcp[port] for port in held.tcp if port in left.tcp or port in wanted.tcp_ports},
-            {port: held.named[port] for port in held.named if port in left.named or port in wanted.named_ports},
         )
 
     def _live_steers(self, manifest: Manifest) -> dict[str, frozenset[str]]:

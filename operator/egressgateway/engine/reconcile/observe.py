@@ -30,7 +30,6 @@ from egressgateway.names import workload_name
 from egressgateway.namespaces import EVERYONE
 from egressgateway.plan.gateway.references import pods_of_gateway, shared_pods, wanted_pods, wanted_references
 from egressgateway.plan.gateway.target import target_of, workload_of
-from egressgateway.plan.handover import still_overlapped
 from egressgateway.plan.providers import probing_of
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
@@ -158,7 +157,7 @@ class Observer:
         gateway, names = self._leaving(self._specs.gateway(manifest)), names_of(manifest)
         contenders, namespaces = self._contenders.of(manifest), self._caches.namespace_labels()
         tcp_ports = tcp_ports_of(manifest)
-        facts = Facts(
+        return Facts(
             now=now,
             gateway=gateway,
             class_=class_,
@@ -190,12 +189,6 @@ class Observer:
             gateway_pushed=clock - state.gateway_written_at >= grace,
             clients_pushed=clock - state.clients_written_at >= grace,
             pushing=self._pushing(gateway, counted, state, clock),
-        )
-        # While the older route of another object is there, too, it is that one which clients take.
-        return replace(
-            facts,
-            handovers=state.handovers.follow(facts, self._settings.mesh.push_grace),
-            pushing=facts.pushing | still_overlapped(facts),
         )
 
     def _pushing(
@@ -285,8 +278,7 @@ class Observer:
         if self._census is not None:
             self._census.want(facts.key, consumers - EVERYONE)
             counted = self._census.counted(facts.key)
-        pushing = self._pushing(facts.gateway, counted, state, clock) | still_overlapped(facts)
-        return replace(facts, client_pods=counted, pushing=pushing)
+        return replace(facts, client_pods=counted, pushing=self._pushing(facts.gateway, counted, state, clock))
 
     def _with_scopes(self, facts: Facts) -> Facts:
         """`facts` with what other people's objects tell the proxies of the clients that were judged last."""

@@ -40,7 +40,7 @@ from egressgateway.engine.reconcile.requeue import (
 from egressgateway.engine.reconcile.state import GatewayState, StateStore, SteadyState
 from egressgateway.errors import ClusterError, Invalid
 from egressgateway.facts import Facts
-from egressgateway.live.children import LiveChildren, stage_of
+from egressgateway.live.children import stage_of
 from egressgateway.live.obstacles import cause_of
 from egressgateway.namespaces import union
 from egressgateway.plan.accept import accept
@@ -49,11 +49,9 @@ from egressgateway.plan.build import build_plan
 from egressgateway.plan.checks.references import has_unread_references
 from egressgateway.plan.checks.trial import trial_findings
 from egressgateway.plan.context import owner_of
-from egressgateway.plan.gateway.target import target_of
-from egressgateway.plan.handover import handed_over, yielded_names
 from egressgateway.plan.held import registered_ports, steered_names
 from egressgateway.plan.ir import Plan
-from egressgateway.plan.kept import plan_frozen, plan_leaving
+from egressgateway.plan.kept import plan_frozen
 from egressgateway.plan.revoked import Revoked, revoked_from
 from egressgateway.refs import Key, ObjectRef
 from egressgateway.render.environment import Renderer
@@ -181,7 +179,6 @@ class Reconciler:
         facts = self._observer.with_clients(facts, union(acceptance.consumers.values()), state, _clock())
         # Until it is stored, others must see the claim: they may be judged while this pass waits for the API server.
         self._caches.reserve(facts.key, acceptance.claims.rights)
-        self._caches.yield_names(facts.key, acceptance.yielded)
         try:
             return await self._write(facts, acceptance, state, request)
         finally:
@@ -226,7 +223,6 @@ class Reconciler:
 
     async def _freeze(self, facts: Facts, state: GatewayState) -> Outcome:
         """The object is suspended: leave all that is still allowed as it is."""
-        self._caches.yield_names(facts.key, frozenset())
         revoked = revoked_from(facts, suspended=True)
         changes, applied = await self._end_revoked(facts, revoked, state)
         seen = self._observe(facts.key, state) or facts
@@ -352,17 +348,14 @@ class Reconciler:
         hundreds of requests would bypass the gateway meanwhile (notes "istio-recipes" §9). The withdrawal also happens
         without our finalizer: somebody removed it while another finalizer keeps the object, and a deleted object
         accepts no new one.
-
-        What another object of the namespace is about to serve stays until that one does (`plan.handover`).
         """
         if self._owner.leaves_children(facts.key):
             # If only half were withdrawn, while the garbage collector disowns the rest, clients would bypass the
             # gateway.
             await self._records.leave(facts.key)
             return await self._release(facts.key)
-        self._caches.yield_names(facts.key, yielded_names(facts))
-        plan = self._plan_leaving(facts)
-        steps = plan_steps(diff(plan, await self._render(facts.key, plan), facts.live, facts.key), facts)
+        # Nothing is judged any more: a bug in that must not keep the object, and with it its namespace.
+        steps = plan_steps(diff(Plan(), (), facts.live, facts.key), facts)
         if steps.batches:
             await self._report_leaving(facts)
         applied = await self._applier.apply(facts.key, Steps(batches=steps.batches), state)
@@ -370,8 +363,6 @@ class Reconciler:
         _raise_transient(applied)
         if applied.failures:
             raise next(iter(applied.failures.values()))
-        if plan.children or plan.kept:
-            return Again(max(min(facts.handovers.values()) - facts.now, timedelta(0)))
         if facts.live and (steps.batches or not facts.clients_pushed):
             return Again(self._grace)
         await self._remove_remote(facts, state)
@@ -380,21 +371,6 @@ class Reconciler:
             # Another finalizer keeps it, and its claims with it, for as long as its author likes.
             await self._owner.write_status(facts.key, ended_status(facts.gateway.status))
         return await self._release(facts.key)
-
-    def _plan_leaving(self, facts: Facts) -> Plan:
-        """
-        What clients of an object that is being deleted use until another one serves them.
-
-        A bug in that must not keep the object, and with it its namespace. Nor may its author, without our finalizer.
-        """
-        if not facts.handovers or not self._owner.has_finalizer(facts.key):
-            return Plan()
-        try:
-            handed = handed_over(facts, revoked_from(facts))
-            return plan_leaving(owner_of(facts), LiveChildren.of(facts), target_of(facts), handed)
-        except Exception:
-            log.exception("What another object takes over of a deleted one cannot be planned")
-            return Plan()
 
     async def _release(self, key: Key) -> Outcome:
         """
@@ -487,7 +463,6 @@ class Reconciler:
         self._rendered = RenderCache(self._renderer)
         self._observer.forget_all()
         self._caches.trials.forget_all()
-        self._caches.yields.forget_all()
 
     def _observe(self, key: Key, state: GatewayState) -> Facts | None:
         return self._observer.observe(key, state, self._now(), _clock())

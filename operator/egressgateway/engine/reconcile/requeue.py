@@ -97,13 +97,7 @@ def outcome_of(done: Pass, facts: Facts, left: ChangeSet, foreign: Set[ObjectRef
         return Again(grace)
     if DeferReason.GATEWAY_NOT_READY in done.steps.held.values() and workload_of(facts).ready:
         return Again(PATIENCE / 5)
-    at_rest = _at_rest(done, foreign, _until(_next_moment(done), facts.now))
-    # Clients leave the names that another object takes over as soon as that one serves, and at some time anyway.
-    return (
-        Again(at_rest.after)
-        if done.acceptance.handed_over.names and isinstance(at_rest, Done) and at_rest.after
-        else at_rest
-    )
+    return _at_rest(done, foreign, _until(_next_moment(done), facts.now))
 
 
 def _at_rest(done: Pass, foreign: Set[ObjectRef], moment: timedelta | None) -> Outcome:

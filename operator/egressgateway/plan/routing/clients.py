@@ -75,8 +75,7 @@ def plan_clients(
             continue
         own = [hop for hop in hops if hop.destination == destination.name]
         exported = export_to(consumers, context.key.namespace)
-        staying = acceptance.handed_over.names.get(destination.name, frozenset())
-        yield _entry(context, destination, own, exported, staying)
+        yield _entry(context, destination, own, exported)
         for host in sorted(destination.hosts):
             yield plan_route(context, destination, [hop for hop in own if hop.host == host], exported)
 
@@ -93,16 +92,14 @@ def all_consumers(served: Served) -> frozenset[str]:
     return union(served.values())
 
 
-def _entry(
-    context: PlanContext, destination: Destination, hops: Sequence[Hop], exported: list[str], staying: frozenset[str]
-) -> Child:
+def _entry(context: PlanContext, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
     """
     The object that registers a destination's names, with the gateway's Service behind them: no client bypasses the
-    gateway. `staying`: former names that clients still use.
+    gateway.
     """
     ports = {hop.port: hop for hop in hops}
     values = {
-        "hosts": sorted(staying.union(destination.names)),
+        "hosts": sorted(destination.names),
         "addresses": sorted(destination.canonical_addresses),
         "ports": [ports[number] for number in sorted(ports)],
         "gateway_service": context.target.service_host,
