@@ -70,6 +70,8 @@ CONFIG_MAP = Resource("", "v1", "ConfigMap", "configmaps")
 POD = Resource("", "v1", "Pod", "pods")
 SECRET = Resource("", "v1", "Secret", "secrets")
 SIDECAR = Resource("networking.istio.io", "v1", "Sidecar", "sidecars")
+INGRESS_CLASS = Resource("networking.k8s.io", "v1", "IngressClass", "ingressclasses", namespaced=False)
+GATEWAY_PROXY = Resource("apisix.apache.org", "v1alpha1", "GatewayProxy", "gatewayproxies")
 
 CHILD_RESOURCES: tuple[Resource, ...] = (
     Resource("", "v1", "ServiceAccount", "serviceaccounts"),
@@ -105,6 +107,8 @@ REFERENCE_BY_KIND: dict[str, Resource] = {
         CHILD_BY_KIND["Service"],
         CHILD_BY_KIND["Gateway"],
         CHILD_BY_KIND["Deployment"],
+        INGRESS_CLASS,
+        GATEWAY_PROXY,
     )
 }
 """Kinds of objects that a spec or a class may refer to and that are not the operator's."""

@@ -77,12 +77,15 @@ class Reason(StrEnum):
     AUTHORIZER_NOT_FOUND = "AuthorizerNotFound"
     PROVIDER_UNAVAILABLE = "ProviderUnavailable"
     INJECTION_DISABLED = "InjectionDisabled"
+    INGRESS_CLASS_NOT_FOUND = "IngressClassNotFound"
+    INGRESS_CLASS_INVALID = "IngressClassInvalid"
 
     APPLY_FAILED = "ApplyFailed"
     RESOURCE_CONFLICT = "ResourceConflict"
     PENDING = "Pending"
     ROUTE_REJECTED = "RouteRejected"
     ROUTE_IGNORED = "RouteIgnored"
+    ROUTE_NOT_PUSHED = "RouteNotPushed"
 
     GATEWAY_NOT_READY = "GatewayNotReady"
     ROUTE_CONFLICT = "RouteConflict"
@@ -238,6 +241,18 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
         Reason.INJECTION_DISABLED: _fails(
             _RESOLVED, Actor.ADMIN, "Enable the mesh's injection for the namespace of the gateway."
         ),
+        Reason.INGRESS_CLASS_NOT_FOUND: _fails(
+            (*_RESOLVED, ConditionType.STEERED),
+            Actor.ADMIN,
+            "Create the IngressClass that the message names, or correct apisix.ingressClassName of the class.",
+        ),
+        Reason.INGRESS_CLASS_INVALID: ReasonEntry(
+            (*_RESOLVED, ConditionType.STEERED),
+            None,
+            Actor.ADMIN,
+            "Have the parameters of the IngressClass name a GatewayProxy that exists: without it, APISIX's ingress "
+            "controller does not know where APISIX is.",
+        ),
         # Programmed
         Reason.APPLY_FAILED: _fails(
             _PROGRAMMED,
@@ -255,8 +270,15 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
         Reason.ROUTE_IGNORED: _fails(
             _PROGRAMMED,
             Actor.ADMIN,
-            "Run a controller for the class's ingressClassName, or correct that field; clients are not sent through "
-            "the gateway until it answers.",
+            "Run a controller for the class's ingressClassName, of the version that the message names or later, or "
+            "correct that field; clients are not sent through the gateway until it answers.",
+        ),
+        Reason.ROUTE_NOT_PUSHED: ReasonEntry(
+            _PROGRAMMED,
+            None,
+            Actor.ADMIN,
+            "Read the controller's error in the message and its log: APISIX's Admin API may not answer, or an object "
+            "of APISIX, of whichever namespace, may be invalid; APISIX continues with the routes that it has.",
         ),
         Reason.PENDING: ReasonEntry(
             (*OBJECT_CONDITIONS, ConditionType.STEERED, ConditionType.REACHABLE),

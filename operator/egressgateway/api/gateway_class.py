@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final
 
@@ -11,7 +12,7 @@ from egressgateway.api.gateway import DedicatedGateway
 from egressgateway.api.hosts import Cidr, HostPattern
 from egressgateway.api.model import ApiModel
 from egressgateway.api.rules import SET, Rule, form
-from egressgateway.api.scalars import LabelName, ObjectName, Port, SomeLabels, Text
+from egressgateway.api.scalars import Duration, LabelName, ObjectName, Port, SomeLabels, Text
 from egressgateway.api.selector import LabelSelector
 
 
@@ -23,6 +24,17 @@ class ProviderName(StrEnum):
 
 
 DEFAULT_INGRESS_CLASS: Final = "apisix"
+DEFAULT_PUSH_TIMEOUT: Final = timedelta(seconds=35)
+"""
+The controller gives up on the Admin API after 15 seconds, and a push waits for the one before it; five more seconds are
+for its status.
+"""
+
+AT_LEAST_A_SECOND: Final[Rule[timedelta]] = Rule(
+    cel="duration(self) >= duration('1s')",
+    message="must be at least 1s",
+    holds=lambda span: span >= timedelta(seconds=1),
+)
 
 
 class SharedPorts(ApiModel):
@@ -56,6 +68,12 @@ class ApisixSettings(ApiModel):
 
     ingress_class_name: ObjectName | None = None
     """Ingress class of the APISIX installation: default `apisix`."""
+
+    push_timeout: Annotated[Duration, AT_LEAST_A_SECOND] | None = None
+    """
+    How long a push of APISIX's ingress controller can take, at least `1s`: default `35s`, for a time-out of 15 seconds.
+    `Accepted` of a route counts after this time without a change; until then no client is sent there.
+    """
 
 
 class MtlsMode(StrEnum):
@@ -347,3 +365,8 @@ class EgressGatewayClassSpec(ApiModel):
         if self.provider is not ProviderName.APISIX:
             return ""
         return (self.apisix and self.apisix.ingress_class_name) or DEFAULT_INGRESS_CLASS
+
+    @property
+    def push_timeout(self) -> timedelta:
+        """How long the controller of the class's data plane can take to push what it has accepted."""
+        return (self.apisix and self.apisix.push_timeout) or DEFAULT_PUSH_TIMEOUT

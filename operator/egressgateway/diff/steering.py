@@ -5,7 +5,8 @@ Which changes may be made now: make before break (notes "istio-recipes" §9).
   and no pod that tells what it has lacks it.
 * A ServiceEntry and the VirtualServices of its hosts change in one batch: a ServiceEntry alone bypasses the gateway, a
   VirtualService alone is a 503.
-* Where the gateway has a controller of its own, clients also wait until it has accepted the routes.
+* Where the gateway has a controller of its own, clients also wait until it has accepted the routes and must have
+  pushed them. Meanwhile they use the gateway that they used before, and all of that one stays.
 * The gateway's side loses an entry only after its clients were withdrawn and istiod has pushed that.
 * The guard that keeps sidecars from the gateway's own upstreams exists before these, and is removed after them.
 """
@@ -36,7 +37,8 @@ class DeferReason(StrEnum):
     PUSH = "the gateway's configuration is being pushed to the mesh"
     NOT_ACKNOWLEDGED = "a gateway pod does not have the configuration yet"
     DRAIN = "the removal of its clients is being pushed to the mesh"
-    NOT_TAKEN = "the gateway's own controller has not accepted its routes"
+    NOT_TAKEN = "the gateway's own controller has not accepted its routes, or cannot push them"
+    HANDING_OVER = "the gateway's own controller may still be pushing its routes"
     PORT_IN_USE = "clients of another destination still use one of its ports"
 
 
@@ -151,7 +153,7 @@ def _hold_of(batch: Batch, changes: ChangeSet, facts: Facts, *, written: frozens
         return DeferReason.PUSH
     if sections_of(batch) & facts.acknowledgement.lacking.keys():
         return DeferReason.NOT_ACKNOWLEDGED
-    return None if _is_accepted_by_controller(batch, changes, facts) else DeferReason.NOT_TAKEN
+    return _hold_of_controller(batch, changes, facts)
 
 
 def waiting_for_a_port(batches: Sequence[Batch], live: Mapping[ObjectRef, Manifest]) -> frozenset[ObjectRef]:
@@ -199,13 +201,14 @@ def _entries(manifests: Iterable[Manifest]) -> list[Manifest]:
     return [found for found in manifests if found["kind"] == "ServiceEntry"]
 
 
-def _is_accepted_by_controller(batch: Batch, changes: ChangeSet, facts: Facts) -> bool:
-    """
-    Whether no object on the gateway's side of the batch's sections waits for a controller, or was rejected by one.
-    """
+def _hold_of_controller(batch: Batch, changes: ChangeSet, facts: Facts) -> DeferReason | None:
+    """Whether an object on the gateway's side of the batch's sections is not yet where requests are served."""
     sections = sections_of(batch)
     relied = [ref for ref in changes.in_sync if ref in facts.live and section_of(facts.live[ref]) in sections]
-    return all(verdict.word is RouteAcceptance.ACCEPTED for verdict in route_statuses(facts, relied, CONTROLLERS))
+    words = {verdict.word for verdict in route_statuses(facts, relied, CONTROLLERS)} - {RouteAcceptance.PUSHED}
+    if not words:
+        return None
+    return DeferReason.HANDING_OVER if words == {RouteAcceptance.PUSHING} else DeferReason.NOT_TAKEN
 
 
 def _opens_a_way(batch: Iterable[Write | Delete], live: Mapping[ObjectRef, Manifest]) -> bool:

@@ -1,10 +1,16 @@
 """
-Another controller's answer about a child, from the child's status: accepted, rejected, or none yet.
+Another controller's answer about a child, from the child's status: whether its data plane has the child.
 
-APISIX gets its routes from its ingress controller, which answers in `status.conditions[Accepted]`. Until it has
-accepted a route, requests for it get a 404, so clients wait for its answer. It never answers about objects whose
-ingress class it does not serve (apisix-ingress-controller, issues 2471 and 2756): only time distinguishes that from
-slowness.
+APISIX gets its routes from its ingress controller, which answers in `status.conditions[Accepted]`. It never answers
+about objects whose ingress class it does not serve (apisix-ingress-controller, issues 2471 and 2756): only time
+distinguishes that from slowness.
+
+`Accepted` is no evidence that APISIX has the route: the controller writes True as soon as it has stored the object,
+then pushes, and writes `SyncFailed` if that failed; where APISIX's Admin API hangs, after its time-out of 15 seconds
+(seen with version 2.2.0). Until then requests for the route get a 404. It pushes everything at once, so the bad object
+of one author makes the routes of all others fail, while APISIX continues with what it has. So an answer counts once
+nothing has changed for longer than a push can take; times are those of the API server (`metadata.managedFields`), so
+that a restart of the operator neither shortens nor lengthens the wait.
 """
 
 from __future__ import annotations
@@ -16,9 +22,11 @@ from enum import StrEnum
 from typing import Any, Final
 
 from egressgateway.api.conditions import ConditionType
+from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.scalars import parse_instant
 from egressgateway.facts import Facts
 from egressgateway.live.children import section_of
+from egressgateway.live.ingress_class import connections
 from egressgateway.refs import Manifest, ObjectRef
 
 PATIENCE: Final = timedelta(seconds=30)
@@ -28,7 +36,12 @@ PATIENCE: Final = timedelta(seconds=30)
 class RouteAcceptance(StrEnum):
     """A controller's answer about the newest generation of an object."""
 
-    ACCEPTED = "accepted"
+    PUSHED = "pushed"
+    """Accepted, for longer than a push can take, without a failure."""
+    PUSHING = "pushing"
+    """Accepted, and maybe not yet pushed."""
+    PUSH_FAILED = "push failed"
+    """Accepted, and the data plane does not have it: the cause may lie in an object of somebody else."""
     REJECTED = "rejected"
     UNKNOWN = "unknown"
 
@@ -41,13 +54,17 @@ class Controller:
     Attributes:
         name: its name in messages.
         answers_for: kinds that it answers for.
+        version: the earliest version whose answers are understood.
         silent_at_times: of these, kinds that some versions never answer for: an answer counts if there is one, and is
             not awaited.
+        push_failures: reasons of answers that say that an object was accepted and could not be pushed.
     """
 
     name: str
     answers_for: frozenset[str]
+    version: str = ""
     silent_at_times: frozenset[str] = frozenset()
+    push_failures: frozenset[str] = frozenset()
 
 
 Controllers = Iterable[Controller]
@@ -55,32 +72,50 @@ Controllers = Iterable[Controller]
 
 @dataclass(frozen=True, slots=True)
 class RouteStatus:
-    """A controller's answer about one child, with its own message; `overdue`: there has been none for too long."""
+    """
+    A controller's answer about one child, with its own message.
+
+    `overdue`: there has been none for too long. `unknown_conditions`: what it reports in place of an answer.
+    """
 
     ref: ObjectRef
     controller: Controller
     word: RouteAcceptance
     message: str = ""
     overdue: bool = False
+    unknown_conditions: tuple[str, ...] = ()
+
+
+_MOST_NAMED: Final = 3
+
+_GRAVITY: Final = (
+    RouteAcceptance.REJECTED,
+    RouteAcceptance.PUSH_FAILED,
+    RouteAcceptance.UNKNOWN,
+    RouteAcceptance.PUSHING,
+    RouteAcceptance.PUSHED,
+)
 
 
 def route_statuses(facts: Facts, refs: Iterable[ObjectRef], controllers: Controllers) -> Iterator[RouteStatus]:
-    """The answer about each of `refs` that exists and that a controller answers for, refusals first."""
+    """The answer about each of `refs` that exists and that a controller answers for, the gravest first."""
     found = (
         _verdict(facts, ref, facts.live[ref], controller)
         for ref in refs
         if ref in facts.live and (controller := _controller_of(ref.kind, controllers)) is not None
     )
-    yield from sorted(found, key=lambda verdict: (verdict.word is not RouteAcceptance.REJECTED, verdict.ref))
+    yield from sorted(found, key=lambda verdict: (_GRAVITY.index(verdict.word), verdict.ref))
 
 
 def next_answer_due(facts: Facts, controllers: Controllers) -> datetime | None:
-    """When the first silence becomes too long, if none is too long already."""
+    """When the first silence becomes too long, or the first answer counts, if none does already."""
     due = [
         _silent_since(facts, found) + PATIENCE
+        if word is RouteAcceptance.UNKNOWN
+        else _changed_at(facts, found) + _push_timeout(facts)
         for ref, found in facts.live.items()
         if (controller := _controller_of(ref.kind, controllers)) is not None
-        and _word(found, controller)[0] is RouteAcceptance.UNKNOWN
+        and (word := _word(facts, found, controller)[0]) in (RouteAcceptance.UNKNOWN, RouteAcceptance.PUSHING)
     ]
     return min((moment for moment in due if moment > facts.now), default=None)
 
@@ -89,9 +124,11 @@ def answers(manifest: Manifest, controllers: Controllers) -> list[tuple[Any, ...
     """Which parts of a child's status change its verdict; none for kinds without a controller."""
     if _controller_of(manifest.get("kind", ""), controllers) is None:
         return []
+    accepted = _accepted(manifest)
+    if not accepted:
+        return [(each.get("type"),) for each in _conditions(manifest)]
     return [
-        tuple(each.get(name) for name in ("status", "reason", "message", "observedGeneration"))
-        for each in _accepted(manifest)
+        tuple(each.get(name) for name in ("status", "reason", "message", "observedGeneration")) for each in accepted
     ]
 
 
@@ -100,30 +137,69 @@ def _controller_of(kind: str, controllers: Controllers) -> Controller | None:
 
 
 def _verdict(facts: Facts, ref: ObjectRef, manifest: Manifest, controller: Controller) -> RouteStatus:
-    word, message = _word(manifest, controller)
+    word, message = _word(facts, manifest, controller)
     # A controller that has answered about it before is running, and only slow.
     silent = word is RouteAcceptance.UNKNOWN and not _accepted(manifest)
+    others = tuple(sorted({str(each.get("type")) for each in _conditions(manifest)}))[:_MOST_NAMED] if silent else ()
     overdue = silent and facts.now >= _silent_since(facts, manifest) + PATIENCE
-    return RouteStatus(ref, controller, word, message, overdue)
+    return RouteStatus(ref, controller, word, message, overdue, others)
 
 
-def _word(manifest: Manifest, controller: Controller) -> tuple[RouteAcceptance, str]:
+def _word(facts: Facts, manifest: Manifest, controller: Controller) -> tuple[RouteAcceptance, str]:
     generation = manifest["metadata"].get("generation")
     for condition in _accepted(manifest):
-        if condition.get("observedGeneration") in (None, generation):
-            said = ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))
-            word = {"True": RouteAcceptance.ACCEPTED, "False": RouteAcceptance.REJECTED}.get(
-                str(condition.get("status")), RouteAcceptance.UNKNOWN
-            )
-            return word, said
-    # An answer about an older generation does not count for this one, unless it needs none.
-    needed = manifest.get("kind") not in controller.silent_at_times
-    return (RouteAcceptance.UNKNOWN if needed else RouteAcceptance.ACCEPTED), ""
+        # An answer about an older generation, or about none, does not count for this one.
+        if generation is not None and condition.get("observedGeneration") == generation:
+            return _judged(facts, manifest, controller, condition)
+    if manifest.get("kind") not in controller.silent_at_times:
+        return RouteAcceptance.UNKNOWN, ""
+    return _pushed_by(facts, manifest), ""
+
+
+def _judged(
+    facts: Facts, manifest: Manifest, controller: Controller, condition: Mapping[str, Any]
+) -> tuple[RouteAcceptance, str]:
+    said = ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))
+    if condition.get("status") == "True":
+        return _pushed_by(facts, manifest), said
+    if condition.get("status") != "False":
+        return RouteAcceptance.UNKNOWN, said
+    failed = condition.get("reason") in controller.push_failures
+    return RouteAcceptance.PUSH_FAILED if failed else RouteAcceptance.REJECTED, said
+
+
+def _pushed_by(facts: Facts, manifest: Manifest) -> RouteAcceptance:
+    """Of an accepted object: whether it must have been pushed by now."""
+    waiting = facts.now < _changed_at(facts, manifest) + _push_timeout(facts)
+    return RouteAcceptance.PUSHING if waiting else RouteAcceptance.PUSHED
+
+
+def _push_timeout(facts: Facts) -> timedelta:
+    return (facts.class_.spec or EgressGatewayClassSpec()).push_timeout
+
+
+def _changed_at(facts: Facts, manifest: Manifest) -> datetime:
+    """
+    When an object, its status or what connects its controller to the data plane changed last.
+
+    The API server records it by the second, so that the end of that second counts.
+    """
+    moments = [moment for each in (manifest, *connections(facts)) for moment in _moments(each)]
+    return max(moments) + timedelta(seconds=1) if moments else facts.now
+
+
+def _moments(manifest: Manifest) -> Iterator[datetime]:
+    metadata = manifest["metadata"]
+    written = (each.get("time") for each in metadata.get("managedFields") or ())
+    return map(parse_instant, filter(None, (metadata.get("creationTimestamp"), *written)))
 
 
 def _accepted(manifest: Manifest) -> list[Mapping[str, Any]]:
-    conditions = (manifest.get("status") or {}).get("conditions") or ()
-    return [each for each in conditions if each.get("type") == ConditionType.ACCEPTED]
+    return [each for each in _conditions(manifest) if each.get("type") == ConditionType.ACCEPTED]
+
+
+def _conditions(manifest: Manifest) -> list[Mapping[str, Any]]:
+    return [*((manifest.get("status") or {}).get("conditions") or ())]
 
 
 def _silent_since(facts: Facts, manifest: Manifest) -> datetime:

@@ -29,9 +29,9 @@ def object_findings(facts: Facts, context: PlanContext | None) -> Iterator[Findi
         yield from (finding for finding in guard_object(context) if not finding.section)
     yield from _is_supported(facts, context)
     yield from _is_within_bounds(context)
+    yield from _kinds_are_served(facts)
     yield from _class_is_resolved(facts)
     yield from _injection_is_enabled(facts)
-    yield from _kinds_are_served(facts)
 
 
 def _spec_is_known(facts: Facts) -> Iterator[Finding]:

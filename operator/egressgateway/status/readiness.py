@@ -61,8 +61,12 @@ def _is_ready(state: ObjectState) -> bool:
 
 def _is_changing(state: ObjectState) -> bool:
     """What ran before still runs: Ready is neither lost nor won."""
-    pending = all(condition.reason is Reason.PENDING for condition in state.failing)
+    pending = all(condition.reason is Reason.PENDING or condition.status == "Unknown" for condition in state.failing)
     return pending and all(condition.status == "Unknown" for condition in state.unsteered)
+
+
+def _why_changing(state: ObjectState) -> Reason:
+    return next((condition.reason for condition in _final(state)), Reason.PENDING)
 
 
 def _changes(state: ObjectState) -> str:
@@ -88,7 +92,7 @@ READY: Final[Table[ObjectState]] = Table(
     ConditionType.READY,
     (
         Rule(_is_ready, "True", Reason.READY, lambda it: it.success),
-        Rule(_is_changing, "Unknown", Reason.PENDING, _changes),
+        Rule(_is_changing, "Unknown", _why_changing, _changes),
         Rule(lambda it: it.serves_somebody, "False", Reason.PARTIALLY_READY, _what_is_missing),
         Rule(lambda it: bool(_final(it)), "False", lambda it: _final(it)[0].reason, lambda it: _final(it)[0].message),
         # While nothing serves, pods that are not ready explain more than objects that wait for them.
@@ -156,7 +160,9 @@ def _of_object(type_: ConditionType, acceptance: Acceptance, sections: Sequence[
     bad = [(name, condition) for name, conditions in sections for condition in conditions if is_bad(condition, type_)]
     if bad:
         told = ((name, message) for name, condition in bad for message in _messages(name, condition, acceptance))
-        return Condition(type_, "False", bad[0][1].reason, told_by_type(type_, told))
+        # What is False of one section is False of the object; otherwise what is not known of one is not known.
+        first = min((condition for _, condition in bad), key=lambda condition: condition.status == "Unknown")
+        return Condition(type_, first.status, first.reason, told_by_type(type_, told))
     if not sections and acceptance.of_object:
         # A spec that cannot be read has no sections to speak for it.
         return Condition(type_, "Unknown", Reason.PENDING, "not evaluated: the object is not accepted")

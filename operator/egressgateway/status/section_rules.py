@@ -9,9 +9,11 @@ runs.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.api.scalars import format_duration
 from egressgateway.diff.steering import DeferReason
 from egressgateway.live.controller_status import PATIENCE
 from egressgateway.plan.findings import Finding
@@ -44,11 +46,15 @@ class SectionState:
         foreign: an object of another owner that has a name the section needs.
         failure: the server's message about an object that it rejects.
         missing: an object is not in place; `error`: what the server could not do just now, in its words.
-        unaccepted: an object that its own `controller` has not accepted; `refusal`: that controller's message, if it
-            rejects it; `overdue`: it has had time enough; `why_silent`: the possible reason then.
+        unaccepted: an object that its own `controller` has not accepted, or may not have pushed; `refusal`: that
+            controller's message, if it rejects it; `push_failure`: likewise, if it could not push it; `pushed_after`:
+            how long it may take, if it has accepted it; `overdue`: it has had time enough; `why_silent`: the possible
+            reason then; `unknown_conditions`: what it reports instead, and `version` the earliest that it should have.
+        was_programmed: according to the status, all was in place at this generation, and maybe not pushed since.
         conflicts: findings about unmanaged routes for its hosts.
         unserved: why what runs does not serve clients all the same.
         severed: a port that clients use and the gateway's Service does not have any more.
+        unconnected: a finding that says that the gateway has no routes, or gets none any more.
         clients: what is known of the clients themselves.
         on_previous_route: clients still use the previous route, and it serves them.
         in_place: the objects that send clients through the gateway exist as planned; `deferred`: why they do not yet.
@@ -68,9 +74,15 @@ class SectionState:
     overdue: bool = False
     controller: str = ""
     why_silent: str = ""
+    push_failure: str | None = None
+    pushed_after: timedelta | None = None
+    unknown_conditions: tuple[str, ...] = ()
+    version: str = ""
+    was_programmed: bool = False
     conflicts: tuple[Finding, ...] = ()
     unserved: str = ""
     severed: str = ""
+    unconnected: Finding | None = None
     clients: ClientEvidence = field(default_factory=ClientEvidence)
     on_previous_route: bool = False
     in_place: bool = False
@@ -105,12 +117,49 @@ def _ignored(state: SectionState) -> str:
     )
 
 
+def _not_pushed(state: SectionState) -> str:
+    return (
+        f"{state.controller} has accepted {state.unaccepted} and could not push it; the cause may be another object or "
+        f"the connection, and the gateway continues with what it has; the controller says: {state.push_failure}"
+    )
+
+
+def _not_understood(state: SectionState) -> str:
+    return (
+        f"{state.controller} reports {', '.join(state.unknown_conditions)} about {state.unaccepted}, and not "
+        f"{ConditionType.ACCEPTED}, as it does from version {state.version} on; install that version or a later one"
+    )
+
+
+def _being_pushed(state: SectionState) -> str:
+    return (
+        f"{state.controller} has accepted {state.unaccepted}, and accepts before it pushes; it counts as pushed after "
+        f"{format_duration(state.pushed_after or timedelta())} without a failure"
+    )
+
+
 def _not_taken(state: SectionState) -> str:
     return f"{state.controller} has not accepted {state.unaccepted} yet"
 
 
 def _without_pods(state: SectionState) -> str:
     return joined((_NO_POD if state.in_place else DeferReason.GATEWAY_NOT_READY.value, state.obstacle))
+
+
+def _has_no_routes(state: SectionState) -> bool:
+    return state.unconnected is not None and state.unconnected.reason is Reason.INGRESS_CLASS_NOT_FOUND
+
+
+def _without_routes(state: SectionState) -> str:
+    return f"clients are still sent to the gateway, which has no routes without its IngressClass{_finding(state)}"
+
+
+def _perhaps_without_routes(state: SectionState) -> str:
+    return f"clients are still sent to the gateway, and whether it has their routes is not known{_finding(state)}"
+
+
+def _finding(state: SectionState) -> str:
+    return f": {state.unconnected.message}" if state.unconnected is not None else ""
 
 
 def _conflicts(state: SectionState) -> str:
@@ -134,7 +183,18 @@ PROGRAMMED: Final[Table[SectionState]] = Table(
         Rule(lambda it: it.failure is not None, "False", Reason.APPLY_FAILED, lambda it: it.failure or ""),
         Rule(lambda it: it.missing, "False", Reason.PENDING, _missing),
         Rule(lambda it: it.refusal is not None, "False", Reason.ROUTE_REJECTED, _refused),
+        # What was pushed before is still there, and nobody knows whether all of it is.
+        Rule(
+            lambda it: it.push_failure is not None and it.was_programmed,
+            "Unknown",
+            Reason.ROUTE_NOT_PUSHED,
+            _not_pushed,
+        ),
+        Rule(lambda it: it.push_failure is not None, "False", Reason.ROUTE_NOT_PUSHED, _not_pushed),
+        Rule(lambda it: bool(it.unknown_conditions), "False", Reason.ROUTE_IGNORED, _not_understood),
         Rule(lambda it: it.overdue, "False", Reason.ROUTE_IGNORED, _ignored),
+        Rule(lambda it: it.pushed_after is not None and it.was_programmed, "Unknown", Reason.PENDING, _being_pushed),
+        Rule(lambda it: it.pushed_after is not None, "False", Reason.PENDING, _being_pushed),
         Rule(lambda it: it.unaccepted is not None, "False", Reason.PENDING, _not_taken),
         Rule(otherwise, "True", Reason.PROGRAMMED, succeeded(ConditionType.PROGRAMMED).message),
     ),
@@ -148,6 +208,8 @@ STEERED: Final[Table[SectionState]] = Table(
         Rule(lambda it: bool(it.conflicts), "False", lambda it: it.conflicts[0].reason, _conflicts),
         Rule(lambda it: bool(it.unserved), "False", Reason.UNSUPPORTED_VALUE, lambda it: it.unserved),
         Rule(lambda it: bool(it.severed), "False", Reason.GATEWAY_NOT_FOUND, lambda it: it.severed),
+        Rule(_has_no_routes, "False", Reason.INGRESS_CLASS_NOT_FOUND, _without_routes),
+        Rule(lambda it: it.unconnected is not None, "Unknown", Reason.INGRESS_CLASS_INVALID, _perhaps_without_routes),
         Rule(lambda it: bool(it.clients.absent), "False", Reason.NO_CONSUMERS, lambda it: it.clients.absent),
         Rule(
             lambda it: bool(it.clients.outside_mesh),

@@ -37,6 +37,8 @@ from egressgateway.status.condition import Condition, Observed, succeeded
 from egressgateway.status.messages import joined, told_by_type
 from egressgateway.status.section_rules import BY_TIME, PROGRAMMED, ROUTED, STEERED, SectionState
 
+_UNCONNECTED: Final = frozenset({Reason.INGRESS_CLASS_NOT_FOUND, Reason.INGRESS_CLASS_INVALID})
+_BY_CONTROLLER: Final = frozenset({DeferReason.NOT_TAKEN, DeferReason.HANDING_OVER})
 _NOT_PROBED: Final = Reached("Unknown", Reason.PENDING, "the first checks have not finished")
 
 
@@ -61,15 +63,19 @@ class SectionView:
             )
         children = [child for child in self.plan.children if child.section in ("", section)]
         clients = {child.ref for child in children if child.section == section and child.stage is Stage.CLIENTS}
+        written = self._written(section, (child.ref for child in children))
+        was_steered = _before(self.facts, section, ConditionType.STEERED).get("status", "False") != "False"
+        # A route that the gateway may not have is no way for clients; one that it had, it still has.
+        has_routes = written.unaccepted is None or was_steered
         state = replace(
-            self._written(child.ref for child in children),
+            written,
             conflicts=tuple(_of_type(ConditionType.STEERED, self.acceptance.of_section(section))),
             severed=_severed(self.facts, section),
             on_previous_route=self._is_on_previous_route(section, clients),
-            in_place=self._stands(clients),
+            in_place=self._stands(clients) and has_routes,
             pushing=section in self.facts.pushing,
-            was_steered=_steered_before(self.facts, section).get("status", "False") != "False",
-            deferred=self._deferred(clients),
+            was_steered=was_steered,
+            deferred=self._deferred(clients) or ("" if has_routes else _waiting_for(written).value),
             clients=self._clients(destination),
             lacking=self.facts.acknowledgement.lacking.get(section, ""),
             by_time=self._is_by_time(section),
@@ -85,10 +91,14 @@ class SectionView:
         own = {child.ref for child in self.plan.children if child.section == section}
         shared = {child.ref for child in self.plan.children if not child.section}
         needs_pods = entry.gateway_ref is None or entry.backend.destination is not None
+        written = self._written(section, own | shared if needs_pods else own)
+        was_steered = _before(self.facts, section, ConditionType.STEERED).get("status", "False") != "False"
+        has_routes = written.unaccepted is None or (written.push_failure is not None and written.was_programmed)
         state = replace(
-            self._written(own | shared if needs_pods else own),
-            in_place=self._stands(own),
-            deferred=self._deferred(own),
+            written,
+            on_previous_route=self._stands(own) and not has_routes and was_steered,
+            in_place=self._stands(own) and has_routes,
+            deferred=self._deferred(own) or ("" if has_routes else _waiting_for(written).value),
             needs_pods=needs_pods,
         )
         return self._judged(section, state)
@@ -105,10 +115,12 @@ class SectionView:
     def _rejected(self, section: str, running: bool, *, by_this_gateway: bool) -> SectionState:
         """`by_this_gateway`: according to what runs, requests use the class's gateway as it is now."""
         running = running and (self.acceptance.keep_all or section in self.acceptance.kept)
+        unconnected = self._unconnected() if running and by_this_gateway else None
         return SectionState(
             rejected=True,
-            retained=running,
+            retained=running and unconnected is None,
             unserved=self._unserved(section, by_this_gateway=by_this_gateway) if running else "",
+            unconnected=unconnected,
             in_place=running,
             ready_pods=workload_of(self.facts).ready,
             obstacle=workload_of(self.facts).obstacle,
@@ -118,7 +130,7 @@ class SectionView:
         # The object's own namespace exists: the object is in it.
         existing = self.facts.namespaces.keys() | {self.facts.key.namespace}
         consumers = self.acceptance.consumers.get(destination.name, frozenset())
-        before = evidence_in(_steered_before(self.facts, destination.name), ROUTED, BY_TIME)
+        before = evidence_in(_before(self.facts, destination.name, ConditionType.STEERED), ROUTED, BY_TIME)
         evidence = client_evidence(consumers, existing, self.facts.client_pods, before)
         target = target_of(self.facts)
         sought = Sought(
@@ -137,7 +149,7 @@ class SectionView:
         Whether no gateway pod tells that it has the section's configuration. What the status says of it holds until a
         pod tells: a restart changes nothing, nor does an edit of another section.
         """
-        told, before = self.facts.acknowledgement.told, _steered_before(self.facts, section)
+        told, before = self.facts.acknowledgement.told, _before(self.facts, section, ConditionType.STEERED)
         if before.get("status") == "True":
             return not told and BY_TIME in before.get("message", "")
         return told is False
@@ -149,27 +161,32 @@ class SectionView:
             return ""
         return provider_of(context.class_spec).why_unserved(context, section, by_this_gateway=by_this_gateway)
 
-    def _written(self, refs: Iterable[ObjectRef]) -> SectionState:
+    def _unconnected(self) -> Finding | None:
+        """Why APISIX has no routes, or gets none; None with another provider."""
+        return next((each for each in self.acceptance.of_object if each.reason in _UNCONNECTED), None)
+
+    def _written(self, section: str, refs: Iterable[ObjectRef]) -> SectionState:
         """The result of writing the section's objects."""
         wanted, observed, class_spec = sorted(refs), self.observed, self.facts.class_.spec or EgressGatewayClassSpec()
         open_ = [
-            each
-            for each in route_statuses(self.facts, wanted, CONTROLLERS)
-            if each.word is not RouteAcceptance.ACCEPTED
+            each for each in route_statuses(self.facts, wanted, CONTROLLERS) if each.word is not RouteAcceptance.PUSHED
         ]
-        refused = bool(open_) and open_[0].word is RouteAcceptance.REJECTED
+        word = open_[0].word if open_ else RouteAcceptance.PUSHED
         return SectionState(
             foreign=next((ref for ref in wanted if ref in observed.foreign), None),
             failure=next((observed.failures[ref] for ref in wanted if ref in observed.failures), None),
             # If only a controller's answer is missing, its message says so.
-            missing=any(
-                ref in observed.missing and observed.held.get(ref) is not DeferReason.NOT_TAKEN for ref in wanted
-            ),
+            missing=any(ref in observed.missing and observed.held.get(ref) not in _BY_CONTROLLER for ref in wanted),
             error=next((observed.transient_errors[ref] for ref in wanted if ref in observed.transient_errors), None),
             unaccepted=open_[0].ref if open_ else None,
-            refusal=open_[0].message if refused else None,
+            refusal=open_[0].message if word is RouteAcceptance.REJECTED else None,
+            push_failure=open_[0].message if word is RouteAcceptance.PUSH_FAILED else None,
+            pushed_after=class_spec.push_timeout if word is RouteAcceptance.PUSHING else None,
+            unknown_conditions=next((each.unknown_conditions for each in open_ if each.unknown_conditions), ()),
+            was_programmed=_was_programmed(self.facts, section),
             overdue=any(each.overdue for each in open_),
             controller=open_[0].controller.name if open_ else "",
+            version=open_[0].controller.version if open_ else "",
             why_silent=provider_of(class_spec).why_silent(class_spec),
             ready_pods=workload_of(self.facts).ready,
             obstacle=workload_of(self.facts).obstacle,
@@ -210,11 +227,23 @@ def _weight(finding: Finding) -> tuple[bool, bool]:
     return finding.partial, finding.consequence is Consequence.KEEP
 
 
-def _steered_before(facts: Facts, section: str) -> Mapping[str, Any]:
-    """The stored condition `Steered` of a destination; empty for one that the status does not name."""
-    listed = facts.gateway.status.get("destinations") or ()
-    conditions = next((each.get("conditions") or () for each in listed if each.get("name") == section), ())
-    return next((each for each in conditions if each.get("type") == ConditionType.STEERED), {})
+def _before(facts: Facts, section: str, type_: ConditionType) -> Mapping[str, Any]:
+    """The stored condition of a section; empty for one that the status does not name."""
+    list_, _, name = section.rpartition(".")
+    listed = facts.gateway.status.get(list_ or "destinations") or ()
+    conditions = next((each.get("conditions") or () for each in listed if each.get("name") == name), ())
+    return next((each for each in conditions if each.get("type") == type_), {})
+
+
+def _waiting_for(written: SectionState) -> DeferReason:
+    """For what a route waits that a controller has not handed over."""
+    return DeferReason.NOT_TAKEN if written.pushed_after is None else DeferReason.HANDING_OVER
+
+
+def _was_programmed(facts: Facts, section: str) -> bool:
+    """Whether all was in place at this generation, and the status has not said since that it is not."""
+    before = _before(facts, section, ConditionType.PROGRAMMED)
+    return before.get("status", "False") != "False" and before.get("observedGeneration") == facts.gateway.generation
 
 
 def _runs(facts: Facts, section: str) -> bool:

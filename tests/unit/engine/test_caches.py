@@ -99,6 +99,8 @@ def test_word_of_a_controller_on_its_route_concerns_the_owner() -> None:
     later = {**taken, "lastTransitionTime": "2026-01-01T00:00:00Z"}
     other = {"type": "Synced", "status": "True"}
     assert changed(before, child("ApisixRoute", status={"conditions": [later, other]})) == set()
+    # In place of an answer, it tells of a controller that is too old.
+    assert changed(child("ApisixRoute"), child("ApisixRoute", status={"conditions": [other]})) == {KEY}
 
 
 def test_owner_reference_counts_before_labels() -> None:

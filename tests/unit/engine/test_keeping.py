@@ -19,6 +19,7 @@ from egressgateway.engine.cache.keeping import (
     is_left_out,
     keep_of_child,
     keep_of_class,
+    keep_of_connection,
     keep_of_gateway,
     keep_of_namespace,
 )
@@ -61,6 +62,42 @@ def test_annotations_that_somebody_reads_are_kept() -> None:
     assert keep_of_child(fat(child(), **wanted))["metadata"]["annotations"] == wanted
 
 
+def written(time: str, **entry: Any) -> dict[str, Any]:
+    """An entry of `managedFields`."""
+    return {"manager": "m", "operation": "Update", "time": time, **entry}
+
+
+def test_times_of_writes_to_spec_and_status_are_kept() -> None:
+    """The last of each, however many managers there are; a label that somebody sets pushes nothing to APISIX."""
+    route = child(kind="ApisixRoute")
+    route["metadata"]["managedFields"] = [
+        written("2026-01-01T00:00:05Z", fieldsV1={"f:spec": {"f:http": {}}}),
+        written("2026-01-01T00:00:03Z", fieldsV1={"f:spec": {"f:http": {}}, "f:metadata": {}}),
+        written("2026-01-01T00:00:09Z", fieldsV1={"f:metadata": {"f:labels": {}}}),
+        written("2026-01-01T00:00:07Z", subresource="status", fieldsV1={"f:status": {}}),
+        {"fieldsV1": {"f:spec": {}}, "time": "yesterday"},
+        "damaged",
+    ]
+    kept = keep_of_child(route, with_status=True)
+    assert [each["time"] for each in kept["metadata"]["managedFields"]] == [
+        "2026-01-01T00:00:05Z",
+        "2026-01-01T00:00:07Z",
+    ]
+    assert keep_of_child(kept, with_status=True) == kept
+    assert "managedFields" not in keep_of_child({**route, "kind": "VirtualService"})["metadata"]
+
+
+def test_key_of_an_admin_api_is_not_kept() -> None:
+    """Of a GatewayProxy only its name and times, of an IngressClass what it refers to."""
+    auth = {"auth": {"type": "AdminKey", "adminKey": {"value": "secret"}}}
+    proxy = child(kind="GatewayProxy", spec={"provider": {"type": "ControlPlane", "controlPlane": auth}})
+    assert "secret" not in str(keep_of_connection(proxy))
+    named = {"apiGroup": "apisix.apache.org", "kind": "GatewayProxy", "namespace": "a", "name": "b"}
+    kept = keep_of_connection(child(kind="IngressClass", spec={"controller": "c" * 9999, "parameters": named}))
+    assert kept["spec"] == {"parameters": named}
+    assert keep_of_connection(kept) == kept
+
+
 def test_ours_is_kept_beside_any_number_of_annotations() -> None:
     """Thousands of short annotations do not hide the digest of what was written."""
     many = {f"a{number}": "v" for number in range(5_000)}
@@ -76,14 +113,16 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 )
 METADATA = st.fixed_dictionaries(
     {"name": st.just("a"), "namespace": st.just("shop")},
-    optional=dict.fromkeys(("annotations", "labels", "ownerReferences", "finalizers", "uid"), JSON),
+    optional=dict.fromkeys(
+        ("annotations", "labels", "ownerReferences", "finalizers", "uid", "managedFields", "creationTimestamp"), JSON
+    ),
 )
 
 
 @given(st.fixed_dictionaries({"metadata": METADATA}, optional={"spec": JSON, "status": JSON, "kind": st.text()}))
 def test_keeping_never_fails(manifest: dict[str, Any]) -> None:
     """An object that passed by a damaged CRD is kept like any other."""
-    for keep in (keep_of_child, keep_of_class, keep_of_gateway, keep_of_namespace):
+    for keep in (keep_of_child, keep_of_class, keep_of_connection, keep_of_gateway, keep_of_namespace):
         assert keep(manifest)["metadata"]["name"] == "a"
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from egressgateway.facts import Facts
+from egressgateway.api.gateway_class import EgressGatewayClassSpec
+from egressgateway.facts import ClassFacts, Facts, References
 from egressgateway.live.controller_status import (
     PATIENCE,
     RouteAcceptance,
@@ -19,18 +20,55 @@ from egressgateway.live.controller_status import (
 )
 from egressgateway.plan.providers import CONTROLLERS
 from egressgateway.refs import Manifest, ObjectRef
-from unit.plan.world import NOW, facts_of, spec_of
+from unit.plan.world import NOW, class_of, facts_of, spec_of
 
 ROUTE = ObjectRef("ApisixRoute", "shop", "way")
 UPSTREAM = ObjectRef("ApisixUpstream", "shop", "way")
 ENTRY = ObjectRef("ServiceEntry", "shop", "way")
+INGRESS_CLASS = ObjectRef("IngressClass", "", "apisix")
+PROXY = ObjectRef("GatewayProxy", "ingress-apisix", "config")
 
 
-def child(ref: ObjectRef, *conditions: Manifest, generation: int = 2, age: float = 0) -> Manifest:
-    created = (NOW - timedelta(seconds=age)).strftime("%Y-%m-%dT%H:%M:%SZ")
+def moment(seconds: float) -> str:
+    """As the API server writes it, so long ago."""
+    return (NOW - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def child(
+    ref: ObjectRef,
+    *conditions: Manifest,
+    generation: int = 2,
+    age: float = 3600,
+    written: dict[str, float] | None = None,
+) -> Manifest:
+    """`age` in seconds; `written`: how many seconds ago spec and status were written."""
+    created = moment(age)
     labels = {"egressgateway.dev/part": "api"}
     metadata = {"name": ref.name, "labels": labels, "generation": generation, "creationTimestamp": created}
+    if written is not None:
+        times = {name: moment(seconds) for name, seconds in written.items()}
+        metadata["managedFields"] = [
+            {"fieldsV1": {"f:spec": {}}, "time": times["spec"]},
+            {"subresource": "status", "time": times["status"]},
+        ]
     return {"kind": ref.kind, "metadata": metadata, "status": {"conditions": list(conditions)}}
+
+
+def apisix_class(**apisix: str) -> EgressGatewayClassSpec:
+    shared = {"namespace": "ingress-apisix", "service": "apisix", "selector": {"app": "apisix"}}
+    return class_of(provider="APISIX", mtls="Disabled", shared=shared, **({"apisix": apisix} if apisix else {}))
+
+
+def connected(ages: dict[ObjectRef, float]) -> References:
+    """IngressClass and GatewayProxy, created so many seconds ago."""
+    named = {"apiGroup": "apisix.apache.org", "kind": "GatewayProxy", "namespace": PROXY.namespace, "name": PROXY.name}
+    specs = {INGRESS_CLASS: {"parameters": named}, PROXY: {}}
+    return References(
+        objects={
+            ref: {"kind": ref.kind, "metadata": {"creationTimestamp": moment(age)}, "spec": specs[ref]}
+            for ref, age in ages.items()
+        }
+    )
 
 
 def accepted(status: str, generation: int | None = 2, **more: Any) -> Manifest:
@@ -42,8 +80,7 @@ def facts(*live: Manifest, unprogrammed: float | None = None) -> Facts:
     """`unprogrammed`: for so many seconds the status says that the part is not programmed."""
     status: Manifest = {}
     if unprogrammed is not None:
-        since = (NOW - timedelta(seconds=unprogrammed)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        condition = {"type": "Programmed", "status": "False", "lastTransitionTime": since}
+        condition = {"type": "Programmed", "status": "False", "lastTransitionTime": moment(unprogrammed)}
         status = {"destinations": [{"name": "api", "conditions": [condition]}]}
     known = {ObjectRef(each["kind"], "shop", each["metadata"]["name"]): each for each in live}
     return facts_of(spec_of(), status=status, live=known)
@@ -57,16 +94,27 @@ def word(found: Facts, ref: ObjectRef = ROUTE) -> RouteStatus:
 @pytest.mark.parametrize(
     ("conditions", "expected"),
     [
-        ([accepted("True")], RouteAcceptance.ACCEPTED),
-        ([accepted("True", None)], RouteAcceptance.ACCEPTED),
-        ([accepted("False", reason="SyncFailed", message="no")], RouteAcceptance.REJECTED),
+        ([accepted("True")], RouteAcceptance.PUSHED),
+        ([accepted("True", None)], RouteAcceptance.UNKNOWN),
+        ([accepted("False", reason="SyncFailed", message="no")], RouteAcceptance.PUSH_FAILED),
+        ([accepted("False", reason="InvalidSpec", message="no")], RouteAcceptance.REJECTED),
         ([accepted("True", 1)], RouteAcceptance.UNKNOWN),
         ([accepted("False", 1)], RouteAcceptance.UNKNOWN),
         ([accepted("Unknown")], RouteAcceptance.UNKNOWN),
         ([{"type": "Ready", "status": "True"}], RouteAcceptance.UNKNOWN),
         ([], RouteAcceptance.UNKNOWN),
     ],
-    ids=["taken", "without generation", "refused", "before", "refused before", "unknown", "another", "silent"],
+    ids=[
+        "taken",
+        "without generation",
+        "not pushed",
+        "refused",
+        "before",
+        "refused before",
+        "unknown",
+        "another",
+        "silent",
+    ],
 )
 def test_word_on_the_newest_generation_counts(conditions: list[Manifest], expected: RouteAcceptance) -> None:
     """What was said of an older one is no word on this one."""
@@ -82,7 +130,8 @@ def test_refusal_comes_with_its_words_and_before_others() -> None:
 
 def test_upstream_without_a_word_is_not_waited_for() -> None:
     """Some versions of the controller say nothing of it."""
-    assert word(facts(child(UPSTREAM)), UPSTREAM).word is RouteAcceptance.ACCEPTED
+    assert word(facts(child(UPSTREAM)), UPSTREAM).word is RouteAcceptance.PUSHED
+    assert word(facts(child(UPSTREAM, age=5)), UPSTREAM).word is RouteAcceptance.PUSHING
 
 
 def test_nobody_answers_for_other_kinds_and_for_what_does_not_live() -> None:
@@ -110,3 +159,47 @@ def test_object_is_looked_at_again_when_a_silence_becomes_too_long() -> None:
     assert next_answer_due(found, CONTROLLERS) == NOW - timedelta(seconds=10) + PATIENCE
     assert next_answer_due(replace(found, now=NOW + PATIENCE), CONTROLLERS) is None
     assert next_answer_due(facts(child(ROUTE, accepted("True"))), CONTROLLERS) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ({"spec": 3000, "status": 36}, RouteAcceptance.PUSHED),
+        ({"spec": 3000, "status": 35}, RouteAcceptance.PUSHING),
+        ({"spec": 5, "status": 3000}, RouteAcceptance.PUSHING),
+    ],
+    ids=["long ago", "true again", "stale"],
+)
+def test_acceptance_counts_once_a_push_cannot_take_longer(written: dict[str, float], expected: RouteAcceptance) -> None:
+    """The controller writes True before it pushes; what it said before the last write says nothing about that write."""
+    assert word(facts(child(ROUTE, accepted("True"), written=written))).word is expected
+
+
+def test_pushes_take_as_long_as_the_class_says() -> None:
+    """The object is looked at again just when the answer counts."""
+    found = facts(child(ROUTE, accepted("True"), written={"spec": 60, "status": 60}))
+    assert next_answer_due(found, CONTROLLERS) is None
+    slow = replace(found, class_=ClassFacts("apisix", apisix_class(pushTimeout="90s")))
+    due = next_answer_due(slow, CONTROLLERS)
+    assert due == NOW + timedelta(seconds=31)
+    assert word(replace(slow, now=due - timedelta(seconds=1))).word is RouteAcceptance.PUSHING
+    assert word(replace(slow, now=due)).word is RouteAcceptance.PUSHED
+
+
+@pytest.mark.parametrize("changed", [INGRESS_CLASS, PROXY], ids=str)
+def test_routes_are_pushed_anew_when_what_connects_the_controller_changes(changed: ObjectRef) -> None:
+    """A class that was deleted and is back, another Admin API: what was pushed before is there no longer."""
+    ages = {INGRESS_CLASS: 3600.0, PROXY: 3600.0}
+    old = facts(child(ROUTE, accepted("True"), written={"spec": 3600, "status": 3600}))
+    for age, expected in ((3600.0, RouteAcceptance.PUSHED), (10.0, RouteAcceptance.PUSHING)):
+        found = replace(old, class_=ClassFacts("apisix", apisix_class()), references=connected({**ages, changed: age}))
+        assert word(found).word is expected
+
+
+def test_answer_of_a_controller_that_is_too_old_is_named() -> None:
+    """It never answers otherwise; a refusal or an answer about an older generation is no such case."""
+    found = word(facts(child(ROUTE, {"type": "ResourcesAvailable", "status": "True"})))
+    assert (found.word, found.unknown_conditions) == (RouteAcceptance.UNKNOWN, ("ResourcesAvailable",))
+    assert word(facts(child(ROUTE, accepted("True", 1)))).unknown_conditions == ()
+    many = [{"type": f"Condition{number}", "status": "True"} for number in range(100)]
+    assert len(word(facts(child(ROUTE, *many))).unknown_conditions) == 3

@@ -23,6 +23,10 @@ shows external hosts the address of the caller's pod in `x-real-ip` and `x-forwa
 Its routes are not open to everybody for all that: they take only requests with the mark that consumers' sidecars set.
 What `access` does not grant gets a 403 there, and goes to nobody else's route. But APISIX takes the longest path first,
 whatever the priority: who else has routes at this APISIX for a destination's hosts should not have longer paths there.
+
+APISIX needs its ingress controller in version 2.0.0 or later (tried with what 2.2.0 does), an IngressClass, and a
+GatewayProxy that the parameters of the class name. The controller reports `Accepted` before it pushes to APISIX. So a
+route counts once nothing about it has changed for `apisix.pushTimeout`; until then clients stay where they are.
 """
 
 

@@ -318,3 +318,69 @@ def test_an_authorizer_must_be_one_of_the_mesh(known: dict[str, str] | None, fou
     class_spec = class_of(externalAuthorization={"provider": "opa"})
     findings = accept(facts_of(spec_of(), class_spec, mesh_config=MeshConfig(authorizers=known))).findings
     assert [finding.reason for finding in findings] == [Reason.AUTHORIZER_NOT_FOUND] * found
+
+
+INGRESS_CLASS = ObjectRef("IngressClass", "", "apisix")
+PROXY = ObjectRef("GatewayProxy", "edge", "config")
+APISIX_SERVICE = ObjectRef("Service", "edge", "apisix")
+APISIX_PODS = PodSelection("edge", (("app", "apisix"),))
+APISIX = class_of(
+    provider="APISIX",
+    mtls="Disabled",
+    shared={"namespace": "edge", "service": "apisix", "selector": {"app": "apisix"}},
+)
+PARAMETERS = {"apiGroup": "apisix.apache.org", "kind": "GatewayProxy", "namespace": "edge", "name": "config"}
+
+
+def connected(found: Mapping[ObjectRef, Manifest | None], *, unreadable: tuple[ObjectRef, ...] = ()) -> Facts:
+    """An object of a class with APISIX, whose Service is there, and of the rest `found`."""
+    service: Manifest = {"metadata": {"name": "apisix"}, "spec": {"ports": [{"port": 80}]}}
+    pods = {APISIX_PODS: (PodFacts("edge", "a", "default", ready=True),)}
+    references = References(objects={APISIX_SERVICE: service, **found}, pods=pods, unreadable=frozenset(unreadable))
+    return facts_of(spec_of(), APISIX, references=references)
+
+
+def ingress_class(**parameters: str) -> Manifest:
+    return {"metadata": {"name": "apisix"}, "spec": {"parameters": parameters} if parameters else {}}
+
+
+@pytest.mark.parametrize(
+    ("found", "reason", "words"),
+    [
+        ({INGRESS_CLASS: None}, Reason.INGRESS_CLASS_NOT_FOUND, "there is no IngressClass apisix; create it"),
+        ({INGRESS_CLASS: ingress_class()}, Reason.INGRESS_CLASS_INVALID, "no parameters that name a GatewayProxy"),
+        (
+            {INGRESS_CLASS: ingress_class(**{**PARAMETERS, "kind": "ConfigMap"})},
+            Reason.INGRESS_CLASS_INVALID,
+            "no parameters that name a GatewayProxy",
+        ),
+        (
+            {INGRESS_CLASS: ingress_class(**PARAMETERS), PROXY: None},
+            Reason.INGRESS_CLASS_INVALID,
+            "names GatewayProxy edge/config in its parameters, which does not exist",
+        ),
+    ],
+    ids=["no class", "no parameters", "other parameters", "no proxy"],
+)
+def test_controller_that_knows_no_apisix_is_told(
+    found: dict[ObjectRef, Manifest | None], reason: Reason, words: str
+) -> None:
+    """It would accept everything, and APISIX would serve nothing."""
+    told = flaw(connected(found))
+    assert told is not None
+    assert told[0] is reason
+    assert words in told[1]
+
+
+def test_proxy_is_read_once_the_ingress_class_names_it() -> None:
+    """Until both are read nothing is judged; what may not be read is said."""
+    proxy: Manifest = {"metadata": {"name": "config", "namespace": "edge"}}
+    assert has_unread_references(connected({}))
+    assert has_unread_references(connected({INGRESS_CLASS: ingress_class(**PARAMETERS)}))
+    whole = connected({INGRESS_CLASS: ingress_class(**PARAMETERS), PROXY: proxy})
+    assert not has_unread_references(whole)
+    assert flaw(whole) is None
+    hidden = connected({}, unreadable=(INGRESS_CLASS,))
+    assert flaw(hidden) is None
+    said = [notice.message for notice in accept(hidden).advisories]
+    assert "IngressClass apisix is not checked: the operator may not read it" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 import pytest
@@ -19,6 +20,8 @@ REF: Final = ObjectRef("ApisixRoute", "shop", "partners-api")
 CONTROLLER: Final = "APISIX's ingress controller"
 INVALID: Final = Finding(ConditionType.ACCEPTED, Reason.INVALID, "spec.x: no", section="a")
 CONFLICT: Final = Finding(ConditionType.STEERED, Reason.ROUTE_CONFLICT, "VirtualService x/y has the host", section="a")
+NO_CLASS: Final = Finding(ConditionType.RESOLVED_REFS, Reason.INGRESS_CLASS_NOT_FOUND, "there is none")
+NO_PARAMETERS: Final = Finding(ConditionType.RESOLVED_REFS, Reason.INGRESS_CLASS_INVALID, "no parameters")
 
 Said = tuple[str, Reason, str]
 
@@ -52,11 +55,72 @@ PROGRAMMED_ROWS: Final[list[tuple[SectionState, Said]]] = [
         ("False", Reason.ROUTE_REJECTED, f"{CONTROLLER} rejects {REF}: no such upstream"),
     ),
     (
+        SectionState(unaccepted=REF, push_failure="SyncFailed: no answer", was_programmed=True, controller=CONTROLLER),
+        (
+            "Unknown",
+            Reason.ROUTE_NOT_PUSHED,
+            (
+                f"{CONTROLLER} has accepted {REF} and could not push it; the cause may be another object or the "
+                "connection, and the gateway continues with what it has; the controller says: SyncFailed: no answer"
+            ),
+        ),
+    ),
+    (
+        SectionState(unaccepted=REF, push_failure="SyncFailed: no answer", overdue=True, controller=CONTROLLER),
+        (
+            "False",
+            Reason.ROUTE_NOT_PUSHED,
+            (
+                f"{CONTROLLER} has accepted {REF} and could not push it; the cause may be another object or the "
+                "connection, and the gateway continues with what it has; the controller says: SyncFailed: no answer"
+            ),
+        ),
+    ),
+    (
+        SectionState(
+            unaccepted=REF,
+            unknown_conditions=("ResourcesAvailable",),
+            version="2.0.0",
+            overdue=True,
+            controller=CONTROLLER,
+        ),
+        (
+            "False",
+            Reason.ROUTE_IGNORED,
+            (
+                f"{CONTROLLER} reports ResourcesAvailable about {REF}, and not Accepted, as it does from version "
+                "2.0.0 on; install that version or a later one"
+            ),
+        ),
+    ),
+    (
         SectionState(unaccepted=REF, overdue=True, controller=CONTROLLER, why_silent="is it there?"),
         (
             "False",
             Reason.ROUTE_IGNORED,
             f"no controller has reported on {REF} for more than 30 seconds; is it there?",
+        ),
+    ),
+    (
+        SectionState(unaccepted=REF, pushed_after=timedelta(seconds=35), was_programmed=True, controller=CONTROLLER),
+        (
+            "Unknown",
+            Reason.PENDING,
+            (
+                f"{CONTROLLER} has accepted {REF}, and accepts before it pushes; it counts as pushed after 35s without "
+                "a failure"
+            ),
+        ),
+    ),
+    (
+        SectionState(unaccepted=REF, pushed_after=timedelta(seconds=90), controller=CONTROLLER),
+        (
+            "False",
+            Reason.PENDING,
+            (
+                f"{CONTROLLER} has accepted {REF}, and accepts before it pushes; it counts as pushed after 1m30s "
+                "without a failure"
+            ),
         ),
     ),
     (
@@ -78,6 +142,22 @@ STEERED_ROWS: Final[list[tuple[SectionState, Said]]] = [
     (
         SectionState(severed="the port is gone", clients=ClientEvidence(absent="nobody"), in_place=True, ready_pods=2),
         ("False", Reason.GATEWAY_NOT_FOUND, "the port is gone"),
+    ),
+    (
+        SectionState(unconnected=NO_CLASS, in_place=True, ready_pods=2),
+        (
+            "False",
+            Reason.INGRESS_CLASS_NOT_FOUND,
+            "clients are still sent to the gateway, which has no routes without its IngressClass: there is none",
+        ),
+    ),
+    (
+        SectionState(unconnected=NO_PARAMETERS, in_place=True, ready_pods=2),
+        (
+            "Unknown",
+            Reason.INGRESS_CLASS_INVALID,
+            "clients are still sent to the gateway, and whether it has their routes is not known: no parameters",
+        ),
     ),
     (
         SectionState(clients=ClientEvidence(absent="nobody", outside_mesh="none"), in_place=True, ready_pods=2),
@@ -133,6 +213,7 @@ STEERED_ROWS: Final[list[tuple[SectionState, Said]]] = [
 
 NOT_ACCEPTED: Final = Condition(ConditionType.ACCEPTED, "False", Reason.INVALID, "a: no")
 NOT_YET: Final = Condition(ConditionType.PROGRAMMED, "False", Reason.PENDING, "not every object is in place yet")
+NOT_CERTAIN: Final = Condition(ConditionType.PROGRAMMED, "Unknown", Reason.ROUTE_NOT_PUSHED, "pushes fail")
 MOVING: Final = Condition(ConditionType.STEERED, "Unknown", Reason.PENDING, "traffic keeps using the previous route")
 NO_POD: Final = Condition(ConditionType.STEERED, "False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready")
 NOT_SENT: Final = Condition(ConditionType.STEERED, "False", Reason.PENDING, "clients are not sent")
@@ -194,6 +275,14 @@ def test_ready_row_decides(row: int, state: ObjectState, said: Said) -> None:
     """The row is the first that holds, and says this."""
     assert READY.row_for(state) == row
     assert READY.judge(state) == Condition(ConditionType.READY, *said)
+
+
+def test_what_is_not_known_is_neither_an_outage_nor_a_success() -> None:
+    """Pushes fail because of somebody else, and clients are served as before: unknown, with the reason."""
+    unknown = READY.judge(ObjectState(failing=(NOT_CERTAIN,), serves_somebody=True, serving=1, sections=1))
+    assert unknown == Condition(ConditionType.READY, "Unknown", Reason.ROUTE_NOT_PUSHED, "pushes fail")
+    told = READY.judge(ObjectState(failing=(NOT_CERTAIN,), unsteered=(NO_POD,), sections=1))
+    assert (told.status, told.reason) == ("False", Reason.ROUTE_NOT_PUSHED)
 
 
 def test_obstacle_of_pods_is_said_where_clients_wait_for_them() -> None:

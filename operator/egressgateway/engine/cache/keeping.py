@@ -15,7 +15,7 @@ import orjson
 from egressgateway.api.objects import DEFAULT_CLASS_ANNOTATION
 from egressgateway.api.status import REQUEST_LIMIT
 from egressgateway.cluster.store import Trim
-from egressgateway.engine.cache.shapes import listed, straight_child_spec, straight_spec, straight_status
+from egressgateway.engine.cache.shapes import is_moment, listed, straight_child_spec, straight_spec, straight_status
 from egressgateway.engine.reconcile.reconcile_request import ANNOTATION as REQUEST_ANNOTATION
 from egressgateway.names import (
     ANNOTATION_DIGEST,
@@ -25,7 +25,7 @@ from egressgateway.names import (
     LABEL_PART,
     LABEL_STAGE,
 )
-from egressgateway.refs import EGRESS_GATEWAY, Manifest
+from egressgateway.refs import APISIX_KINDS, EGRESS_GATEWAY, Manifest
 
 LONGEST_ANNOTATION: Final = 4096
 """Characters; a spec can ask for no longer one on a child (`api.scalars.Annotations`)."""
@@ -121,11 +121,45 @@ def keep_of_child(child: Manifest, *, with_status: bool = False) -> Manifest:
     annotations = _annotations(_mapping(metadata.get("annotations")))
     if annotations:
         kept["annotations"] = annotations
+    if child.get("kind") in APISIX_KINDS:
+        kept |= _times_of_writes(metadata)
     left_out = {"metadata"} if with_status else {"metadata", "status"}
     whole = {name: value for name, value in child.items() if name not in left_out}
     if "spec" in whole:
         whole["spec"] = straight_child_spec(whole["spec"])
     return {**whole, "metadata": kept}
+
+
+def keep_of_connection(found: Manifest) -> Manifest:
+    """
+    An IngressClass or a GatewayProxy: what it refers to, and when it changed.
+
+    A GatewayProxy may hold the key of APISIX's Admin API, which is never kept.
+    """
+    if is_left_out(found):
+        return found
+    metadata, spec = _mapping(found.get("metadata")), _mapping(found.get("spec"))
+    named = _some(_mapping(spec.get("parameters")), ("apiGroup", "kind", "namespace", "name"))
+    short = {name: str(value)[:_LONGEST_NAME] for name, value in named.items()}
+    return {
+        **_some(found, ("apiVersion", "kind")),
+        "metadata": {**_some(metadata, _IDENTITY), **_times_of_writes(metadata)},
+        "spec": {"parameters": short} if short else {},
+    }
+
+
+def _times_of_writes(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """When spec and status were last written, as far as the API server recorded it: one entry for each."""
+    times: dict[str, str] = {}
+    for entry in listed(metadata.get("managedFields")):
+        each = _mapping(entry)
+        part = "status" if each.get("subresource") == "status" else "spec"
+        written = part == "status" or "f:spec" in _mapping(each.get("fieldsV1"))
+        if written and is_moment(time := each.get("time")):
+            times[part] = max(times.get(part, ""), time)
+    shapes: dict[str, dict[str, Any]] = {"spec": {"fieldsV1": {"f:spec": {}}}, "status": {"subresource": "status"}}
+    entries = [{**shapes[part], "time": time} for part, time in sorted(times.items())]
+    return {"managedFields": entries} if entries else {}
 
 
 def without_body(manifest: Manifest) -> Manifest:

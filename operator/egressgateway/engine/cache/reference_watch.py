@@ -20,11 +20,11 @@ from egressgateway.cluster.pacing import StartLimiter
 from egressgateway.cluster.reflector import Reflector, Restart, Scope, Timing
 from egressgateway.cluster.store import Store, Trim
 from egressgateway.engine.cache.budget import NamespaceBudget
-from egressgateway.engine.cache.keeping import is_left_out, keep_of_child, unless_left_out
+from egressgateway.engine.cache.keeping import is_left_out, keep_of_child, keep_of_connection, unless_left_out
 from egressgateway.engine.cache.references import ReferenceCache, Wanted, keep_of_pod
 from egressgateway.engine.cache.secrets import without_secrets
 from egressgateway.facts import PodSelection
-from egressgateway.refs import POD, REFERENCE_BY_KIND, SECRET, Key, ObjectRef, Resource
+from egressgateway.refs import GATEWAY_PROXY, INGRESS_CLASS, POD, REFERENCE_BY_KIND, SECRET, Key, ObjectRef, Resource
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,8 @@ _TRIMS: Final[Mapping[str, Trim]] = {
     POD.kind: unless_left_out(keep_of_pod),
     "Service": partial(keep_of_child, with_status=True),
     "Gateway": keep_of_child,
+    INGRESS_CLASS.kind: keep_of_connection,
+    GATEWAY_PROXY.kind: keep_of_connection,
 }
 
 

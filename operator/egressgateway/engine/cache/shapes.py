@@ -10,7 +10,7 @@ that the models can report them; only fields that are looked up by name are alwa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from egressgateway.api.scalars import parse_instant
 
@@ -109,10 +109,11 @@ def _holds_texts(entry: Mapping[str, Any]) -> bool:
 
 def _is_expiration(entry: Mapping[str, Any]) -> bool:
     texts = all(isinstance(entry.get(name, ""), str) for name in ("secret", "key", "destination"))
-    return texts and isinstance(entry.get("notice", 1), int) and _is_moment(entry.get("at"))
+    return texts and isinstance(entry.get("notice", 1), int) and is_moment(entry.get("at"))
 
 
-def _is_moment(value: Any) -> bool:
+def is_moment(value: Any) -> TypeGuard[str]:
+    """Whether it is a time as the API server writes it."""
     try:
         parse_instant(value)
     except (TypeError, ValueError):
@@ -131,5 +132,5 @@ def _conditions(value: Any) -> list[dict[str, Any]]:
 def _is_condition(entry: Mapping[str, Any]) -> bool:
     if not all(isinstance(entry.get(name), str) for name in _OF_A_CONDITION):
         return False
-    times = _is_moment(entry.get("lastTransitionTime", "1970-01-01T00:00:00Z"))
+    times = is_moment(entry.get("lastTransitionTime", "1970-01-01T00:00:00Z"))
     return times and isinstance(entry.get("message", ""), str)

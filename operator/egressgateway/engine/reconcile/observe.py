@@ -214,11 +214,12 @@ class Observer:
         return replace(gateway, deleting=True)
 
     def _with_references(self, facts: Facts) -> Facts:
-        """`facts` with the objects that they name. Which pods matter may depend on an object that was just found."""
+        """`facts` with the objects that they name. What else matters may depend on an object that was just found."""
         references = self._caches.references
-        wanted = wanted_references(facts)
-        if wanted:
+        read, wanted = frozenset[ObjectRef](), wanted_references(facts)
+        while wanted != read:
             facts = replace(facts, references=references.read(wanted))
+            read, wanted = wanted, wanted_references(facts)
         pods = wanted_pods(facts)
         if pods:
             facts = replace(facts, references=references.read(wanted, pods))

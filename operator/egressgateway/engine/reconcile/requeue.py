@@ -33,6 +33,7 @@ _WAITS: Final = {
     DeferReason.GATEWAY_NOT_READY: "GatewayNotReady",
     DeferReason.NOT_ACKNOWLEDGED: "NotAcknowledged",
     DeferReason.NOT_TAKEN: "NotTaken",
+    DeferReason.HANDING_OVER: "NotTaken",
 }
 """What only news can end, in the words of the metrics."""
 

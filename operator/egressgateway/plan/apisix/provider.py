@@ -41,7 +41,9 @@ _CLIENTS_KINDS: Final = frozenset({"ServiceEntry", "VirtualService", "Destinatio
 _CONTROLLER: Final = Controller(
     "APISIX's ingress controller",
     answers_for=APISIX_KINDS,
+    version="2.0.0",
     silent_at_times=frozenset({"ApisixUpstream"}),
+    push_failures=frozenset({"SyncFailed"}),
 )
 
 
@@ -97,8 +99,8 @@ class ApisixProvider(Provider):
 
     def why_silent(self, class_spec: EgressGatewayClassSpec) -> str:
         return (
-            f"check that IngressClass {class_spec.ingress_class!r} exists, and that APISIX's ingress controller runs "
-            "and serves it"
+            f"check that APISIX's ingress controller runs, in version {_CONTROLLER.version} or later, and that "
+            f"IngressClass {class_spec.ingress_class!r} names it in spec.controller"
         )
 
 

@@ -22,6 +22,7 @@ from egressgateway.api.scalars import format_instant
 from egressgateway.api.tls import TlsMode
 from egressgateway.facts import KEY_VERDICTS, Facts, KeyVerdict, MeshConfig, References
 from egressgateway.live.children import section_of
+from egressgateway.live.ingress_class import gateway_proxy_ref, ingress_class_ref
 from egressgateway.plan.checks.bounds import MAX_REFERENCES
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.findings import Advisory, Finding, exposed_section
@@ -68,9 +69,10 @@ def resolve_class(
     references: References,
     mesh_config: MeshConfig,
 ) -> Iterator[Finding]:
-    """A shared gateway's Service, and the class's authorizer."""
+    """A shared gateway's Service, what connects its controller to it, and the class's authorizer."""
     if class_spec.shared is not None:
         yield from _shared_gateway(class_name, target, references)
+    yield from _connected(class_name, class_spec, references)
     authorizer = class_spec.external_authorization
     known = mesh_config.authorizers
     if authorizer is not None and known is not None and authorizer.provider not in known:
@@ -148,9 +150,10 @@ def unchecked_references(context: PlanContext, wanted: Set[ObjectRef]) -> Iterat
                     f"the EgressGateways of namespace {context.key.namespace} refer to more than "
                     f"{MAX_REFERENCES} objects; refer to fewer"
                 )
+            ends = ", nor when its certificates end" if ref.kind == "Secret" else ""
             late = "; while it is missing, each of the gateway's pods that starts is ready some 16 seconds late"
             waits = ref.kind == "Secret" and context.target.dedicated
-            yield Advisory(f"{ref} is not checked, nor when its certificates end: {why}{late if waits else ''}")
+            yield Advisory(f"{ref} is not checked{ends}: {why}{late if waits else ''}")
 
 
 def certificate_ends(secret: Manifest) -> dict[str, tuple[datetime, datetime]]:
@@ -236,6 +239,32 @@ def _shared_gateway(class_name: str, target: GatewayTarget, references: Referenc
     for port in sorted(needed - ports):
         message = f"{where}.ports: Service {ref.namespace}/{ref.name} has no port {port}; name one that it has"
         yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message)
+
+
+def _connected(class_name: str, class_spec: EgressGatewayClassSpec, references: References) -> Iterator[Finding]:
+    """What connects APISIX's ingress controller to APISIX, as far as the operator may read it."""
+    ref = ingress_class_ref(class_spec)
+    if ref is None or ref not in references.objects:
+        return
+    where, found = f"{class_name}: spec.apisix.ingressClassName", references.objects[ref]
+    if found is None:
+        message = f"{where}: there is no {ref}; create it, or correct the name"
+        yield Finding(_RESOLVED, Reason.INGRESS_CLASS_NOT_FOUND, message)
+        return
+    proxy = gateway_proxy_ref(found)
+    if proxy is None:
+        message = (
+            f"{where}: {ref} has no parameters that name a GatewayProxy and its namespace, so APISIX's ingress "
+            "controller accepts routes and pushes none; add them"
+        )
+    elif proxy in references.objects and references.objects[proxy] is None:
+        message = (
+            f"{where}: {ref} names {proxy} in its parameters, which does not exist, so APISIX's ingress controller "
+            "accepts routes and pushes none; create it, or correct the parameters"
+        )
+    else:
+        return
+    yield Finding(_RESOLVED, Reason.INGRESS_CLASS_INVALID, message)
 
 
 def _client_secret_flaw(context: PlanContext, name: str, *, mutual: bool) -> _Flaw | None:

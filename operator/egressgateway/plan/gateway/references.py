@@ -9,6 +9,7 @@ from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.scalars import is_label
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.facts import Facts, MeshConfig, PodSelection
+from egressgateway.live.ingress_class import connecting_refs
 from egressgateway.names import selector_labels
 from egressgateway.refs import Key, Manifest, ObjectRef
 
@@ -17,7 +18,11 @@ CA_SUFFIX = "-cacert"
 
 
 def wanted_references(facts: Facts) -> frozenset[ObjectRef]:
-    """Secrets, Services and Gateways that decide whether the object can be served."""
+    """
+    Secrets, Services, Gateways and an IngressClass that decide whether the object can be served.
+
+    What the IngressClass refers to is known once that has been read.
+    """
     return frozenset(_wanted(facts))
 
 
@@ -106,6 +111,7 @@ def _wanted(facts: Facts) -> Iterator[ObjectRef]:
     shared = shared_service(facts.class_.spec)
     if shared is not None:
         yield shared
+    yield from connecting_refs(facts.class_.spec, facts.references)
     if spec is None:
         return
     for destination in spec.destinations if reads_own_secrets(facts.class_.spec) else ():

@@ -15,6 +15,7 @@ GATEWAY_CLASS: Final[Table] = {
     "shared.ports.tls": refused("requests go to the http port, with mutual TLS too, which a sidecar terminates"),
     "apisix": Support("below"),
     "apisix.ingressClassName": Support("`ingressClassName` of every object of APISIX"),
+    "apisix.pushTimeout": Support("how long an accepted route waits for its clients"),
     "upgrades": Support("refused by the schema: the hop is HTTP/1.1, and routes have `websocket`"),
     "mtls": Support("Strict: ISTIO_MUTUAL to a sidecar in front of APISIX", also="Strict needs a sidecar in every pod"),
     "externalAuthorization": refused("APISIX does not call authorizers of the mesh", REMOVE_OR_ISTIO),

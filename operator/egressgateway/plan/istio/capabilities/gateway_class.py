@@ -16,6 +16,7 @@ GATEWAY_CLASS: Final[Table] = {
     "shared.ports.tls": Support("the port of all traffic with mutual TLS, and of TLS passthrough"),
     "apisix": Support("refused by the schema"),
     "apisix.ingressClassName": Support("refused by the schema"),
+    "apisix.pushTimeout": Support("refused by the schema"),
     "mtls": Support("Strict: ISTIO_MUTUAL with the gateway's identity pinned"),
     "upgrades": Support(
         "EnvoyFilter: `allow_connect` at the gateway. Subset: an HTTP/1.1 subset of the hop's DestinationRule",
