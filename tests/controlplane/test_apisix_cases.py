@@ -15,9 +15,10 @@ import pytest
 
 from controlplane.gateway_world import GatewayWorld, conditions, open_world, parts, worked_case
 from egressgateway.live.controller_status import PATIENCE
-from egressgateway.refs import CHILD_BY_KIND
+from egressgateway.refs import CHILD_BY_KIND, INGRESS_CLASS
 from harness import apisix
 from harness.apisix import ACCEPTED, RouteAcceptance, StandInController
+from harness.background import Background
 from harness.controlplane import ControlPlane
 from harness.gateways import ChildName, Gateways, destination
 from harness.istioctl import Istioctl
@@ -30,7 +31,11 @@ LABELS: Final = {"app.kubernetes.io/name": "apisix"}
 APISIX: Final = {"name": "apisix", "image": "apache/apisix"}
 PROXY: Final = {"name": "istio-proxy", "image": "proxyv2"}
 OF_APISIX: Final = {"ApisixRoute", "ApisixUpstream"}
+CLIENT_ROUTES: Final = "egressgateway.dev/stage=clients"
 OF_CLIENTS: Final = {"ServiceEntry", "VirtualService", "DestinationRule"}
+PUSH_SECONDS: Final = 8
+"""Longer than the stand-in takes to give up on an Admin API that hangs, twice."""
+
 SILENCE: Final = PATIENCE.total_seconds() + CONVERGE
 """Seconds until the operator has given up on a controller that says nothing."""
 
@@ -107,6 +112,7 @@ def world(plane: ControlPlane, istioctl: Istioctl, tmp_path_factory: pytest.Temp
         early.wait_ready("istio")
         unserved_children = early.children("apisix")
         apisix.install(plane)
+        apisix.connect(plane, "nobody")
         with StandInController(plane) as controller:
             early.wait_ready("apisix")
             yield ApisixWorld(base, controller, unserved, unserved_children)
@@ -116,7 +122,7 @@ def shared(namespace: str, service_name: str, ingress_class: str = "apisix") -> 
     return {
         "provider": "APISIX",
         "shared": {"namespace": namespace, "service": service_name, "selector": LABELS},
-        "apisix": {"ingressClassName": ingress_class},
+        "apisix": {"ingressClassName": ingress_class, "pushTimeout": f"{PUSH_SECONDS}s"},
     }
 
 
@@ -195,7 +201,8 @@ class TestEgress:
             waiting = kinds(gateways.children("httpbin"))
             assert waiting >= OF_APISIX
             assert not {"ServiceEntry", "VirtualService"} & waiting
-        gateways.wait_ready("httpbin")
+        # The class of the worked case has the default time-out.
+        gateways.wait_ready("httpbin", timeout=SILENCE)
 
         found = gateways.children("httpbin")
         assert kinds(found) == OF_APISIX | OF_CLIENTS
@@ -228,7 +235,7 @@ class TestEgress:
         steers = gateways.clients("partners")
         with world.controller.judging("rejected", _refuse_routes):
             found = gateways.wait("partners", "Programmed", "False", "RouteRejected", part="api")
-            assert "SyncFailed: host is not valid" in found["message"]
+            assert "InvalidSpec: host is not valid" in found["message"]
             assert gateways.clients("partners").keys() == steers.keys()
             gateways.wait("partners", "Steered", "True", "Steered", part="api")
         gateways.wait_ready("partners")
@@ -290,7 +297,7 @@ class TestExpose:
         gateways.wait("bookinfo", "ResolvedRefs", "False", "ServiceNotFound")
         assert gateways.children("bookinfo") == {}
         world.base.apply(service("bookinfo", "productpage", {"name": "http", "port": 9080}))
-        gateways.wait_ready("bookinfo")
+        gateways.wait_ready("bookinfo", timeout=SILENCE)
         found = gateways.children("bookinfo")
         assert kinds(found) == {"ApisixRoute"}
         [rule] = only(found, "ApisixRoute")["spec"]["http"]
@@ -437,6 +444,125 @@ class Moved:
         return cls({name for _, name in created}, {(verb, name) for _, verb, name in moved}, {n for _, n in deleted})
 
 
+class TestPush:
+    """What the controller has accepted is served only once it is pushed."""
+
+    def test_clients_stay_while_the_admin_api_hangs(self, world: ApisixWorld) -> None:
+        """From Istio to APISIX and back: at no time do clients go where they are not served, and nothing is lost."""
+        world.base.apply(class_("hanging", mtls="Disabled", **shared("ingress-apisix", "apisix-gateway", "hanging")))
+        gateways = world.base.of("hanging")
+        gateways.apply("mover", http("api", "hanging.example.com"), className="istio")
+        gateways.wait_ready("mover")
+        before = gateways.children("mover")
+        steers = specs_of(gateways.clients("mover"))
+        apisix.connect(world.plane, "hanging")
+        with StandInController(world.plane, "hanging") as controller, Watch(gateways, controller) as watch:
+            with controller.hanging():
+                gateways.apply("mover", http("api", "hanging.example.com"), className="hanging")
+                found = gateways.wait("mover", "Programmed", "False", "RouteNotPushed", part="api")
+                assert "deadline exceeded" in found["message"]
+                gateways.wait("mover", "Steered", "Unknown", "Pending", part="api")
+                wait_idle(world)
+                assert before.keys() <= gateways.children("mover").keys()
+                assert {
+                    name: each for name, each in specs_of(gateways.clients("mover")).items() if name in steers
+                } == steers
+            gateways.wait_ready("mover")
+            eventually(lambda: kinds(gateways.children("mover")) == OF_APISIX | OF_CLIENTS, what="nothing of Istio")
+            with controller.hanging():
+                gateways.apply("mover", http("api", "hanging.example.com"), className="istio")
+                gateways.wait_ready("mover")
+                eventually(lambda: gateways.children("mover").keys() == before.keys(), what="nothing of APISIX")
+        assert watch.seen == {"istio", "apisix"}
+        assert watch.offences == []
+
+    def test_mistake_of_a_stranger_is_blamed_on_nobody_and_stops_nothing(self, world: ApisixWorld) -> None:
+        """What is in use stays Steered, and nothing is certain; what is new waits; both heal."""
+        world.base.apply(class_("failing", mtls="Disabled", **shared("ingress-apisix", "apisix-gateway", "failing")))
+        apisix.connect(world.plane, "failing")
+        gateways = world.base.of("failing")
+        gateways.apply("old", http("api", "old.failing.example.com"), className="failing")
+        with StandInController(world.plane, "failing") as controller, Watch(gateways, controller) as watch:
+            gateways.wait_ready("old")
+            with controller.failing("ApisixUpstream stranger/bad: port must be a number"):
+                gateways.apply("new", http("api", "new.failing.example.com"), className="failing")
+                kept = gateways.wait("old", "Programmed", "Unknown", "RouteNotPushed", part="api")
+                assert "may be another object" in kept["message"]
+                assert "stranger/bad" in kept["message"]
+                gateways.wait("old", "Ready", "Unknown", "RouteNotPushed")
+                gateways.wait("old", "Steered", "True", "Steered", part="api")
+                gateways.wait("new", "Ready", "False", "RouteNotPushed")
+                wait_idle(world)
+                assert not {"ServiceEntry", "VirtualService"} & kinds(gateways.children("new"))
+            gateways.wait_ready("old", "new")
+        assert watch.offences == []
+
+    def test_ingress_class_is_looked_at(self, world: ApisixWorld) -> None:
+        """Missing, without parameters, whole, deleted, and whole again: Ready only when something is served."""
+        world.base.apply(class_("fragile", mtls="Disabled", **shared("ingress-apisix", "apisix-gateway", "fragile")))
+        gateways = world.base.of("fragile")
+        path = INGRESS_CLASS.path(None, "fragile")
+        with StandInController(world.plane, "fragile") as controller:
+            gateways.apply("mover", http("api", "fragile.example.com"), className="fragile")
+            found = gateways.wait("mover", "Ready", "False", "IngressClassNotFound")
+            assert "there is no IngressClass fragile; create it" in found["message"]
+            assert gateways.children("mover") == {}
+
+            world.base.apply(apisix.ingress_class_of("fragile", connected=False))
+            found = gateways.wait("mover", "Ready", "False", "IngressClassInvalid")
+            assert "no parameters that name a GatewayProxy" in found["message"]
+            world.base.apply(apisix.ingress_class_of("fragile", connected=True))
+            gateways.wait_ready("mover")
+            steers = specs_of(gateways.clients("mover"))
+
+            world.plane.rest.delete(path)
+            gateways.wait("mover", "Ready", "False", "IngressClassNotFound")
+            found = gateways.wait("mover", "Steered", "False", "IngressClassNotFound", part="api")
+            assert "no routes without its IngressClass" in found["message"]
+            assert specs_of(gateways.clients("mover")) == steers
+
+            apisix.connect(world.plane, "fragile")
+            gateways.wait("mover", "Steered", "False", "Pending", part="api")
+            gateways.wait_ready("mover")
+            assert controller.pushed
+
+
+def specs_of(found: dict[ChildName, Object]) -> dict[ChildName, Object]:
+    return {name: each["spec"] for name, each in found.items()}
+
+
+class Watch(Background):
+    """Looks all the time at where the clients of a namespace are sent, and whether APISIX has their routes."""
+
+    def __init__(self, gateways: Gateways, controller: StandInController) -> None:
+        super().__init__("watch of clients")
+        self._gateways = gateways
+        self._controller = controller
+        self.seen: set[str] = set()
+        self.offences: list[str] = []
+
+    def work(self) -> None:
+        while not self.ended.wait(0.1):
+            self._look()
+
+    def _look(self) -> None:
+        rest, namespace = self._gateways.cluster.rest, self._gateways.namespace
+        # First what clients have, then what APISIX has: it only comes to have more, and loses what clients have left.
+        steers = rest.items(CHILD_BY_KIND["VirtualService"].path(namespace), labelSelector=CLIENT_ROUTES)
+        routes = {
+            name: spec
+            for name, spec in self._controller.pushed.copy().items()
+            if name[:2] == ("ApisixRoute", namespace)
+        }
+        marks = {rule["match"]["exprs"][0]["value"] for spec in routes.values() for rule in spec["http"]}
+        for steer in steers:
+            for way in steer["spec"]["http"]:
+                wanted = set(way.get("headers", {}).get("request", {}).get("set", {}).values())
+                self.seen.add("apisix" if wanted else "istio")
+                if not wanted <= marks:
+                    self.offences.append(f"{steer['metadata']['name']} leads to a route that was not pushed")
+
+
 def test_silence_of_the_controller_names_the_likely_cause(world: ApisixWorld) -> None:
     """An ingress class that nobody serves: RouteIgnored after a while, and no client was ever sent anywhere."""
     gateways = world.base.of("early")
@@ -472,4 +598,4 @@ def _said(condition: Object, words: str) -> Object:
 
 
 def _refuse_routes(found: Object) -> RouteAcceptance:
-    return ("False", "SyncFailed", "host is not valid") if found["kind"] == "ApisixRoute" else ACCEPTED
+    return ("False", "InvalidSpec", "host is not valid") if found["kind"] == "ApisixRoute" else ACCEPTED

@@ -187,12 +187,13 @@ def apisix_gateway() -> list[Object]:
     """An APISIX, and the class for it."""
     labels = {"app.kubernetes.io/name": "apisix"}
     shared = {"namespace": "ingress-apisix", "service": "apisix-gateway", "selector": labels}
+    spec = {"provider": "APISIX", "mtls": "Disabled", "shared": shared, "apisix": {"pushTimeout": "2s"}}
     head = {"apiVersion": EGRESS_GATEWAY_CLASS.api_version, "kind": EGRESS_GATEWAY_CLASS.kind}
     return [
         namespace("ingress-apisix"),
         service("ingress-apisix", "apisix-gateway", {"name": "http", "port": 80}, selector=labels),
         pod("ingress-apisix", "apisix-0", {"name": "apisix", "image": "apache/apisix"}, **labels),
-        {**head, "metadata": {"name": "apisix"}, "spec": {"provider": "APISIX", "mtls": "Disabled", "shared": shared}},
+        {**head, "metadata": {"name": "apisix"}, "spec": spec},
     ]
 
 

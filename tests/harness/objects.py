@@ -12,6 +12,8 @@ from egressgateway.refs import (
     CONFIG_MAP,
     EGRESS_GATEWAY,
     EGRESS_GATEWAY_CLASS,
+    GATEWAY_PROXY,
+    INGRESS_CLASS,
     NAMESPACE,
     POD,
     SECRET,
@@ -28,6 +30,7 @@ _RESOURCES: Final = {
     for resource in (
         *CHILD_RESOURCES,
         *(CONFIG_MAP, EGRESS_GATEWAY, EGRESS_GATEWAY_CLASS, NAMESPACE, POD, SECRET),
+        *(INGRESS_CLASS, GATEWAY_PROXY),
         *(
             Resource(group, "v1", kind, plural, namespaced=False)
             for group, kind, plural in (

@@ -47,7 +47,7 @@ def classes() -> list[Object]:
         class_("chaos-plain"),
         class_("chaos-open", allowedConsumers={"from": "All"}),
         class_("chaos-shared", allowedConsumers={"from": "All"}, shared=gateway),
-        class_("chaos-apisix", provider="APISIX", mtls="Disabled", shared=ingress),
+        class_("chaos-apisix", provider="APISIX", mtls="Disabled", shared=ingress, apisix={"pushTimeout": "2s"}),
         guarded(),
     ]
 
