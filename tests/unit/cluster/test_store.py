@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+import pytest
+
 from egressgateway.cluster.store import Change, Store, is_older
 
 
@@ -39,6 +41,25 @@ def test_put_of_an_older_or_equal_version_is_ignored() -> None:
     assert store.put(thing("a", 9)) is None
     assert store.put(thing("a", 10)) is None
     assert store.put(thing("a", 100)) is not None, "versions are compared as numbers"
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_what_is_known_is_told_by_its_version_alone(as_text: bool) -> None:
+    """Most of what arrives is known: the event of each write, and the objects of a list."""
+    trimmed: list[str] = []
+
+    def trim(manifest: dict[str, Any]) -> dict[str, Any]:
+        trimmed.append(manifest["metadata"]["resourceVersion"])
+        return manifest
+
+    store = Store(trim=trim, as_text=as_text)
+    for version in ("3", 'x\n"1'):
+        store.put(thing("a", version))
+        assert store.put(thing("a", version)) is None
+        store.begin_list()
+        assert store.replace([thing("a", version)]) == []
+        assert store.get("shop", "a") == thing("a", version)
+    assert trimmed == ["3", 'x\n"1']
 
 
 def test_versions_that_are_no_numbers_are_not_compared() -> None:
