@@ -41,20 +41,20 @@ class ClientEvidence:
 
 
 def client_evidence(
-    consumers: Set[str], namespaces: Set[str], pods: Mapping[str, ClientPods] | None, before: ClientEvidence
+    consumers: Set[str], existing: Set[str], pods: Mapping[str, ClientPods] | None, before: ClientEvidence
 ) -> ClientEvidence:
     """
     Judge the clients of a destination.
 
     Args:
         consumers: the namespaces that it serves; with `*`, every one, nothing is said of single ones.
-        namespaces: those that exist.
+        existing: those of them that exist.
         pods: by namespace as counted; nothing is concluded from one that may not be read. None before they are counted.
         before: what the status says, which holds until then: a restart changes nothing.
     """
     if EVERY_NAMESPACE in consumers or not consumers:
         return ClientEvidence()
-    missing, there = sorted(consumers - namespaces), sorted(consumers & namespaces)
+    missing, there = sorted(consumers - existing), sorted(consumers & existing)
     if not there:
         return ClientEvidence(absent=_absent(missing))
     if pods is None:

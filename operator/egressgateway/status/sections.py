@@ -127,9 +127,9 @@ class SectionView:
         )
 
     def _clients(self, destination: Destination) -> ClientEvidence:
-        # The object's own namespace exists: the object is in it.
-        existing = self.facts.namespaces.keys() | {self.facts.key.namespace}
         consumers = self.acceptance.consumers.get(destination.name, frozenset())
+        # The object's own namespace exists: the object is in it.
+        existing = {name for name in consumers if name in self.facts.namespaces or name == self.facts.key.namespace}
         before = evidence_in(_before(self.facts, destination.name, ConditionType.STEERED), ROUTED, BY_TIME)
         evidence = client_evidence(consumers, existing, self.facts.client_pods, before)
         target = target_of(self.facts)
