@@ -7,7 +7,7 @@ or a status change of a child, costs no write at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -147,6 +147,7 @@ def diff(  # noqa: PLR0913  (two sides, and what is known of them)
     memo: Memo = _NO_MEMO,
     *,
     compared: Compared = _NOTHING_COMPARED,
+    ours: Container[ObjectRef] = frozenset(),
 ) -> ChangeSet:
     """
     The differences between `live` and `desired`.
@@ -156,9 +157,10 @@ def diff(  # noqa: PLR0913  (two sides, and what is known of them)
         memo: an object that is still at the version that our write made is not written again, even if the server stores
             another form of a value than the one sent: at most one write too many, never a loop.
         compared: what an earlier comparison found in sync.
+        ours: refs in `live` that are known to be its children; of the others the evidence is looked at.
     """
     wanted = {item.ref: item for item in desired}
-    foreign = frozenset(ref for ref, found in live.items() if not is_child_of(found, key))
+    foreign = frozenset(ref for ref, found in live.items() if ref not in ours and not is_child_of(found, key))
     same = {
         ref: state
         for ref, item in wanted.items()

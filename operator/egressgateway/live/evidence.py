@@ -19,7 +19,6 @@ from egressgateway.names import (
     LABEL_PART,
     MANAGED_BY,
     is_childs_name,
-    selector_labels,
 )
 from egressgateway.refs import EGRESS_GATEWAY, GROUP, Key, Manifest, ObjectRef, ref_of
 
@@ -122,4 +121,8 @@ def _owners(manifest: Manifest) -> Iterator[str]:
 
 def _names_in_labels(manifest: Manifest, key: Key) -> bool:
     labels = manifest["metadata"].get("labels") or {}
-    return bool(labels.items() >= {**selector_labels(key), LABEL_MANAGED_BY: MANAGED_BY}.items())
+    return (
+        labels.get(LABEL_GATEWAY) == key.name
+        and labels.get(LABEL_NAMESPACE) == key.namespace
+        and labels.get(LABEL_MANAGED_BY) == MANAGED_BY
+    )

@@ -478,7 +478,7 @@ def _compare(plan: Plan, desired: tuple[Desired, ...], facts: Facts, state: Gate
     # An object of another owner is compared only where it blocks a child: it is never deleted, whatever its labels say.
     taken = {item.ref: facts.others[item.ref] for item in desired if item.ref in facts.others}
     found = {**facts.live, **taken}
-    changes = diff(plan, desired, found, facts.key, state.written, compared=state.compared)
+    changes = diff(plan, desired, found, facts.key, state.written, compared=state.compared, ours=facts.live)
     state.compared = dict(changes.in_sync)
     return changes
 
