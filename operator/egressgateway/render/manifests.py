@@ -43,8 +43,10 @@ def render_child(renderer: Renderer, child: Child) -> Desired:
     if ref_of(manifest) != child.ref:
         raise InvariantError(f"{child.template} describes {ref_of(manifest)}, the plan names {child.ref}")
     digest = digest_of(manifest)
-    manifest["metadata"].setdefault("annotations", {})[ANNOTATION_DIGEST] = digest
-    return Desired(child.ref, child.stage, child.section, manifest, digest)
+    metadata = manifest["metadata"]
+    # Parts of the manifest are shared with other objects of its shape.
+    annotated = {**metadata, "annotations": {**metadata.get("annotations", {}), ANNOTATION_DIGEST: digest}}
+    return Desired(child.ref, child.stage, child.section, {**manifest, "metadata": annotated}, digest)
 
 
 MOST_REMEMBERED: Final = 8_192

@@ -279,12 +279,16 @@ class Observer:
         if self._census is not None:
             self._census.want(facts.key, consumers - EVERYONE)
             counted = self._census.counted(facts.key)
-        return replace(facts, client_pods=counted, pushing=self._pushing(facts.gateway, counted, state, clock))
+        pushing = self._pushing(facts.gateway, counted, state, clock)
+        if (counted, pushing) == (facts.client_pods, facts.pushing):
+            return facts
+        return replace(facts, client_pods=counted, pushing=pushing)
 
     def _with_scopes(self, facts: Facts) -> Facts:
         """`facts` with what other people's objects tell the proxies of the clients that were judged last."""
         hop, root = target_of(facts).service_host, facts.mesh.root_namespace
-        return replace(facts, client_scopes=self._caches.scopes.of(facts.key, hop, root))
+        scopes = self._caches.scopes.of(facts.key, hop, root)
+        return facts if scopes == facts.client_scopes else replace(facts, client_scopes=scopes)
 
     def _forget(self, key: Key) -> None:
         self._caches.scopes.want(key, frozenset())
