@@ -23,6 +23,7 @@ from egressgateway.cluster.queue import Priority, WorkQueue
 from egressgateway.cluster.request import Request
 from egressgateway.engine.process.metrics import Metrics
 from egressgateway.engine.process.runtime import Runtime
+from egressgateway.engine.reconcile import reconciler
 from egressgateway.engine.reconcile.contenders import Contenders
 from egressgateway.errors import Conflict, NotFound
 from egressgateway.refs import CHILD_RESOURCES, EGRESS_GATEWAY, EGRESS_GATEWAY_CLASS, Key, Manifest
@@ -67,6 +68,8 @@ class Counts:
     """A pass looked at one other EgressGateway with which the object has a name or a port in common."""
 
     passes: int = 0
+    judged: int = 0
+    """A pass judged its object: it did not end at once because it saw the same as the last one."""
 
     @property
     def wakeups(self) -> int:
@@ -74,7 +77,7 @@ class Counts:
 
     def clear(self) -> None:
         self.woken.clear()
-        self.evaluations = self.contenders = self.passes = 0
+        self.evaluations = self.contenders = self.passes = self.judged = 0
 
 
 class Telling(Metrics):
@@ -156,12 +159,16 @@ def counting(counts: Counts) -> Iterator[None]:
     def looked() -> None:
         counts.contenders += 1
 
+    def judged() -> None:
+        counts.judged += 1
+
     with ExitStack() as patches:
         for owner, name, count in (
             (LabelSelector, "matches", evaluated),
             # A contender for a name, and one for a port: most of those have no consumer in common and go no further.
             (Contenders, "_contender", looked),
             (Contenders, "_meet_on_a_port", looked),
+            (reconciler, "accept", judged),
         ):
             patches.enter_context(patch.object(owner, name, _counted(getattr(owner, name), count)))
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -41,7 +41,7 @@ class Cost:
 
     Attributes:
         woken: objects that it asked a pass for, and `wakeups` how often.
-        evaluations, contenders, passes: see `Counts`.
+        evaluations, contenders, passes, judged: see `Counts`.
         longest_turn: CPU seconds for which the event loop was held without a break.
         passes_in_a_turn: the most passes that ended in one turn.
         left: passes that were not made, because those before them had taken too long already.
@@ -53,6 +53,7 @@ class Cost:
     evaluations: int
     contenders: int
     passes: int
+    judged: int
     writes: int
     cpu: float
     longest_turn: float
@@ -81,16 +82,29 @@ class Replica:
         return self.loop.run_until_complete(work)
 
     def fill(self) -> Cost:
-        """Read everything, and begin to lead."""
-        return self.cost_of(self._fill)
+        """
+        Read everything, and begin to lead.
+
+        The engine is built before: that is one long turn, in which nobody waits for the event loop, as the operator
+        does not answer probes yet. Its CPU is counted.
+        """
+        began = self.meter.cpu()
+        gate = self.run(self._build())
+        built = self.meter.cpu() - began
+        cost = self.cost_of(self._fill)
+        self._gate = gate
+        return replace(cost, cpu=cost.cpu + built, estimated_cpu=cost.estimated_cpu + built)
 
     def judge_all(self, *, most_cpu: float | None = None) -> Cost:
         """After `fill`: make the first pass over every object."""
         return self.cost_of(lambda: None, most_cpu=most_cpu)
 
-    async def _fill(self) -> None:
+    async def _build(self) -> Gate:
         self.started = self.loop.time()
-        self.runtime, self._gate = gated_runtime(self.server, self.metrics, self.counts, SETTINGS)
+        self.runtime, gate = gated_runtime(self.server, self.metrics, self.counts, SETTINGS)
+        return gate
+
+    async def _fill(self) -> None:
         await self.runtime.start()
         self._watch = asyncio.create_task(self._watch_gateways(), name="kopf's watch")
         await self.runtime.elector.elected.wait()
@@ -125,6 +139,7 @@ class Replica:
             evaluations=counts.evaluations,
             contenders=counts.contenders,
             passes=counts.passes,
+            judged=counts.judged,
             writes=self.writes() - writes,
             cpu=cpu,
             longest_turn=self.meter.longest_turn,
@@ -153,10 +168,10 @@ class Replica:
             self._gate.give_up()
 
     async def _rest(self) -> None:
-        queue, busy = self.metrics.queue, self.loop.time()
+        queue, busy, passes = self.metrics.queue, self.loop.time(), self.counts.passes
         while self.loop.time() - busy < QUIET_SECONDS:
-            if queue.depth or queue.processing:
-                busy = self.loop.time()
+            if queue.depth or queue.processing or self.counts.passes != passes:
+                busy, passes = self.loop.time(), self.counts.passes
                 await asyncio.sleep(0.02)
             else:
                 await asyncio.sleep(0.5)

@@ -62,6 +62,7 @@ def _whole(size: Size, built: list[Built], figures: Figures) -> Table:
     whole = filled.cpu + start.estimated_cpu
     table.add_row("start: all judged, CPU", *_aimed(whole, MOST_START, sampled=start.left > 0))
     table.add_row("start: passes, longest turn", *_aimed(start.longest_turn, MOST_TURN))
+    table.add_row("start: passes / objects judged", f"{_count(start.passes, start)} / {_count(start.judged, start)}")
     table.add_row("start: most passes in one turn", f"{start.passes_in_a_turn:,}")
     table.add_row("start: selector evaluations", _count(start.evaluations, start))
     table.add_row("start: contenders", _count(start.contenders, start))
