@@ -15,7 +15,8 @@ A step applies and deletes objects, waits, and then holds a table:
       - from: payments/app              namespace/service account; ` plain`: without a sidecar; ` dns`: with one that
                                         answers DNS; `world`: from outside
         request: GET http://api.example.com/   or GRPC host:port, WEBSOCKET ws://host/, TCP host:port, TLS host:port
-                                        (bytes, no HTTP), SILENT host:port (TCP whose client says nothing)
+                                        (bytes, no HTTP), SILENT host:port (TCP whose client says nothing),
+                                        SSLREQUEST host:port (TCP that begins as PostgreSQL's clients do)
         headers: {accept: text/plain}   sent beside curl's own
         options: [--insecure]           of curl; [--idle, "3"] of WEBSOCKET, TCP, TLS: silent for so long, then on
         identity: rogue payments/app    a client certificate of curl's, see `identities`

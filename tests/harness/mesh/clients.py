@@ -89,8 +89,9 @@ class Client:
         """
         Connect, send a line, and read what the server tells of the connection, then the line again.
 
-        `options` are those of `dial`: `--tls`, `--silent` (send nothing, and read a greeting), `--idle SECONDS` (say it
-        once more after so long). `status` is 200 if all of it came; `body` is every byte that came.
+        `options` are those of `dial`: `--tls`, `--silent` (send nothing, and read a greeting), `--ssl-request` (send
+        PostgreSQL's, and read what comes), `--idle SECONDS` (say it once more after so long). `status` is 200 if all of
+        it came; `body` is every byte that came.
         """
         return _dialled(self._run([sys.executable, "-S", "-E", str(DIAL), *options, host, str(port)]))
 

@@ -15,6 +15,9 @@ import time
 
 ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 LINE = b"hello\n"
+SSL_REQUEST = (8).to_bytes(4) + (80877103).to_bytes(4)
+"""How a PostgreSQL client begins (PostgreSQL's manual, "Message Formats", SSLRequest)."""
+
 PATIENCE_SECONDS = 5
 
 
@@ -35,8 +38,8 @@ class Conversation:
         self._unread = b""
         self.came = b""
 
-    def say(self) -> None:
-        self._connection.sendall(LINE)
+    def say(self, words: bytes = LINE) -> None:
+        self._connection.sendall(words)
 
     def read_line(self) -> bytes:
         """
@@ -65,7 +68,7 @@ def main() -> int:
         with connect(arguments.host, arguments.port, tls=arguments.tls) as connection:
             conversation = Conversation(connection)
             try:
-                _talk(conversation, silent=arguments.silent, idle=arguments.idle)
+                _talk(conversation, arguments)
             finally:
                 came = conversation.came
     except (OSError, Lost) as fault:
@@ -74,15 +77,17 @@ def main() -> int:
     return 0 if status else 1
 
 
-def _talk(conversation: Conversation, *, silent: bool, idle: float) -> None:
-    if silent:
+def _talk(conversation: Conversation, arguments: argparse.Namespace) -> None:
+    if arguments.ssl_request:
+        conversation.say(SSL_REQUEST)
+    if arguments.silent or arguments.ssl_request:
         conversation.read_line()
         return
     conversation.say()
     conversation.read_line()
     conversation.expect_echo()
-    if idle:
-        time.sleep(idle)
+    if arguments.idle:
+        time.sleep(arguments.idle)
         conversation.say()
         conversation.expect_echo()
 
@@ -91,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dial")
     parser.add_argument("--tls", action="store_true", help="TLS from the first byte on, for the name HOST")
     parser.add_argument("--silent", action="store_true", help="say nothing, and read what the server says first")
+    parser.add_argument(
+        "--ssl-request", action="store_true", help="ask for TLS as PostgreSQL's clients do, in plain text"
+    )
     parser.add_argument("--idle", type=float, default=0, help="seconds of silence, after which a line is sent again")
     parser.add_argument("host")
     parser.add_argument("port", type=int)

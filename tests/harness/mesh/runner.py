@@ -30,7 +30,12 @@ LEAKS: Final = re.compile(
 TRIAL: Final = "x-trial"
 """Header by which a request is found in what servers saw."""
 
-DIALLED: Final[Mapping[str, tuple[str, ...]]] = {"TCP": (), "TLS": ("--tls",), "SILENT": ("--silent",)}
+DIALLED: Final[Mapping[str, tuple[str, ...]]] = {
+    "TCP": (),
+    "TLS": ("--tls",),
+    "SILENT": ("--silent",),
+    "SSLREQUEST": ("--ssl-request",),
+}
 """Requests that are no HTTP, with the options of `dial`."""
 
 _PLACE: Final = re.compile(r"\{(hop |service )?([a-z0-9-]+)/([a-z0-9-]+)\}")
