@@ -14,7 +14,7 @@ _NO_IDENTITY: Final = Refusal(
 
 ACCESS: Final[Table] = {
     "access.from": Support(
-        "AuthorizationPolicy at the gateway, `exportTo` of what clients see",
+        "AuthorizationPolicy at the gateway, for protocol TCP an EnvoyFilter besides; `exportTo` of what clients see",
         also="with a shared gateway one entry with methods or paths for each destination",
     ),
     "access.from.namespaces": Support("principals, `exportTo`"),
