@@ -39,6 +39,7 @@ what may, or says `any`: to a Service of one's own.
 Beside the tables consumers ask all the time for what a row somewhere in the case sends through a gateway, and the
 statuses of all objects have to be true of that at every moment (`detector`). Where that cannot be, the row says why:
 `unprobed: ServerFirst`, one of `Unprobed`. The file is refused if it does not, and if the reason does not hold.
+`undetermined: RouteConflict` on such a row: while `Steered` has that reason, its requests may go either way.
 """
 
 from __future__ import annotations
@@ -51,12 +52,13 @@ from typing import Any, Final
 
 import yaml
 
+from egressgateway.api.conditions import Reason
 from harness.mesh.detector import Call
 from harness.mesh.world.server import GREETING_PORTS
 from harness.rest import Object
 
 _STEP: Final = {"about", "apply", "secrets", "delete", "until", "traffic", "mesh"}
-_ROW: Final = {"about", "from", "request", "headers", "options", "identity", "expect", "unprobed"}
+_ROW: Final = {"about", "from", "request", "headers", "options", "identity", "expect", "unprobed", "undetermined"}
 _EXPECT: Final = {
     *(
         "status",
@@ -106,6 +108,7 @@ class Row:
     options: tuple[str, ...] = ()
     identity: str = ""
     unprobed: Unprobed | None = None
+    undetermined: Reason | None = None
 
     @property
     def is_steered(self) -> bool:
@@ -118,7 +121,7 @@ class Row:
         verb, _, target = self.request.partition(" ")
         # Upgrades are steered as requests are.
         target = target.replace("ws://", "http://").replace("wss://", "https://")
-        return Call(self.who, _SCHEMES.get(verb, "{}").format(target))
+        return Call(self.who, _SCHEMES.get(verb, "{}").format(target), self.undetermined)
 
     @property
     def obstacle(self) -> Unprobed | None:
@@ -237,6 +240,7 @@ def _row(document: Object, where: str) -> Row:
         options=tuple(document.get("options") or ()),
         identity=document.get("identity", ""),
         unprobed=Unprobed(document["unprobed"]) if "unprobed" in document else None,
+        undetermined=Reason(document["undetermined"]) if "undetermined" in document else None,
     )
 
 

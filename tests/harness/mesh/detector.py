@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from egressgateway.api.conditions import Reason
 from egressgateway.refs import EGRESS_GATEWAY
 from harness.background import Background
 from harness.kubeconfig import Access
@@ -137,12 +138,16 @@ class Consumer:
     account: str
 
 
-def claims_for(seen: Iterable[Seen], consumer: Consumer, host: str, port: int) -> list[Claim]:
+def claims_for(
+    seen: Iterable[Seen], consumer: Consumer, host: str, port: int, undetermined: Reason | None = None
+) -> list[Claim]:
     """
     What all objects together say of one consumer's requests to a host: True as soon as one says that it serves them.
 
     An object speaks of a consumer where its spec names the consumer. Which spec is decided by the generation that the
     condition was observed for: until the operator has seen an edit, its status is about the spec before.
+
+    `undetermined`: a reason of `Steered` under which requests may rightly go either way.
     """
     told: dict[Name, str] = {}
     specs: dict[tuple[Name, str, int], Object] = {}
@@ -153,7 +158,8 @@ def claims_for(seen: Iterable[Seen], consumer: Consumer, host: str, port: int) -
         else:
             metadata = each.manifest["metadata"]
             specs[each.name, metadata["uid"], metadata["generation"]] = each.manifest["spec"]
-            told[each.name] = _said(each, specs, consumer, host, port)
+            says, reason = _said(each, specs, consumer, host, port)
+            told[each.name] = "Unknown" if reason == undetermined else says
         answers = set(told.values())
         found.append((each.at, next((says for says in ("True", "Unknown") if says in answers), "False")))
     return _changes(found)
@@ -191,6 +197,8 @@ class Call:
 
     who: str
     url: str
+    undetermined: Reason | None = None
+    """See `claims_for`."""
 
     @property
     def consumer(self) -> Consumer:
@@ -254,11 +262,13 @@ class Detector:
         ]
 
     def _claims(self, call: Call) -> list[Claim]:
-        return claims_for(self._watch.seen, call.consumer, call.host, call.port)
+        return claims_for(self._watch.seen, call.consumer, call.host, call.port, call.undetermined)
 
 
-def _said(seen: Seen, specs: Mapping[tuple[Name, str, int], Object], consumer: Consumer, host: str, port: int) -> str:
-    """What one object says of a consumer's requests."""
+def _said(
+    seen: Seen, specs: Mapping[tuple[Name, str, int], Object], consumer: Consumer, host: str, port: int
+) -> tuple[str, str]:
+    """What one object says of a consumer's requests, and the reason of its condition."""
     manifest = seen.manifest
     assert manifest is not None
     status, metadata = manifest.get("status") or {}, manifest["metadata"]
@@ -274,8 +284,9 @@ def _said(seen: Seen, specs: Mapping[tuple[Name, str, int], Object], consumer: C
             continue
         # A namespace that the status does not list is not served, whatever becomes of the others.
         listed = {consumer.namespace, "*"} & served
-        return str(steered["status"]) if listed or steered["status"] != "True" else "False"
-    return "False"
+        status = str(steered["status"]) if listed or steered["status"] != "True" else "False"
+        return status, str(steered.get("reason", ""))
+    return "False", ""
 
 
 def _has(destination: Object, host: str, port: int) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from egressgateway.api.conditions import Reason
 from harness.mesh.continuity import Report, Sample
 from harness.mesh.detector import Claim, Consumer, Seen, claims_for, claims_of, lies
 
@@ -106,7 +107,7 @@ def seen_at(
     """An object that serves `api.example.com:80` to the clients that `access` lists, by default to those of `shop`."""
     destinations = [{"name": "api", "hosts": ["api.example.com", "*.saas.example"], "ports": [{"port": 80}]}]
     listed = [{"namespaces": ["shop"]}] if access is None else access
-    condition = {"type": "Steered", "status": steered, "observedGeneration": observed}
+    condition = {"type": "Steered", "status": steered, "reason": "RouteConflict", "observedGeneration": observed}
     manifest = {
         "metadata": {"namespace": "exits", "name": name, "uid": name, "generation": generation},
         "spec": {"destinations": destinations, "access": {"from": listed}},
@@ -156,3 +157,13 @@ def test_one_object_that_serves_is_enough() -> None:
     late = [seen_at(at, "False", name="late") for at in (1, 3)]
     assert says(late[0], seen_at(2, "True"), late[1]) == ["False", "True"]
     assert says(seen_at(1, "False"), seen_at(2, "Unknown", name="late")) == ["False", "Unknown"]
+
+
+def test_reason_under_which_requests_may_go_either_way_claims_nothing() -> None:
+    """For the call that says so alone, and under that reason alone."""
+
+    def said(reason: Reason | None) -> list[str]:
+        return [each.says for each in claims_for([seen_at(1, "True")], SHOP, "api.example.com", 80, reason)]
+
+    assert said(Reason.ROUTE_CONFLICT) == ["False", "Unknown"]
+    assert said(Reason.PENDING) == said(None) == ["False", "True"]
