@@ -235,7 +235,9 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             "Create the Istio Gateway, or correct gatewayRef; for a class, its shared Service.",
         ),
         Reason.AUTHORIZER_NOT_FOUND: _fails(
-            _RESOLVED, Actor.ADMIN, "Add the provider to the mesh's extensionProviders, or correct the class."
+            (ConditionType.RESOLVED_REFS, *_STEERED),
+            Actor.ADMIN,
+            "Add the provider to the mesh's extensionProviders, or correct the class.",
         ),
         Reason.PROVIDER_UNAVAILABLE: _fails(_RESOLVED, Actor.ADMIN, "Install the data plane's custom resources."),
         Reason.INJECTION_DISABLED: _fails(

@@ -121,6 +121,7 @@ class SectionView:
             retained=running and unconnected is None,
             unserved=self._unserved(section, by_this_gateway=by_this_gateway) if running else "",
             unconnected=unconnected,
+            conflicts=tuple(_denials(self.facts)) if running and by_this_gateway else (),
             in_place=running,
             ready_pods=workload_of(self.facts).ready,
             obstacle=workload_of(self.facts).obstacle,
@@ -271,6 +272,19 @@ def _severed(facts: Facts, section: str) -> str:
         return ""
     why = "does not exist" if service is None else "has no such port"
     return f"clients are sent to port {lost[0]} of Service {ref.namespace}/{ref.name}, which {why}"
+
+
+def _denials(facts: Facts) -> Iterator[Finding]:
+    """
+    Policies of the gateway by which it refuses every request: istiod makes such of an AuthorizationPolicy with the
+    action CUSTOM whose provider the mesh does not know.
+    """
+    known = facts.mesh_config.authorizers
+    for ref, found in facts.live.items():
+        provider = ((found.get("spec") or {}).get("provider") or {}).get("name")
+        if ref.kind == "AuthorizationPolicy" and provider and known is not None and provider not in known:
+            message = f"the gateway refuses every request: the mesh has no extensionProvider {provider!r} any more"
+            yield Finding(ConditionType.STEERED, Reason.AUTHORIZER_NOT_FOUND, message)
 
 
 def _goes_elsewhere(facts: Facts, section: str) -> bool:

@@ -210,7 +210,7 @@ TAKEN: Final = {
         References(unreadable=frozenset({SECRET}), too_many=frozenset({SECRET})),
         says="Secret shop/client is not checked",
     ),
-    "the authorizer": taken("mesh_config", MeshConfig(authorizers={}), RESOLVED, REACHED, READY_),
+    "the authorizer": taken("mesh_config", MeshConfig(authorizers={}), RESOLVED, ROUTED, REACHED, READY_),
     "the mesh's configuration": taken("mesh_config", MeshConfig(), says="authorizer opa of"),
     "the clock": taken("now", datetime(2028, 1, 1, tzinfo=UTC), RESOLVED, WRITTEN, READY_),
     "the only route": taken(
