@@ -22,6 +22,7 @@ from egressgateway.live.children import (
     ways_of,
 )
 from egressgateway.live.controller_status import RouteAcceptance, route_statuses
+from egressgateway.namespaces import EVERYONE
 from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.context import context_of
 from egressgateway.plan.findings import Consequence, Finding, exposed_section
@@ -32,7 +33,7 @@ from egressgateway.plan.providers import CONTROLLERS, provider_of
 from egressgateway.refs import ObjectRef
 from egressgateway.stages import Stage
 from egressgateway.status.client_scopes import Sought, with_scopes
-from egressgateway.status.clients import ClientEvidence, client_evidence, evidence_in
+from egressgateway.status.clients import ClientEvidence, client_evidence, clients_fields, evidence_in
 from egressgateway.status.condition import Condition, Observed, succeeded
 from egressgateway.status.messages import joined, told_by_type
 from egressgateway.status.section_rules import BY_TIME, PROGRAMMED, ROUTED, STEERED, SectionState
@@ -210,6 +211,27 @@ class SectionView:
 
     def _deferred(self, refs: Set[ObjectRef]) -> str:
         return next((self.observed.held[ref].value for ref in sorted(refs) if ref in self.observed.held), "")
+
+
+def count_is_no_news(facts: Facts, consumers: Mapping[str, frozenset[str]]) -> bool:
+    """
+    Whether the first count of clients leaves the status as it was before they were counted.
+
+    `consumers`: the namespaces that each destination serves.
+    """
+    status, pods, own = facts.gateway.status, facts.client_pods, facts.key.namespace
+    for name, served in consumers.items():
+        existing = {place for place in served if place in facts.namespaces or place == own}
+        before = evidence_in(_before(facts, name, ConditionType.STEERED), ROUTED, BY_TIME)
+        if client_evidence(served, existing, pods, before) != client_evidence(served, existing, None, before):
+            return False
+    before_counts = status.get("clients") or {}
+    counts = clients_fields(frozenset[str]().union(*consumers.values()) - EVERYONE, pods, before_counts)
+    return _kinds_of(counts) == _kinds_of(before_counts) and bool(counts) == bool(before_counts)
+
+
+def _kinds_of(counts: Mapping[str, int]) -> set[str]:
+    return {name for name, count in counts.items() if count}
 
 
 def _by_findings(type_: ConditionType, findings: Iterable[Finding]) -> Condition:

@@ -89,6 +89,9 @@ def test_a_start_beside_a_served_cluster_writes_nothing(at: At) -> None:
     mix = Mix(Size(20, 20), rivals=False)
     replica = at(mix)
     assert replica.counts.passes >= 20
+    # The first count of clients says what the statuses say. What ends some day, as a certificate does, is judged again
+    # once the mesh has had the time to learn of everything.
+    assert replica.counts.judged == len(mix.objects) + len(keys(mix, Kind.SECRET))
     assert replica.writes() == 0
     assert len(replica.ready()) == 20
 

@@ -42,6 +42,13 @@ MOST_NAMESPACES: Final = 64
 """Namespaces of one object that are counted: others wait for their turn behind them."""
 
 
+PATIENT_ROUNDS: Final = 4
+"""
+Rounds for which a first count waits for a pass that comes anyway and reads it: until pods are ready, or proxies have
+been told of a route, it decides nothing.
+"""
+
+
 class ClientCensus:
     """Knows the pods of the namespaces that keys want; see the module."""
 
@@ -54,6 +61,9 @@ class ClientCensus:
         # None where the pods may not be read; no entry before the first look.
         self._known: dict[str, ClientPods | None] = {}
         self._due: dict[str, float] = {}
+        # Keys whose namespaces have all been counted for the first time, with the rounds that are left until they are
+        # told.
+        self._unread: dict[Key, int] = {}
         self.task = Background(self._run, "client census")
 
     def want(self, key: Key, namespaces: Set[str]) -> None:
@@ -77,10 +87,11 @@ class ClientCensus:
         """The EgressGateway `key` is gone."""
         self.want(key, frozenset())
         self._wants.pop(key, None)
+        self._unread.pop(key, None)
 
     def release_all(self) -> None:
         """This replica no longer reconciles."""
-        for counted in (self._wants, self._wanted_by, self._known, self._due):
+        for counted in (self._wants, self._wanted_by, self._known, self._due, self._unread):
             counted.clear()
 
     def counted(self, key: Key) -> Mapping[str, ClientPods] | None:
@@ -88,6 +99,7 @@ class ClientCensus:
         wanted = self._wants.get(key)
         if wanted is None or not self._known.keys() >= wanted:
             return None
+        self._unread.pop(key, None)
         found = {namespace: self._known[namespace] for namespace in wanted}
         return {namespace: pods for namespace, pods in found.items() if pods is not None}
 
@@ -98,6 +110,7 @@ class ClientCensus:
 
     async def _round(self) -> None:
         """Count the namespaces that have waited longest."""
+        self._tell_of_first_counts()
         now = asyncio.get_running_loop().time()
         due = sorted((moment, namespace) for namespace, moment in self._due.items() if moment <= now)
         await asyncio.gather(*(self._count(namespace) for _, namespace in due[:NAMESPACES_PER_ROUND]))
@@ -125,8 +138,18 @@ class ClientCensus:
         self._due[namespace] = asyncio.get_running_loop().time() + wait
         first, before = namespace not in self._known, self._known.get(namespace)
         self._known[namespace] = found
-        if first or _kinds(found) != _kinds(before):
-            self._on_news(frozenset(self._wanted_by[namespace]))
+        # What is known of some of its namespaces alone says nothing to a key.
+        keys = frozenset(key for key in self._wanted_by[namespace] if self._known.keys() >= self._wants[key])
+        if first:
+            self._unread.update(dict.fromkeys(keys, PATIENT_ROUNDS))
+        elif keys and _kinds(found) != _kinds(before):
+            self._on_news(keys)
+
+    def _tell_of_first_counts(self) -> None:
+        late = frozenset(key for key, left in self._unread.items() if not left)
+        self._unread = {key: left - 1 for key, left in self._unread.items() if left}
+        if late:
+            self._on_news(late)
 
     def _log(self, namespace: str, error: ClusterError) -> None:
         fields = {"namespace": namespace, "error": str(error)}

@@ -168,6 +168,7 @@ class Reconciler:
     async def _converge(self, facts: Facts, state: GatewayState) -> Outcome:
         request = self._honour_request(facts, state)
         if state.settled is not None and (outcome := state.settled.outcome_for(facts)) is not None:
+            state.settled = state.settled.counted(facts)
             return outcome
         if has_unread_references(facts):
             # It was just requested, and will arrive: judging without it would remove what works.
@@ -298,7 +299,8 @@ class Reconciler:
         if not remote_refs(facts, done.plan):
             await self._records.forget(key)
         self._record_obstacle(facts, state)
-        state.settled = None if done.applied.writes or done.waits else SteadyState.after(facts, outcome)
+        unsettled = done.applied.writes or done.waits
+        state.settled = None if unsettled else SteadyState.after(facts, outcome, done.acceptance.consumers)
         self._metrics.destinations(key, str(status.get("provider", "")), len(summary.sections))
         self._metrics.reachable(key, {name: found.status for name, found in facts.reached.items()})
         self._metrics.host_conflicts(key, len(done.acceptance.claims.lost))

@@ -11,14 +11,16 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from egressgateway.cluster.result import Again, Done, Outcome, Stalled, Waiting
 from egressgateway.diff.changeset import Written
+from egressgateway.engine.cache.keeping import is_left_out
 from egressgateway.engine.reconcile.drift_backoff import DriftBackoff
 from egressgateway.facts import ClientScope, Facts
-from egressgateway.refs import Key, ObjectRef
+from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.render.digest import digest_of
+from egressgateway.status.sections import count_is_no_news
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,13 @@ class SteadyState:
     live: str
     outcome: Done | Again | Waiting
     until: datetime | None
+    consumers: Mapping[str, frozenset[str]] | None = None
+    """Namespaces that each destination serves, until their pods are counted: the first count may say nothing new."""
 
     @classmethod
-    def after(cls, facts: Facts, outcome: Outcome) -> SteadyState | None:
+    def after(
+        cls, facts: Facts, outcome: Outcome, consumers: Mapping[str, frozenset[str]] | None = None
+    ) -> SteadyState | None:
         """
         What a pass over `facts` with the result `outcome` leaves to remember; None where only another attempt can
         decide.
@@ -45,32 +51,54 @@ class SteadyState:
         if isinstance(outcome, Stalled):
             return None
         until = None if outcome.after is None else facts.now + outcome.after
-        return cls(_without_live(facts), _digest_of_live(facts), outcome, until)
+        uncounted = consumers if facts.client_pods is None else None
+        return cls(replace(facts, live={}, others={}), _digest_of_live(facts), outcome, until, uncounted)
+
+    def counted(self, facts: Facts) -> SteadyState:
+        """The same once clients have been counted, and `facts` mean the same with them."""
+        if self.consumers is None or facts.client_pods is None:
+            return self
+        return replace(self, facts=replace(self.facts, client_pods=facts.client_pods), consumers=None)
 
     def outcome_for(self, facts: Facts) -> Outcome | None:
         """The result of a pass over `facts`; None when only the pass can decide."""
         if self.until is not None and facts.now >= self.until:
             return None
-        seen = replace(_without_live(facts), now=self.facts.now)
-        if self.until is None:
-            # A pass that waits for a push says until when; for this one it made no difference.
-            seen = replace(seen, gateway_pushed=self.facts.gateway_pushed, clients_pushed=self.facts.clients_pushed)
-        if seen != self.facts or _digest_of_live(facts) != self.live:
+        known = self.facts
+        # A pass that waits for a push says until when; for one that ends at no time it made no difference.
+        pushed = known if self.until is None else facts
+        seen = replace(
+            facts,
+            live={},
+            others={},
+            now=known.now,
+            client_pods=known.client_pods if self._count_is_no_news(facts) else facts.client_pods,
+            gateway_pushed=pushed.gateway_pushed,
+            clients_pushed=pushed.clients_pushed,
+        )
+        if seen != known or _digest_of_live(facts) != self.live:
             return None
         return self.outcome if self.until is None else replace(self.outcome, after=self.until - facts.now)
 
-
-def _without_live(facts: Facts) -> Facts:
-    return replace(facts, live={}, others={})
+    def _count_is_no_news(self, facts: Facts) -> bool:
+        first = self.consumers is not None and facts.client_pods is not None
+        return first and count_is_no_news(facts, self.consumers or {})
 
 
 def _digest_of_live(facts: Facts) -> str:
     return digest_of(
         {
-            side: [found[ref] for ref in sorted(found)]
+            side: [(*ref, *_content_of(found[ref])) for ref in sorted(found)]
             for side, found in (("live", facts.live), ("others", facts.others))
         }
     )
+
+
+def _content_of(live: Manifest) -> tuple[Any, ...]:
+    """What stands for the content of a live object: its version, and all of it where more or less of it may be kept."""
+    metadata = live["metadata"]
+    version = metadata.get("resourceVersion")
+    return (live,) if not version or is_left_out(live) else (metadata.get("uid"), version)
 
 
 WRITES_AT_ONCE: Final = 16
