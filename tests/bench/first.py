@@ -36,7 +36,7 @@ NAME: Final = "first"
 SIZES: Final = (1, 80)
 """Hosts of the object that is measured."""
 
-PER_DESTINATION: Final = 20
+PER_DESTINATION: Final = 16
 RATE: Final = 50.0
 """Requests a second, for all hosts that are asked for together: times are known to the time between two of one host."""
 

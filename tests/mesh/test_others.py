@@ -226,7 +226,7 @@ def test_clients_without_a_sidecar(story: Story, clients: Clients) -> None:
 
 def test_eighty_hosts_at_once(story: Story) -> None:
     """Each of them is steered when its destination says so."""
-    parts = [[f"host-{part}-{number}.example.com" for number in range(20)] for part in range(4)]
+    parts = [[f"host-{part}-{number}.example.com" for number in range(16)] for part in range(5)]
     with story.asking(*(f"http://{hosts[-1]}/" for hosts in parts)) as traffic:
         story.serve(*(destination(f"part-{index}", *hosts, ports=HTTP) for index, hosts in enumerate(parts)))
         traffic.wait_for(100, ok=True)
