@@ -395,17 +395,28 @@ class Reached:
     message: str
 
 
+class Answers(StrEnum):
+    """How far the gateway's ready pods say which ways out their proxies have."""
+
+    NOT_ASKED = "NotAsked"
+    AWAITED = "Awaited"
+    """They are being asked."""
+
+    MISSING = "Missing"
+    """Some pods do not say: the operator may not reach their port, or their proxies keep no such counters."""
+
+    COMPLETE = "Complete"
+
+
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
     """
     Whether the proxies of the gateway's ready pods have taken the ways out that were written for them.
 
-    Attributes:
-        told: some pod says what its proxy has; False: none does; None: nobody was asked.
-        lacking: by section, the name of a pod whose proxy lacks a way out.
+    `lacking`: by section, the name of a pod whose proxy lacks a way out.
     """
 
-    told: bool | None = None
+    answers: Answers = Answers.NOT_ASKED
     lacking: Mapping[str, str] = field(default_factory=dict)
 
 

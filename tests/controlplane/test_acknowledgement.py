@@ -6,8 +6,8 @@ from harness.cluster import Cluster
 from harness.gateways import Gateways, destination
 from harness.wait import eventually
 
-LACKING = "a gateway pod does not have the configuration yet: partners-egress-"
-BY_TIME = "no gateway pod tells what its proxy has"
+LACKING = "a gateway pod does not have the configuration yet, and may be cut off from istiod: partners-egress-"
+BY_TIME = "not every gateway pod tells what its proxy has"
 
 
 def test_gateway_that_is_cut_off_gets_no_new_clients(cluster: Cluster, gateways: Gateways) -> None:

@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Any
 
 from egressgateway.diff.changeset import OFF_DATA_PATH, ChangeSet, Delete, Write
-from egressgateway.facts import Facts
+from egressgateway.facts import Answers, Facts
 from egressgateway.live.children import hosts_of, live_clients, mesh_routes, ports_of, section_of, ways_in_use, ways_of
 from egressgateway.live.controller_status import RouteAcceptance, route_statuses
 from egressgateway.live.ports import meet_on_a_port
@@ -35,7 +35,8 @@ class DeferReason(StrEnum):
     GATEWAY_NOT_READY = "no gateway pod is ready yet"
     NAME_TAKEN = "the name of an object that it needs is already in use"
     PUSH = "the gateway's configuration is being pushed to the mesh"
-    NOT_ACKNOWLEDGED = "a gateway pod does not have the configuration yet"
+    ASKING = "the gateway's pods are being asked whether they have the configuration"
+    NOT_ACKNOWLEDGED = "a gateway pod does not have the configuration yet, and may be cut off from istiod"
     DRAIN = "the removal of its clients is being pushed to the mesh"
     NOT_TAKEN = "the gateway's own controller has not accepted its routes, or cannot push them"
     HANDING_OVER = "the gateway's own controller may still be pushing its routes"
@@ -151,9 +152,17 @@ def _hold_of(batch: Batch, changes: ChangeSet, facts: Facts, *, written: frozens
         return DeferReason.GATEWAY_NOT_READY
     if relies_on(batch, written) or not facts.gateway_pushed:
         return DeferReason.PUSH
-    if sections_of(batch) & facts.acknowledgement.lacking.keys():
-        return DeferReason.NOT_ACKNOWLEDGED
+    if (hold := _hold_of_pods(batch, facts)) is not None:
+        return hold
     return _hold_of_controller(batch, changes, facts)
+
+
+def _hold_of_pods(batch: Batch, facts: Facts) -> DeferReason | None:
+    """Whether the gateway's pods are being asked, or one of them lacks the way out of a section of the batch."""
+    if facts.acknowledgement.answers is Answers.AWAITED:
+        return DeferReason.ASKING
+    lacks = sections_of(batch) & facts.acknowledgement.lacking.keys()
+    return DeferReason.NOT_ACKNOWLEDGED if lacks else None
 
 
 def waiting_for_a_port(batches: Sequence[Batch], live: Mapping[ObjectRef, Manifest]) -> frozenset[ObjectRef]:

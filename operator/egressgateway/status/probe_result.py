@@ -25,6 +25,9 @@ _LONGEST_LINE: Final = 2048
 _SEPARATORS: Final = re.compile(r"[^A-Za-z0-9]+")
 
 _PRIVATE: Final = f"_{_SEPARATORS.sub('_', PRIVATE_DOMAIN)}_"
+_OUTBOUND: Final = "outbound_"
+"""How istiod begins these names, unless the mesh has names of its own (`outboundClusterStatName`)."""
+
 _COUNTERS: Final = (
     *("membership_healthy", "membership_total", "update_success", "update_failure", "update_empty"),
     *("health_check_attempt", "health_check_network_failure", "health_check_failure", "ssl_fail_verify_san"),
@@ -86,7 +89,10 @@ class PageReader:
     def __init__(self, clusters: Iterable[str]) -> None:
         """`clusters`: whose counters are looked for."""
         self._names = frozenset(clusters)
-        self._alike = {_plain(cluster): cluster for cluster in self._names}
+        # Names that differ in a dot and a dash alone are alike where Istio cuts them.
+        self._alike: dict[str, list[str]] = {}
+        for cluster in sorted(self._names):
+            self._alike.setdefault(_plain(cluster), []).append(cluster)
         self._counts: dict[str, dict[str, int]] = {}
         self.private = False
         """Whether the page has a counter of a private name of any gateway: by default Istio keeps none."""
@@ -100,10 +106,11 @@ class PageReader:
         counter = next((each for each in _COUNTERS if joined.endswith(each)), None)
         if counter is None:
             return
-        self.private = self.private or _PRIVATE in joined
+        self.private = self.private or (joined.startswith(_OUTBOUND) and _PRIVATE in joined)
         whole = found[2].partition(";")[0].removesuffix(".ssl").removesuffix(".health_check")
-        cluster = whole if whole in self._names else self._alike.get(joined[: -len(counter) - 1])
-        if cluster is not None:
+        is_whole = whole.endswith(f".{PRIVATE_DOMAIN}")
+        alike = self._alike.get(joined[: -len(counter) - 1], ()) if not is_whole else ()
+        for cluster in (whole,) if whole in self._names else alike:
             self._counts.setdefault(cluster, {})[counter] = int(found[3])
 
     def readings(self) -> dict[str, Reading]:

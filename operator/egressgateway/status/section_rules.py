@@ -28,8 +28,8 @@ _INCOMPLETE: Final = "not every object is in place yet"
 ROUTED: Final = "clients are sent through the gateway"
 """How the message of `Steered` begins where it is True."""
 
-BY_TIME: Final = "no gateway pod tells what its proxy has, so this rests on the time that a push takes"
-"""What it says besides, where nothing but the time speaks for the gateway's side."""
+BY_TIME: Final = "not every gateway pod tells what its proxy has, so this rests on the time that a push takes"
+"""What it says besides, where the time alone speaks for some pod of the gateway."""
 
 _NO_POD: Final = "no gateway pod is ready"
 _PUSHING: Final = "the new route is being pushed to clients' proxies"
@@ -59,7 +59,8 @@ class SectionState:
         on_previous_route: clients still use the previous route, and it serves them.
         in_place: the objects that send clients through the gateway exist as planned; `deferred`: why they do not yet.
         pushing: clients' proxies may not have been told of that yet; `was_steered`: they may have used another route.
-        lacking: a gateway pod whose proxy does not have the section's ways out; `by_time`: no pod tells what it has.
+        lacking: a gateway pod whose proxy does not have the section's ways out; `asking`: the pods are being asked;
+            `by_time`: some of them do not tell what they have.
         needs_pods: requests use the class's gateway, of which `ready_pods` serve; `obstacle`: why others do not start.
     """
 
@@ -90,6 +91,7 @@ class SectionState:
     was_steered: bool = False
     deferred: str = ""
     lacking: str = ""
+    asking: bool = False
     by_time: bool = False
     needs_pods: bool = True
     ready_pods: int = 0
@@ -224,7 +226,10 @@ STEERED: Final[Table[SectionState]] = Table(
         Rule(lambda it: it.in_place and not it.needs_pods, "True", Reason.STEERED, _steered),
         Rule(lambda it: it.in_place and not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _without_pods),
         Rule(lambda it: not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _without_pods),
+        Rule(lambda it: bool(it.lacking) and it.was_steered and it.in_place, "Unknown", Reason.PENDING, _lacking),
         Rule(lambda it: bool(it.lacking), "False", Reason.PENDING, _lacking),
+        # What is steered stays so meanwhile: the route that was there still is.
+        Rule(lambda it: it.asking and not it.was_steered, "False", Reason.PENDING, DeferReason.ASKING.value),
         # Where no route was before, the status says so already: it becomes True with one write.
         Rule(lambda it: it.in_place and it.pushing and it.was_steered, "Unknown", Reason.PENDING, _PUSHING),
         Rule(lambda it: it.in_place and it.pushing, "False", Reason.PENDING, _PUSHING),

@@ -11,7 +11,7 @@ from egressgateway.api.destination import Destination
 from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.diff.steering import DeferReason
-from egressgateway.facts import Facts, Reached
+from egressgateway.facts import Answers, Facts, Reached
 from egressgateway.live.children import (
     hosts_of,
     live_clients,
@@ -78,7 +78,8 @@ class SectionView:
             was_steered=was_steered,
             deferred=self._deferred(clients) or ("" if has_routes else _waiting_for(written).value),
             clients=self._clients(destination),
-            lacking=self.facts.acknowledgement.lacking.get(section, ""),
+            lacking=self.facts.acknowledgement.lacking.get(section, "") if self.facts.gateway_pushed else "",
+            asking=self.facts.acknowledgement.answers is Answers.AWAITED,
             by_time=self._is_by_time(section),
         )
         return (*self._judged(section, state), *self._reached(destination))
@@ -148,13 +149,13 @@ class SectionView:
 
     def _is_by_time(self, section: str) -> bool:
         """
-        Whether no gateway pod tells that it has the section's configuration. What the status says of it holds until a
-        pod tells: a restart changes nothing, nor does an edit of another section.
+        Whether some gateway pod does not tell that it has the section's configuration. What the status says of it holds
+        until all tell: a restart changes nothing, nor does an edit of another section.
         """
-        told, before = self.facts.acknowledgement.told, _before(self.facts, section, ConditionType.STEERED)
+        answers, before = self.facts.acknowledgement.answers, _before(self.facts, section, ConditionType.STEERED)
         if before.get("status") == "True":
-            return not told and BY_TIME in before.get("message", "")
-        return told is False
+            return answers is not Answers.COMPLETE and BY_TIME in before.get("message", "")
+        return answers is Answers.MISSING
 
     def _unserved(self, section: str, *, by_this_gateway: bool) -> str:
         """Why what runs does not serve clients all the same; empty where no reason is known."""

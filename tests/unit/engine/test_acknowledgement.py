@@ -13,7 +13,7 @@ from egressgateway.cluster.request import Request
 from egressgateway.engine.process import acknowledgement, gateway_page
 from egressgateway.engine.process.acknowledgement import AcknowledgementReader
 from egressgateway.errors import Unavailable
-from egressgateway.facts import Acknowledgement, PodSelection
+from egressgateway.facts import Acknowledgement, Answers, PodSelection
 from egressgateway.refs import Key
 
 KEY = Key("shop", "partners")
@@ -105,10 +105,10 @@ async def test_section_lacks_what_a_pod_does_not_have_yet(shop: Mesh, asked: Ask
     """A push brings it; then nobody is asked any more."""
     shop.pages["127.0.0.1"] = [API]
     asked.reader.want(KEY, PODS, 1, {"api": frozenset({API}), "pay": frozenset({PAY})})
-    assert asked.reader.said(KEY) == Acknowledgement(told=False), "nobody has answered yet"
-    await asked.until(Acknowledgement(True, {"pay": "partners-0"}))
+    assert asked.reader.said(KEY) == Acknowledgement(Answers.AWAITED), "nobody has answered yet"
+    await asked.until(Acknowledgement(Answers.COMPLETE, {"pay": "partners-0"}))
     shop.pages["127.0.0.1"] = [API, PAY]
-    await asked.until(Acknowledgement(True))
+    await asked.until(Acknowledgement(Answers.COMPLETE))
     lists = shop.lists
     await asyncio.sleep(0.1)
     assert shop.lists == lists
@@ -123,41 +123,62 @@ async def test_one_pod_without_it_is_enough(shop: Mesh, asked: Asked) -> None:
     ]
     shop.pages |= {"127.0.0.1": [API], "127.0.0.2": [FOREIGN]}
     asked.reader.want(KEY, PODS, 1, {"api": frozenset({API})})
-    await asked.until(Acknowledgement(True, {"api": "partners-1"}))
+    await asked.until(Acknowledgement(Answers.COMPLETE, {"api": "partners-1"}))
 
 
 async def test_pod_whose_proxy_keeps_no_such_counter_does_not_tell(shop: Mesh, asked: Asked) -> None:
-    """Its page has nothing of any gateway: it says nothing of what the proxy has."""
-    shop.pages["127.0.0.1"] = ["outbound|80||kubernetes.default.svc.cluster.local"]
+    """Its page has nothing of any gateway, or the mesh has names of its own: what the proxy has is not known."""
+    shop.pages["127.0.0.1"] = [
+        "outbound|80||kubernetes.default.svc.cluster.local",
+        "api.partners.shop.egress.internal_443",
+    ]
     asked.reader.want(KEY, PODS, 1, {"api": frozenset({API})})
-    await shop.until_listed(3)
-    assert asked.reader.said(KEY) == Acknowledgement(told=False)
+    await asked.until(Acknowledgement(Answers.MISSING))
 
 
-async def test_pod_that_falls_silent_does_not_tell(shop: Mesh, asked: Asked) -> None:
-    shop.pages["127.0.0.1"] = [FOREIGN]
-    asked.reader.want(KEY, PODS, 1, {"api": frozenset({API})})
-    await asked.until(Acknowledgement(True, {"api": "partners-0"}))
-    shop.pages["127.0.0.1"] = None
-    await asked.until(Acknowledgement(told=False))
+async def test_one_silent_pod_beside_one_that_tells(shop: Mesh, asked: Asked) -> None:
+    """It is asked a few times more; then the time decides for it, and what the other one says still counts."""
+    shop.pods.append(pod("partners-1", "127.0.0.2"))
+    shop.pages |= {"127.0.0.1": [FOREIGN], "127.0.0.2": None}
+    asked.reader.want(KEY, PODS, 2, {"api": frozenset({API})})
+    await asked.until(Acknowledgement(Answers.MISSING, {"api": "partners-0"}))
+    shop.pages["127.0.0.1"] = [API]
+    await asked.until(Acknowledgement(Answers.MISSING))
 
 
-async def test_failed_list_changes_nothing(shop: Mesh, asked: Asked) -> None:
-    shop.pages["127.0.0.1"] = [FOREIGN]
-    asked.reader.want(KEY, PODS, 1, {"api": frozenset({API})})
-    await asked.until(Acknowledgement(True, {"api": "partners-0"}))
+async def test_failed_list_is_no_answer(shop: Mesh, asked: Asked) -> None:
+    """What was told last still holds; where nothing was, the time decides after a while."""
     shop.refuses = True
-    await shop.until_listed(3)
-    assert asked.reader.said(KEY) == Acknowledgement(True, {"api": "partners-0"})
+    asked.reader.want(KEY, PODS, 1, {"api": frozenset({API})})
+    await asked.until(Acknowledgement(Answers.MISSING))
+    shop.refuses = False
+    shop.pages["127.0.0.1"] = [FOREIGN]
+    asked.reader.want(KEY, PODS, 2, {"api": frozenset({API})})
+    assert asked.reader.said(KEY) == Acknowledgement(Answers.AWAITED), "one more pod may have slept through a push"
+    await asked.until(Acknowledgement(Answers.COMPLETE, {"api": "partners-0"}))
+    shop.refuses = True
+    await shop.until_listed(acknowledgement.MOST_SILENT_ROUNDS + 1)
+    assert asked.reader.said(KEY).lacking == {"api": "partners-0"}
+
+
+async def test_first_answers_are_not_waited_for_without_end(
+    shop: Mesh, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others' pods may take all turns."""
+    monkeypatch.setattr(acknowledgement, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(acknowledgement, "MOST_SILENT_ROUNDS", 1_000_000)
+    shop.pages["127.0.0.1"] = None
+    asked.reader.want(KEY, PODS, 1, {"api": frozenset({API})})
+    await asked.until(Acknowledgement(Answers.MISSING))
 
 
 async def test_what_is_wanted_besides_is_judged_by_the_last_answers(shop: Mesh, asked: Asked) -> None:
     """A new way out is lacking until a pod says otherwise: it is not asked for in the same moment."""
     shop.pages["127.0.0.1"] = [API]
     asked.reader.want(KEY, PODS, 1, {"api": frozenset({API})})
-    await asked.until(Acknowledgement(True))
+    await asked.until(Acknowledgement(Answers.COMPLETE))
     asked.reader.want(KEY, PODS, 1, {"api": frozenset({API}), "pay": frozenset({PAY})})
-    assert asked.reader.said(KEY) == Acknowledgement(True, {"pay": "partners-0"})
+    assert asked.reader.said(KEY) == Acknowledgement(Answers.COMPLETE, {"pay": "partners-0"})
 
 
 async def test_pods_that_do_not_tell_are_asked_a_few_times(shop: Mesh, asked: Asked) -> None:
@@ -169,9 +190,9 @@ async def test_pods_that_do_not_tell_are_asked_a_few_times(shop: Mesh, asked: As
     await asyncio.sleep(0.1)
     assert shop.lists == lists
     shop.pods.append(pod("partners-1", "127.0.0.2"))
-    shop.pages["127.0.0.2"] = [API]
+    shop.pages |= {"127.0.0.1": [API], "127.0.0.2": [API]}
     asked.reader.want(KEY, PODS, 2, {"api": frozenset({API})})
-    await asked.until(Acknowledgement(True))
+    await asked.until(Acknowledgement(Answers.COMPLETE))
 
 
 async def test_nobody_is_asked_for_an_object_that_wants_nothing(shop: Mesh, asked: Asked) -> None:

@@ -16,6 +16,7 @@ from egressgateway.engine.reconcile.observe import PATIENCE, Observer
 from egressgateway.engine.reconcile.state import GatewayState, StateStore
 from egressgateway.facts import (
     Acknowledgement,
+    Answers,
     Claimed,
     ClaimedPort,
     Contender,
@@ -158,32 +159,19 @@ class Told:
 @pytest.mark.parametrize(
     ("said", "clock", "goes_on"),
     [
-        (Acknowledgement(True, {"d": "me-0"}), 1000.0, True),
-        (Acknowledgement(True), 900.5, True),
-        (Acknowledgement(True), 1000.0, False),
-        (Acknowledgement(told=False), 930.0, True),
-        (Acknowledgement(told=False), 1000.0, False),
+        (Acknowledgement(Answers.COMPLETE, {"d": "me-0"}), 1000.0, True),
+        (Acknowledgement(Answers.COMPLETE), 900.5, True),
+        (Acknowledgement(Answers.COMPLETE), 1000.0, False),
+        (Acknowledgement(Answers.AWAITED), 1000.0, True),
+        (Acknowledgement(Answers.MISSING), 1000.0, False),
     ],
-    ids=["lacking", "before istiod has pushed", "all there", "silent", "silent for long"],
+    ids=["lacking", "before istiod has pushed", "all there", "being asked", "silent"],
 )
 def test_pods_are_asked_from_a_change_on_until_they_have_it(said: Acknowledgement, clock: float, goes_on: bool) -> None:
     """The gateway's side was written at 900."""
     steered = {"name": "d", "conditions": [{"type": "Steered", "status": "True", "reason": "Steered"}]}
     caches = caches_of(gateway(status={"destinations": [steered]}))
-    labels = child_labels(ME) | {"egressgateway.dev/stage": "foundation", "egressgateway.dev/part": "d"}
-    caches.children["ServiceEntry"].put(
-        {
-            "kind": "ServiceEntry",
-            "metadata": {
-                "namespace": "shop",
-                "name": "me-d",
-                "labels": labels,
-                "annotations": {"egressgateway.dev/digest": "x"},
-                "ownerReferences": [{"apiVersion": "egressgateway.dev/v1", "kind": "EgressGateway", "name": "me"}],
-            },
-            "spec": {"hosts": ["d.me.shop.egress.internal"], "ports": [{"number": 443}]},
-        }
-    )
+    caches.children["ServiceEntry"].put(way_out())
     caches.children["Deployment"].put(deployment(ready=2))
     reader, state = Told(said), GatewayState(900.0, 0.0, unacknowledged=True)
     found = Observer(caches, Settings(), acknowledgements=reader).observe(ME, state, NOW, clock)  # type: ignore[arg-type]
@@ -193,6 +181,37 @@ def test_pods_are_asked_from_a_change_on_until_they_have_it(said: Acknowledgemen
     assert state.unacknowledged is goes_on
     Observer(caches, Settings(), acknowledgements=reader).observe(ME, state, NOW, clock)  # type: ignore[arg-type]
     assert bool(reader.wanted) is goes_on
+
+
+@pytest.mark.parametrize("reason", ["NoConsumers", "RouteConflict", "Pending"])
+def test_pods_are_asked_after_a_restart_for_what_is_not_steered(reason: str) -> None:
+    """Whatever the reason: an earlier process may have left the route to be made, because a pod lacked the way out."""
+    unsteered = {"name": "d", "conditions": [{"type": "Steered", "status": "False", "reason": reason}]}
+    caches = caches_of(gateway(status={"destinations": [unsteered]}))
+    caches.children["ServiceEntry"].put(way_out())
+    caches.children["Deployment"].put(deployment(ready=2))
+    reader = Told(Acknowledgement(Answers.AWAITED))
+    Observer(caches, Settings(), acknowledgements=reader).observe(ME, GatewayState(0.0, 0.0), NOW, 1.0)  # type: ignore[arg-type]
+    assert reader.wanted
+    caches.children["Deployment"].put(deployment(ready=0, version=2))
+    Observer(caches, Settings(), acknowledgements=reader).observe(ME, GatewayState(0.0, 0.0), NOW, 1.0)  # type: ignore[arg-type]
+    assert not reader.wanted, "no pod is ready"
+
+
+def way_out() -> Manifest:
+    """The gateway's entry for the destination."""
+    labels = child_labels(ME) | {"egressgateway.dev/stage": "foundation", "egressgateway.dev/part": "d"}
+    return {
+        "kind": "ServiceEntry",
+        "metadata": {
+            "namespace": "shop",
+            "name": "me-d",
+            "labels": labels,
+            "annotations": {"egressgateway.dev/digest": "x"},
+            "ownerReferences": [{"apiVersion": "egressgateway.dev/v1", "kind": "EgressGateway", "name": "me"}],
+        },
+        "spec": {"hosts": ["d.me.shop.egress.internal"], "ports": [{"number": 443}]},
+    }
 
 
 class Silent:

@@ -17,11 +17,13 @@ from egressgateway.api.scalars import format_instant
 from egressgateway.api.spec import EgressGatewaySpec
 from egressgateway.diff.changeset import Write, diff
 from egressgateway.diff.steering import Batch, Steps, plan_steps
-from egressgateway.facts import Facts, MeshConfig, PodFacts, PodSelection, References
+from egressgateway.facts import Acknowledgement, Answers, Facts, MeshConfig, PodFacts, PodSelection, References
 from egressgateway.live.children import mesh_routes, namespaces_of_export, subsets_of, ways_of
+from egressgateway.live.exits import exits_of
 from egressgateway.plan.accept import accept
 from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.build import build_plan
+from egressgateway.plan.gateway.target import target_of
 from egressgateway.refs import APISIX_KINDS, Manifest, ObjectRef
 from egressgateway.render.environment import Renderer
 from egressgateway.render.manifests import Desired, render_child
@@ -110,6 +112,30 @@ class Apisix:
         return {**found, "metadata": metadata, "status": {"conditions": [said]}}
 
 
+def told_by_pods(facts: Facts) -> Acknowledgement:
+    """What the pods of the class's gateway say: they have whatever istiod shows to their namespace."""
+    place = target_of(facts).namespace
+    entries = [
+        (found["spec"], {facts.key.namespace if each == "." else each for each in found["spec"]["exportTo"]})
+        for ref, found in facts.live.items()
+        if ref.kind == "ServiceEntry"
+    ]
+    shown = {
+        (host, str(port["number"]))
+        for spec, places in entries
+        if places & {place, "*"}
+        for host in spec["hosts"]
+        for port in spec["ports"]
+    }
+    lacking = {
+        section: "pod-0"
+        for section, clusters in exits_of(facts.live, place).items()
+        for _, number, _, host in (cluster.split("|") for cluster in clusters)
+        if (host, number) not in shown
+    }
+    return Acknowledgement(Answers.COMPLETE, lacking)
+
+
 @dataclass
 class World:
     """What lives, and what a mesh would make of it. `recent` are ways that clients of a namespace may still go by."""
@@ -131,6 +157,7 @@ class World:
             live = self.apisix.seen(self.live)
             facts = facts_of(spec, class_spec, namespaces={"lab": {}}, live=live, references=PODS, now=self.now)
             facts = replace(facts, gateway_pushed=gateway_pushed, clients_pushed=clients_pushed)
+            facts = replace(facts, acknowledgement=told_by_pods(facts))
             steps, draining = planned(facts)
             if clients_pushed:
                 self.recent.clear()

@@ -23,6 +23,7 @@ from egressgateway.diff.changeset import diff
 from egressgateway.diff.steering import plan_steps
 from egressgateway.facts import (
     Acknowledgement,
+    Answers,
     ClassFacts,
     ClientPods,
     ClientScope,
@@ -242,8 +243,13 @@ TAKEN: Final = {
         frozenset(ALL - {ACCEPTED}),
     ),
     "the time to push": taken("pushing", frozenset({"api"}), ROUTED, READY_),
-    "what a gateway's proxy has": taken("acknowledgement", Acknowledgement(True, {"api": "pod-0"}), ROUTED, READY_),
-    "what any of its proxies tells": taken("acknowledgement", Acknowledgement(told=False), says="no gateway pod tells"),
+    "what a gateway's proxy has": taken(
+        "acknowledgement", Acknowledgement(Answers.COMPLETE, {"api": "pod-0"}), ROUTED, READY_
+    ),
+    "what its proxies tell": taken("acknowledgement", Acknowledgement(Answers.AWAITED), ROUTED, READY_),
+    "what any of them tells": taken(
+        "acknowledgement", Acknowledgement(Answers.MISSING), says="not every gateway pod tells"
+    ),
     "the gateway's objects": taken("live", {}, WRITTEN, ROUTED, READY_),
     "clients' routes": taken("live", _without("VirtualService"), WRITTEN, ROUTED, READY_),
     "clients' entries": taken("live", _without("ServiceEntry"), WRITTEN, ROUTED, READY_),
@@ -352,6 +358,7 @@ SECTION: Final[Mapping[str, tuple[Mapping[str, Any], str]]] = {
     "in_place": ({"in_place": False}, ROUTED),
     "pushing": ({"pushing": True}, ROUTED),
     "lacking": ({"lacking": "pod-0"}, ROUTED),
+    "asking": ({"asking": True}, ROUTED),
     "unconnected": ({"unconnected": CONFLICT}, ROUTED),
     "severed": ({"severed": "no such port"}, ROUTED),
     "ready_pods": ({"ready_pods": 0}, ROUTED),

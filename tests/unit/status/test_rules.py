@@ -130,6 +130,8 @@ PROGRAMMED_ROWS: Final[list[tuple[SectionState, Said]]] = [
     (SectionState(), ("True", Reason.PROGRAMMED, "every object is in place")),
 ]
 
+LACKING: Final = "a gateway pod does not have the configuration yet, and may be cut off from istiod"
+
 STEERED_ROWS: Final[list[tuple[SectionState, Said]]] = [
     (
         SectionState(conflicts=(CONFLICT,), on_previous_route=True, in_place=True, ready_pods=2),
@@ -189,8 +191,16 @@ STEERED_ROWS: Final[list[tuple[SectionState, Said]]] = [
         ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready yet; no node takes a pod"),
     ),
     (
+        SectionState(in_place=True, ready_pods=2, pushing=True, was_steered=True, lacking="partners-1"),
+        ("Unknown", Reason.PENDING, f"{LACKING}: partners-1"),
+    ),
+    (
         SectionState(in_place=True, ready_pods=2, pushing=True, lacking="partners-1"),
-        ("False", Reason.PENDING, "a gateway pod does not have the configuration yet: partners-1"),
+        ("False", Reason.PENDING, f"{LACKING}: partners-1"),
+    ),
+    (
+        SectionState(in_place=True, ready_pods=2, asking=True),
+        ("False", Reason.PENDING, "the gateway's pods are being asked whether they have the configuration"),
     ),
     (
         SectionState(in_place=True, ready_pods=1, pushing=True, was_steered=True),

@@ -47,8 +47,14 @@ def pages_session(proxy: str = "") -> aiohttp.ClientSession:
     return aiohttp.ClientSession(timeout=_TIMEOUT, auto_decompress=False, headers=headers, proxy=proxy or None)
 
 
-async def read_page(
-    session: aiohttp.ClientSession, pod: PodFacts, filter_: str, feed: Callable[[str], None], *, largest: int
+async def read_page(  # noqa: PLR0913  (whom to ask, for what, and how much of the answer is read)
+    session: aiohttp.ClientSession,
+    pod: PodFacts,
+    filter_: str,
+    feed: Callable[[str], None],
+    *,
+    largest: int,
+    word: bytes = b"",
 ) -> bool:
     """
     Feed the page of a pod, line by line.
@@ -56,6 +62,7 @@ async def read_page(
     Args:
         filter_: of the names of counters, a regular expression of Envoy's.
         largest: bytes, after which the page is given up.
+        word: lines without it are not fed.
 
     Returns:
         Whether the whole page came: in half a page, counters and what they count would not fit together.
@@ -64,14 +71,14 @@ async def read_page(
     url, parameters = f"http://{host}:{PORT}{_PATH}", {"filter": filter_}
     try:
         async with session.get(url, params=parameters, allow_redirects=False) as answer:
-            return answer.status == 200 and await _feed_lines(answer, feed, largest)
+            return answer.status == 200 and await _feed_lines(answer, feed, largest, word)
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         fields = {"pod": f"{pod.namespace}/{pod.name}", "error": repr(error)}
         log.debug("Gateway pod does not answer on the page of its proxy", extra={"fields": fields})
         return False
 
 
-async def _feed_lines(answer: aiohttp.ClientResponse, feed: Callable[[str], None], left: int) -> bool:
+async def _feed_lines(answer: aiohttp.ClientResponse, feed: Callable[[str], None], left: int, word: bytes) -> bool:
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         return False
     rest = b""
@@ -84,6 +91,8 @@ async def _feed_lines(answer: aiohttp.ClientResponse, feed: Callable[[str], None
         # A line without an end is not ours; its end is skipped like any other line.
         rest = rest[:_LONGEST_LINE]
         for line in lines:
-            feed(line.decode(errors="replace"))
-    feed(rest.decode(errors="replace"))
+            if line and word in line:
+                feed(line.decode(errors="replace"))
+    if rest and word in rest:
+        feed(rest.decode(errors="replace"))
     return True

@@ -21,7 +21,7 @@ from egressgateway.engine.process.probing import ProbeReader
 from egressgateway.engine.reconcile.contenders import Contenders
 from egressgateway.engine.reconcile.remote_records import recorded_in
 from egressgateway.engine.reconcile.state import GatewayState
-from egressgateway.facts import ClientPods, Facts, GatewayFacts, PodSelection, References, WorkloadFacts
+from egressgateway.facts import Answers, ClientPods, Facts, GatewayFacts, PodSelection, References, WorkloadFacts
 from egressgateway.live.children import namespaces_of_export, stage_of
 from egressgateway.live.evidence import is_child, is_owned_by, recorded_children
 from egressgateway.live.exits import exits_of
@@ -39,9 +39,6 @@ PATIENCE: Final = timedelta(seconds=10)
 """How long a gateway with one ready pod waits for its other pods before it takes traffic: one pod may be too few."""
 
 _OVERDUE: Final = "its pods have not become ready within the Deployment's progressDeadlineSeconds; their logs say why"
-
-_SILENCE_SECONDS: Final = 60.0
-"""How long after a change it matters what the gateway's pods say of it, while none of them says anything."""
 
 _COUNT_SECONDS: Final = 5.0
 """
@@ -73,6 +70,17 @@ def _on_their_way(gateway: GatewayFacts) -> Iterator[str]:
     for destination in gateway.spec.destinations if gateway.spec is not None else ():
         if said.get(destination.name) in (None, Reason.PENDING, Reason.GATEWAY_NOT_READY):
             yield destination.name
+
+
+def _is_steered(gateway: GatewayFacts) -> bool:
+    """Whether the status says of every destination that its clients are steered."""
+    said = {
+        section["name"]
+        for section in gateway.status.get("destinations") or ()
+        for each in section.get("conditions") or ()
+        if each.get("type") == ConditionType.STEERED and each.get("status") == "True"
+    }
+    return all(each.name in said for each in (gateway.spec.destinations if gateway.spec is not None else ()))
 
 
 def _in_conflict(status: Mapping[str, Any]) -> Iterator[str]:
@@ -248,14 +256,14 @@ class Observer:
         reader = self._acknowledgements
         if reader is None:
             return facts
-        ready = workload_of(facts).ready
-        asked = ready and (state.unacknowledged or any(_on_their_way(facts.gateway)))
-        exits = exits_of(facts.live) if asked and not facts.gateway.deleting else {}
-        reader.want(facts.key, shared_pods(facts.class_.spec) or pods_of_gateway(facts.key), ready, exits)
+        ready, spec = workload_of(facts).ready, facts.class_.spec
+        # APISIX has a controller that says what it has taken.
+        speaks = spec is not None and not spec.ingress_class
+        asked = ready and speaks and (state.unacknowledged or not _is_steered(facts.gateway))
+        exits = exits_of(facts.live, target_of(facts).namespace) if asked and not facts.gateway.deleting else {}
+        reader.want(facts.key, shared_pods(spec) or pods_of_gateway(facts.key), ready, exits)
         said = reader.said(facts.key)
-        arrived = bool(said.told) and not said.lacking and facts.gateway_pushed
-        silent = not said.told and clock - state.gateway_written_at > _SILENCE_SECONDS
-        if arrived or silent:
+        if said.answers in (Answers.COMPLETE, Answers.MISSING) and not said.lacking and facts.gateway_pushed:
             state.unacknowledged = False
         return replace(facts, acknowledgement=said)
 

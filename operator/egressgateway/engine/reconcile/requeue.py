@@ -31,6 +31,7 @@ _FOREIGN_RETRY: Final = timedelta(seconds=30)
 _SOON: Final = timedelta(seconds=15)
 _WAITS: Final = {
     DeferReason.GATEWAY_NOT_READY: "GatewayNotReady",
+    DeferReason.ASKING: "NotAcknowledged",
     DeferReason.NOT_ACKNOWLEDGED: "NotAcknowledged",
     DeferReason.NOT_TAKEN: "NotTaken",
     DeferReason.HANDING_OVER: "NotTaken",
@@ -94,7 +95,9 @@ def outcome_of(done: Pass, facts: Facts, left: ChangeSet, foreign: Set[ObjectRef
     drains = not failed and (done.plan.draining or DeferReason.DRAIN in done.steps.held.values())
     # The claim is released on the next pass; waiting gateways are requeued then.
     lets_go = not failed and done.acceptance.claims.leaving and bool(done.steps.batches)
-    if drains or lets_go or facts.pushing or any(_time_helps(done, failed, ref) for ref in due):
+    # Until istiod has had the time to push, what a pod lacks says nothing; answers are news by themselves.
+    doubtful = facts.acknowledgement.lacking and not facts.gateway_pushed
+    if drains or lets_go or facts.pushing or doubtful or any(_time_helps(done, failed, ref) for ref in due):
         return Again(grace)
     if DeferReason.GATEWAY_NOT_READY in done.steps.held.values() and workload_of(facts).ready:
         return Again(PATIENCE / 5)
