@@ -11,7 +11,8 @@ from typing import Final
 import pytest
 
 from harness.gateways import Gateways, destination
-from harness.mesh.continuity import StatusWatch, Traffic, lies
+from harness.mesh.continuity import Traffic
+from harness.mesh.detector import StatusWatch, claims_of, lies
 from harness.mesh.exits import NAME, ByOperator
 from harness.mesh.istio import XDS_PORT
 from harness.mesh.mesh import Mesh
@@ -56,8 +57,8 @@ def test_gateway_that_is_cut_off_gets_no_new_clients(scene: Scene, told: Callabl
     pods = scene.mesh.cluster.rest.items(f"/api/v1/namespaces/{scene.namespace}/pods")
     (pod,) = [each["metadata"]["name"] for each in pods]
     client = scene.clients[CLOSED]
-    watch = StatusWatch(scene.mesh.kubeconfig, scene.namespace, NAME)
-    steady, late = (Traffic(client, f"http://{host}/", RATE) for host in (HOST, LATE_HOST))
+    watch = StatusWatch(scene.mesh.kubeconfig)
+    steady, late = (Traffic(client, f"http://{host}/", rate=RATE) for host in (HOST, LATE_HOST))
     with watch, steady, late:
         steady.wait_for(50, ok=True)
         with cut_off(scene.mesh, scene.namespace, pod):
@@ -75,5 +76,6 @@ def test_gateway_that_is_cut_off_gets_no_new_clients(scene: Scene, told: Callabl
         report = traffic.report()
         told(report.line(f"{name} host of a gateway without istiod"))
         assert report.direct == 0
-        assert lies(report, watch.stands, f"{name}/Steered", PUSH_SECONDS) == []
+        claims = claims_of(watch.seen, scene.namespace, NAME, f"{name}/Steered")
+        assert lies(report, claims, PUSH_SECONDS) == []
     assert steady.report().moments()[:9] == []
