@@ -65,6 +65,9 @@ class Claim:
     says: str
 
 
+_CLOSING_SECONDS: Final = 0.25
+
+
 class StatusWatch(Background):
     """Notes each state of every EgressGateway for as long as the `with` block lasts."""
 
@@ -99,6 +102,9 @@ class StatusWatch(Background):
         if self.ended.is_set():
             self._following.cancel()
         await asyncio.wait([self._following])
+        # The session closes TLS connections without waiting for them (aiohttp, "Graceful shutdown"): a loop that ended
+        # before them would leave their sockets to the garbage collector, which warns in whichever test it runs.
+        await asyncio.sleep(_CLOSING_SECONDS)
         if not self._following.cancelled():
             self._following.result()
 
