@@ -181,11 +181,12 @@ class Store:
 
     def trimmed(self, manifest: Manifest) -> Manifest:
         """
-        `manifest` without `metadata.managedFields`, which are half of an object and not used, and without what `trim`
-        removes.
+        `manifest` without what `trim` removes, and without `metadata.managedFields`, which are half of an object: a
+        trim reads them and keeps what is needed of them.
         """
-        manifest["metadata"].pop("managedFields", None)
-        return manifest if self._trim is None else self._trim(manifest)
+        kept = manifest if self._trim is None else self._trim(manifest)
+        kept["metadata"].pop("managedFields", None)
+        return kept
 
     def gathering(self) -> Trim:
         """

@@ -29,6 +29,12 @@ from egressgateway.live.children import section_of
 from egressgateway.live.ingress_class import connections
 from egressgateway.refs import Manifest, ObjectRef
 
+WRITTEN_AT: Final = "writtenAt"
+"""
+A field that the metadata of an object has only in a cache: when the API server says that its `spec` and its `status`
+were written last (`metadata.managedFields`).
+"""
+
 PATIENCE: Final = timedelta(seconds=30)
 """Silence after which a cause is named: a guess, many times what a running controller needs."""
 
@@ -190,7 +196,7 @@ def _changed_at(facts: Facts, manifest: Manifest) -> datetime:
 
 def _moments(manifest: Manifest) -> Iterator[datetime]:
     metadata = manifest["metadata"]
-    written = (each.get("time") for each in metadata.get("managedFields") or ())
+    written = (metadata.get(WRITTEN_AT) or {}).values()
     return map(parse_instant, filter(None, (metadata.get("creationTimestamp"), *written)))
 
 

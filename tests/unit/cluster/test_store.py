@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from egressgateway.cluster.store import Change, Store, is_older
+from egressgateway.refs import Manifest
 
 
 def thing(name: str, version: int | str, namespace: str = "shop", **rest: Any) -> dict[str, Any]:
@@ -77,6 +78,22 @@ def test_managed_fields_are_dropped() -> None:
     store.begin_list()
     store.replace([thing("b", 1, managedFields=[{}]), thing("a", 2, managedFields=[{}])])
     assert [("managedFields" in each["metadata"]) for each in store] == [False, False]
+
+
+def test_trim_sees_managed_fields() -> None:
+    """It may keep what it reads of them; the rest goes, also of what a trim leaves as it is."""
+    seen = []
+
+    def trim(manifest: Manifest) -> Manifest:
+        seen.append("managedFields" in manifest["metadata"])
+        return manifest
+
+    store = Store(trim=trim)
+    store.put(thing("a", 1, managedFields=[{"manager": "x"}]))
+    store.begin_list()
+    store.replace([store.gathering()(thing("a", 2, managedFields=[{}]))])
+    assert seen == [True, True, False]
+    assert ["managedFields" in each["metadata"] for each in store] == [False]
 
 
 def test_remove_of_a_predecessor_spares_the_successor() -> None:

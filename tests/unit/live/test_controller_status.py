@@ -12,6 +12,7 @@ from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.facts import ClassFacts, Facts, References
 from egressgateway.live.controller_status import (
     PATIENCE,
+    WRITTEN_AT,
     RouteAcceptance,
     RouteStatus,
     answers,
@@ -46,11 +47,7 @@ def child(
     labels = {"egressgateway.dev/part": "api"}
     metadata = {"name": ref.name, "labels": labels, "generation": generation, "creationTimestamp": created}
     if written is not None:
-        times = {name: moment(seconds) for name, seconds in written.items()}
-        metadata["managedFields"] = [
-            {"fieldsV1": {"f:spec": {}}, "time": times["spec"]},
-            {"subresource": "status", "time": times["status"]},
-        ]
+        metadata[WRITTEN_AT] = {name: moment(seconds) for name, seconds in written.items()}
     return {"kind": ref.kind, "metadata": metadata, "status": {"conditions": list(conditions)}}
 
 

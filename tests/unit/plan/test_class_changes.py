@@ -19,6 +19,7 @@ from egressgateway.diff.changeset import Write, diff
 from egressgateway.diff.steering import Batch, Steps, plan_steps
 from egressgateway.facts import Acknowledgement, Answers, Facts, MeshConfig, PodFacts, PodSelection, References
 from egressgateway.live.children import mesh_routes, namespaces_of_export, subsets_of, ways_of
+from egressgateway.live.controller_status import WRITTEN_AT
 from egressgateway.live.exits import exits_of
 from egressgateway.plan.accept import accept
 from egressgateway.plan.acceptance import Acceptance
@@ -106,7 +107,7 @@ class Apisix:
         metadata = {
             **found["metadata"],
             "generation": generation,
-            "managedFields": [{"subresource": "status", "time": time}],
+            WRITTEN_AT: {"status": time},
         }
         said = {"type": "Accepted", "status": status, "reason": reason, "observedGeneration": generation}
         return {**found, "metadata": metadata, "status": {"conditions": [said]}}

@@ -17,6 +17,7 @@ from egressgateway.api.status import REQUEST_LIMIT
 from egressgateway.cluster.store import Trim
 from egressgateway.engine.cache.shapes import is_moment, listed, straight_child_spec, straight_spec, straight_status
 from egressgateway.engine.reconcile.reconcile_request import ANNOTATION as REQUEST_ANNOTATION
+from egressgateway.live.controller_status import WRITTEN_AT
 from egressgateway.names import (
     ANNOTATION_DIGEST,
     LABEL_GATEWAY,
@@ -149,17 +150,21 @@ def keep_of_connection(found: Manifest) -> Manifest:
 
 
 def _times_of_writes(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """When spec and status were last written, as far as the API server recorded it: one entry for each."""
-    times: dict[str, str] = {}
+    """When spec and status were last written, as far as the API server recorded it (`metadata.managedFields`)."""
+    # What was kept once has no `managedFields` any more.
+    times = _kept_times(metadata)
     for entry in listed(metadata.get("managedFields")):
         each = _mapping(entry)
         part = "status" if each.get("subresource") == "status" else "spec"
         written = part == "status" or "f:spec" in _mapping(each.get("fieldsV1"))
         if written and is_moment(time := each.get("time")):
             times[part] = max(times.get(part, ""), time)
-    shapes: dict[str, dict[str, Any]] = {"spec": {"fieldsV1": {"f:spec": {}}}, "status": {"subresource": "status"}}
-    entries = [{**shapes[part], "time": time} for part, time in sorted(times.items())]
-    return {"managedFields": entries} if entries else {}
+    return {WRITTEN_AT: times} if times else {}
+
+
+def _kept_times(metadata: Mapping[str, Any]) -> dict[str, str]:
+    kept = _some(_mapping(metadata.get(WRITTEN_AT)), ("spec", "status"))
+    return {part: time for part, time in kept.items() if is_moment(time)}
 
 
 def without_body(manifest: Manifest) -> Manifest:
