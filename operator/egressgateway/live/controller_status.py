@@ -9,8 +9,8 @@ distinguishes that from slowness.
 then pushes, and writes `SyncFailed` if that failed; where APISIX's Admin API hangs, after its time-out of 15 seconds
 (seen with version 2.2.0). Until then requests for the route get a 404. It pushes everything at once, so the bad object
 of one author makes the routes of all others fail, while APISIX continues with what it has. So an answer counts once
-nothing has changed for longer than a push can take; times are those of the API server (`metadata.managedFields`), so
-that a restart of the operator neither shortens nor lengthens the wait.
+nothing has changed for longer than a push can take; times are those of the API server (`metadata.managedFields`) and
+of the controller's answer, so that a restart of the operator neither shortens nor lengthens the wait.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ were written last (`metadata.managedFields`).
 
 PATIENCE: Final = timedelta(seconds=30)
 """Silence after which a cause is named: a guess, many times what a running controller needs."""
+
+_AHEAD: Final = timedelta(seconds=5)
+"""How far a recorded time may be ahead of what the operator takes for the API server's time."""
 
 
 class RouteAcceptance(StrEnum):
@@ -116,9 +119,7 @@ def route_statuses(facts: Facts, refs: Iterable[ObjectRef], controllers: Control
 def next_answer_due(facts: Facts, controllers: Controllers) -> datetime | None:
     """When the first silence becomes too long, or the first answer counts, if none does already."""
     due = [
-        _silent_since(facts, found) + PATIENCE
-        if word is RouteAcceptance.UNKNOWN
-        else _changed_at(facts, found) + _push_timeout(facts)
+        _silent_since(facts, found) + PATIENCE if word is RouteAcceptance.UNKNOWN else _counts_from(facts, found)
         for ref, found in facts.live.items()
         if (controller := _controller_of(ref.kind, controllers)) is not None
         and (word := _word(facts, found, controller)[0]) in (RouteAcceptance.UNKNOWN, RouteAcceptance.PUSHING)
@@ -176,28 +177,63 @@ def _judged(
 
 def _pushed_by(facts: Facts, manifest: Manifest) -> RouteAcceptance:
     """Of an accepted object: whether it must have been pushed by now."""
-    waiting = facts.now < _changed_at(facts, manifest) + _push_timeout(facts)
+    waiting = facts.now < _counts_from(facts, manifest)
     return RouteAcceptance.PUSHING if waiting else RouteAcceptance.PUSHED
 
 
-def _push_timeout(facts: Facts) -> timedelta:
-    return (facts.class_.spec or EgressGatewayClassSpec()).push_timeout
+def _counts_from(facts: Facts, manifest: Manifest) -> datetime:
+    """
+    From when on an accepted object must have been pushed.
+
+    The API server records times by the second, so that the end of that second counts.
+    """
+    timeout = (facts.class_.spec or EgressGatewayClassSpec()).push_timeout
+    return _changed_at(facts, manifest) + timedelta(seconds=1) + timeout
 
 
 def _changed_at(facts: Facts, manifest: Manifest) -> datetime:
     """
     When an object, its status or what connects its controller to the data plane changed last.
 
-    The API server records it by the second, so that the end of that second counts.
+    A new time in its status alone takes nothing back: the controller repeats its answer now and then.
     """
-    moments = [moment for each in (manifest, *connections(facts)) for moment in _moments(each)]
-    return max(moments) + timedelta(seconds=1) if moments else facts.now
+    times = [time for each in (manifest, *connections(facts)) for time in _written(each)]
+    changed, since = _newest(facts, times), _condition_since(facts, section_of(manifest), "True")
+    if changed is not None and since is not None and since > changed:
+        return changed
+    return _newest(facts, (*times, *_answered(manifest))) or facts.now
 
 
-def _moments(manifest: Manifest) -> Iterator[datetime]:
+def _written(manifest: Manifest) -> Iterator[Any]:
+    """When an object was made, and when its spec was written."""
     metadata = manifest["metadata"]
-    written = (metadata.get(WRITTEN_AT) or {}).values()
-    return map(parse_instant, filter(None, (metadata.get("creationTimestamp"), *written)))
+    yield metadata.get("creationTimestamp")
+    yield (metadata.get(WRITTEN_AT) or {}).get("spec")
+
+
+def _answered(manifest: Manifest) -> Iterator[Any]:
+    """When the status of an object was written, by the API server and by the controller."""
+    yield (manifest["metadata"].get(WRITTEN_AT) or {}).get("status")
+    for condition in _accepted(manifest):
+        yield condition.get("lastTransitionTime")
+
+
+def _newest(facts: Facts, times: Iterable[Any]) -> datetime | None:
+    """
+    The newest of some times that have come; None if there is none.
+
+    Whoever may write an object may write any time into `managedFields` or a status: one that is still to come tells
+    nothing, nor does what is no time.
+    """
+    moments = [moment for moment in map(_instant, times) if moment is not None and moment <= facts.now + _AHEAD]
+    return max(moments, default=None)
+
+
+def _instant(time: Any) -> datetime | None:
+    try:
+        return parse_instant(time)
+    except (TypeError, ValueError):
+        return None
 
 
 def _accepted(manifest: Manifest) -> list[Mapping[str, Any]]:
@@ -214,16 +250,16 @@ def _silent_since(facts: Facts, manifest: Manifest) -> datetime:
 
     The status has the latter, so that a restart of the operator does not begin to count anew.
     """
-    created = manifest["metadata"].get("creationTimestamp")
-    made = parse_instant(created) if created else facts.now
-    return max(made, _unprogrammed_since(facts, section_of(manifest)))
+    made = _newest(facts, (manifest["metadata"].get("creationTimestamp"),))
+    since = _condition_since(facts, section_of(manifest), "False")
+    return facts.now if made is None or since is None else max(made, since)
 
 
-def _unprogrammed_since(facts: Facts, section: str) -> datetime:
+def _condition_since(facts: Facts, section: str, status: str) -> datetime | None:
+    """Since when the section's `Programmed` has this status; None if it has another one, or does not say since when."""
     list_, _, name = section.rpartition(".")
     for entry in facts.gateway.status.get(list_ or "destinations") or ():
         for condition in entry.get("conditions") or () if entry.get("name") == name else ():
-            if condition.get("type") == ConditionType.PROGRAMMED and condition.get("status") == "False":
-                since = condition.get("lastTransitionTime")
-                return parse_instant(since) if since else facts.now
-    return facts.now
+            if condition.get("type") == ConditionType.PROGRAMMED and condition.get("status") == status:
+                return _newest(facts, (condition.get("lastTransitionTime"),))
+    return None

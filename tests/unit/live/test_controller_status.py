@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -181,6 +181,55 @@ def test_pushes_take_as_long_as_the_class_says() -> None:
     assert due == NOW + timedelta(seconds=31)
     assert word(replace(slow, now=due - timedelta(seconds=1))).word is RouteAcceptance.PUSHING
     assert word(replace(slow, now=due)).word is RouteAcceptance.PUSHED
+
+
+NEVER = (datetime.max.replace(tzinfo=UTC, microsecond=0) - NOW).total_seconds()
+"""Seconds until the last moment that there is, at which nothing can have been written."""
+
+
+@pytest.mark.parametrize("part", ["spec", "status"])
+@pytest.mark.parametrize("ahead", [60, NEVER], ids=["a minute ahead", "at the end of time"])
+def test_time_that_has_not_come_tells_nothing(part: str, ahead: float) -> None:
+    """Whoever may write a route may write any time into it: that must not stop a pass, nor hold a route for ever."""
+    written = {"spec": 3000.0, "status": 3000.0, part: -ahead}
+    assert word(facts(child(ROUTE, accepted("True"), written=written))).word is RouteAcceptance.PUSHED
+    later = accepted("True", lastTransitionTime=moment(-ahead))
+    assert word(facts(child(ROUTE, later))).word is RouteAcceptance.PUSHED
+    assert word(facts(child(ROUTE), unprogrammed=-ahead)).word is RouteAcceptance.UNKNOWN
+    created = facts(child(ROUTE, age=-ahead), unprogrammed=-ahead)
+    assert next_answer_due(created, CONTROLLERS) == NOW + PATIENCE
+
+
+@pytest.mark.parametrize("written", [None, {"spec": 3000, "status": 3000}], ids=["emptied", "of the past"])
+def test_time_of_the_answer_counts_too(written: dict[str, float] | None) -> None:
+    """Whoever may write a route may empty its `managedFields`; the controller answers anew, and says when."""
+    said = accepted("True", lastTransitionTime=moment(10))
+    assert word(facts(child(ROUTE, said, written=written))).word is RouteAcceptance.PUSHING
+    damaged = accepted("True", lastTransitionTime="yesterday")
+    assert word(facts(child(ROUTE, damaged, written=written))).word is RouteAcceptance.PUSHED
+
+
+@pytest.mark.parametrize(
+    ("spec", "programmed", "expected"),
+    [
+        (3000, 600, RouteAcceptance.PUSHED),
+        (3000, None, RouteAcceptance.PUSHING),
+        (600, 3000, RouteAcceptance.PUSHING),
+        (10, 5, RouteAcceptance.PUSHING),
+    ],
+    ids=["said again", "never programmed", "programmed before the write", "just written"],
+)
+def test_answer_that_is_repeated_takes_nothing_back(
+    spec: float, programmed: float | None, expected: RouteAcceptance
+) -> None:
+    """The controller writes the same answer with a new time: what has been pushed since the last write stays so."""
+    said = accepted("True", lastTransitionTime=moment(10))
+    found = facts(child(ROUTE, said, written={"spec": spec, "status": 10}))
+    if programmed is not None:
+        condition = {"type": "Programmed", "status": "True", "lastTransitionTime": moment(programmed)}
+        status = {"destinations": [{"name": "api", "conditions": [condition]}]}
+        found = replace(found, gateway=replace(found.gateway, status=status))
+    assert word(found).word is expected
 
 
 @pytest.mark.parametrize("changed", [INGRESS_CLASS, PROXY], ids=str)
