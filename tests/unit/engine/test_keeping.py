@@ -23,10 +23,11 @@ from egressgateway.engine.cache.keeping import (
     keep_of_gateway,
     keep_of_namespace,
 )
+from egressgateway.engine.cache.references import ReferenceCache
 from egressgateway.engine.cache.route_index import keep_needed
 from egressgateway.engine.reconcile.reconcile_request import ANNOTATION
 from egressgateway.live.controller_status import WRITTEN_AT
-from egressgateway.refs import Key
+from egressgateway.refs import Key, ObjectRef
 
 FAT = {"x": "y" * 250_000, "kubectl.kubernetes.io/last-applied-configuration": "z" * 100}
 LABELS = {
@@ -118,6 +119,27 @@ def test_key_of_an_admin_api_is_not_kept() -> None:
     kept = keep_of_connection(child(kind="IngressClass", spec={"controller": "c" * 9999, "parameters": named}))
     assert kept["spec"] == {"parameters": named}
     assert keep_of_connection(kept) == kept
+
+
+def test_status_of_a_gateway_proxy_is_no_change() -> None:
+    """The controller writes it after each round of pushes: nobody is woken up, and no push is waited for anew."""
+
+    def proxy(version: str, spec: str, status: str) -> dict[str, Any]:
+        found = child("config", kind="GatewayProxy", spec={"provider": {"type": "ControlPlane"}})
+        fields = [
+            written(spec, fieldsV1={"f:spec": {}}),
+            written(status, subresource="status", fieldsV1={"f:status": {}}),
+        ]
+        return {**found, "metadata": {**found["metadata"], "resourceVersion": version, "managedFields": fields}}
+
+    key, ref = Key("shop", "partners"), ObjectRef("GatewayProxy", "shop", "config")
+    cache = ReferenceCache()
+    cache.want(key, {ref})
+    assert cache.put(ref, keep_of_connection(proxy("1", "2026-01-01T00:00:01Z", "2026-01-01T00:00:01Z"))) == {key}
+    later = keep_of_connection(proxy("2", "2026-01-01T00:00:01Z", "2026-01-01T00:00:09Z"))
+    assert later["metadata"][WRITTEN_AT] == {"spec": "2026-01-01T00:00:01Z"}
+    assert cache.put(ref, later) == frozenset()
+    assert cache.put(ref, keep_of_connection(proxy("3", "2026-01-01T00:00:10Z", "2026-01-01T00:00:09Z"))) == {key}
 
 
 def test_ours_is_kept_beside_any_number_of_annotations() -> None:

@@ -123,7 +123,7 @@ def keep_of_child(child: Manifest, *, with_status: bool = False) -> Manifest:
     if annotations:
         kept["annotations"] = annotations
     if child.get("kind") in APISIX_KINDS:
-        kept |= _times_of_writes(metadata)
+        kept |= _times_of_writes(metadata, ("spec", "status"))
     left_out = {"metadata"} if with_status else {"metadata", "status"}
     whole = {name: value for name, value in child.items() if name not in left_out}
     if "spec" in whole:
@@ -133,9 +133,10 @@ def keep_of_child(child: Manifest, *, with_status: bool = False) -> Manifest:
 
 def keep_of_connection(found: Manifest) -> Manifest:
     """
-    An IngressClass or a GatewayProxy: what it refers to, and when it changed.
+    An IngressClass or a GatewayProxy: what it refers to, and when its spec changed.
 
-    A GatewayProxy may hold the key of APISIX's Admin API, which is never kept.
+    A GatewayProxy may hold the key of APISIX's Admin API, which is never kept. The controller writes its status after
+    each round of pushes, which is no change.
     """
     if is_left_out(found):
         return found
@@ -144,27 +145,23 @@ def keep_of_connection(found: Manifest) -> Manifest:
     short = {name: str(value)[:_LONGEST_NAME] for name, value in named.items()}
     return {
         **_some(found, ("apiVersion", "kind")),
-        "metadata": {**_some(metadata, _IDENTITY), **_times_of_writes(metadata)},
+        "metadata": {**_some(metadata, _IDENTITY), **_times_of_writes(metadata, ("spec",))},
         "spec": {"parameters": short} if short else {},
     }
 
 
-def _times_of_writes(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """When spec and status were last written, as far as the API server recorded it (`metadata.managedFields`)."""
+def _times_of_writes(metadata: Mapping[str, Any], parts: Iterable[str]) -> dict[str, Any]:
+    """When these parts were last written, as far as the API server recorded it (`metadata.managedFields`)."""
     # What was kept once has no `managedFields` any more.
-    times = _kept_times(metadata)
+    times = {part: time for part, time in _mapping(metadata.get(WRITTEN_AT)).items() if is_moment(time)}
     for entry in listed(metadata.get("managedFields")):
         each = _mapping(entry)
         part = "status" if each.get("subresource") == "status" else "spec"
         written = part == "status" or "f:spec" in _mapping(each.get("fieldsV1"))
         if written and is_moment(time := each.get("time")):
             times[part] = max(times.get(part, ""), time)
-    return {WRITTEN_AT: times} if times else {}
-
-
-def _kept_times(metadata: Mapping[str, Any]) -> dict[str, str]:
-    kept = _some(_mapping(metadata.get(WRITTEN_AT)), ("spec", "status"))
-    return {part: time for part, time in kept.items() if is_moment(time)}
+    kept = _some(times, parts)
+    return {WRITTEN_AT: kept} if kept else {}
 
 
 def without_body(manifest: Manifest) -> Manifest:
