@@ -8,11 +8,14 @@ objects and pushes none; without the class it removes all that APISIX has of it 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
-from egressgateway.facts import Facts, References
+from egressgateway.facts import Facts
 from egressgateway.refs import GATEWAY_PROXY, INGRESS_CLASS, Manifest, ObjectRef
+
+CONTROLLER_NAME: Final = "apisix.apache.org/apisix-ingress-controller"
+"""`spec.controller` of its IngressClasses; its configuration can have another one (`controller_name`)."""
 
 
 def ingress_class_ref(class_spec: EgressGatewayClassSpec | None) -> ObjectRef | None:
@@ -22,13 +25,17 @@ def ingress_class_ref(class_spec: EgressGatewayClassSpec | None) -> ObjectRef | 
     )
 
 
-def gateway_proxy_ref(ingress_class: Manifest) -> ObjectRef | None:
-    """The GatewayProxy that an IngressClass names; None where it names none, or not in which namespace."""
+def gateway_proxy_ref(ingress_class: Manifest, namespace: str) -> ObjectRef | None:
+    """
+    The GatewayProxy that an IngressClass names to the routes of `namespace`; None where it names none.
+
+    Parameters without a namespace mean the one of the route.
+    """
     parameters = parameters_of(ingress_class)
-    name, namespace = parameters.get("name"), parameters.get("namespace")
     if parameters.get("kind") != GATEWAY_PROXY.kind or parameters.get("apiGroup") != GATEWAY_PROXY.group:
         return None
-    return ObjectRef(GATEWAY_PROXY.kind, namespace, name) if name and namespace else None
+    name = parameters.get("name")
+    return ObjectRef(GATEWAY_PROXY.kind, parameters.get("namespace") or namespace, name) if name else None
 
 
 def parameters_of(ingress_class: Manifest) -> Mapping[str, Any]:
@@ -36,21 +43,27 @@ def parameters_of(ingress_class: Manifest) -> Mapping[str, Any]:
     return (ingress_class.get("spec") or {}).get("parameters") or {}
 
 
-def connecting_refs(class_spec: EgressGatewayClassSpec | None, references: References) -> Iterator[ObjectRef]:
-    """IngressClass and GatewayProxy of a class; the latter once the former has been read."""
-    ref = ingress_class_ref(class_spec)
+def foreign_controller(ingress_class: Manifest) -> str:
+    """`spec.controller` of an IngressClass, if it is not what APISIX's ingress controller has by default."""
+    name = str((ingress_class.get("spec") or {}).get("controller") or "")
+    return "" if name == CONTROLLER_NAME else name
+
+
+def connecting_refs(facts: Facts) -> Iterator[ObjectRef]:
+    """IngressClass and GatewayProxy of the object's class; the latter once the former has been read."""
+    ref = ingress_class_ref(facts.class_.spec)
     if ref is None:
         return
     yield ref
-    found = references.objects.get(ref)
-    proxy = gateway_proxy_ref(found) if found else None
+    found = facts.references.objects.get(ref)
+    proxy = gateway_proxy_ref(found, facts.key.namespace) if found else None
     if proxy is not None:
         yield proxy
 
 
 def connections(facts: Facts) -> Iterator[Manifest]:
     """The objects behind the class's `connecting_refs`, as far as they were read and exist."""
-    for ref in connecting_refs(facts.class_.spec, facts.references):
+    for ref in connecting_refs(facts):
         found = facts.references.objects.get(ref)
         if found is not None:
             yield found

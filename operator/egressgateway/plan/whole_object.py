@@ -12,7 +12,6 @@ from egressgateway.plan.checks.class_policy import guard_object
 from egressgateway.plan.checks.references import resolve_class
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.findings import Finding
-from egressgateway.plan.gateway.target import target_of
 from egressgateway.plan.providers import provider_of
 from egressgateway.plan.unsupported import unsupported_in_class, unsupported_in_spec
 
@@ -94,9 +93,7 @@ def _is_within_bounds(context: PlanContext | None) -> Iterator[Finding]:
 
 def _class_is_resolved(facts: Facts) -> Iterator[Finding]:
     if facts.class_.spec is not None:
-        yield from resolve_class(
-            facts.class_.spec, str(facts.class_), target_of(facts), facts.references, facts.mesh_config
-        )
+        yield from resolve_class(facts, facts.class_.spec)
 
 
 def _injection_is_enabled(facts: Facts) -> Iterator[Finding]:

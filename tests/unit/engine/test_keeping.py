@@ -111,13 +111,13 @@ def test_caches_have_the_times_of_writes() -> None:
 
 
 def test_key_of_an_admin_api_is_not_kept() -> None:
-    """Of a GatewayProxy only its name and times, of an IngressClass what it refers to."""
+    """Of a GatewayProxy only its name and times, of an IngressClass whose it is and what it refers to."""
     auth = {"auth": {"type": "AdminKey", "adminKey": {"value": "secret"}}}
     proxy = child(kind="GatewayProxy", spec={"provider": {"type": "ControlPlane", "controlPlane": auth}})
     assert "secret" not in str(keep_of_connection(proxy))
     named = {"apiGroup": "apisix.apache.org", "kind": "GatewayProxy", "namespace": "a", "name": "b"}
     kept = keep_of_connection(child(kind="IngressClass", spec={"controller": "c" * 9999, "parameters": named}))
-    assert kept["spec"] == {"parameters": named}
+    assert kept["spec"] == {"controller": "c" * 253, "parameters": named}
     assert keep_of_connection(kept) == kept
 
 

@@ -20,8 +20,9 @@ from egressgateway.api.conditions import Reason
 from egressgateway.facts import KEY_VERDICTS, Facts, MeshConfig, PodFacts, PodSelection, References
 from egressgateway.plan.accept import accept
 from egressgateway.plan.checks.references import has_unread_references, next_certificate_end
+from egressgateway.plan.gateway.references import wanted_references
 from egressgateway.refs import Manifest, ObjectRef
-from unit.plan.world import NOW, class_of, destination, facts_of, spec_of
+from unit.plan.world import KEY, NOW, class_of, destination, facts_of, spec_of
 
 YEAR = timedelta(days=365)
 CLIENT = ObjectRef("Secret", "shop", "client")
@@ -359,8 +360,13 @@ def ingress_class(**parameters: str) -> Manifest:
             Reason.INGRESS_CLASS_INVALID,
             "names GatewayProxy edge/config in its parameters, which does not exist",
         ),
+        (
+            {INGRESS_CLASS: {"metadata": {"name": "apisix"}, "spec": {"controller": "k8s.io/ingress-nginx"}}},
+            Reason.INGRESS_CLASS_INVALID,
+            "its spec.controller is 'k8s.io/ingress-nginx', and that of APISIX is 'apisix.apache.org/",
+        ),
     ],
-    ids=["no class", "no parameters", "other parameters", "no proxy"],
+    ids=["no class", "no parameters", "other parameters", "no proxy", "other controller"],
 )
 def test_controller_that_knows_no_apisix_is_told(
     found: dict[ObjectRef, Manifest | None], reason: Reason, words: str
@@ -380,6 +386,15 @@ def test_proxy_is_read_once_the_ingress_class_names_it() -> None:
     whole = connected({INGRESS_CLASS: ingress_class(**PARAMETERS), PROXY: proxy})
     assert not has_unread_references(whole)
     assert flaw(whole) is None
+    # Without a namespace it is in that of the route, which is the EgressGateway's.
+    elsewhere = {name: value for name, value in PARAMETERS.items() if name != "namespace"}
+    found = {INGRESS_CLASS: ingress_class(**elsewhere)}
+    own = ObjectRef("GatewayProxy", KEY.namespace, "config")
+    assert own in wanted_references(connected(found))
+    assert flaw(connected({**found, own: proxy})) is None
+    told = flaw(connected({**found, own: None}))
+    assert told is not None
+    assert f"names {own} in its parameters, which does not exist" in told[1]
     hidden = connected({}, unreadable=(INGRESS_CLASS,))
     assert flaw(hidden) is None
     said = [notice.message for notice in accept(hidden).advisories]

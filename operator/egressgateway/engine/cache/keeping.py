@@ -133,7 +133,7 @@ def keep_of_child(child: Manifest, *, with_status: bool = False) -> Manifest:
 
 def keep_of_connection(found: Manifest) -> Manifest:
     """
-    An IngressClass or a GatewayProxy: what it refers to, and when its spec changed.
+    An IngressClass or a GatewayProxy: whose it is, what it refers to, and when its spec changed.
 
     A GatewayProxy may hold the key of APISIX's Admin API, which is never kept. The controller writes its status after
     each round of pushes, which is no change.
@@ -146,7 +146,7 @@ def keep_of_connection(found: Manifest) -> Manifest:
     return {
         **_some(found, ("apiVersion", "kind")),
         "metadata": {**_some(metadata, _IDENTITY), **_times_of_writes(metadata, ("spec",))},
-        "spec": {"parameters": short} if short else {},
+        "spec": {**_text(spec, "controller"), **({"parameters": short} if short else {})},
     }
 
 
@@ -261,6 +261,10 @@ def _annotations(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _some(found: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: found[name] for name in names if name in found}
+
+
+def _text(found: Mapping[str, Any], name: str) -> dict[str, str]:
+    return {name: str(found[name])[:_LONGEST_NAME]} if name in found else {}
 
 
 def _mapping(found: Any) -> Mapping[str, Any]:

@@ -20,9 +20,9 @@ from egressgateway.api.expose import ExposedHost, ServiceBackend
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.scalars import format_instant
 from egressgateway.api.tls import TlsMode
-from egressgateway.facts import KEY_VERDICTS, Facts, KeyVerdict, MeshConfig, References
+from egressgateway.facts import KEY_VERDICTS, Facts, KeyVerdict, References
 from egressgateway.live.children import section_of
-from egressgateway.live.ingress_class import gateway_proxy_ref, ingress_class_ref
+from egressgateway.live.ingress_class import CONTROLLER_NAME, foreign_controller, gateway_proxy_ref, ingress_class_ref
 from egressgateway.plan.checks.bounds import MAX_REFERENCES
 from egressgateway.plan.context import PlanContext
 from egressgateway.plan.findings import Advisory, Finding, exposed_section
@@ -34,7 +34,7 @@ from egressgateway.plan.gateway.references import (
     wanted_pods,
     wanted_references,
 )
-from egressgateway.plan.gateway.target import GatewayTarget
+from egressgateway.plan.gateway.target import GatewayTarget, target_of
 from egressgateway.refs import Manifest, ObjectRef
 
 _RESOLVED: Final = ConditionType.RESOLVED_REFS
@@ -62,19 +62,14 @@ def has_unread_references(facts: Facts) -> bool:
     return not wanted_references(facts) <= known or not wanted_pods(facts) <= facts.references.pods.keys()
 
 
-def resolve_class(
-    class_spec: EgressGatewayClassSpec,
-    class_name: str,
-    target: GatewayTarget,
-    references: References,
-    mesh_config: MeshConfig,
-) -> Iterator[Finding]:
+def resolve_class(facts: Facts, class_spec: EgressGatewayClassSpec) -> Iterator[Finding]:
     """A shared gateway's Service, what connects its controller to it, and the class's authorizer."""
+    class_name = str(facts.class_)
     if class_spec.shared is not None:
-        yield from _shared_gateway(class_name, target, references)
-    yield from _connected(class_name, class_spec, references)
+        yield from _shared_gateway(class_name, target_of(facts), facts.references)
+    yield from _connected(facts, class_spec)
     authorizer = class_spec.external_authorization
-    known = mesh_config.authorizers
+    known = facts.mesh_config.authorizers
     if authorizer is not None and known is not None and authorizer.provider not in known:
         names = ", ".join(sorted(known)) or "none"
         yield Finding(
@@ -241,30 +236,33 @@ def _shared_gateway(class_name: str, target: GatewayTarget, references: Referenc
         yield Finding(_RESOLVED, Reason.GATEWAY_NOT_FOUND, message)
 
 
-def _connected(class_name: str, class_spec: EgressGatewayClassSpec, references: References) -> Iterator[Finding]:
+def _connected(facts: Facts, class_spec: EgressGatewayClassSpec) -> Iterator[Finding]:
     """What connects APISIX's ingress controller to APISIX, as far as the operator may read it."""
-    ref = ingress_class_ref(class_spec)
-    if ref is None or ref not in references.objects:
+    ref, objects = ingress_class_ref(class_spec), facts.references.objects
+    if ref is None or ref not in objects:
         return
-    where, found = f"{class_name}: spec.apisix.ingressClassName", references.objects[ref]
+    where, found = f"{facts.class_}: spec.apisix.ingressClassName", objects[ref]
     if found is None:
         message = f"{where}: there is no {ref}; create it, or correct the name"
         yield Finding(_RESOLVED, Reason.INGRESS_CLASS_NOT_FOUND, message)
         return
-    proxy = gateway_proxy_ref(found)
+    proxy = gateway_proxy_ref(found, facts.key.namespace)
     if proxy is None:
         message = (
-            f"{where}: {ref} has no parameters that name a GatewayProxy and its namespace, so APISIX's ingress "
-            "controller accepts routes and pushes none; add them"
+            f"{where}: {ref} has no parameters that name a GatewayProxy, so APISIX's ingress controller accepts routes "
+            "and pushes none; add them"
         )
-    elif proxy in references.objects and references.objects[proxy] is None:
+    elif proxy in objects and objects[proxy] is None:
         message = (
             f"{where}: {ref} names {proxy} in its parameters, which does not exist, so APISIX's ingress controller "
             "accepts routes and pushes none; create it, or correct the parameters"
         )
     else:
         return
-    yield Finding(_RESOLVED, Reason.INGRESS_CLASS_INVALID, message)
+    # An installation of APISIX may have another name: by itself it is no mistake.
+    name = foreign_controller(found)
+    other = f", or name another class: its spec.controller is {name!r}, and that of APISIX is {CONTROLLER_NAME!r}"
+    yield Finding(_RESOLVED, Reason.INGRESS_CLASS_INVALID, message + (other if name else ""))
 
 
 def _client_secret_flaw(context: PlanContext, name: str, *, mutual: bool) -> _Flaw | None:

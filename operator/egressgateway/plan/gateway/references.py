@@ -111,7 +111,7 @@ def _wanted(facts: Facts) -> Iterator[ObjectRef]:
     shared = shared_service(facts.class_.spec)
     if shared is not None:
         yield shared
-    yield from connecting_refs(facts.class_.spec, facts.references)
+    yield from connecting_refs(facts)
     if spec is None:
         return
     for destination in spec.destinations if reads_own_secrets(facts.class_.spec) else ():
