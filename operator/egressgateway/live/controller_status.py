@@ -67,6 +67,7 @@ class Controller:
         silent_at_times: of these, kinds that some versions never answer for: an answer counts if there is one, and is
             not awaited.
         push_failures: reasons of answers that say that an object was accepted and could not be pushed.
+        partial: conditions that say, where they are True, that parts of an accepted object were not pushed.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Controller:
     version: str = ""
     silent_at_times: frozenset[str] = frozenset()
     push_failures: frozenset[str] = frozenset()
+    partial: frozenset[str] = frozenset()
 
 
 Controllers = Iterable[Controller]
@@ -129,14 +131,15 @@ def next_answer_due(facts: Facts, controllers: Controllers) -> datetime | None:
 
 def answers(manifest: Manifest, controllers: Controllers) -> list[tuple[Any, ...]]:
     """Which parts of a child's status change its verdict; none for kinds without a controller."""
-    if _controller_of(manifest.get("kind", ""), controllers) is None:
+    controller = _controller_of(manifest.get("kind", ""), controllers)
+    if controller is None:
         return []
-    accepted = _accepted(manifest)
-    if not accepted:
-        return [(each.get("type"),) for each in _conditions(manifest)]
-    return [
-        tuple(each.get(name) for name in ("status", "reason", "message", "observedGeneration")) for each in accepted
-    ]
+    conditions = _conditions(manifest)
+    if not _accepted(manifest):
+        return [(each.get("type"),) for each in conditions]
+    fields = ("type", "status", "reason", "message", "observedGeneration")
+    read = {ConditionType.ACCEPTED, *controller.partial}
+    return [tuple(each.get(name) for name in fields) for each in conditions if each.get("type") in read]
 
 
 def _controller_of(kind: str, controllers: Controllers) -> Controller | None:
@@ -166,13 +169,29 @@ def _word(facts: Facts, manifest: Manifest, controller: Controller) -> tuple[Rou
 def _judged(
     facts: Facts, manifest: Manifest, controller: Controller, condition: Mapping[str, Any]
 ) -> tuple[RouteAcceptance, str]:
-    said = ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))
+    said = _words(condition)
     if condition.get("status") == "True":
+        partial = next(_partial(manifest, controller), None)
+        if partial is not None:
+            return RouteAcceptance.PUSH_FAILED, f"{partial['type']}: {_words(partial)}"
         return _pushed_by(facts, manifest), said
     if condition.get("status") != "False":
         return RouteAcceptance.UNKNOWN, said
     failed = condition.get("reason") in controller.push_failures
     return RouteAcceptance.PUSH_FAILED if failed else RouteAcceptance.REJECTED, said
+
+
+def _words(condition: Mapping[str, Any]) -> str:
+    return ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))
+
+
+def _partial(manifest: Manifest, controller: Controller) -> Iterator[Mapping[str, Any]]:
+    """Conditions by which parts of this generation of an object were not pushed."""
+    generation = manifest["metadata"].get("generation")
+    for condition in _conditions(manifest):
+        of_now = condition.get("observedGeneration", generation) == generation
+        if condition.get("type") in controller.partial and condition.get("status") == "True" and of_now:
+            yield condition
 
 
 def _pushed_by(facts: Facts, manifest: Manifest) -> RouteAcceptance:

@@ -118,6 +118,36 @@ def test_word_on_the_newest_generation_counts(conditions: list[Manifest], expect
     assert word(facts(child(ROUTE, *conditions))).word is expected
 
 
+@pytest.mark.parametrize(
+    ("dropped", "expected"),
+    [
+        ({"status": "True", "observedGeneration": 2}, RouteAcceptance.PUSH_FAILED),
+        ({"status": "True"}, RouteAcceptance.PUSH_FAILED),
+        ({"status": "True", "observedGeneration": 1}, RouteAcceptance.PUSHED),
+        ({"status": "False", "observedGeneration": 2}, RouteAcceptance.PUSHED),
+    ],
+    ids=["now", "without generation", "before", "not"],
+)
+def test_route_that_is_pushed_in_part_is_not_pushed(dropped: dict[str, Any], expected: RouteAcceptance) -> None:
+    """Accepted is True all the same; which of its rules APISIX has, nobody says."""
+    said = accepted("True", reason="Accepted", message="fine")
+    partial = {"type": "PartiallyInvalid", "reason": "UnsupportedValue", "message": "dropped rule 1", **dropped}
+    found = word(facts(child(ROUTE, said, partial)))
+    assert found.word is expected
+    if expected is RouteAcceptance.PUSH_FAILED:
+        assert found.message == "PartiallyInvalid: UnsupportedValue: dropped rule 1"
+
+
+def test_part_that_is_dropped_is_news() -> None:
+    """It changes the verdict; a condition that is not read does not."""
+    said, other = accepted("True"), {"type": "Synced", "status": "True"}
+    whole = child(ROUTE, said, {"type": "PartiallyInvalid", "status": "False"})
+    assert answers(child(ROUTE, said, {"type": "PartiallyInvalid", "status": "True"}), CONTROLLERS) != answers(
+        whole, CONTROLLERS
+    )
+    assert answers(child(ROUTE, said, other), CONTROLLERS) == answers(child(ROUTE, said), CONTROLLERS)
+
+
 def test_refusal_comes_with_its_words_and_before_others() -> None:
     """A person reads the first message."""
     refused = child(UPSTREAM, accepted("False", reason="InvalidSpec", message="no such host"))

@@ -44,6 +44,7 @@ _CONTROLLER: Final = Controller(
     version="2.0.0",
     silent_at_times=frozenset({"ApisixUpstream"}),
     push_failures=frozenset({"SyncFailed"}),
+    partial=frozenset({"PartiallyInvalid"}),
 )
 
 
