@@ -26,6 +26,7 @@ MATRIX: Final[dict[str, dict[str, Any]]] = {
     "pods monitored": {"metrics": {"podMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}},
     "service monitored": {"metrics": {"serviceMonitor": {"enabled": True}, "dashboard": {"enabled": True}}},
     "apisix": {"apisix": {"enabled": True}},
+    "apisix by name": {"apisix": {"enabled": True, "gatewayProxies": ["apisix-config"]}},
     "nothing optional": {
         "drain": {"enabled": False},
         "networkPolicy": {"enabled": False},
@@ -122,6 +123,15 @@ def test_mistakes_are_refused_by_name(helm: Helm, values: dict[str, Any], messag
     """A typo installs nothing, and the message says which value it is."""
     with pytest.raises(HelmError, match=message):
         helm.template(values)
+
+
+@pytest.mark.parametrize("names", [[], ["apisix-config"]], ids=["all", "by name"])
+def test_gateway_proxies_can_be_read_by_name_alone(newest: Helm, names: list[str]) -> None:
+    """They may hold the key of an Admin API: an admin can say which of them the operator may read."""
+    rendered = newest.template({"apisix": {"enabled": True, "gatewayProxies": names}})
+    rules = [rule for role in of_kind(rendered, "ClusterRole") for rule in role["rules"]]
+    [rule] = [rule for rule in rules if "gatewayproxies" in rule["resources"]]
+    assert (rule.get("resourceNames", []), rule["verbs"]) == (names, ["list", "watch"])
 
 
 def test_digest_beats_tag(newest: Helm) -> None:
