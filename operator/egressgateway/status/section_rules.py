@@ -47,9 +47,10 @@ class SectionState:
         failure: the server's message about an object that it rejects.
         missing: an object is not in place; `error`: what the server could not do just now, in its words.
         unaccepted: an object that its own `controller` has not accepted, or may not have pushed; `refusal`: that
-            controller's message, if it rejects it; `push_failure`: likewise, if it could not push it; `pushed_after`:
-            how long it may take, if it has accepted it; `overdue`: it has had time enough; `why_silent`: the possible
-            reason then; `unknown_conditions`: what it reports instead, and `version` the earliest that it should have.
+            controller's message, if it rejects it; `push_failure`: likewise, if it could not push it; `push_timeout`:
+            how long a push may take, while one may be under way; `overdue`: it has had time enough; `why_silent`: the
+            possible reason then; `unknown_conditions`: what it reports instead, and `version` the earliest that it
+            should have.
         was_programmed: according to the status, all was in place at this generation, and maybe not pushed since.
         conflicts: findings about unmanaged routes for its hosts.
         unserved: why what runs does not serve clients all the same.
@@ -76,7 +77,7 @@ class SectionState:
     controller: str = ""
     why_silent: str = ""
     push_failure: str | None = None
-    pushed_after: timedelta | None = None
+    push_timeout: timedelta | None = None
     unknown_conditions: tuple[str, ...] = ()
     version: str = ""
     was_programmed: bool = False
@@ -136,7 +137,7 @@ def _not_understood(state: SectionState) -> str:
 def _being_pushed(state: SectionState) -> str:
     return (
         f"{state.controller} has accepted {state.unaccepted}, and accepts before it pushes; it counts as pushed after "
-        f"{format_duration(state.pushed_after or timedelta())} without a failure"
+        f"{format_duration(state.push_timeout or timedelta())} without a failure"
     )
 
 
@@ -148,7 +149,7 @@ def _without_pods(state: SectionState) -> str:
     return joined((_NO_POD if state.in_place else DeferReason.GATEWAY_NOT_READY.value, state.obstacle))
 
 
-def _has_no_routes(state: SectionState) -> bool:
+def _lacks_ingress_class(state: SectionState) -> bool:
     return state.unconnected is not None and state.unconnected.reason is Reason.INGRESS_CLASS_NOT_FOUND
 
 
@@ -195,8 +196,8 @@ PROGRAMMED: Final[Table[SectionState]] = Table(
         Rule(lambda it: it.push_failure is not None, "False", Reason.ROUTE_NOT_PUSHED, _not_pushed),
         Rule(lambda it: bool(it.unknown_conditions), "False", Reason.ROUTE_IGNORED, _not_understood),
         Rule(lambda it: it.overdue, "False", Reason.ROUTE_IGNORED, _ignored),
-        Rule(lambda it: it.pushed_after is not None and it.was_programmed, "Unknown", Reason.PENDING, _being_pushed),
-        Rule(lambda it: it.pushed_after is not None, "False", Reason.PENDING, _being_pushed),
+        Rule(lambda it: it.push_timeout is not None and it.was_programmed, "Unknown", Reason.PENDING, _being_pushed),
+        Rule(lambda it: it.push_timeout is not None, "False", Reason.PENDING, _being_pushed),
         Rule(lambda it: it.unaccepted is not None, "False", Reason.PENDING, _not_taken),
         Rule(otherwise, "True", Reason.PROGRAMMED, succeeded(ConditionType.PROGRAMMED).message),
     ),
@@ -210,7 +211,7 @@ STEERED: Final[Table[SectionState]] = Table(
         Rule(lambda it: bool(it.conflicts), "False", lambda it: it.conflicts[0].reason, _conflicts),
         Rule(lambda it: bool(it.unserved), "False", Reason.UNSUPPORTED_VALUE, lambda it: it.unserved),
         Rule(lambda it: bool(it.severed), "False", Reason.GATEWAY_NOT_FOUND, lambda it: it.severed),
-        Rule(_has_no_routes, "False", Reason.INGRESS_CLASS_NOT_FOUND, _without_routes),
+        Rule(_lacks_ingress_class, "False", Reason.INGRESS_CLASS_NOT_FOUND, _without_routes),
         Rule(lambda it: it.unconnected is not None, "Unknown", Reason.INGRESS_CLASS_INVALID, _perhaps_without_routes),
         Rule(lambda it: bool(it.clients.absent), "False", Reason.NO_CONSUMERS, lambda it: it.clients.absent),
         Rule(

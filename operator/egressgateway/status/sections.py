@@ -67,16 +67,16 @@ class SectionView:
         written = self._written(section, (child.ref for child in children))
         was_steered = _before(self.facts, section, ConditionType.STEERED).get("status", "False") != "False"
         # A route that the gateway may not have is no way for clients; one that it had, it still has.
-        has_routes = written.unaccepted is None or was_steered
+        gateway_has_routes = written.unaccepted is None or was_steered
         state = replace(
             written,
             conflicts=tuple(_of_type(ConditionType.STEERED, self.acceptance.of_section(section))),
             severed=_severed(self.facts, section),
             on_previous_route=self._is_on_previous_route(section, clients),
-            in_place=self._stands(clients) and has_routes,
+            in_place=self._stands(clients) and gateway_has_routes,
             pushing=section in self.facts.pushing,
             was_steered=was_steered,
-            deferred=self._deferred(clients) or ("" if has_routes else _waiting_for(written).value),
+            deferred=self._deferred(clients) or ("" if gateway_has_routes else _waiting_for(written).value),
             clients=self._clients(destination),
             lacking=self.facts.acknowledgement.lacking.get(section, "") if self.facts.gateway_pushed else "",
             asking=self.facts.acknowledgement.answers is Answers.AWAITED,
@@ -95,12 +95,12 @@ class SectionView:
         needs_pods = entry.gateway_ref is None or entry.backend.destination is not None
         written = self._written(section, own | shared if needs_pods else own)
         was_steered = _before(self.facts, section, ConditionType.STEERED).get("status", "False") != "False"
-        has_routes = written.unaccepted is None or (written.push_failure is not None and written.was_programmed)
+        gateway_has_routes = written.unaccepted is None or (written.push_failure is not None and written.was_programmed)
         state = replace(
             written,
-            on_previous_route=self._stands(own) and not has_routes and was_steered,
-            in_place=self._stands(own) and has_routes,
-            deferred=self._deferred(own) or ("" if has_routes else _waiting_for(written).value),
+            on_previous_route=self._stands(own) and not gateway_has_routes and was_steered,
+            in_place=self._stands(own) and gateway_has_routes,
+            deferred=self._deferred(own) or ("" if gateway_has_routes else _waiting_for(written).value),
             needs_pods=needs_pods,
         )
         return self._judged(section, state)
@@ -184,7 +184,7 @@ class SectionView:
             unaccepted=open_[0].ref if open_ else None,
             refusal=open_[0].message if word is RouteAcceptance.REJECTED else None,
             push_failure=open_[0].message if word is RouteAcceptance.PUSH_FAILED else None,
-            pushed_after=class_spec.push_timeout if word is RouteAcceptance.PUSHING else None,
+            push_timeout=class_spec.push_timeout if word is RouteAcceptance.PUSHING else None,
             unknown_conditions=next((each.unknown_conditions for each in open_ if each.unknown_conditions), ()),
             was_programmed=_was_programmed(self.facts, section),
             overdue=any(each.overdue for each in open_),
@@ -261,7 +261,7 @@ def _before(facts: Facts, section: str, type_: ConditionType) -> Mapping[str, An
 
 def _waiting_for(written: SectionState) -> DeferReason:
     """For what a route waits that a controller has not handed over."""
-    return DeferReason.NOT_TAKEN if written.pushed_after is None else DeferReason.HANDING_OVER
+    return DeferReason.NOT_TAKEN if written.push_timeout is None else DeferReason.HANDING_OVER
 
 
 def _was_programmed(facts: Facts, section: str) -> bool:

@@ -350,7 +350,7 @@ SECTION: Final[Mapping[str, tuple[Mapping[str, Any], str]]] = {
     "refusal": ({"refusal": ""}, WRITTEN),
     "overdue": ({"overdue": True}, WRITTEN),
     "push_failure": ({"push_failure": ""}, WRITTEN),
-    "pushed_after": ({"pushed_after": timedelta(seconds=35)}, WRITTEN),
+    "push_timeout": ({"push_timeout": timedelta(seconds=35)}, WRITTEN),
     "unknown_conditions": ({"unknown_conditions": ("ResourcesAvailable",)}, WRITTEN),
     "conflicts": ({"conflicts": (CONFLICT,)}, ROUTED),
     "unserved": ({"unserved": "why"}, ROUTED),

@@ -102,7 +102,7 @@ PROGRAMMED_ROWS: Final[list[tuple[SectionState, Said]]] = [
         ),
     ),
     (
-        SectionState(unaccepted=REF, pushed_after=timedelta(seconds=35), was_programmed=True, controller=CONTROLLER),
+        SectionState(unaccepted=REF, push_timeout=timedelta(seconds=35), was_programmed=True, controller=CONTROLLER),
         (
             "Unknown",
             Reason.PENDING,
@@ -113,7 +113,7 @@ PROGRAMMED_ROWS: Final[list[tuple[SectionState, Said]]] = [
         ),
     ),
     (
-        SectionState(unaccepted=REF, pushed_after=timedelta(seconds=90), controller=CONTROLLER),
+        SectionState(unaccepted=REF, push_timeout=timedelta(seconds=90), controller=CONTROLLER),
         (
             "False",
             Reason.PENDING,
