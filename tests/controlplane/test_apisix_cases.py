@@ -476,6 +476,25 @@ class TestPush:
         assert watch.seen == {"istio", "apisix"}
         assert watch.offences == []
 
+    def test_edit_of_an_old_route_waits_for_its_push(self, world: ApisixWorld) -> None:
+        """What the controller accepted long ago says nothing of an edit; no client has a host that APISIX lacks."""
+        world.base.apply(class_("editing", mtls="Disabled", **shared("ingress-apisix", "apisix-gateway", "editing")))
+        apisix.connect(world.plane, "editing")
+        gateways = world.base.of("editing")
+        before, alias = http("api", "editing.example.com"), "edited.shop.example"
+        gateways.apply("old", before, className="editing")
+        with StandInController(world.plane, "editing") as controller, Watch(gateways, controller) as watch:
+            # Ready says that the route is older than the time-out.
+            gateways.wait_ready("old")
+            with controller.hanging():
+                gateways.apply("old", {**before, "aliases": [alias]}, className="editing")
+                gateways.wait("old", "Programmed", "False", "RouteNotPushed", part="api")
+                wait_idle(world)
+                assert alias not in str(gateways.clients("old"))
+            gateways.wait_ready("old")
+            assert alias in str(gateways.clients("old"))
+        assert watch.offences == []
+
     def test_mistake_of_a_stranger_is_blamed_on_nobody_and_stops_nothing(self, world: ApisixWorld) -> None:
         """What is in use stays Steered, and nothing is certain; what is new waits; both heal."""
         world.base.apply(class_("failing", mtls="Disabled", **shared("ingress-apisix", "apisix-gateway", "failing")))
@@ -554,12 +573,16 @@ class Watch(Background):
             for name, spec in self._controller.pushed.copy().items()
             if name[:2] == ("ApisixRoute", namespace)
         }
-        marks = {rule["match"]["exprs"][0]["value"] for spec in routes.values() for rule in spec["http"]}
+        pushed: dict[str, set[str]] = {}
+        for spec in routes.values():
+            for rule in spec["http"]:
+                pushed.setdefault(rule["match"]["exprs"][0]["value"], set()).update(rule["match"]["hosts"])
         for steer in steers:
             for way in steer["spec"]["http"]:
                 wanted = set(way.get("headers", {}).get("request", {}).get("set", {}).values())
                 self.seen.add("apisix" if wanted else "istio")
-                if not wanted <= marks:
+                lacking = [mark for mark in wanted if not set(steer["spec"]["hosts"]) <= pushed.get(mark, set())]
+                if lacking:
                     self.offences.append(f"{steer['metadata']['name']} leads to a route that was not pushed")
 
 

@@ -5,15 +5,15 @@ Which changes may be made now: make before break (notes "istio-recipes" §9).
   and no pod that tells what it has lacks it.
 * A ServiceEntry and the VirtualServices of its hosts change in one batch: a ServiceEntry alone bypasses the gateway, a
   VirtualService alone is a 503.
-* Where the gateway has a controller of its own, clients also wait until it has accepted the routes and must have
-  pushed them. Meanwhile they use the gateway that they used before, and all of that one stays.
+* Where the gateway has a controller of its own, clients also wait until it has accepted the routes and has had the
+  time to push them, for each host. Meanwhile they use the gateway that they used before, and all of that one stays.
 * The gateway's side loses an entry only after its clients were withdrawn and istiod has pushed that.
 * The guard that keeps sidecars from the gateway's own upstreams exists before these, and is removed after them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 from egressgateway.diff.changeset import OFF_DATA_PATH, ChangeSet, Delete, Write
 from egressgateway.facts import Answers, Facts
 from egressgateway.live.children import hosts_of, live_clients, mesh_routes, ports_of, section_of, ways_in_use, ways_of
-from egressgateway.live.controller_status import RouteAcceptance, route_statuses
+from egressgateway.live.controller_status import RouteAcceptance, is_answered_for, route_statuses
 from egressgateway.live.ports import meet_on_a_port
 from egressgateway.plan.gateway.target import workload_of
 from egressgateway.plan.providers import CONTROLLERS
@@ -221,10 +221,23 @@ def _hold_of_controller(batch: Batch, changes: ChangeSet, facts: Facts) -> Defer
 
 
 def _opens_a_way(batch: Iterable[Write | Delete], live: Mapping[ObjectRef, Manifest]) -> bool:
-    """Whether clients would be sent to a hop that no client uses yet."""
+    """
+    Whether clients would be sent to a hop that no client uses yet.
+
+    A gateway with a controller of its own also has to learn of each host: one that no client sends to the hop yet opens
+    a way, too.
+    """
     in_use = ways_in_use(live)
     desired = [action.desired.manifest for action in batch if isinstance(action, Write)]
-    return any(way not in in_use for manifest in desired for way in ways_of(manifest))
+    if any(way not in in_use for manifest in desired for way in ways_of(manifest)):
+        return True
+    controlled = {section_of(found) for ref, found in live.items() if is_answered_for(ref.kind, CONTROLLERS)}
+    routes = [manifest for manifest in desired if section_of(manifest) in controlled]
+    return bool(routes) and not _hosts_by_way(routes) <= _hosts_by_way(live_clients(live, "VirtualService"))
+
+
+def _hosts_by_way(routes: Iterable[Manifest]) -> Set[tuple[str, str]]:
+    return {(way, host) for found in routes for way in ways_of(found) for host in hosts_of(found)}
 
 
 def _is_leaking(batch: Iterable[Write | Delete], live: Mapping[ObjectRef, Manifest]) -> bool:

@@ -129,6 +129,11 @@ def next_answer_due(facts: Facts, controllers: Controllers) -> datetime | None:
     return min((moment for moment in due if moment > facts.now), default=None)
 
 
+def is_answered_for(kind: str, controllers: Controllers) -> bool:
+    """Whether a controller answers for objects of this kind."""
+    return _controller_of(kind, controllers) is not None
+
+
 def answers(manifest: Manifest, controllers: Controllers) -> list[tuple[Any, ...]]:
     """Which parts of a child's status change its verdict; none for kinds without a controller."""
     controller = _controller_of(manifest.get("kind", ""), controllers)

@@ -194,6 +194,9 @@ class World:
         for way, namespace in sorted(in_use(self.live) | self.recent):
             if flaw := flaw_of(self.live, way, namespace, self.marks.get(way, ""), self.apisix.pushed):
                 self.offences.append(f"{when}: {way} from {namespace} {flaw}")
+        self.offences += [
+            f"{when}: APISIX does not have {host}" for host in unknown_hosts(self.live, self.apisix.pushed)
+        ]
         self.offences += [f"{when}: no rule has subset {subset}" for subset in missing_subsets(self.live)]
         self.offences += [f"{when}: {sni} is open to strangers" for sni in open_names(self.live)]
         self.offences += [f"{when}: {name} leads past the gateway" for name in unguarded(self.live)]
@@ -248,6 +251,21 @@ def marks_of(live: Live) -> dict[str, str]:
         for rule in route["spec"].get("http", ())
         for mark in rule.get("headers", {}).get("request", {}).get("set", {}).values()
     }
+
+
+def unknown_hosts(live: Live, pushed: Live) -> list[str]:
+    """Hosts that clients send to a route of APISIX which does not take them."""
+    taken: dict[str, set[str]] = {}
+    for found in of_kind(pushed, "ApisixRoute"):
+        for rule in found["spec"]["http"]:
+            taken.setdefault(rule["match"]["exprs"][0]["value"], set()).update(rule["match"]["hosts"])
+    return sorted(
+        host
+        for route in mesh_routes(live)
+        for rule in route["spec"].get("http", ())
+        for mark in rule.get("headers", {}).get("request", {}).get("set", {}).values()
+        for host in set(route["spec"]["hosts"]) - taken.get(mark, set())
+    )
 
 
 def flaw_of(live: Live, way: str, namespace: str, mark: str = "", pushed: Live | None = None) -> str:
@@ -373,12 +391,15 @@ def test_a_change_from_or_to_apisix_leaves_no_gap(before: str, after: str, hangs
         spec_of(destination("a", "a.example.com")),
         spec_of(destination("a", "b.example.com"), destination("b", "a.example.com")),
         spec_of(destination("a", "a.example.com", ports=[{"port": 8080, "protocol": "HTTP"}])),
+        spec_of(destination("a", "a.example.com", aliases=["a.shop.example"]), destination("b", "b.example.com")),
     ],
-    ids=["less", "swapped", "port"],
+    ids=["less", "swapped", "port", "alias"],
 )
-def test_a_change_of_the_spec_leaves_no_gap_at_apisix(changed: EgressGatewaySpec) -> None:
-    """What clients went by stands until they have heard, and the new way was taken before."""
+@pytest.mark.parametrize("hangs", [timedelta(0), timedelta(seconds=60)], ids=str)
+def test_a_change_of_the_spec_leaves_no_gap_at_apisix(changed: EgressGatewaySpec, hangs: timedelta) -> None:
+    """What clients went by stands until they have heard, and the new way was taken before, for each host of it."""
     world = served("apisix", REQUESTS)
+    world.apisix.hangs_until = world.now + hangs
     world.settle(changed, APISIX["apisix"])
     assert world.offences == []
     assert world.live == served("apisix", changed).live
