@@ -429,7 +429,8 @@ class Moved:
             if ref.get("namespace") != namespace or not done or ref["resource"] == "events":
                 continue
             by_operator = event["userAgent"].startswith("egressgateway-operator/")
-            if by_operator and ref["name"] in steers and not ref.get("subresource"):
+            # A list has no name: of pods that do not start, for example.
+            if by_operator and ref.get("name") in steers and not ref.get("subresource"):
                 moved.append((place, event["verb"], ref["resource"]))
             elif by_operator and event["responseStatus"]["code"] == 201:
                 created.append((place, ref["resource"]))
