@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import aiohttp
+
+from egressgateway.cluster.documents import parse
 
 Object = dict[str, Any]
 RECONNECT_SECONDS = 0.2
@@ -26,7 +27,7 @@ async def follow(session: aiohttp.ClientSession, path: str) -> AsyncIterator[Eve
         try:
             async with session.get(path) as answer:
                 answer.raise_for_status()
-                listed = json.loads(await answer.read())
+                listed = await parse(await answer.read())
             yield Event("RESET", {})
             for item in listed["items"]:
                 yield Event("ADDED", item)
@@ -44,7 +45,7 @@ async def _watch(session: aiohttp.ClientSession, path: str, version: str) -> Asy
         async with session.get(path, params=query, timeout=no_limit) as answer:
             answer.raise_for_status()
             async for line in lines(answer.content):
-                event = json.loads(line)
+                event = await parse(line)
                 if event["type"] == "ERROR":
                     return
                 version = event["object"]["metadata"]["resourceVersion"]
