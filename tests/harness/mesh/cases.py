@@ -78,7 +78,7 @@ _EXPECT: Final = {
 }
 
 
-_SCHEMES: Final = {"GRPC": "http://{}/", "TCP": "tcp://{}", "TLS": "tls://{}"}
+_SCHEMES: Final = {"GRPC": "http://{}/", "TCP": "tcp://{}", "SSLREQUEST": "tcp://{}", "TLS": "tls://{}"}
 
 
 class Unprobed(StrEnum):
@@ -131,7 +131,7 @@ class Row:
             return Unprobed.FROM_OUTSIDE
         if self.identity:
             return Unprobed.BY_HAND
-        if verb == "SILENT" or (verb == "TCP" and int(target.rpartition(":")[2]) in GREETING_PORTS):
+        if verb == "SILENT" or (verb in ("TCP", "SSLREQUEST") and int(target.rpartition(":")[2]) in GREETING_PORTS):
             return Unprobed.SERVER_FIRST
         return Unprobed.OTHER_NAME if "host" in self.headers or "--connect-to" in self.options else None
 

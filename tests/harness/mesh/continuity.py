@@ -155,7 +155,7 @@ class Traffic:
         try:
             code = self._process.wait(timeout=30)
             self._samples = tuple(self.samples())
-            said = self._output.with_name("errors").read_text(errors="replace")
+            said = self._errors()
         finally:
             self._directory.cleanup()
         assert code == 0 or kind, f"the load ended with {code}: {said}"
@@ -166,12 +166,15 @@ class Traffic:
         found = (Sample(float(at), outcome, peer, float(took), url) for at, outcome, peer, took, url in lines)
         return iter(sorted(found, key=lambda each: each.at))
 
+    def _errors(self) -> str:
+        return self._output.with_name("errors").read_text(errors="replace")
+
     def wait_for(self, count: int, *, ok: bool | None = None) -> None:
         """Return once that many more requests have been noted; with `ok`, of those that succeeded or did not."""
         since = time.time()
 
         def enough() -> bool:
-            assert self._process.poll() is None, "the load has ended"
+            assert self._process.poll() is None, f"the load has ended: {self._errors()}"
             return sum(each.at >= since and ok in (None, each.ok) for each in self.samples()) >= count
 
         eventually(enough, what=f"{count} more requests")

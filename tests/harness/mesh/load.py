@@ -21,6 +21,7 @@ import socket
 import ssl
 import sys
 import time
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 PATIENCE_SECONDS = 15
@@ -54,7 +55,9 @@ class Load:
         """Send until `end`, from `delay` seconds on, then wait for the last answers."""
         if self._speaks_http:
             # Looked up once: what is measured is the mesh, not DNS. Without HTTP the address alone says the host.
-            self._address = await asyncio.to_thread(self._resolve)
+            # Without an answer it is looked up for each request, which is lost then.
+            with suppress(OSError):
+                self._address = await asyncio.to_thread(self._resolve)
         started = time.time() + delay
         sent = 0
         async with asyncio.TaskGroup() as tasks:
