@@ -133,7 +133,11 @@ class Row:
             return Unprobed.BY_HAND
         if verb == "SILENT" or (verb in ("TCP", "SSLREQUEST") and int(target.rpartition(":")[2]) in GREETING_PORTS):
             return Unprobed.SERVER_FIRST
-        return Unprobed.OTHER_NAME if "host" in self.headers or "--connect-to" in self.options else None
+        # A TCP port that is taken whole leads to one host, whatever name its address was looked up by.
+        by_port = verb == "TCP" and str(self.expect.get("dialled", "")).endswith(".com")
+        elsewhere = by_port and self.expect["dialled"] != target.rpartition(":")[0]
+        asks_other = "host" in self.headers or "--connect-to" in self.options
+        return Unprobed.OTHER_NAME if asks_other or elsewhere else None
 
     @property
     def refused(self) -> bool:
