@@ -469,7 +469,7 @@ class TestMinimalWrites:
         assert {part for _, _, part, _ in back} == {"", "originate", "postgres"}
         # What holds every way is written once with the new one, and once without the old one.
         assert {(resource, count) for _, resource, part, count in back if not part} == {
-            (resource, 2) for resource in ("gateways", "destinationrules", "networkpolicies")
+            (resource, 2) for resource in ("gateways", "destinationrules", "networkpolicies", "envoyfilters")
         }
 
 
