@@ -72,9 +72,8 @@ class ApisixSettings(ApiModel):
     push_timeout: Annotated[Duration, AT_LEAST_A_SECOND] | None = None
     """
     How long a push of APISIX's ingress controller can take, at least `1s`: default `35s`, for a time-out of 15 seconds.
-    `Accepted` of a route counts after this time without a change; until then no client is sent there. The default is
-    for an APISIX with few routes: the controller pushes all of them together, and many take longer. Add what the
-    controller's clock may be off, as some of the times are its own.
+    `Accepted` of a route counts after this time without a change; until then no client is sent there. An APISIX with
+    many routes needs more, as the controller pushes all of them together, and so does a controller whose clock is off.
     """
 
 
