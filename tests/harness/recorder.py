@@ -34,8 +34,10 @@ class ConditionsRecorder(Background):
         super().__init__("conditions recorder")
         self._rest = Rest(kubeconfig)
         self._known: dict[str, Object] = {}
-        self._overtaken: set[str] = set()
-        """Objects by uid whose last status spoke of the spec before the last: an edit may come while it is written."""
+        self._overtaken: dict[str, int] = {}
+        """
+        By uid, the generation of objects whose last status spoke of one before: an edit may come while it is written.
+        """
         self.found: list[str] = []
         """Violations so far, with the object and its version."""
         self.judged = 0
@@ -63,12 +65,11 @@ class ConditionsRecorder(Background):
         found = [*violations(gateway), *(transition_violations(known, gateway) if known else ())]
         metadata = gateway["metadata"]
         where = f"{metadata['namespace']}/{metadata['name']} at version {metadata['resourceVersion']}"
-        # Once is a race that nobody can win; the next status has to know the edit.
-        again = uid in self._overtaken
+        # Once is a race that nobody can win; the next status has to know that edit, and may be late for the one after.
+        again = gateway["status"].get("observedGeneration", 0) < self._overtaken.pop(uid, 0)
         self.found += [f"{where}: {text}" for text in found if again or BEHIND not in text]
-        self._overtaken.discard(uid)
         if any(BEHIND in text for text in found):
-            self._overtaken.add(uid)
+            self._overtaken[uid] = metadata["generation"]
 
     def work(self) -> None:
         """Follow the objects, through restarts of the API server."""

@@ -45,3 +45,17 @@ def test_a_status_may_be_overtaken_by_an_edit_once(recorder: ConditionsRecorder)
     assert recorder.found == []
     recorder.see(edited(ready, "two"))
     assert [BEHIND in text for text in recorder.found] == [True]
+
+
+def test_each_edit_may_overtake_one_status(recorder: ConditionsRecorder) -> None:
+    """A status that knows of the edit before is late for the one after at most once."""
+    ready = gateway_states()["ready"]
+    ready["metadata"] |= {"uid": "u", "resourceVersion": "1"}
+    recorder.see(edited(ready, "one"))
+    following = edited(edited(ready, "two"), "three")
+    for each in (following["status"], *following["status"]["conditions"]):
+        each["observedGeneration"] += 1
+    recorder.see(following)
+    assert recorder.found == []
+    recorder.see(edited(following, "four"))
+    assert [BEHIND in text for text in recorder.found] == [True]
