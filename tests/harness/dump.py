@@ -60,7 +60,15 @@ def _events(rest: Rest, namespace: str) -> Iterator[str]:
 def _logs(cluster: Cluster) -> str:
     if not isinstance(cluster, ControlPlane):
         return ""
-    return "\n".join(f"==> {name} <==\n{cluster.log_tail(name)}" for name in cluster.processes)
+    return "\n".join(f"==> {name} <==\n{_log(cluster, name)}" for name in cluster.processes)
+
+
+def _log(cluster: ControlPlane, name: str) -> str:
+    try:
+        return cluster.log_tail(name)
+    except OSError as error:
+        # What holds a node's namespaces writes nothing.
+        return f"no log: {error.strerror}"
 
 
 def _yaml(document: Object) -> str:

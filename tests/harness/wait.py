@@ -11,8 +11,11 @@ T = TypeVar("T")
 START: Final = 60.0
 """Seconds for a control plane to become ready. It takes 3; a busy machine takes longer."""
 
-CONVERGE: Final = 60.0
-"""Seconds for controllers to bring the cluster to what was asked. They take one; a busy machine takes longer."""
+CONVERGE: Final = 120.0
+"""
+Seconds for controllers to bring the cluster to what was asked. They take one, real nodes ten; a busy machine takes
+longer.
+"""
 
 POLL: Final = 0.05
 

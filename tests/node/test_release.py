@@ -49,7 +49,7 @@ def test_request_leaves_by_the_gateway(shop: Shop) -> None:
     shop.gateways.wait_gone("partners", timeout=SECONDS)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_files_of_the_control_plane_tier_hold_here(release: Installed) -> None:
     """An operator of the tests' own, on this cluster: what is true on the embedded control plane is true here."""
     # The release would serve the same objects: it rests meanwhile.
@@ -58,7 +58,7 @@ def test_files_of_the_control_plane_tier_hold_here(release: Installed) -> None:
     try:
         environment = {**os.environ, FOREIGN: str(release.cluster.kubeconfig)}
         argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", SHARED_TESTS, *SHARED_FILES]
-        done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=570, check=False)
+        done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=870, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     finally:
         release.cluster.kubectl(*scale, "--replicas=2")
