@@ -5,30 +5,24 @@ A cluster's DNS answers for them with the address of an external host, and istio
 that takes a TCP port whole takes their clients' connections, too. Other Services keep theirs: sidecars listen on the
 address of a Service, or on those of a headless Service's pods.
 
-Only Services of that type are watched (field selector `spec.type`, Kubernetes 1.31), of which a cluster has few,
-however many others it has. Of an older API server nothing is known of them.
+`external_name_watch` keeps them equal to the cluster.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from egressgateway.api.scalars import parse_instant
-from egressgateway.cluster.client import ApiClient
-from egressgateway.cluster.informer import Informer, OnChange, OnRestart
-from egressgateway.cluster.reflector import Restart
 from egressgateway.cluster.store import Change, Store
 from egressgateway.engine.cache.budget import NamespaceBudget
 from egressgateway.engine.cache.keeping import is_left_out
 from egressgateway.engine.cache.shapes import listed
 from egressgateway.facts import NEVER, UnmanagedRoute
 from egressgateway.namespaces import EVERY_NAMESPACE
-from egressgateway.refs import CHILD_BY_KIND, Manifest, ObjectRef
+from egressgateway.refs import Manifest, ObjectRef
 
-SELECTOR: Final = "spec.type=ExternalName"
 _TYPE: Final = "ExternalName"
 
 MOST_NAMES: Final = 4
@@ -130,43 +124,3 @@ class ExternalNames:
         if spec.get("type") != _TYPE or not host or not ports or host.endswith(self._inside):
             return None
         return _Named(host, ports, service["metadata"].get("creationTimestamp") or "")
-
-
-class ExternalNameWatch:
-    """
-    An informer whose failure delays nothing else: API servers before Kubernetes 1.31 do not know the selector.
-    """
-
-    def __init__(
-        self,
-        client: ApiClient,
-        store: Store,
-        namespaces: tuple[str, ...],
-        *,
-        on_change: OnChange,
-        on_restart: OnRestart,
-    ) -> None:
-        self._failed = asyncio.Event()
-        self._on_restart: Callable[[str, Restart], None] = on_restart
-        self.informer = Informer(
-            client,
-            CHILD_BY_KIND["Service"],
-            store,
-            namespaces=namespaces,
-            field_selector=SELECTOR,
-            on_change=on_change,
-            on_restart=self._restarted,
-        )
-
-    async def read(self) -> None:
-        """Return once they have been read, or could not be."""
-        ways = {asyncio.create_task(self.informer.synced()), asyncio.create_task(self._failed.wait())}
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for way in ways:
-                way.cancel()
-
-    def _restarted(self, kind: str, why: Restart) -> None:
-        self._failed.set()
-        self._on_restart(kind, why)

@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.pacing import StartLimiter
 from egressgateway.cluster.reflector import Reflector, Restart, Scope, Timing
-from egressgateway.cluster.store import Store, Trim
+from egressgateway.cluster.store import Store
 from egressgateway.engine.cache.budget import NamespaceBudget
-from egressgateway.engine.cache.keeping import is_left_out, keep_of_child, keep_of_connection, unless_left_out
-from egressgateway.engine.cache.references import ReferenceCache, Wanted, keep_of_pod
-from egressgateway.engine.cache.secrets import without_secrets
+from egressgateway.engine.cache.keeping import is_left_out
+from egressgateway.engine.cache.references import KEPT, ReferenceCache, Wanted
 from egressgateway.facts import PodSelection
-from egressgateway.refs import GATEWAY_PROXY, INGRESS_CLASS, POD, REFERENCE_BY_KIND, SECRET, Key, ObjectRef, Resource
+from egressgateway.refs import POD, REFERENCE_BY_KIND, Key, ObjectRef, Resource
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +40,6 @@ than a write, and a new leader has thousands to list before it can judge the obj
 
 _NAMESPACE_BYTES: Final = 16 << 20
 """Memory for the referenced objects of one namespace. An object of another owner may have a megabyte."""
-
-_TRIMS: Final[Mapping[str, Trim]] = {
-    SECRET.kind: unless_left_out(without_secrets),
-    POD.kind: unless_left_out(keep_of_pod),
-    "Service": partial(keep_of_child, with_status=True),
-    "Gateway": keep_of_child,
-    INGRESS_CLASS.kind: keep_of_connection,
-    GATEWAY_PROXY.kind: keep_of_connection,
-}
 
 
 @dataclass(slots=True)
@@ -112,7 +101,7 @@ class ReferenceWatch:
                 self._lingering.pop(wanted, None)
             return
         resource, scope = _scope_of(wanted)
-        store = Store(trim=_TRIMS.get(resource.kind), budget=self._budget)
+        store = Store(trim=KEPT.get(resource.kind), budget=self._budget)
         reflector = Reflector(
             self._client,
             resource,

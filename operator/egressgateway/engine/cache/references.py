@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Set
+from functools import partial
 from typing import Any, Final
 
+from egressgateway.cluster.store import Trim
+from egressgateway.engine.cache.keeping import keep_of_child, keep_of_connection, unless_left_out
+from egressgateway.engine.cache.secrets import without_secrets
 from egressgateway.facts import PodFacts, PodSelection, References
 from egressgateway.live.obstacles import common_obstacle, keep_of_containers, pod_obstacle
 from egressgateway.live.pods import ENDED, EXCLUDED_RANGES, INCLUDED_RANGES, goes_past_sidecar, has_sidecar
 from egressgateway.plan.checks.bounds import MAX_REFERENCES
-from egressgateway.refs import Key, Manifest, ObjectRef
+from egressgateway.refs import GATEWAY_PROXY, INGRESS_CLASS, POD, SECRET, Key, Manifest, ObjectRef
 
 Wanted = ObjectRef | PodSelection
 """One object by name, or pods by labels."""
@@ -243,6 +247,17 @@ def keep_of_pod(pod: Manifest) -> Manifest:
             **keep_of_containers(pod),
         },
     }
+
+
+KEPT: Final[Mapping[str, Trim]] = {
+    SECRET.kind: unless_left_out(without_secrets),
+    POD.kind: unless_left_out(keep_of_pod),
+    "Service": partial(keep_of_child, with_status=True),
+    "Gateway": keep_of_child,
+    INGRESS_CLASS.kind: keep_of_connection,
+    GATEWAY_PROXY.kind: keep_of_connection,
+}
+"""What is kept of a referenced object, by its kind; of other kinds all of it."""
 
 
 def _kept_condition(condition: Mapping[str, Any]) -> dict[str, Any]:

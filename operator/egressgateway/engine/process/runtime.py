@@ -24,7 +24,7 @@ from egressgateway.cluster.reflector import Restart
 from egressgateway.cluster.store import Change, Store
 from egressgateway.contention.raw import key_of
 from egressgateway.engine.cache.caches import Caches
-from egressgateway.engine.cache.external_names import ExternalNameWatch
+from egressgateway.engine.cache.external_name_watch import ExternalNameWatch
 from egressgateway.engine.cache.mesh_watch import MeshWatch
 from egressgateway.engine.cache.reference_watch import ReferenceWatch
 from egressgateway.engine.cache.resync import Resync

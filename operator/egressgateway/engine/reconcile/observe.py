@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from egressgateway.api.conditions import ConditionType, Reason
 from egressgateway.contention.consumers import reach_of
@@ -15,9 +15,6 @@ from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.cache.parsed import ParsedSpecs
 from egressgateway.engine.cache.references import Wanted
 from egressgateway.engine.cache.route_index import ROUTE_KINDS
-from egressgateway.engine.process.acknowledgement import AcknowledgementReader
-from egressgateway.engine.process.client_census import ClientCensus
-from egressgateway.engine.process.probing import ProbeReader
 from egressgateway.engine.reconcile.contenders import Contenders
 from egressgateway.engine.reconcile.remote_records import recorded_in
 from egressgateway.engine.reconcile.state import GatewayState
@@ -34,6 +31,12 @@ from egressgateway.plan.providers import probing_of
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
 from egressgateway.stages import Stage
+
+if TYPE_CHECKING:
+    # They ask pods over HTTP; who observes without them, as the tool does with files, needs no client.
+    from egressgateway.engine.process.acknowledgement import AcknowledgementReader
+    from egressgateway.engine.process.client_census import ClientCensus
+    from egressgateway.engine.process.probing import ProbeReader
 
 PATIENCE: Final = timedelta(seconds=10)
 """How long a gateway with one ready pod waits for its other pods before it takes traffic: one pod may be too few."""

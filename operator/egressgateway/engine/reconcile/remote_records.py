@@ -15,17 +15,20 @@ import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from egressgateway.cluster.client import ApiClient
 from egressgateway.cluster.request import apply_object, delete_object
 from egressgateway.cluster.store import Store
 from egressgateway.errors import NotFound
 from egressgateway.names import LABEL_MANAGED_BY, MANAGED_BY
 from egressgateway.refs import CHILD_BY_KIND, CONFIG_MAP, GROUP, Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
+
+if TYPE_CHECKING:
+    # Who only reads records needs no client: the tool answers without one.
+    from egressgateway.cluster.client import ApiClient
 
 LABEL_RECORD: Final = f"{GROUP}/record"
 _OF_REMOTE_CHILDREN: Final = "remote-children"
