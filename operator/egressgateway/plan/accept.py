@@ -44,7 +44,7 @@ from egressgateway.plan.checks.references import (
 )
 from egressgateway.plan.checks.trial import trial_findings
 from egressgateway.plan.context import PlanContext, context_of
-from egressgateway.plan.findings import Advisory, Consequence, Finding, exposed_section
+from egressgateway.plan.findings import Advisory, Consequence, Finding, Notice, exposed_section
 from egressgateway.plan.gateway.references import exposed_on, wanted_references
 from egressgateway.plan.held import claims_to_keep, ports_to_keep, registered_ports, steered_names, still_held
 from egressgateway.plan.provider import Provider
@@ -281,27 +281,31 @@ class _Judge:
                         f"{destination.hosts[0]} is not verified, so anyone on the network path can read and answer "
                         "requests"
                     )
-                    yield Advisory(message, destination.name, Reason.INSECURE_SKIP_VERIFY)
+                    notice = Notice.INSECURE_SKIP_VERIFY
+                    yield Advisory(message, destination.name, Reason.INSECURE_SKIP_VERIFY, notice=notice)
         if self.facts.left_out:
             yield Advisory(
                 f"namespace {self.facts.key.namespace}: the operator treats {self.facts.left_out} VirtualServices, "
                 "ServiceEntries or objects with its own labels as empty, because they are too large or too many; "
-                "delete unused ones, or ask a platform admin to raise --namespace-memory-mib"
+                "delete unused ones, or ask a platform admin to raise --namespace-memory-mib",
+                notice=Notice.OBJECTS_LEFT_OUT,
             )
         for found in trial_findings(self.facts) or ():
-            yield Advisory(f"not in force yet: {found.message}", found.section)
+            yield Advisory(f"not in force yet: {found.message}", found.section, notice=Notice.TRIAL)
         yield from external_notices(self.context)
         yield from unchecked_references(self.context, wanted_references(self.facts))
         if self.facts.mesh_config.outbound_policy == "ALLOW_ANY":
             yield Advisory(
                 "the mesh's outboundTrafficPolicy is ALLOW_ANY: traffic to ports that are not listed here leaves the "
-                "mesh directly"
+                "mesh directly",
+                notice=Notice.OPEN_MESH,
             )
         limited = self.spec.access is not None and any(entry.paths for entry in self.spec.access.from_)
         if limited and not self.facts.mesh_config.normalizes_slashes:
             yield Advisory(
                 "access.from.paths: an encoded slash (%2F) in a path is compared without decoding it; set the mesh's "
-                "pathNormalization to DECODE_AND_MERGE_SLASHES"
+                "pathNormalization to DECODE_AND_MERGE_SLASHES",
+                notice=Notice.ENCODED_SLASH,
             )
 
     def _next_look(self) -> datetime | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -57,6 +57,24 @@ class Finding:
         return Consequence.WITHDRAW if self.withdraws or self.reason in _WITHDRAWING else Consequence.KEEP
 
 
+class Notice(StrEnum):
+    """What an advisory is about, for whoever has to tell one from another: messages are for people."""
+
+    CALLER_ADDRESS_SHOWN = "CallerAddressShown"
+    ENCODED_SLASH = "EncodedSlash"
+    INSECURE_SKIP_VERIFY = "InsecureSkipVerify"
+    JUDGED_LATE = "JudgedLate"
+    NAMES_A_SERVICE = "NamesAService"
+    NAMESPACE_EXCLUDED = "NamespaceExcluded"
+    OBJECTS_LEFT_OUT = "ObjectsLeftOut"
+    OPEN_MESH = "OpenMesh"
+    PLAIN_TEXT_FIRST = "PlainTextFirst"
+    PRIVATE_ADDRESSES_REFUSED = "PrivateAddressesRefused"
+    TRIAL = "Trial"
+    UNCHECKED = "Unchecked"
+    WHOLE_PORT = "WholePort"
+
+
 @dataclass(frozen=True, slots=True)
 class Advisory:
     """
@@ -68,6 +86,7 @@ class Advisory:
     message: str
     section: str = ""
     reason: Reason | None = None
+    notice: Notice = field(kw_only=True)
 
 
 def exposed_section(name: str) -> str:

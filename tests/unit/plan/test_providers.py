@@ -20,7 +20,7 @@ from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.build import build_plan
 from egressgateway.plan.capabilities.model import Capabilities, refused
 from egressgateway.plan.context import PlanContext, context_of
-from egressgateway.plan.findings import Advisory
+from egressgateway.plan.findings import Advisory, Notice
 from egressgateway.plan.ir import Plan
 from egressgateway.plan.provider import Provider, Requirement
 from egressgateway.plan.providers import PROVIDERS, provider_of
@@ -59,7 +59,7 @@ class Tunnel(Provider):
         return "no tunnel leads from there"
 
     def advisories(self, context: PlanContext, consumers: Consumers) -> Iterable[Advisory]:
-        return [Advisory(f"a tunnel for {len(consumers.all)} namespaces")]
+        return [Advisory(f"a tunnel for {len(consumers.all)} namespaces", notice=Notice.UNCHECKED)]
 
 
 @pytest.fixture(autouse=True)

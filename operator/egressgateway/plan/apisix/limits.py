@@ -17,7 +17,7 @@ from egressgateway.facts import PodFacts
 from egressgateway.live.children import namespaces_of_export, section_of, ways_of
 from egressgateway.namespaces import EVERY_NAMESPACE
 from egressgateway.plan.context import PlanContext
-from egressgateway.plan.findings import Advisory, exposed_section
+from egressgateway.plan.findings import Advisory, Notice, exposed_section
 from egressgateway.plan.gateway.references import shared_pods
 
 ADDED_HEADERS: Final = ("x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto")
@@ -165,9 +165,10 @@ def advisories(context: PlanContext, consumers: Consumers) -> Iterator[Advisory]
     if not spec.destinations:
         return
     if spec.telemetry is None or spec.telemetry.mesh_headers is not MeshHeadersMode.KEEP:
-        yield Advisory(f"external hosts see the address of the caller's pod: APISIX sets {', '.join(ADDED_HEADERS)}")
+        message = f"external hosts see the address of the caller's pod: APISIX sets {', '.join(ADDED_HEADERS)}"
+        yield Advisory(message, notice=Notice.CALLER_ADDRESS_SHOWN)
     if EVERY_NAMESPACE in consumers.all and excluded_namespaces(context):
-        yield Advisory(excluded_message(context))
+        yield Advisory(excluded_message(context), notice=Notice.NAMESPACE_EXCLUDED)
 
 
 def gateway_pods(context: PlanContext) -> Sequence[PodFacts]:

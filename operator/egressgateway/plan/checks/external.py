@@ -22,7 +22,7 @@ from egressgateway.api.reserved import parsed_address, reserved_name
 from egressgateway.contention.rights import read_claims
 from egressgateway.plan.checks.suffixes import is_public_suffix
 from egressgateway.plan.context import PlanContext
-from egressgateway.plan.findings import Advisory, Finding, exposed_section
+from egressgateway.plan.findings import Advisory, Finding, Notice, exposed_section
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
 # The names that StatefulSets give to their pods, and the names in Kubernetes' DNS of a headless Service's pods without
@@ -113,6 +113,7 @@ def external_notices(context: PlanContext) -> Iterator[Advisory]:
                     f"{named.field}: {named.name} also means {meant} to pods, because that namespace was created "
                     "after this host was claimed; rename one of the two",
                     destination.name,
+                    notice=Notice.NAMES_A_SERVICE,
                 )
 
 

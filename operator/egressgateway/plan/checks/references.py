@@ -25,7 +25,7 @@ from egressgateway.live.children import section_of
 from egressgateway.live.ingress_class import CONTROLLER_NAME, foreign_controller, gateway_proxy_ref, ingress_class_ref
 from egressgateway.plan.checks.bounds import MAX_REFERENCES
 from egressgateway.plan.context import PlanContext
-from egressgateway.plan.findings import Advisory, Finding, exposed_section
+from egressgateway.plan.findings import Advisory, Finding, Notice, exposed_section
 from egressgateway.plan.gateway.references import (
     CA_SUFFIX,
     gateway_ref,
@@ -135,7 +135,8 @@ def unchecked_references(context: PlanContext, wanted: Set[ObjectRef]) -> Iterat
     if authorizer is not None and context.mesh_config.authorizers is None:
         yield Advisory(
             f"authorizer {authorizer.provider} of {context.class_name} is not checked: the mesh's configuration cannot "
-            "be read; an HTTP authorizer does not check TLS and TCP"
+            "be read; an HTTP authorizer does not check TLS and TCP",
+            notice=Notice.UNCHECKED,
         )
     for ref in sorted(context.references.unreadable & wanted):
         if not ref.name.endswith(CA_SUFFIX):
@@ -148,7 +149,8 @@ def unchecked_references(context: PlanContext, wanted: Set[ObjectRef]) -> Iterat
             ends = ", nor when its certificates end" if ref.kind == "Secret" else ""
             late = "; while it is missing, each of the gateway's pods that starts is ready some 16 seconds late"
             waits = ref.kind == "Secret" and context.target.dedicated
-            yield Advisory(f"{ref} is not checked{ends}: {why}{late if waits else ''}")
+            message = f"{ref} is not checked{ends}: {why}{late if waits else ''}"
+            yield Advisory(message, notice=Notice.UNCHECKED)
 
 
 def certificate_ends(secret: Manifest) -> dict[str, tuple[datetime, datetime]]:

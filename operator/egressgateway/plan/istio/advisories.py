@@ -8,7 +8,7 @@ from egressgateway.api.destination import PLAIN_TEXT_FIRST, Destination, Protoco
 from egressgateway.api.server import WildcardStrategy
 from egressgateway.facts import MeshConfig
 from egressgateway.plan.context import PlanContext
-from egressgateway.plan.findings import Advisory
+from egressgateway.plan.findings import Advisory, Notice
 from egressgateway.plan.istio.callers import MAX_CALLERS, are_judged_first
 from egressgateway.plan.istio.inner import opened_networks
 
@@ -21,7 +21,7 @@ def advisories(context: PlanContext) -> Iterator[Advisory]:
         yield from _plain_text_first(context, destination, field)
         yield from _private_names(context, destination, field)
         if judged_late and destination.has_tcp:
-            yield Advisory(f"{field}.ports: {judged_late}", destination.name)
+            yield Advisory(f"{field}.ports: {judged_late}", destination.name, notice=Notice.JUDGED_LATE)
         yield from _whole_port(context, destination, field)
 
 
@@ -34,6 +34,7 @@ def _plain_text_first(context: PlanContext, destination: Destination, field: str
                 f"{field}.ports[{index}]: {known} on port {port.port} usually begins in plain text, and a client that "
                 f"does so {fate}; use protocol TCP, unless clients begin with TLS",
                 destination.name,
+                notice=Notice.PLAIN_TEXT_FIRST,
             )
 
 
@@ -54,7 +55,8 @@ def _private_names(context: PlanContext, destination: Destination, field: str) -
     if wildcard is not None and wildcard.strategy is WildcardStrategy.DYNAMIC_RESOLUTION:
         opened = ", ".join(map(str, opened_networks(context.class_spec)))
         allowed = f" but for {opened}" if opened else f"; {context.class_name} may allow some in allowedCIDRs"
-        yield Advisory(f"{field}.wildcard: names that lead to private addresses are refused{allowed}", destination.name)
+        message = f"{field}.wildcard: names that lead to private addresses are refused{allowed}"
+        yield Advisory(message, destination.name, notice=Notice.PRIVATE_ADDRESSES_REFUSED)
 
 
 def _whole_port(context: PlanContext, destination: Destination, field: str) -> Iterator[Advisory]:
@@ -65,6 +67,7 @@ def _whole_port(context: PlanContext, destination: Destination, field: str) -> I
             f"{field}.ports: clients reach {destination.hosts[0]} whatever address they dial on TCP port {ports[0]}; "
             "set addresses, or enable DNS capture in the mesh, to leave other addresses alone",
             destination.name,
+            notice=Notice.WHOLE_PORT,
         )
 
 
