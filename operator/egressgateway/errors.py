@@ -12,6 +12,7 @@ The error tree. Exceptions belong to I/O and to bugs; a user's mistake is a `Fin
     │   ├── Forbidden             the operator lacks a right, or the namespace is terminating
     │   └── Expired               410: the watch's resource version is too old, list again
     ├── StartError                the process cannot run here: its port is taken
+    ├── SourceError               a file that a command is to read is not there, or holds nothing for it
     ├── TemplateError             a template of ours is wrong
     └── InvariantError            the code contradicts itself
 
@@ -80,6 +81,10 @@ class Expired(ClusterError):
 
 class StartError(EgressGatewayError):
     """A precondition of the process is missing. The message names the remedy."""
+
+
+class SourceError(EgressGatewayError):
+    """A file cannot be read, or holds nothing to answer from. The message names it."""
 
 
 class TemplateError(EgressGatewayError):

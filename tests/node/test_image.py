@@ -20,7 +20,7 @@ from harness.session import ROOT
 pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
 
 PYTHON: Final = re.compile(r"/(?:usr(?:/local)?|app)/bin/python(?:3(?:\.\d+)?)?")
-OURS: Final = {"/app/bin/egressgw", "/app/bin/kubectl-egressgw"}
+OURS: Final = {"/app/bin/egressgw", "/app/bin/kubectl-egressgw", "/app/bin/kubectl_complete-egressgw"}
 GONE: Final = re.compile(
     r"/(?:ensurepip|pip|python-wheels|perl-base|idlelib)/|/(?:lib|etc|cache)/(?:apt|dpkg/info)/|\.whl$"
 )

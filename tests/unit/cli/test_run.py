@@ -14,7 +14,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from egressgateway.cli.main import app, checked_proxy, checked_revision
+from egressgateway.cli.main import app
+from egressgateway.cli.operator import checked_proxy, checked_revision
 from egressgateway.cli.run import _run, report_loop_error
 from egressgateway.settings import Settings
 from harness.controlplane import free_ports
