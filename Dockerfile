@@ -28,6 +28,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
 COPY templates templates
 COPY crds crds
+COPY docs/troubleshooting.md docs/troubleshooting.md
 # Apart from the packages: after a change of the code alone, this is all that a node has to pull.
 RUN /build/bin/hatchling build -t wheel -d /dist \
     && /build/bin/pip --python /app/bin/python install --no-deps --root /own /dist/*.whl \

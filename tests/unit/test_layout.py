@@ -15,10 +15,13 @@ RENDER = """
 from importlib.resources import files
 import egressgateway
 from egressgateway.render.environment import Renderer
+from egressgateway.api.conditions import Reason
 from egressgateway.cli import main
+from egressgateway.tool.explain import section_of
 assert {target!r} in egressgateway.__file__, egressgateway.__file__
 values = dict(name="x-egress", namespace="shop", labels={{}}, owner_references=[])
 assert Renderer().render("workload/serviceaccount.yaml.j2", values)["metadata"]["name"] == "x-egress"
+assert section_of(Reason.HOST_CONFLICT)
 assert len([path for path in (files("egressgateway") / "crds").iterdir() if path.name.endswith(".yaml")]) == 2
 """
 
@@ -50,8 +53,9 @@ def test_the_wheel_holds_code_templates_and_crds_and_nothing_else(wheel: Path) -
     sources = {str(path.relative_to(OPERATOR)) for path in OPERATOR.rglob("*.py")}
     templates = {f"egressgateway/{path.relative_to(ROOT)}" for path in (ROOT / "templates").rglob("*.j2")}
     crds = {f"egressgateway/{path.relative_to(ROOT)}" for path in (ROOT / "crds").glob("*.yaml")}
-    assert names >= sources | templates | crds | {"egressgateway/py.typed"}
-    others = names - sources - templates - crds - {"egressgateway/py.typed"}
+    pages = {"egressgateway/docs/troubleshooting.md", "egressgateway/py.typed"}
+    assert names >= sources | templates | crds | pages
+    others = names - sources - templates - crds - pages
     assert all(".dist-info/" in name for name in others), others
 
 

@@ -10,7 +10,7 @@ import typer
 
 from egressgateway import __version__
 from egressgateway.cli.completion import completion, is_asked, prepare
-from egressgateway.cli.offline import validate
+from egressgateway.cli.offline import diff, explain, new, render, validate
 from egressgateway.cli.operator import crds, drain, operator_app, run
 from egressgateway.errors import EgressGatewayError, SourceError
 
@@ -53,7 +53,7 @@ def version() -> None:
     typer.echo(__version__)
 
 
-for _offline in (validate,):
+for _offline in (validate, render, diff, new, explain):
     app.command()(_offline)
 app.command()(completion)
 app.add_typer(operator_app, name="operator")

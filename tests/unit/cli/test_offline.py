@@ -8,13 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 from typer.testing import CliRunner, Result
 
 from egressgateway import __version__
+from egressgateway.api.conditions import Reason
 from egressgateway.cli.main import app, main
+from egressgateway.errors import SourceError
+from egressgateway.tool.codes import BY_REASON, CODES
+from egressgateway.tool.explain import section_of
 from unit.tool.files import TIMEOUT, gateway
 
+SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "reference" / "cli.schema.json").read_text())
 HEAVY = ("kopf", "kubernetes", "aiohttp", "prometheus_client", "uvloop", "rich")
 
 
@@ -187,3 +193,100 @@ def test_commands_are_completed_in_a_shell_and_behind_kubectl() -> None:
     program = "import sys; from egressgateway.cli.completion import for_kubectl; for_kubectl()"
     done = subprocess.run([sys.executable, "-c", program, "val"], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["validate", ":4"]
+
+
+def test_render_prints_objects_and_says_what_is_wrong_beside_them(files: Path) -> None:
+    """What goes to kubectl goes to standard output, alone."""
+    (files / "b.yaml").write_text(gateway("second"))
+    done = invoke("render", str(files), "-o", "name")
+    assert done.exit_code == 1
+    assert "deployment/partners-egress" in done.stdout.splitlines()
+    assert "deployment/second-egress" not in done.stdout.splitlines()
+    assert "EGW3001 HostConflict" in done.stderr
+
+
+def test_render_writes_a_file_for_each_object_and_none_outside(files: Path) -> None:
+    out = files / "out" / "objects"
+    done = invoke("render", str(files / "a.yaml"), "--split", str(out), "--kind", "Deployment")
+    assert done.stdout.splitlines() == [str(out / "shop_deployment_partners-egress.yaml")]
+    assert [each.name for each in out.iterdir()] == ["shop_deployment_partners-egress.yaml"]
+    (files / "taken").write_text("")
+    with pytest.raises(SourceError, match="taken"):
+        CliRunner().invoke(
+            app, ["render", str(files / "a.yaml"), "--split", str(files / "taken")], catch_exceptions=False
+        )
+
+
+def test_render_can_show_what_templates_get(files: Path) -> None:
+    done = invoke("render", str(files), "--values-only", "--kind", "Deployment", "-o", "json")
+    [shown] = json.loads(done.stdout)["items"]
+    assert (shown["template"], shown["values"]["namespace"]) == ("workload/deployment.yaml.j2", "shop")
+
+
+@pytest.mark.parametrize("word", ["HostConflict", "egw3001"])
+def test_explain_says_what_the_catalogue_and_the_page_say(word: str) -> None:
+    done = invoke("explain", word)
+    assert done.exit_code == 0
+    assert done.stdout.startswith("EGW3001 HostConflict: host conflict\nseverity: error\nconditions: Accepted, Ready\n")
+    assert "acts: the platform's admins" in done.stdout
+    assert len(done.stdout.splitlines()) > 8
+
+
+def test_explain_knows_reasons_without_a_code_and_lists_all_codes() -> None:
+    assert invoke("explain", "Steered").stdout.startswith("Steered\n")
+    assert len(invoke("explain").stdout.splitlines()) == len(CODES)
+    assert json.loads(invoke("explain", "-o", "json").stdout)["kind"] == "Codes"
+
+
+@pytest.mark.parametrize("reason", [each for each in Reason if each in BY_REASON])
+def test_every_reason_with_a_code_has_a_page(reason: Reason) -> None:
+    assert section_of(reason)
+
+
+def test_diff_ends_with_1_where_there_is_a_difference(files: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    old = tmp_path_factory.mktemp("old")
+    (old / "a.yaml").write_text(gateway(host="old.example.com"))
+    assert invoke("diff", str(files), "--from", str(files)).stdout == "no difference\n"
+    assert invoke("diff", str(files), "--from", str(files)).exit_code == 0
+    done = invoke("diff", str(files), "--from", str(old))
+    assert done.exit_code == 1
+    assert "  ~ destination api: host + api.example.com; host - old.example.com" in done.stdout.splitlines()
+    assert invoke("diff", str(files), "--from", str(old), "--no-exit-code").exit_code == 0
+    assert invoke("diff", str(files), "--from", str(old), "--summary").stdout == "0 added, 1 changed, 0 removed\n"
+    answer = json.loads(invoke("diff", str(files), "--from", str(old), "-o", "json").stdout)
+    assert [each["change"] for each in answer["items"]] == ["changed"]
+    for document in (answer, json.loads(invoke("explain", "EGW3001", "-o", "json").stdout)):
+        jsonschema.Draft202012Validator(SCHEMA).validate(document)
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (["render", "nowhere.yaml"], 3),
+        (["render"], 2),
+        (["render", "a", "-o", "table"], 2),
+        (["explain", "NoSuchReason"], 2),
+        (["diff", "nowhere.yaml", "--from", "nowhere.yaml"], 3),
+        (["diff", "a"], 2),
+        (["new"], 2),
+        (["new", "api.example.com"], 2),
+        (["new", "gopher://example.com"], 2),
+    ],
+)
+def test_bad_input_of_other_commands(
+    argv: list[str], code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No traceback; where there is nothing to look at, one line."""
+    monkeypatch.setattr("sys.argv", ["egressgw", *argv])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert ended.value.code == code
+    assert "Traceback" not in said.err
+    assert said.err.count("\n") == 1 or code == 2
+
+
+def test_new_writes_what_validate_accepts() -> None:
+    done = invoke("new", "https://api.stripe.com", "-n", "shop")
+    assert done.exit_code == 0
+    assert invoke("validate", "-", text=done.stdout).exit_code == 0
