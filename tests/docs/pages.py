@@ -20,6 +20,9 @@ ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 GROUP = "egressgateway.dev/"
 COMMANDS = ("sh", "console")
+OFFLINE = ("docs/cli.md",)
+"""Pages whose commands need no cluster."""
+
 NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\s*$")
 _BLOCK = re.compile(r"^ *(?P<fence>```+)(?P<language>\w*)[^\n]*\n(?P<text>.*?)^ *(?P=fence)$", re.MULTILINE | re.DOTALL)
 

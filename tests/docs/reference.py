@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from docs.codes import codes_page
 from egressgateway.api.crd import egress_gateway_class_crd, egress_gateway_crd
 from egressgateway.api.rules import VALIDATIONS
 
@@ -195,7 +196,7 @@ def _instances(value: Any, path: Path_) -> Iterator[tuple[dict[str, Any], Any]]:
 def pages() -> dict[str, str]:
     """File names and texts of the reference."""
     crds = (egress_gateway_crd(), egress_gateway_class_crd())
-    return {f"{crd['spec']['names']['singular']}.md": reference(crd) for crd in crds}
+    return {**{f"{crd['spec']['names']['singular']}.md": reference(crd) for crd in crds}, "codes.md": codes_page()}
 
 
 def main() -> int:
