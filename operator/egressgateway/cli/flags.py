@@ -16,7 +16,7 @@ from egressgateway.tool.severity import Severity
 
 Paths = Annotated[
     list[str],
-    typer.Argument(metavar="PATH...", help="Files, directories, or - for standard input.", show_default=False),
+    typer.Argument(metavar="PATH", help="Files, directories, or - for standard input.", show_default=False),
 ]
 Classes = Annotated[
     list[str] | None,

@@ -204,7 +204,7 @@ def diff(  # noqa: PLR0913  (one parameter a flag)
 
 
 def new(
-    urls: Annotated[list[str], typer.Argument(metavar="URL...", help="What is called.", show_default=False)],
+    urls: Annotated[list[str], typer.Argument(metavar="URL", help="What is called.", show_default=False)],
     *,
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the object.")] = "default",
     secret: Annotated[str, typer.Option("--secret", help="Secret with the client certificate of https+mtls.")] = "",

@@ -20,8 +20,7 @@ def as_text(found: ObjectDifference, style: Style, *, show_objects: bool) -> Ite
     yield f"{style.bold(f'EgressGateway {found.key}')}   ({found.gateway})"
     yield from (f"  {_line(each)}" for each in found.changes)
     counts = ", ".join(f"{_SIGNS[kind]}{len(found.objects.get(kind, ()))}" for kind in Kind)
-    pods = "replaced, one after the other" if found.restarts else "not restarted"
-    yield f"  Objects: {counts}.  Gateway pods: {pods}."
+    yield f"  Objects: {counts}.  Gateway pods: {_pods(found)}."
     if show_objects:
         yield from map(printable, found.lines)
     yield ""
@@ -42,6 +41,14 @@ def as_document(found: Iterable[ObjectDifference], now: datetime) -> dict[str, A
         for change in each.changes
     ]
     return document("Diff", now, items, {})
+
+
+def _pods(found: ObjectDifference) -> str:
+    """What becomes of the gateway's pods."""
+    for kind, words in ((Kind.ADDED, "new"), (Kind.REMOVED, "removed")):
+        if any(ref.kind == "Deployment" for ref in found.objects.get(kind, ())):
+            return words
+    return "replaced, one after the other" if found.restarts else "not restarted"
 
 
 def _line(change: Change) -> str:

@@ -34,6 +34,7 @@ def test_a_removed_object_is_told_by_its_destinations() -> None:
     told = lines({"a": gateway()}, {})
     assert told[1] == "  - destination api: api.example.com on 443/TLS; clients: shop"
     assert told[2].startswith("  Objects: +0, ~0, -")
+    assert told[2].endswith("Gateway pods: removed.")
 
 
 def test_an_edit_is_told_by_what_it_adds_and_takes() -> None:
@@ -60,6 +61,7 @@ def test_pods_are_replaced_only_where_their_template_changes() -> None:
     more = gateway() + "  gateway: {replicas: 3}\n"
     limited = gateway() + "  gateway: {resources: {limits: {memory: 1Gi}}}\n"
     assert "Gateway pods: not restarted." in lines({"a": gateway()}, {"a": more})[-1]
+    assert "Gateway pods: new." in lines({}, {"a": more})[-1]
     assert "Gateway pods: replaced, one after the other." in lines({"a": gateway()}, {"a": limited})[-1]
 
 
