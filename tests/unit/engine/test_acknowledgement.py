@@ -146,8 +146,9 @@ async def test_one_silent_pod_beside_one_that_tells(shop: Mesh, asked: Asked) ->
     await asked.until(Acknowledgement(Answers.MISSING))
 
 
-async def test_failed_list_is_no_answer(shop: Mesh, asked: Asked) -> None:
+async def test_failed_list_is_no_answer(shop: Mesh, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was told last still holds; where nothing was, the time decides after a while."""
+    monkeypatch.setattr(acknowledgement, "_PATIENCE_SECONDS", 0.2)
     shop.refuses = True
     asked.reader.want(KEY, PODS, 1, {"api": frozenset({API})})
     await asked.until(Acknowledgement(Answers.MISSING))
@@ -159,6 +160,20 @@ async def test_failed_list_is_no_answer(shop: Mesh, asked: Asked) -> None:
     shop.refuses = True
     await shop.until_listed(acknowledgement.MOST_SILENT_ROUNDS + 1)
     assert asked.reader.said(KEY).lacking == {"api": "partners-0"}
+
+
+async def test_outage_of_the_api_server_is_no_silence_of_pods(
+    shop: Mesh, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it lasts, the pods are asked after it."""
+    monkeypatch.setattr(acknowledgement, "_PATIENCE_SECONDS", 0.0)
+    shop.refuses = True
+    shop.pages["127.0.0.1"] = [API]
+    asked.reader.want(KEY, PODS, 1, {"api": frozenset({API})})
+    await asked.until(Acknowledgement(Answers.MISSING))
+    await shop.until_listed(acknowledgement.MOST_SILENT_ROUNDS + 1)
+    shop.refuses = False
+    await asked.until(Acknowledgement(Answers.COMPLETE))
 
 
 async def test_first_answers_are_not_waited_for_without_end(

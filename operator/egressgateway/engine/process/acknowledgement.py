@@ -23,7 +23,7 @@ from egressgateway.cluster.request import list_objects
 from egressgateway.cluster.turns import Turns
 from egressgateway.engine.cache.references import pods_of
 from egressgateway.engine.process.gateway_page import LARGEST_PAGE, asked_pods, pages_session, read_page
-from egressgateway.errors import ClusterError
+from egressgateway.errors import ClusterError, Throttled, Unavailable
 from egressgateway.facts import Acknowledgement, Answers, PodFacts, PodSelection
 from egressgateway.refs import POD, Key
 from egressgateway.status.probe_result import PageReader
@@ -176,7 +176,11 @@ class AcknowledgementReader:
         asked.wait = min(2 * asked.wait, _LONGEST_WAIT)
 
     async def _round(self, session: aiohttp.ClientSession, key: Key, asked: _Asked) -> None:
-        pods = await self._ready_pods(asked.pods)
+        try:
+            pods = await self._ready_pods(asked.pods)
+        except (Throttled, Unavailable):
+            # The API server is silent, and not the pods: they are asked in the next round.
+            return
         if pods is not None:
             asked.addresses = frozenset(pod.address for pod in pods)
             told = await asyncio.gather(*(self._ask(session, pod, asked) for pod in pods))
@@ -188,7 +192,12 @@ class AcknowledgementReader:
             self._on_news(frozenset({key}))
 
     async def _ready_pods(self, selection: PodSelection) -> tuple[PodFacts, ...] | None:
-        """Pods that requests reach; None where they could not be listed."""
+        """
+        Pods that requests reach; None where they may not be listed.
+
+        Raises:
+            Throttled, Unavailable: the API server does not answer now.
+        """
         labels = ",".join(f"{name}={value}" for name, value in selection.labels)
         request = list_objects(
             POD,
@@ -203,6 +212,8 @@ class AcknowledgementReader:
         except ClusterError as error:
             fields = {"namespace": selection.namespace, "error": str(error)}
             log.debug("Pods of a gateway were not listed", extra={"fields": fields})
+            if isinstance(error, Throttled | Unavailable):
+                raise
             return None
         found = pods_of((answer or {}).get("items") or ())
         return asked_pods(pod for pod in found if pod.ready)
