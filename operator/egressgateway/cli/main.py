@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -71,8 +72,16 @@ def main() -> None:
     """Entry point: errors of ours in one line, without a traceback."""
     if is_asked():
         prepare()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # What a terminal cannot show is no reason to end.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name=_program())
+    except OSError as error:
+        # Standard output is full or closed; what is read says itself what went wrong.
+        typer.echo(f"egressgw: {error.strerror}", err=True)
+        sys.exit(COULD_NOT_LOOK)
     except SourceError as error:
         typer.echo(f"egressgw: {error}", err=True)
         sys.exit(COULD_NOT_LOOK)

@@ -186,11 +186,12 @@ def diff(  # noqa: PLR0913  (one parameter a flag)
     from egressgateway.tool.difference_text import summary as summed
     from egressgateway.tool.documents import read_right, require_objects
     from egressgateway.tool.output.structured import as_json, as_yaml
+    from egressgateway.tool.shape import require_shape
     from egressgateway.tool.world import Scope, World
 
     now, style = datetime.now(UTC), style_of(no_colour=no_color)
     scope, shared = Scope(namespace, complete), classes or ()
-    old, new = (World(read_right([*side, *shared]).documents, scope) for side in (before, paths))
+    old, new = (World(require_shape(read_right([*side, *shared]).documents), scope) for side in (before, paths))
     require_objects([*old.gateways, *new.gateways], [*before, *paths])
     found = list(differences(old, new, now))
     if form is not Form.TABLE:
@@ -224,8 +225,12 @@ def new(
     Example: egressgw new https://api.stripe.com postgres://db.example.com:5432 -n shop
     """
     from egressgateway.tool.advised import advised
-    from egressgateway.tool.new import Wish, parse_url
+    from egressgateway.tool.new import NAME, Wish, parse_url
 
+    for flag, names in (("--namespace", (namespace,)), ("--secret", (secret,)), ("--for", consumers or ())):
+        for each in names:
+            if each and not NAME.fullmatch(each):
+                raise typer.BadParameter(f"{each!r} is no name of Kubernetes", param_hint=flag)
     try:
         calls = [parse_url(each) for each in urls]
     except EgressGatewayError as error:

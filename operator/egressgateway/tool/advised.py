@@ -11,9 +11,10 @@ from typing import Final
 from egressgateway.errors import SourceError
 from egressgateway.refs import EGRESS_GATEWAY_CLASS
 from egressgateway.tool.documents import Document, Reading, read_paths, read_text
-from egressgateway.tool.new import Call, Wish, secrets_of, write
+from egressgateway.tool.new import NAME, Call, Wish, secrets_of, write
 from egressgateway.tool.output.words import name_of
 from egressgateway.tool.severity import Severity
+from egressgateway.tool.shape import named_object
 from egressgateway.tool.validate import validate
 from egressgateway.tool.world import Scope
 
@@ -35,7 +36,12 @@ def advised(calls: Sequence[Call], wish: Wish, now: datetime) -> tuple[str, bool
         )
         if not classes:
             raise SourceError(f"{wish.class_name}: there is no EgressGatewayClass in it")
-        wish = replace(wish, class_name=str(classes[0].manifest["metadata"]["name"]))
+        ref = named_object(classes[0].manifest, "")
+        if ref is None:
+            raise SourceError(f"{classes[0].place('metadata')}: the class has no name")
+        wish = replace(wish, class_name=ref.name)
+    elif wish.class_name and not NAME.fullmatch(wish.class_name):
+        raise SourceError(f"{wish.class_name}: no such file, and no name of a class")
     text = "\n".join(write(calls, wish))
     reading = read_text(text, "new.yaml")
     report = validate(Reading(reading.documents + classes, reading.mistakes, 1), Scope(wish.namespace), now)

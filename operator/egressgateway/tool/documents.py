@@ -6,6 +6,7 @@ YAML is read as kubectl reads it: one document or many, a `List` is what it hold
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from egressgateway.errors import SourceError
-from egressgateway.refs import Manifest
+from egressgateway.refs import GROUP, Manifest
 from egressgateway.tool.codes import NOT_YAML
 from egressgateway.tool.diagnostic import Diagnostic, Place
 from egressgateway.tool.places import duplicate_keys, mark_of
@@ -32,6 +33,9 @@ _SUFFIXES: Final = (".yaml", ".yml", ".json")
 _LARGEST_FILE: Final = 64 << 20
 _MOST_VALUES: Final = 1_000_000
 """Values of one document, aliases written out: a few lines of YAML can stand for more than any memory holds."""
+
+_DEEPEST: Final = 200
+"""Levels of nesting; the parser of a document that is much deeper runs out of its stack and ends the program."""
 
 _LARGEST_NUMBER: Final = 1 << 63
 _FOREIGN_TAGS: Final = ("binary", "omap", "pairs", "set")
@@ -76,8 +80,9 @@ def read_paths(paths: Iterable[str]) -> Reading:
     """
     documents: list[Document] = []
     mistakes: list[Diagnostic] = []
-    files = dict.fromkeys(file for path in paths for file in _files(path))
-    for file in files:
+    # One file by two names is one file.
+    files = {os.path.realpath(file) if file != STDIN else STDIN: file for path in paths for file in _files(path)}
+    for file in files.values():
         read = read_text(*_text(file))
         documents += read.documents
         mistakes += read.mistakes
@@ -111,10 +116,12 @@ def read_text(text: str | bytes, file: str) -> Reading:
     documents: list[Document] = []
     mistakes: list[Diagnostic] = []
     try:
+        _require_shallow(text)
         loader = _Loader(text)
         while loader.check_node() and (root := loader.get_node()) is not None:
             mistakes += (_is_twice(file, key) for key in duplicate_keys(root))
-            documents += _objects(file, _plain(loader.construct_document(root)), root)
+            _require_few_values(root)
+            documents += _objects(file, _plain(_constructed(loader, root)), root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file, 1, 1)
@@ -122,6 +129,53 @@ def read_text(text: str | bytes, file: str) -> Reading:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         mistakes.append(Diagnostic(NOT_YAML, _in_a_line(str(error)), Place(file, 1, 1)))
     return Reading(tuple(documents), tuple(mistakes), 1)
+
+
+def _require_shallow(text: str | bytes) -> None:
+    """
+    Raises:
+        ValueError: the text is nested too deeply.
+    """
+    raw = text.encode() if isinstance(text, str) else text
+    # Each level has a bracket or a dash, or is indented more than the one before. Most files are not worth a look.
+    if sum(map(raw.count, b"[{-")) < _DEEPEST and len(raw) < _DEEPEST * _DEEPEST // 2:
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=_SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ValueError(f"more than {_DEEPEST} levels of nesting")
+
+
+def _require_few_values(root: yaml.Node) -> None:
+    """
+    Raises:
+        ValueError: a document stands for too many values.
+    """
+    if _size(root, {}) > _MOST_VALUES:
+        raise ValueError(f"its aliases stand for more than {_MOST_VALUES} values")
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for, aliases and merged keys written out; too many for one that holds itself."""
+    if id(node) not in known:
+        known[id(node)] = _MOST_VALUES + 1
+        children = node.value if isinstance(node, yaml.SequenceNode) else ()
+        if isinstance(node, yaml.MappingNode):
+            children = [each for pair in node.value for each in pair]
+        known[id(node)] = 1 + sum(_size(each, known) for each in children)
+    return known[id(node)]
+
+
+def _constructed(loader: _Loader, root: yaml.Node) -> Any:
+    """
+    Raises:
+        ValueError: a value is not what its tag says. It is not repeated: it may be a Secret's.
+    """
+    try:
+        return loader.construct_document(root)
+    except (ValueError, OverflowError):
+        raise ValueError("a value is not of the type that its tag names") from None
 
 
 class _Loader(_SafeLoader):
@@ -145,11 +199,14 @@ def _files(path: str) -> list[str]:
     if path == STDIN:
         return [STDIN]
     found = Path(path)
-    if not found.exists():
-        raise SourceError(f"{path}: no such file or directory")
-    if not found.is_dir():
-        return [path]
-    files = sorted(each for each in found.rglob("*") if each.suffix in _SUFFIXES and _is_shown(each, found))
+    try:
+        if not found.exists():
+            raise SourceError(f"{path}: no such file or directory")
+        if not found.is_dir():
+            return [path]
+        files = sorted(each for each in found.rglob("*") if each.suffix in _SUFFIXES and _is_shown(each, found))
+    except OSError as error:
+        raise SourceError(f"{path[:200]}: {error.strerror}") from error
     if not files:
         raise SourceError(f"{path}: there is no file named *.yaml, *.yml or *.json in this directory, or below")
     return [str(each) for each in files]
@@ -161,24 +218,33 @@ def _is_shown(file: Path, root: Path) -> bool:
 
 
 def _text(file: str) -> tuple[bytes, str]:
-    if file == STDIN:
-        return sys.stdin.buffer.read(), _STDIN_NAME
+    name = _STDIN_NAME if file == STDIN else os.fsencode(file).decode("utf-8", "backslashreplace")
     try:
-        with Path(file).open("rb") as opened:
-            text = opened.read(_LARGEST_FILE + 1)
+        text = _standard_input() if file == STDIN else _content(Path(file))
     except OSError as error:
-        raise SourceError(f"{file}: {error.strerror}") from error
+        raise SourceError(f"{name}: {error.strerror}") from error
     if len(text) > _LARGEST_FILE:
-        raise SourceError(f"{file}: more than {_LARGEST_FILE >> 20} MiB")
-    return text, file
+        raise SourceError(f"{name}: more than {_LARGEST_FILE >> 20} MiB")
+    return text, name
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise SourceError(f"{_STDIN_NAME}: it is closed")
+    return sys.stdin.buffer.read(_LARGEST_FILE + 1)
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as opened:
+        return opened.read(_LARGEST_FILE + 1)
 
 
 def _objects(file: str, value: Any, root: yaml.Node) -> Iterator[Document]:
     """The object in a document, or those of a `List`. What is no object, such as a file of values, is left out."""
-    if not isinstance(value, dict) or not value.get("kind"):
+    if not isinstance(value, dict) or not (value.get("kind") or is_our_version(value.get("apiVersion"))):
         return
     items = value.get("items")
-    if isinstance(items, list) and str(value["kind"]).endswith("List"):
+    if isinstance(items, list) and str(value.get("kind")).endswith("List"):
         nodes = next((each for key, each in root.value if key.value == "items"), None)
         for item, node in zip(items, nodes.value if nodes is not None else (), strict=True):
             yield from _objects(file, item, node)
@@ -191,22 +257,18 @@ def _plain(value: Any) -> Any:
     `value` as JSON has it: keys are text, nothing is shared.
 
     Raises:
-        ValueError: it stands for too many values.
+        ValueError: a number is larger than JSON's readers take. It is not repeated: it may be a Secret's.
     """
-    left = _MOST_VALUES
+    if isinstance(value, dict):
+        return {_key(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, int) and not -_LARGEST_NUMBER <= value < _LARGEST_NUMBER:
+        raise ValueError("a number is too large")
+    return [_plain(each) for each in value] if isinstance(value, list) else value
 
-    def copied(part: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise ValueError(f"its aliases stand for more than {_MOST_VALUES} values")
-        if isinstance(part, dict):
-            return {_key(key): copied(each) for key, each in part.items()}
-        if isinstance(part, int) and not -_LARGEST_NUMBER <= part < _LARGEST_NUMBER:
-            raise ValueError(f"a number is too large: {str(part)[:40]}")
-        return [copied(each) for each in part] if isinstance(part, list) else part
 
-    return copied(value)
+def is_our_version(api_version: object) -> bool:
+    """Whether an apiVersion names the group of this API, whatever the version."""
+    return isinstance(api_version, str) and api_version.partition("/")[0] == GROUP
 
 
 def _key(key: Any) -> str:

@@ -52,7 +52,12 @@ def judge(world: World, key: Key, now: datetime) -> Judged:
     told: list[Finding | Advisory] = [*findings, *acceptance.advisories]
     known = [each for each in told if concludes(world, each)]
     open_ = [unselected(facts, each) for each in told if isinstance(each, Finding) and each not in known]
-    contests = [_who_is_older(key, other) for each in known for other in _others(world, each)]
+    contests = [
+        _who_is_older(key, other)
+        for each in known
+        for other in _others(world, each)
+        if not (_tells_its_age(document) and _tells_its_age(world.gateways[other]))
+    ]
     diagnostics = [_diagnostic(world, document, key, each) for each in known]
     diagnostics += _without_timeout(document, facts)
     return Judged(document, facts, acceptance, tuple(diagnostics), (*skipped, *open_, *dict.fromkeys(contests)))
@@ -92,6 +97,10 @@ def _others(world: World, found: Finding | Advisory) -> Iterator[Key]:
                 yield other
 
 
+def _tells_its_age(document: Document) -> bool:
+    return bool(document.manifest["metadata"].get("creationTimestamp"))
+
+
 def _who_is_older(one: Key, other: Key) -> NotChecked:
     """Files hold no time of creation, by which objects without a claim contend."""
     subject = f"which of {min(one, other)} and {max(one, other)} is older"
@@ -103,9 +112,11 @@ def _path_of(document: Document, section: str) -> str:
     where, name = (
         ("expose", section.removeprefix(_EXPOSED)) if section.startswith(_EXPOSED) else ("destinations", section)
     )
-    entries = (document.manifest.get("spec") or {}).get(where) or []
-    index = next((number for number, each in enumerate(entries) if each.get("name") == name), None)
-    return "" if index is None or not section else f"spec.{where}[{index}]"
+    spec = document.manifest.get("spec")
+    entries = spec.get(where) if section and isinstance(spec, dict) else ()
+    named = (each.get("name") if isinstance(each, dict) else None for each in entries or ())
+    index = next((number for number, found in enumerate(named) if found == name), None)
+    return "" if index is None else f"spec.{where}[{index}]"
 
 
 def _suspended(document: Document, key: Key) -> Diagnostic:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+import yaml
+
 from egressgateway.errors import EgressGatewayError
 from egressgateway.refs import EGRESS_GATEWAY
 
@@ -61,6 +63,10 @@ _SCHEMES: Final = {
     "sqlserver": _Scheme("TCP", 1433, _PLAIN_FIRST.format(name="SQL Server")),
     "ssh": _Scheme("TCP", 22),
 }
+_PLAIN_WORD: Final = re.compile(r"[a-z0-9][a-z0-9.-]*")
+NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+"""Names of Kubernetes (RFC 1123); nothing of them has to be escaped in YAML or in a shell."""
+
 _GENERIC: Final = frozenset({"api", "www", "gw", "gateway", "rest", "app", "prod", "*"})
 """First labels that say nothing of a host."""
 
@@ -103,7 +109,8 @@ def parse_url(text: str) -> Call:
         parts = urlsplit(text)
         number = parts.port
     except ValueError as error:
-        raise UrlError(f"{text!r}: {error}") from error
+        raise UrlError(f"{_without_user(text)!r}: {error}") from error
+    text = _without_user(text)
     scheme = _SCHEMES.get(parts.scheme)
     if scheme is None:
         raise UrlError(f"{text!r}: the scheme is none of {', '.join(_SCHEMES)}; as in https://api.example.com")
@@ -111,6 +118,16 @@ def parse_url(text: str) -> Call:
     if not host:
         raise UrlError(f"{text!r}: there is no host; as in {parts.scheme}://api.example.com")
     return _call(text, parts, scheme, host, number)
+
+
+def _without_user(url: str) -> str:
+    """A URL without the user and the password that it may hold."""
+    return re.sub(r"//[^/@]*@", "//", url)
+
+
+def _quoted(text: str) -> str:
+    """A scalar of YAML that is this text, and no number or other word that YAML knows."""
+    return text if _PLAIN_WORD.fullmatch(text) and yaml.safe_load(text) == text else f"'{text}'"
 
 
 def _call(text: str, parts: SplitResult, scheme: _Scheme, host: str, number: int | None) -> Call:
@@ -126,13 +143,14 @@ def write(calls: Sequence[Call], wish: Wish) -> Iterator[str]:
     """The lines of the file."""
     yield f"apiVersion: {EGRESS_GATEWAY.api_version}"
     yield f"kind: {EGRESS_GATEWAY.kind}"
-    yield f"metadata: {{name: {wish.namespace}, namespace: {wish.namespace}}}"
+    own = _quoted(wish.namespace)
+    yield f"metadata: {{name: {own}, namespace: {own}}}"
     yield "spec:"
     if wish.class_name:
-        yield f"  className: {wish.class_name}"
+        yield f"  className: {_quoted(wish.class_name)}"
     if wish.consumers:
         # Naming others leaves the own namespace out, unless it is named, too.
-        names = ", ".join(dict.fromkeys((wish.namespace, *wish.consumers)))
+        names = ", ".join(map(_quoted, dict.fromkeys((wish.namespace, *wish.consumers))))
         yield f"  access: {{from: [{{namespaces: [{names}]}}]}}"
     yield "  destinations:"
     for name, group in _named(calls):
@@ -149,8 +167,8 @@ def secrets_of(calls: Sequence[Call], wish: Wish) -> list[str]:
 
 def _destination(name: str, calls: Sequence[Call], wish: Wish) -> Iterator[str]:
     host = calls[0].host
-    yield f"  - name: {name}"
-    yield f"    hosts: ['{host}']" if host.startswith("*") else f"    hosts: [{host}]"
+    yield f"  - name: {_quoted(name)}"
+    yield f"    hosts: [{_quoted(host)}]"
     if host.startswith("*."):
         yield "    wildcard: {strategy: DynamicResolution}"
     yield "    ports:"
@@ -164,7 +182,7 @@ def _destination(name: str, calls: Sequence[Call], wish: Wish) -> Iterator[str]:
 def _port(call: Call, secret: str) -> str:
     fields = [f"port: {call.port}", f"protocol: {call.scheme.protocol}"]
     if call.target is not None:
-        credential = f", credentialName: {secret}" if call.scheme.tls == "Mutual" else ""
+        credential = f", credentialName: {_quoted(secret)}" if call.scheme.tls == "Mutual" else ""
         fields += [f"targetPort: {call.target}", f"tls: {{mode: {call.scheme.tls}{credential}}}"]
     return f"{{{', '.join(fields)}}}"
 

@@ -58,6 +58,9 @@ _KINDS: Final = {
     each.kind: each
     for each in (*CHILD_BY_KIND.values(), *REFERENCE_BY_KIND.values(), SIDECAR, NAMESPACE, POD, CONFIG_MAP)
 }
+_TEXTS: Final = frozenset({CONFIG_MAP.kind, SECRET.kind})
+"""Kinds whose data is text."""
+
 _BENT: Final = (AttributeError, KeyError, TypeError, ValueError)
 """What readers of stored objects raise over one that no API server has checked."""
 
@@ -229,8 +232,9 @@ def _is_straight(manifest: Manifest) -> bool:
         return False
     maps = [metadata.get("labels"), metadata.get("annotations")]
     bodies = [manifest.get(field) for field in ("spec", "data", "stringData", "status")]
+    texts = [*maps, manifest.get("data")] if manifest.get("kind") in _TEXTS else maps
     return all(each is None or isinstance(each, dict) for each in (*maps, *bodies)) and all(
-        isinstance(value, str) for each in maps if each for value in each.values()
+        isinstance(value, str) for each in texts if each for value in each.values()
     )
 
 

@@ -290,3 +290,22 @@ def test_new_writes_what_validate_accepts() -> None:
     done = invoke("new", "https://api.stripe.com", "-n", "shop")
     assert done.exit_code == 0
     assert invoke("validate", "-", text=done.stdout).exit_code == 0
+
+
+def test_diff_takes_no_misspelled_object_for_a_removed_one(
+    files: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A reviewer would be told that a gateway goes away."""
+    changed = tmp_path_factory.mktemp("changed")
+    (changed / "a.yaml").write_text(gateway().replace("spec:", "spek:"))
+    done = invoke("diff", str(changed), "--from", str(files))
+    assert isinstance(done.exception, SourceError)
+    assert 'unknown field "spek"' in str(done.exception)
+
+
+@pytest.mark.parametrize("argument", ["--namespace", "--secret", "--for"])
+def test_new_takes_names_of_kubernetes_only(argument: str) -> None:
+    """They are written into a file and into a command to paste."""
+    done = invoke("new", "https://api.stripe.com", argument, "a;rm -rf")
+    assert done.exit_code == 2
+    assert "no name of Kubernetes" in done.output

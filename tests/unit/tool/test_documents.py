@@ -91,3 +91,48 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_paths([str(tmp_path / "nowhere")])
     with pytest.raises(SourceError, match=r"there is no file named \*\.yaml"):
         read_paths([str(tmp_path)])
+
+
+@pytest.mark.parametrize("text", ["a: 98765432109876543210\n", "a: !!int hunter4\n", "a: !!float hunter4\n"])
+def test_a_value_that_cannot_be_read_is_not_repeated(text: str) -> None:
+    """It may be a Secret's, and the answer goes to a pipeline's log."""
+    [mistake] = read_text(f"kind: Secret\n{text}", "f").mistakes
+    assert "98765" not in mistake.message
+    assert "hunter4" not in mistake.message
+
+
+def test_merged_keys_count_like_aliases() -> None:
+    """Each level merges ten of the level before: they would be written out one by one."""
+    lines = ["l0: &l0 {a: 1}", *(f"l{n}: &l{n} {{<<: [{', '.join([f'*l{n - 1}'] * 10)}]}}" for n in range(1, 10))]
+    reading = read_text("\n".join(lines), "f")
+    assert "aliases stand for more than" in reading.mistakes[0].message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 200_000,
+        '{"a":' * 200_000,
+        "- " * 200_000,
+        "".join(f"{' ' * level}a:\n" for level in range(300)),
+        "a: &a [*a]\n",
+    ],
+)
+def test_no_depth_ends_the_program(text: str) -> None:
+    """The parser of C ends at some depth without a word."""
+    assert [each.code.code for each in read_text(text, "f").mistakes] == ["EGW1901"]
+
+
+def test_one_file_by_two_names_is_one_file(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("kind: A\n")
+    (tmp_path / "b.yaml").symlink_to(tmp_path / "a.yaml")
+    reading = read_paths([str(tmp_path), f"{tmp_path}/./a.yaml"])
+    assert len(reading.documents) == reading.files == 1
+
+
+def test_closed_input_and_impossible_paths_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SourceError, match="too long"):
+        read_paths(["x" * 300])
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(SourceError, match="<stdin>: it is closed"):
+        read_paths(["-"])

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from egressgateway.errors import SourceError
 from egressgateway.tool.advised import advised
 from egressgateway.tool.new import UrlError, Wish, parse_url, write
 from unit.tool.files import NOW, gateway_class, report_of
@@ -113,3 +115,24 @@ def test_a_host_that_nobody_may_have_is_said() -> None:
     text, is_fine = advised([parse_url("https://10.0.0.1")], Wish("shop"), NOW)
     assert not is_fine
     assert "# ✗ EGW1001 Invalid: spec.destinations[0].hosts[0]" in text
+
+
+def test_names_that_yaml_reads_as_something_else_are_quoted() -> None:
+    """`on` is a namespace, and `123` is one, too."""
+    text = "\n".join(write([parse_url("https://api.stripe.com")], Wish("on", consumers=("123",), class_name="true")))
+    found = yaml.safe_load(text)
+    assert found["metadata"] == {"name": "on", "namespace": "on"}
+    assert found["spec"]["access"] == {"from": [{"namespaces": ["on", "123"]}]}
+    assert found["spec"]["className"] == "true"
+
+
+@pytest.mark.parametrize("url", ["foo://user:hunter2@db.example.com", "tcp://user:hunter2@db.example.com"])
+def test_a_password_is_not_repeated(url: str) -> None:
+    with pytest.raises(UrlError) as error:
+        parse_url(url)
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_class_that_is_neither_a_file_nor_a_name_is_refused() -> None:
+    with pytest.raises(SourceError, match=r"no/file\.yaml: no such file"):
+        advised([parse_url("https://api.stripe.com")], Wish("shop", class_name="no/file.yaml"), NOW)

@@ -227,3 +227,42 @@ def test_an_object_of_any_shape_beside_it_changes_nothing(file: str) -> None:
     """It is somebody else's, and not what was asked about."""
     codes = [each.code.code for each in report_of(a=gateway(port=MUTUAL), b=file).diagnostics]
     assert codes in ([], ["EGW2002"])
+
+
+@pytest.mark.parametrize("spec", ['{"foo bar": 1, destinations: 5}', "{destinations: [x]}", "5", "[1]"])
+def test_a_spec_of_any_shape_is_a_finding(spec: str) -> None:
+    """The place of a mistake is looked for in what is broken."""
+    text = gateway().partition("spec:")[0] + f"spec: {spec}\n"
+    assert {line.rpartition(" ")[2] for line in told(report_of(a=text))} == {"Invalid"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "to", "field"),
+    [
+        ("namespace: shop}", "namespace: shop, creationTimestamp: 5}", "metadata.creationTimestamp"),
+        ("namespace: shop}", "namespace: shop, creationTimestamp: foo}", "metadata.creationTimestamp"),
+        ("namespace: shop}", "namespace: shop, foo: bar}", "metadata.foo"),
+        ("apiVersion: egressgateway.dev/v1alpha1\n", "", "apiVersion"),
+        ("egressgateway.dev/v1alpha1", "egressgateways.dev/v1alpha1", "apiVersion"),
+        ("kind: EgressGateway\n", "", "kind"),
+    ],
+)
+def test_what_means_to_be_ours_is_never_left_out(changed: str, to: str, field: str) -> None:
+    """A file that nobody looks at would pass for a right one."""
+    assert only(report_of(a=gateway().replace(changed, to, 1))).field == field
+
+
+def test_the_kind_of_another_project_is_not_ours() -> None:
+    text = gateway().replace("egressgateway.dev/v1alpha1", "egressgateway.spidernet.io/v1beta1", 1)
+    assert told(report_of(a=text)) == []
+
+
+def test_ages_that_files_tell_are_known() -> None:
+    old = gateway("second").replace("namespace: shop}", "namespace: shop, creationTimestamp: 2020-01-01T00:00:00Z}")
+    new = gateway("first").replace("namespace: shop}", "namespace: shop, creationTimestamp: 2021-01-01T00:00:00Z}")
+    assert "is older" not in "".join(not_checked(report_of(a=new, b=old)))
+
+
+def test_a_configmap_of_the_mesh_that_holds_no_text_is_not_read() -> None:
+    mesh = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata: {mesh: 5}\n"
+    assert told(report_of(a=gateway(), b=mesh)) == []
