@@ -24,8 +24,11 @@ from harness.tiers import left_out
 _NO_TESTS: Final = 5
 """pytest's exit code where none was selected."""
 
-_ALONE: Final = ("mesh", "node")
-"""Tiers with one cluster for all of their tests."""
+_ALONE: Final = ("mesh",)
+"""
+Tiers with one cluster for all of their tests. The one on real nodes is called by itself (`make node-tier`) until all of
+it has passed in one go.
+"""
 
 _AT_ONCE: Final = 2
 _LOOK_SECONDS: Final = 0.5
