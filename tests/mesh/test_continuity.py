@@ -22,7 +22,7 @@ from harness.mesh.detector import StatusWatch, claims_of, lies
 from harness.mesh.events import EVENTS
 from harness.mesh.exits import NAME, ByOperator
 from harness.mesh.mesh import Mesh
-from harness.mesh.scene import MODES, PUSH_SECONDS, Scene
+from harness.mesh.scene import MODES, Scene
 from harness.operator import OperatorProcess
 from harness.rest import Object
 from harness.wait import eventually
@@ -56,7 +56,7 @@ def watched(mesh: Mesh, gateways: Gateways, client: Client) -> Iterator[Traffic]
     with StatusWatch(mesh.kubeconfig) as watch, Traffic(client, URL) as traffic:
         yield traffic
     claims = claims_of(watch.seen, gateways.namespace, NAME, "steady/Steered")
-    assert lies(traffic.report(), claims, PUSH_SECONDS) == []
+    assert lies(traffic.report(), claims) == []
 
 
 def nothing_lost(report: Report) -> None:

@@ -15,7 +15,7 @@ from harness.gateways import Gateways
 from harness.mesh.continuity import Traffic
 from harness.mesh.detector import StatusWatch, claims_of, lies
 from harness.mesh.exits import NAME, ByOperator
-from harness.mesh.scene import CLOSED, HOST, PUSH_SECONDS, RATE, STEADY, Scene
+from harness.mesh.scene import CLOSED, HOST, RATE, STEADY, Scene
 from harness.rest import Object
 
 _SELECTOR: Final = {"workloadSelector": {"labels": {"app": "nobody"}}}
@@ -100,7 +100,7 @@ def test_what_is_in_the_way_is_told(name: str, scene: Scene, told: Callable[[str
     report = traffic.report()
     told(report.line(f"{name}, for a while"))
     assert report.direct == 0
-    assert lies(report, claims_of(watch.seen, scene.namespace, NAME, "steady/Steered"), PUSH_SECONDS) == []
+    assert lies(report, claims_of(watch.seen, scene.namespace, NAME, "steady/Steered")) == []
 
 
 @pytest.mark.parametrize("name", HARMLESS)
@@ -119,4 +119,4 @@ def test_what_harms_nobody_is_not_told(name: str, scene: Scene, told: Callable[[
     report = traffic.report()
     told(report.line(f"{name}, for a while"))
     assert (report.moments()[:9], report.direct) == ([], 0)
-    assert lies(report, claims_of(watch.seen, scene.namespace, NAME, "steady/Steered"), PUSH_SECONDS) == []
+    assert lies(report, claims_of(watch.seen, scene.namespace, NAME, "steady/Steered")) == []

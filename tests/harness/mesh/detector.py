@@ -4,7 +4,7 @@ A lie detector: what the status of EgressGateways says, beside what becomes of r
     with StatusWatch(mesh.kubeconfig) as watch, Traffic(client, url) as traffic:
         …                               the event
     claims = claims_of(watch.seen, namespace, name, "api/Steered")
-    assert lies(traffic.report(), claims, PUSH_SECONDS) == []
+    assert lies(traffic.report(), claims) == []
 
 `Detector` does it for any number of consumers: each calls what its rows call, for as long as the block lasts, and each
 request is compared with what the objects claimed of it when it was sent.

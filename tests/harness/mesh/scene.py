@@ -29,11 +29,6 @@ STEADY: Final = destination("steady", HOST, ports=[{"port": 80, "protocol": "HTT
 RATE: Final = 50.0
 """Requests a second of each client."""
 
-PUSH_SECONDS: Final = 1.0
-"""
-How long a status may be ahead of the proxies: istiod waits for more changes, pushes, and proxies warm up what they got.
-"""
-
 _SIDECARS: Final = "/apis/networking.istio.io/v1/namespaces/{}/sidecars"
 _CLASS: Final = {"apiVersion": "egressgateway.dev/v1alpha1", "kind": "EgressGatewayClass"}
 _LETS_OUT: Final = {
@@ -88,7 +83,7 @@ class Observation:
         return [
             f"{mode}: {condition} {lie}"
             for mode, condition, said in claims
-            for lie in lies(self.reports[mode], said, PUSH_SECONDS)
+            for lie in lies(self.reports[mode], said)
         ]
 
 
