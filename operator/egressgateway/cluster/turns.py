@@ -1,5 +1,5 @@
 """
-When the reader of probes asks which pod, so that pods that do not answer delay only each other.
+When the readers of gateways' pages ask which pod, so that pods that do not answer delay only each other.
 
 Pods that answered last time have slots of their own, and so have those that did not: however many of these there are,
 they only delay each other. Silent pods are asked less often.
@@ -8,7 +8,7 @@ they only delay each other. Silent pods are asked less often.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Final
 
 _FAST: Final = 16
@@ -44,17 +44,13 @@ class Turns:
     def record_answer(self, address: str, *, answered: bool) -> None:
         """The result of asking the pod."""
         if answered:
-            self.forget(address)
+            self.forget((address,))
             return
         silent = self._silent[address] = min(self._silent.get(address, 0) + 1, _LONGEST_SILENCE)
         self._skips[address] = 2**silent - 1
 
-    def keep(self, addresses: Collection[str]) -> None:
-        """Remember only these pods."""
-        for address in [address for address in self._silent if address not in addresses]:
-            self.forget(address)
-
-    def forget(self, address: str) -> None:
-        """The pod has changed (it became ready, for example): it counts as never asked."""
-        self._silent.pop(address, None)
-        self._skips.pop(address, None)
+    def forget(self, addresses: Iterable[str]) -> None:
+        """These pods are gone, or have changed (one became ready, for example): they count as never asked."""
+        for address in addresses:
+            self._silent.pop(address, None)
+            self._skips.pop(address, None)

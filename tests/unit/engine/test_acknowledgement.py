@@ -74,7 +74,7 @@ async def shop(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Mesh]:
     other = web.TCPSite(runner, "127.0.0.2", port)
     await other.start()
     monkeypatch.setattr(gateway_page, "PORT", port)
-    for name in ("_TICK_SECONDS", "_FIRST_WAIT", "_LONGEST_WAIT"):
+    for name in ("_FIRST_WAIT", "_LONGEST_WAIT"):
         monkeypatch.setattr(acknowledgement, name, 0.01)
     yield shop
     await runner.cleanup()
@@ -87,10 +87,13 @@ class Asked:
         self._news: asyncio.Queue[frozenset[Key]] = asyncio.Queue()
         self.reader = AcknowledgementReader(shop, self._news.put_nowait)
 
+    async def news(self) -> frozenset[Key]:
+        return await asyncio.wait_for(self._news.get(), 30)
+
     async def until(self, wanted: Acknowledgement) -> None:
         """Until the pods have said that; every change on the way must be told as news."""
         while self.reader.said(KEY) != wanted:
-            assert await asyncio.wait_for(self._news.get(), 30) == {KEY}
+            assert await self.news() == {KEY}
 
 
 @pytest.fixture
@@ -193,6 +196,21 @@ async def test_pods_that_do_not_tell_are_asked_a_few_times(shop: Mesh, asked: As
     shop.pages |= {"127.0.0.1": [API], "127.0.0.2": [API]}
     asked.reader.want(KEY, PODS, 2, {"api": frozenset({API})})
     await asked.until(Acknowledgement(Answers.COMPLETE))
+
+
+async def test_object_whose_pods_have_told_all_costs_nothing(shop: Mesh, asked: Asked) -> None:
+    """However many there are, only those that lack something are looked at again."""
+    shop.pages["127.0.0.1"] = [API]
+    keys = [Key("shop", f"partners-{number}") for number in range(20)]
+    for key in keys:
+        asked.reader.want(key, PODS, 1, {"api": frozenset({API})})
+    asked.reader.want(KEY, PODS, 1, {"pay": frozenset({PAY})})
+    untold = {*keys, KEY}
+    while untold:
+        untold -= await asked.news()
+    assert all(asked.reader.said(key) == Acknowledgement(Answers.COMPLETE) for key in keys)
+    assert asked.reader.said(KEY).lacking
+    assert asked.reader._rounds.waiting <= 1
 
 
 async def test_nobody_is_asked_for_an_object_that_wants_nothing(shop: Mesh, asked: Asked) -> None:

@@ -17,12 +17,12 @@ from typing import Final
 
 import aiohttp
 
-from egressgateway.cluster.background import Background, background
 from egressgateway.cluster.client import ApiCaller
 from egressgateway.cluster.request import list_objects
 from egressgateway.cluster.turns import Turns
 from egressgateway.engine.cache.references import pods_of
-from egressgateway.engine.process.gateway_page import LARGEST_PAGE, asked_pods, pages_session, read_page
+from egressgateway.engine.process.gateway_page import LARGEST_PAGE, asked_pods, read_page
+from egressgateway.engine.process.rounds import Rounds
 from egressgateway.errors import ClusterError
 from egressgateway.facts import Acknowledgement, Answers, PodFacts, PodSelection
 from egressgateway.refs import POD, Key
@@ -38,7 +38,6 @@ _LARGEST_OWN_PAGE: Final = 1 << 20
 _LARGEST_LIST: Final = 8 << 20
 """Bytes of the pods of one gateway; more are not read."""
 
-_TICK_SECONDS: Final = 0.2
 _FIRST_WAIT: Final = 0.4
 _LONGEST_WAIT: Final = 60.0
 """Seconds between two rounds of one object: twice as long each time, as a push takes less than a second as a rule."""
@@ -68,10 +67,10 @@ class _Asked:
     pods: PodSelection
     ready: int
     exits: Exits
-    since: float
     largest: int
-    due: float = 0.0
     wait: float = _FIRST_WAIT
+    late: bool = False
+    """The first answers were waited for in vain."""
     silent_rounds: int = 0
     has: dict[str, frozenset[str] | None] = field(default_factory=dict)
     addresses: frozenset[str] = frozenset()
@@ -90,7 +89,7 @@ class _Asked:
         """Whether nothing is left to ask: no pod lacks anything, and all have told, or some never do."""
         return not self.said.lacking and (self.all_tell or self.silent_rounds >= MOST_SILENT_ROUNDS)
 
-    def judge(self, now: float) -> None:
+    def judge(self) -> None:
         """Conclude from the last answers what the pods say."""
         telling = {name: has for name, has in sorted(self.has.items()) if has is not None}
         lacking = {
@@ -99,7 +98,7 @@ class _Asked:
             for name, has in reversed(telling.items())
             if not clusters <= has
         }
-        given_up = self.silent_rounds >= MOST_SILENT_ROUNDS or now - self.since > _PATIENCE_SECONDS
+        given_up = self.late or self.silent_rounds >= MOST_SILENT_ROUNDS
         unknown = Answers.MISSING if given_up else Answers.AWAITED
         self.said = Acknowledgement(Answers.COMPLETE if self.all_tell else unknown, lacking)
 
@@ -110,28 +109,26 @@ class AcknowledgementReader:
     def __init__(self, client: ApiCaller, on_news: Callable[[frozenset[Key]], None], *, proxy: str = "") -> None:
         """`on_news` is called with the keys whose pods say something else than before; `proxy`: of `gateway_page`."""
         self._client = client
-        self._proxy = proxy
         self._on_news = on_news
         self._asked: dict[Key, _Asked] = {}
         self._turns = Turns()
         self._lists = asyncio.Semaphore(_LISTS_AT_ONCE)
-        self._rounds: dict[Key, asyncio.Task[None]] = {}
-        self.task = Background(self._run, "acknowledgements")
+        self._rounds = Rounds(self._round, self._pause, "acknowledgements", proxy=proxy)
+        self.task = self._rounds.task
 
     def want(self, key: Key, pods: PodSelection, ready: int, exits: Exits) -> None:
         """From now on these pods, `ready` of them, are asked whether they have `exits`; no exits end it."""
+        known = self._asked.get(key)
         if not exits:
-            self._asked.pop(key, None)
-            return
-        known, now = self._asked.get(key), _now()
-        if known is None or known.pods != pods or known.ready < ready:
+            self._forget(key, known)
+        elif known is None or known.pods != pods or known.ready < ready:
             # Pods that were not ready may have slept through a push.
             largest = _LARGEST_OWN_PAGE if pods.namespace == key.namespace else LARGEST_PAGE
-            self._asked[key] = _Asked(pods, ready, exits, now, largest)
+            self._begin(key, _Asked(pods, ready, exits, largest))
         elif (known.ready, known.exits) != (ready, exits):
-            known.ready, known.exits, known.since, known.due = ready, exits, now, 0.0
-            known.wait, known.silent_rounds = _FIRST_WAIT, 0
-            known.judge(now)
+            asked = replace(known, ready=ready, exits=exits, wait=_FIRST_WAIT, late=False, silent_rounds=0)
+            asked.judge()
+            self._begin(key, asked)
 
     def said(self, key: Key) -> Acknowledgement:
         """What the pods said last of what is wanted now."""
@@ -140,52 +137,52 @@ class AcknowledgementReader:
 
     def release_all(self) -> None:
         """This replica no longer reconciles."""
-        self._asked.clear()
+        for key, asked in tuple(self._asked.items()):
+            self._forget(key, asked)
 
-    async def _run(self) -> None:
-        """Each object's round is a task of its own: it waits for its own pods only."""
-        async with pages_session(self._proxy) as session:
-            try:
-                while True:
-                    self._begin_rounds(session)
-                    await asyncio.sleep(_TICK_SECONDS)
-            finally:
-                rounds = tuple(self._rounds.values())
-                for task in rounds:
-                    task.cancel()
-                await asyncio.gather(*rounds, return_exceptions=True)
+    def _begin(self, key: Key, asked: _Asked) -> None:
+        self._asked[key] = asked
+        self._rounds.due(key)
+        asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self._lose_patience, key, asked)
 
-    def _begin_rounds(self, session: aiohttp.ClientSession) -> None:
-        now, late = _now(), set[Key]()
-        self._turns.keep(frozenset[str]().union(*(asked.addresses for asked in self._asked.values())))
-        for key, asked in self._asked.items():
-            if asked.said.answers is Answers.AWAITED and now - asked.since > _PATIENCE_SECONDS:
-                asked.judge(now)
-                late.add(key)
-            if asked.due > now or key in self._rounds or asked.over:
-                continue
-            task = background(self._round(session, key, asked), f"acknowledgement of {key}")
-            self._rounds[key] = task
-            task.add_done_callback(partial(self._end_round, key, asked))
-        if late:
-            self._on_news(frozenset(late))
+    def _forget(self, key: Key, asked: _Asked | None) -> None:
+        if asked is not None:
+            del self._asked[key]
+            self._rounds.drop(key)
+            self._turns.forget(asked.addresses)
 
-    def _end_round(self, key: Key, asked: _Asked, _: asyncio.Task[None]) -> None:
-        del self._rounds[key]
-        asked.due = _now() + asked.wait
-        asked.wait = min(2 * asked.wait, _LONGEST_WAIT)
+    def _lose_patience(self, key: Key, asked: _Asked) -> None:
+        asked.late = True
+        self._judge(key, asked)
 
-    async def _round(self, session: aiohttp.ClientSession, key: Key, asked: _Asked) -> None:
-        pods = await self._ready_pods(asked.pods)
-        if pods is not None:
-            asked.addresses = frozenset(pod.address for pod in pods)
-            told = await asyncio.gather(*(self._ask(session, pod, asked) for pod in pods))
-            asked.has = {pod.name: has for pod, has in zip(pods, told, strict=True)}
-        asked.silent_rounds = 0 if pods is not None and asked.all_tell else asked.silent_rounds + 1
+    def _judge(self, key: Key, asked: _Asked) -> None:
         before = asked.said
-        asked.judge(_now())
+        asked.judge()
         if asked.said != before and self._asked.get(key) is asked:
             self._on_news(frozenset({key}))
+
+    def _pause(self, key: Key) -> float | None:
+        """Nothing where nothing is left to ask; else twice as long as last time."""
+        asked = self._asked.get(key)
+        if asked is None or asked.over:
+            return None
+        wait, asked.wait = asked.wait, min(2 * asked.wait, _LONGEST_WAIT)
+        return wait
+
+    async def _round(self, session: aiohttp.ClientSession, key: Key) -> None:
+        asked = self._asked.get(key)
+        if asked is None:
+            return
+        pods = await self._ready_pods(asked.pods)
+        if pods is not None:
+            before, asked.addresses = asked.addresses, frozenset(pod.address for pod in pods)
+            told = await asyncio.gather(*(self._ask(session, pod, asked) for pod in pods))
+            asked.has = {pod.name: has for pod, has in zip(pods, told, strict=True)}
+            self._turns.forget(before - asked.addresses)
+        asked.silent_rounds = 0 if pods is not None and asked.all_tell else asked.silent_rounds + 1
+        self._judge(key, asked)
+        if key not in self._asked:
+            self._turns.forget(asked.addresses)
 
     async def _ready_pods(self, selection: PodSelection) -> tuple[PodFacts, ...] | None:
         """Pods that requests reach; None where they could not be listed."""

@@ -8,23 +8,21 @@ is unknown, and never an error.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 import aiohttp
 
-from egressgateway.cluster.background import Background, background
 from egressgateway.cluster.turns import Turns
-from egressgateway.engine.process.gateway_page import LARGEST_PAGE, asked_pods, pages_session, read_page
+from egressgateway.engine.process.gateway_page import LARGEST_PAGE, asked_pods, read_page
+from egressgateway.engine.process.rounds import Rounds
 from egressgateway.facts import PodFacts, Reached
 from egressgateway.plan.gateway.probing import ProbedWay, Probing
 from egressgateway.refs import Key
 from egressgateway.status.probe_result import Observation, PageReader, Reading, evaluate, reached
 
 _FILTER: Final = r"egress\.internal"
-_ROUND_SECONDS: Final = 1.0
 _SHORTEST_PERIOD: Final = 2.0
 _LONGEST_PERIOD: Final = 15.0
 _PAGE_OF_A_WAY: Final = 32 << 10
@@ -44,7 +42,6 @@ class _Watched:
 
     probing: Probing
     pods: tuple[PodFacts, ...]
-    due: float = 0.0
     observations: dict[str, Observations | None] = field(default_factory=dict)
     reached: dict[str, Reached] = field(default_factory=dict)
 
@@ -54,65 +51,57 @@ class ProbeReader:
 
     def __init__(self, on_news: Callable[[frozenset[Key]], None], *, proxy: str = "") -> None:
         """`on_news` is called with the keys of objects whose results changed; `proxy`: of `gateway_page`."""
-        self._proxy = proxy
         self._on_news = on_news
         self._watched: dict[Key, _Watched] = {}
         self._turns = Turns()
-        self._rounds: dict[Key, asyncio.Task[None]] = {}
-        self.task = Background(self._run, "probes")
+        self._rounds = Rounds(self._round, self._pause, "probes", proxy=proxy)
+        self.task = self._rounds.task
 
     def want(self, key: Key, probing: Probing | None, pods: tuple[PodFacts, ...]) -> None:
         """From now on these pods are asked for `key`; None ends it."""
-        if probing is None:
-            self._watched.pop(key, None)
-            return
         known = self._watched.get(key)
+        if probing is None:
+            self._forget(key, known)
+            return
         asked = asked_pods(pods)
         if known is None or known.probing != probing:
             self._watched[key] = _Watched(probing, asked)
         elif known.pods != asked:
-            for pod in set(asked) - set(known.pods):
-                self._turns.forget(pod.address)
-            known.pods, known.due = asked, 0.0
+            # A pod that has changed counts as never asked; one that is gone is not remembered.
+            self._turns.forget(_addresses(set(asked) ^ set(known.pods)))
+            known.pods = asked
+        else:
+            return
+        self._rounds.due(key)
+
+    def _forget(self, key: Key, known: _Watched | None) -> None:
+        if known is not None:
+            del self._watched[key]
+            self._rounds.drop(key)
+            self._turns.forget(_addresses(known.pods))
 
     def release_all(self) -> None:
         """This replica no longer reconciles."""
-        self._watched.clear()
+        for key, known in tuple(self._watched.items()):
+            self._forget(key, known)
 
     def reached(self, key: Key) -> Mapping[str, Reached]:
         """By destination the known result; empty before the first answer."""
         watched = self._watched.get(key)
         return dict(watched.reached) if watched is not None else {}
 
-    async def _run(self) -> None:
-        """Each object's round is a task of its own: it waits for its own pods only."""
-        async with pages_session(self._proxy) as session:
-            try:
-                while True:
-                    self._begin_rounds(session)
-                    await asyncio.sleep(_ROUND_SECONDS)
-            finally:
-                rounds = tuple(self._rounds.values())
-                for task in rounds:
-                    task.cancel()
-                await asyncio.gather(*rounds, return_exceptions=True)
+    def _pause(self, key: Key) -> float | None:
+        watched = self._watched.get(key)
+        return None if watched is None else min(max(watched.probing.period_seconds, _SHORTEST_PERIOD), _LONGEST_PERIOD)
 
-    def _begin_rounds(self, session: aiohttp.ClientSession) -> None:
-        now = asyncio.get_running_loop().time()
-        self._turns.keep({pod.address for watched in self._watched.values() for pod in watched.pods})
-        for key, watched in self._watched.items():
-            if watched.due > now or key in self._rounds:
-                continue
-            watched.due = now + min(max(watched.probing.period_seconds, _SHORTEST_PERIOD), _LONGEST_PERIOD)
-            task = background(self._round(session, key, watched), f"probes of {key}")
-            self._rounds[key] = task
-            task.add_done_callback(partial(self._end_round, key))
-
-    def _end_round(self, key: Key, _: asyncio.Task[None]) -> None:
-        del self._rounds[key]
-
-    async def _round(self, session: aiohttp.ClientSession, key: Key, watched: _Watched) -> None:
-        if await self._read(session, watched) and self._watched.get(key) is watched:
+    async def _round(self, session: aiohttp.ClientSession, key: Key) -> None:
+        watched = self._watched.get(key)
+        if watched is None:
+            return
+        asked, news = watched.pods, await self._read(session, watched)
+        now = self._watched.get(key)
+        self._turns.forget(_addresses(asked) - _addresses(now.pods if now is not None else ()))
+        if news and now is watched:
             self._on_news(frozenset({key}))
 
     async def _read(self, session: aiohttp.ClientSession, watched: _Watched) -> bool:
@@ -144,6 +133,10 @@ class ProbeReader:
         reader, largest = PageReader(ways), min(LARGEST_PAGE, _PAGE_OF_A_WAY * (1 + len(ways)))
         answered = await read_page(session, pod, _FILTER, reader.feed, largest=largest)
         return reader.readings() if answered else None
+
+
+def _addresses(pods: Iterable[PodFacts]) -> frozenset[str]:
+    return frozenset(pod.address for pod in pods)
 
 
 async def _nothing() -> None:
