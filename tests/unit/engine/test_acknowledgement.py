@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import itertools
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -211,6 +212,31 @@ async def test_object_whose_pods_have_told_all_costs_nothing(shop: Mesh, asked: 
     assert all(asked.reader.said(key) == Acknowledgement(Answers.COMPLETE) for key in keys)
     assert asked.reader.said(KEY).lacking
     assert asked.reader._rounds.waiting <= 1
+
+
+def waits(waiting: int) -> Iterator[float]:
+    """Seconds between the rounds of one of so many objects whose pods lack something."""
+    wait = acknowledgement._FIRST_WAIT
+    while True:
+        yield wait
+        wait = acknowledgement.next_wait(wait, waiting)
+
+
+def rounds_within(seconds: float, waiting: int) -> int:
+    moments = itertools.accumulate(waits(waiting))
+    return sum(1 for _ in itertools.takewhile(lambda moment: moment <= seconds, moments))
+
+
+def test_pod_that_lacks_something_for_long_is_still_asked_every_ten_seconds() -> None:
+    """Its new clients wait until it has been asked. It was a minute."""
+    assert max(itertools.islice(waits(1), 100)) == 10
+    assert (rounds_within(10, 1), rounds_within(3600, 1)) == (4, 363)
+
+
+def test_many_that_lack_something_for_long_share_the_rounds() -> None:
+    """A mesh without its istiod: what that costs the API server does not grow with the number of gateways."""
+    hour = rounds_within(3600, 1000) - rounds_within(600, 1000)
+    assert hour * 1000 <= 20 * 3000
 
 
 async def test_nobody_is_asked_for_an_object_that_wants_nothing(shop: Mesh, asked: Asked) -> None:

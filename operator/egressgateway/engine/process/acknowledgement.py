@@ -39,8 +39,14 @@ _LARGEST_LIST: Final = 8 << 20
 """Bytes of the pods of one gateway; more are not read."""
 
 _FIRST_WAIT: Final = 0.4
-_LONGEST_WAIT: Final = 60.0
-"""Seconds between two rounds of one object: twice as long each time, as a push takes less than a second as a rule."""
+_LONGEST_WAIT: Final = 10.0
+"""
+Seconds between two rounds of one object: twice as long each time, as a push takes less than a second as a rule, and in
+the end as long as new clients may wait for nothing.
+"""
+
+_MOST_ROUNDS: Final = 20
+"""Rounds a second of objects that have been asked for long, all together: each lists pods at the API server."""
 
 _PATIENCE_SECONDS: Final = 10.0
 """How long the first answers are waited for, however many objects are asked at once."""
@@ -162,11 +168,10 @@ class AcknowledgementReader:
             self._on_news(frozenset({key}))
 
     def _pause(self, key: Key) -> float | None:
-        """Nothing where nothing is left to ask; else twice as long as last time."""
         asked = self._asked.get(key)
         if asked is None or asked.over:
             return None
-        wait, asked.wait = asked.wait, min(2 * asked.wait, _LONGEST_WAIT)
+        wait, asked.wait = asked.wait, next_wait(asked.wait, self._rounds.waiting)
         return wait
 
     async def _round(self, session: aiohttp.ClientSession, key: Key) -> None:
@@ -213,6 +218,11 @@ class AcknowledgementReader:
             quick = _now() - began < _SLOW_SECONDS
         self._turns.record_answer(pod.address, answered=answered and quick)
         return frozenset(reader.readings()) if answered and reader.private else None
+
+
+def next_wait(wait: float, waiting: int) -> float:
+    """Seconds to wait after a wait of so many, where so many objects are asked again and again."""
+    return min(2 * wait, max(_LONGEST_WAIT, waiting / _MOST_ROUNDS))
 
 
 def _now() -> float:
