@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 
 from egressgateway.cluster.result import Again, Done, Stalled, Waiting
 from egressgateway.errors import Forbidden, Invalid, Unavailable
-from egressgateway.refs import Manifest, ObjectRef
+from egressgateway.facts import Acknowledgement, Answers, PodSelection
+from egressgateway.refs import Key, Manifest, ObjectRef
 from unit import objects
 from unit.engine.routing import leaks, read_routing
-from unit.engine.simulation import GRACE, World
+from unit.engine.simulation import GRACE, Crash, World
 
 HOST, OTHER = "a.example.com", "b.example.com"
 
@@ -477,3 +479,76 @@ def test_two_destinations_swap_their_tcp_ports() -> None:
     assert (on_port(world, 5432), on_port(world, 5433)) == ({OTHER}, {HOST})
     assert condition(world, "Ready") == ("True", "Ready")
     world.close()
+
+
+class CutOff:
+    """In place of the reader of pods' pages: pods that have nothing new, until they are told of it."""
+
+    def __init__(self) -> None:
+        self.have = False
+        self.asked = False
+
+    def want(self, key: Key, pods: PodSelection, ready: int, exits: Mapping[str, frozenset[str]]) -> None:
+        self.asked = bool(exits)
+
+    def said(self, key: Key) -> Acknowledgement:
+        if not self.asked:
+            return Acknowledgement()
+        return Acknowledgement(Answers.COMPLETE, {} if self.have else {"x": "partners-egress-0"})
+
+
+def change_port(world: World) -> None:
+    world.edit(spec(destination(port=8080)))
+
+
+def refuse(*_: object) -> Manifest:
+    """For all writes to the object."""
+    raise Unavailable("patch", "a webhook does not answer")
+
+
+def change_class(world: World) -> None:
+    world.set_class({"mtls": "Disabled"})
+
+
+@pytest.mark.parametrize("change", [change_port, change_class])
+def test_pods_are_asked_though_the_process_died_before_it_said_what_it_had_written(
+    world: World, change: Callable[[World], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The gateway's side is written, the status not, and the next process cannot write it either: nothing in the cluster
+    says that something of it is new. It asks all the same before it sends clients there; it took the time that a push
+    takes for enough.
+    """
+    route = clients(world, "VirtualService")
+    before = [world.live[ref] for ref in route]
+    twin = World(spec())
+    twin.settle()
+    change(twin)
+    last = len(twin.writes_of(twin.reconcile))
+    twin.close()
+    change(world)
+    left = iter(range(last - 1, -1, -1))
+
+    def die_after_the_last(ref: ObjectRef) -> None:
+        if not next(left):
+            raise Crash
+
+    world.server.after = die_after_the_last
+    with pytest.raises(Crash):
+        world.reconcile()
+    world.server.after = lambda ref: None
+
+    world.restart()
+    pods = CutOff()
+    world.reconciler._observer._acknowledgements = pods  # type: ignore[assignment]  # all that it needs of a reader
+    with monkeypatch.context() as refusing:
+        refusing.setattr(world.server, "_patch_owner", refuse)
+        for _ in range(12):
+            with suppress(Unavailable):
+                world.reconcile()
+            world.loop.now += GRACE / 3
+    assert pods.asked
+    assert [world.live[ref] for ref in route] == before
+    pods.have = True
+    world.settle()
+    assert [world.live.get(ref) for ref in route] != before

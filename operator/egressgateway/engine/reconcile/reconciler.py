@@ -19,7 +19,7 @@ from egressgateway.cluster.events import EventRecorder
 from egressgateway.cluster.result import Again, Done, Outcome, Stalled, Waiting, within
 from egressgateway.contention.rights import is_recorded
 from egressgateway.diff.changeset import ChangeSet, Delete, diff, is_deleting
-from egressgateway.diff.steering import Steps, plan_steps
+from egressgateway.diff.steering import DeferReason, Steps, plan_steps
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.process.metrics import Metrics
 from egressgateway.engine.reconcile.apply import Applied, Applier
@@ -202,6 +202,9 @@ class Reconciler:
             await self._end_revoked(facts, revoked_from(facts), state)
             raise
         steps = plan_steps(parted.changes, facts)
+        if DeferReason.PUSH in steps.held.values():
+            # The gateway's side is new, even if an earlier process wrote it and could not say so in the status.
+            state.unacknowledged = True
         applied = await self._applier.apply(facts.key, steps, state)
         done = Pass(facts, changes, acceptance, plan, desired, steps, applied, parted.waits)
         outcome = await self._conclude(facts.key, done, state, request)

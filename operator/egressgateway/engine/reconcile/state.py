@@ -119,7 +119,10 @@ class GatewayState:
     gateway_written_at: float
     clients_written_at: float
     unacknowledged: bool = False
-    """This process has changed the gateway's side, and its pods have not told yet that they have taken that."""
+    """
+    The gateway's side may have changed since this process started, or just before, and its pods have not told yet that
+    they have taken that.
+    """
     routed_at: dict[str, float] = field(default_factory=dict)
     """When this process last changed how clients of a section are routed; proxies learn of it within the grace."""
     client_scopes: Mapping[str, ClientScope] = field(default_factory=dict)
