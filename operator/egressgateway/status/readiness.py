@@ -66,7 +66,7 @@ def _is_changing(state: ObjectState) -> bool:
 
 
 def _why_changing(state: ObjectState) -> Reason:
-    return next((condition.reason for condition in _final(state)), Reason.PENDING)
+    return next((each.reason for each in state.failing if each.reason is not Reason.PENDING), Reason.PENDING)
 
 
 def _changes(state: ObjectState) -> str:
@@ -74,14 +74,21 @@ def _changes(state: ObjectState) -> str:
 
 
 def _what_is_missing(state: ObjectState) -> str:
-    told = state.causes or state.failing or state.unsteered
+    told = state.causes or state.failing
+    if not _false(told):
+        # What could not be looked at explains nothing of what is not steered.
+        told = (*(_false(state.unsteered) if told else state.unsteered), *told)
     told_of = [f"{each.type}: {each.message}" for each in told]
     unsaid = "" if any(state.obstacle in each for each in told_of) else state.obstacle
     return joined((f"{state.serving}/{state.sections} parts serve", *told_of, unsaid))
 
 
+def _false(conditions: Sequence[Condition]) -> list[Condition]:
+    return [condition for condition in conditions if condition.status == "False"]
+
+
 def _final(state: ObjectState) -> list[Condition]:
-    return [condition for condition in state.failing if condition.reason is not Reason.PENDING]
+    return [condition for condition in _false(state.failing) if condition.reason is not Reason.PENDING]
 
 
 def _without_pods(state: ObjectState) -> list[Condition]:
@@ -93,6 +100,7 @@ READY: Final[Table[ObjectState]] = Table(
     (
         Rule(_is_ready, "True", Reason.READY, lambda it: it.success),
         Rule(_is_changing, "Unknown", _why_changing, _changes),
+        # From here on something is False, and what is decides: what is not known is no reason for False.
         Rule(lambda it: it.serves_somebody, "False", Reason.PARTIALLY_READY, _what_is_missing),
         Rule(lambda it: bool(_final(it)), "False", lambda it: _final(it)[0].reason, lambda it: _final(it)[0].message),
         # While nothing serves, pods that are not ready explain more than objects that wait for them.
@@ -102,8 +110,13 @@ READY: Final[Table[ObjectState]] = Table(
             Reason.GATEWAY_NOT_READY,
             lambda it: _without_pods(it)[0].message,
         ),
-        Rule(lambda it: bool(it.failing), "False", Reason.PENDING, lambda it: it.failing[0].message),
-        Rule(otherwise, "False", lambda it: it.unsteered[0].reason, lambda it: it.unsteered[0].message),
+        Rule(lambda it: bool(_false(it.failing)), "False", Reason.PENDING, lambda it: _false(it.failing)[0].message),
+        Rule(
+            otherwise,
+            "False",
+            lambda it: _false(it.unsteered)[0].reason,
+            lambda it: _false(it.unsteered)[0].message,
+        ),
     ),
 )
 """Whether the object is all that its spec asks for."""

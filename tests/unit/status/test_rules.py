@@ -224,6 +224,7 @@ STEERED_ROWS: Final[list[tuple[SectionState, Said]]] = [
 NOT_ACCEPTED: Final = Condition(ConditionType.ACCEPTED, "False", Reason.INVALID, "a: no")
 NOT_YET: Final = Condition(ConditionType.PROGRAMMED, "False", Reason.PENDING, "not every object is in place yet")
 NOT_CERTAIN: Final = Condition(ConditionType.PROGRAMMED, "Unknown", Reason.ROUTE_NOT_PUSHED, "pushes fail")
+UNREAD: Final = Condition(ConditionType.RESOLVED_REFS, "Unknown", Reason.NOT_OBSERVED, "it may not be read")
 MOVING: Final = Condition(ConditionType.STEERED, "Unknown", Reason.PENDING, "traffic keeps using the previous route")
 NO_POD: Final = Condition(ConditionType.STEERED, "False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready")
 NOT_SENT: Final = Condition(ConditionType.STEERED, "False", Reason.PENDING, "clients are not sent")
@@ -252,10 +253,13 @@ READY_ROWS: Final[list[tuple[ObjectState, Said]]] = [
         ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready"),
     ),
     (
-        ObjectState(failing=(NOT_YET,), unsteered=(NOT_SENT,)),
+        ObjectState(failing=(UNREAD, NOT_YET), unsteered=(NOT_SENT,)),
         ("False", Reason.PENDING, "not every object is in place yet"),
     ),
-    (ObjectState(unsteered=(NOT_SENT,)), ("False", Reason.PENDING, "clients are not sent")),
+    (
+        ObjectState(failing=(UNREAD,), unsteered=(MOVING, NOT_SENT)),
+        ("False", Reason.PENDING, "clients are not sent"),
+    ),
 ]
 
 
@@ -291,8 +295,19 @@ def test_what_is_not_known_is_neither_an_outage_nor_a_success() -> None:
     """Pushes fail because of somebody else, and clients are served as before: unknown, with the reason."""
     unknown = READY.judge(ObjectState(failing=(NOT_CERTAIN,), serves_somebody=True, serving=1, sections=1))
     assert unknown == Condition(ConditionType.READY, "Unknown", Reason.ROUTE_NOT_PUSHED, "pushes fail")
-    told = READY.judge(ObjectState(failing=(NOT_CERTAIN,), unsteered=(NO_POD,), sections=1))
-    assert (told.status, told.reason) == ("False", Reason.ROUTE_NOT_PUSHED)
+
+
+@pytest.mark.parametrize("known", [NOT_ACCEPTED, NO_POD, NOT_SENT], ids=lambda known: str(known.message))
+def test_what_is_false_decides_before_what_is_not_known(known: Condition) -> None:
+    """An outage is no smaller because something else could not be looked at; both are said."""
+    own = known.type is not ConditionType.STEERED
+    state = ObjectState(
+        failing=(UNREAD, known) if own else (UNREAD,), unsteered=() if own else (MOVING, known), sections=2
+    )
+    assert READY.judge(state) == Condition(ConditionType.READY, "False", known.reason, known.message)
+    partly = READY.judge(replace(state, causes=state.failing, serving=1, serves_somebody=True))
+    assert partly.reason is Reason.PARTIALLY_READY
+    assert {known.message, UNREAD.message} <= {each.partition(": ")[2] for each in partly.message.split("; ")}
 
 
 def test_obstacle_of_pods_is_said_where_clients_wait_for_them() -> None:
