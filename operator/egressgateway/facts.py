@@ -408,16 +408,41 @@ class Answers(StrEnum):
     COMPLETE = "Complete"
 
 
+class Receipt(StrEnum):
+    """Whether the proxies of the gateway's ready pods have got a Secret from istiod."""
+
+    AWAITED = "Awaited"
+    """They are being asked, or may get it any moment."""
+
+    RECEIVED = "Received"
+    """All of them have."""
+
+    LACKING = "Lacking"
+    """One of them has waited for it for longer than a push takes."""
+
+    UNTOLD = "Untold"
+    """Some do not say."""
+
+
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
     """
-    Whether the proxies of the gateway's ready pods have taken the ways out that were written for them.
+    What the proxies of the gateway's ready pods have taken of what was written for them.
 
-    `lacking`: by section, the name of a pod whose proxy lacks a way out.
+    Attributes:
+        answers: how far they say which ways out they have.
+        lacking: by section, the name of a pod whose proxy lacks a way out.
+        secrets: by the names under which proxies ask istiod for Secrets, those that were asked for.
     """
 
     answers: Answers = Answers.NOT_ASKED
     lacking: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Receipt] = field(default_factory=dict)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether pods answer any moment, with another pass."""
+        return self.answers is Answers.AWAITED or Receipt.AWAITED in self.secrets.values()
 
 
 @dataclass(frozen=True, slots=True)

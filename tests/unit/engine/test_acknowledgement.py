@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from aiohttp import web
@@ -14,7 +14,7 @@ from egressgateway.cluster.request import Request
 from egressgateway.engine.process import acknowledgement, gateway_page
 from egressgateway.engine.process.acknowledgement import AcknowledgementReader
 from egressgateway.errors import Unavailable
-from egressgateway.facts import Acknowledgement, Answers, PodSelection
+from egressgateway.facts import Acknowledgement, Answers, PodSelection, Receipt
 from egressgateway.refs import Key
 
 KEY = Key("shop", "partners")
@@ -31,11 +31,15 @@ def pod(name: str, address: str, *, ready: bool = True) -> dict[str, Any]:
 
 
 class Mesh:
-    """An API server that lists the pods, and the page of each pod, by its address: None answers with an error."""
+    """
+    An API server that lists the pods, and the page of each pod, by its address: None answers with an error. `secrets`
+    likewise: how often the pod's proxy took each.
+    """
 
     def __init__(self) -> None:
         self.pods = [pod("partners-0", "127.0.0.1")]
         self.pages: dict[str, list[str] | None] = {"127.0.0.1": []}
+        self.secrets: dict[str, dict[str, int]] = {}
         self.lists = 0
         self._listed = asyncio.Semaphore(0)
         self.refuses = False
@@ -55,11 +59,18 @@ class Mesh:
             await asyncio.wait_for(self._listed.acquire(), 30)
 
     async def answer(self, request: web.Request) -> web.Response:
-        clusters = self.pages[request.host.partition(":")[0]]
+        address = request.host.partition(":")[0]
+        clusters = self.pages[address]
         if clusters is None:
             return web.Response(status=503)
-        text = "".join(f'envoy_cluster_membership_total{{cluster_name="{each}"}} 1\n' for each in clusters)
-        return web.Response(text=text)
+        lines = [
+            *(f'envoy_cluster_membership_total{{cluster_name="{each}"}} 1' for each in clusters),
+            *(
+                f"envoy_sds_kubernetes_{n}_update_success{{}} {took}"
+                for n, took in self.secrets.get(address, {}).items()
+            ),
+        ]
+        return web.Response(text="\n".join(lines))
 
 
 @pytest.fixture
@@ -244,3 +255,80 @@ async def test_nobody_is_asked_for_an_object_that_wants_nothing(shop: Mesh, aske
     await shop.until_listed(1)
     asked.reader.want(KEY, PODS, 1, {})
     assert asked.reader.said(KEY) == Acknowledgement()
+
+
+def secrets(**receipts: Receipt) -> Acknowledgement:
+    """What pods say that have all ways out; `cert_cacert` stands for `cert-cacert`."""
+    return Acknowledgement(Answers.COMPLETE, secrets={n.replace("_", "-"): told for n, told in receipts.items()})
+
+
+WAY: Final = {"api": frozenset({API})}
+PAIR: Final = frozenset({"cert", "cert-cacert"})
+
+
+async def test_secret_is_received_where_every_pod_says_so(shop: Mesh, asked: Asked) -> None:
+    """Then nobody is asked any more; one more pod that becomes ready is, and so are the others."""
+    shop.pages["127.0.0.1"] = [API]
+    shop.secrets["127.0.0.1"] = {"cert": 1, "cert_cacert": 2}
+    asked.reader.want(KEY, PODS, 1, WAY, PAIR)
+    assert asked.reader.said(KEY).secrets == dict.fromkeys(PAIR, Receipt.AWAITED)
+    await asked.until(secrets(cert=Receipt.RECEIVED, cert_cacert=Receipt.RECEIVED))
+    shop.pods.append(pod("partners-1", "127.0.0.2"))
+    shop.pages["127.0.0.2"] = [API]
+    shop.secrets["127.0.0.2"] = {"cert": 1}
+    asked.reader.want(KEY, PODS, 2, WAY, PAIR)
+    assert asked.reader.said(KEY).secrets == dict.fromkeys(PAIR, Receipt.AWAITED)
+    await asked.until(secrets(cert=Receipt.RECEIVED, cert_cacert=Receipt.UNTOLD))
+
+
+async def test_secret_that_a_pod_waits_for_is_lacking_after_a_while(
+    shop: Mesh, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A push may be under way. Later it is not there, and the pod is asked until it has it."""
+    shop.pages["127.0.0.1"] = [API]
+    shop.secrets["127.0.0.1"] = {"cert": 1, "cert_cacert": 0}
+    asked.reader.want(KEY, PODS, 1, WAY, PAIR)
+    await asked.until(secrets(cert=Receipt.RECEIVED, cert_cacert=Receipt.AWAITED))
+    await shop.until_listed(acknowledgement.MOST_SILENT_ROUNDS + 2)
+    assert asked.reader.said(KEY).secrets["cert-cacert"] is Receipt.AWAITED
+    monkeypatch.setattr(acknowledgement, "_PATIENCE_SECONDS", 0.0)
+    # An edit of another section.
+    asked.reader.want(KEY, PODS, 1, {}, PAIR)
+    await asked.until(secrets(cert=Receipt.RECEIVED, cert_cacert=Receipt.LACKING))
+    shop.secrets["127.0.0.1"] = {"cert": 1, "cert_cacert": 1}
+    await asked.until(secrets(cert=Receipt.RECEIVED, cert_cacert=Receipt.RECEIVED))
+
+
+async def test_proxy_that_keeps_no_counters_of_secrets_does_not_tell(shop: Mesh, asked: Asked) -> None:
+    """Its pod is older than the operator, for example; it is asked a few times."""
+    shop.pages["127.0.0.1"] = [API]
+    asked.reader.want(KEY, PODS, 1, WAY, frozenset({"cert"}))
+    await asked.until(secrets(cert=Receipt.UNTOLD))
+    lists = shop.lists
+    await asyncio.sleep(0.1)
+    assert shop.lists == lists
+
+
+async def test_gateway_without_ways_out_tells_of_secrets(shop: Mesh, asked: Asked) -> None:
+    """It exposes hosts alone; a page without either is none of a gateway."""
+    asked.reader.want(KEY, PODS, 1, {}, frozenset({"cert"}))
+    await asked.until(Acknowledgement(Answers.MISSING, secrets={"cert": Receipt.UNTOLD}))
+    shop.secrets["127.0.0.1"] = {"cert": 1}
+    asked.reader.want(KEY, PODS, 2, {}, frozenset({"cert"}))
+    await asked.until(secrets(cert=Receipt.RECEIVED))
+
+
+async def test_what_was_not_told_is_asked_again_later(
+    shop: Mesh, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a pass that comes anyway: whoever lets the operator reach the port changes nothing that it sees."""
+    shop.pages["127.0.0.1"] = None
+    asked.reader.want(KEY, PODS, 1, WAY, frozenset({"cert"}))
+    await asked.until(Acknowledgement(Answers.MISSING, secrets={"cert": Receipt.UNTOLD}))
+    shop.pages["127.0.0.1"] = [API]
+    shop.secrets["127.0.0.1"] = {"cert": 1}
+    asked.reader.want(KEY, PODS, 1, WAY, frozenset({"cert"}))
+    assert asked.reader._rounds.waiting == 0, "it was asked just now"
+    monkeypatch.setattr(acknowledgement, "_SECOND_LOOK_SECONDS", 0.0)
+    asked.reader.want(KEY, PODS, 1, WAY, frozenset({"cert"}))
+    await asked.until(secrets(cert=Receipt.RECEIVED))

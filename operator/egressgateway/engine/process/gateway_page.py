@@ -54,7 +54,7 @@ async def read_page(  # noqa: PLR0913  (whom to ask, for what, and how much of t
     feed: Callable[[str], None],
     *,
     largest: int,
-    word: bytes = b"",
+    words: tuple[bytes, ...] = (b"",),
 ) -> bool:
     """
     Feed the page of a pod, line by line.
@@ -62,7 +62,7 @@ async def read_page(  # noqa: PLR0913  (whom to ask, for what, and how much of t
     Args:
         filter_: of the names of counters, a regular expression of Envoy's.
         largest: bytes, after which the page is given up.
-        word: lines without it are not fed.
+        words: lines without any of them are not fed.
 
     Returns:
         Whether the whole page came: in half a page, counters and what they count would not fit together.
@@ -71,14 +71,16 @@ async def read_page(  # noqa: PLR0913  (whom to ask, for what, and how much of t
     url, parameters = f"http://{host}:{PORT}{_PATH}", {"filter": filter_}
     try:
         async with session.get(url, params=parameters, allow_redirects=False) as answer:
-            return answer.status == 200 and await _feed_lines(answer, feed, largest, word)
+            return answer.status == 200 and await _feed_lines(answer, feed, largest, words)
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         fields = {"pod": f"{pod.namespace}/{pod.name}", "error": repr(error)}
         log.debug("Gateway pod does not answer on the page of its proxy", extra={"fields": fields})
         return False
 
 
-async def _feed_lines(answer: aiohttp.ClientResponse, feed: Callable[[str], None], left: int, word: bytes) -> bool:
+async def _feed_lines(
+    answer: aiohttp.ClientResponse, feed: Callable[[str], None], left: int, words: tuple[bytes, ...]
+) -> bool:
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         return False
     rest = b""
@@ -91,8 +93,8 @@ async def _feed_lines(answer: aiohttp.ClientResponse, feed: Callable[[str], None
         # A line without an end is not ours; its end is skipped like any other line.
         rest = rest[:_LONGEST_LINE]
         for line in lines:
-            if line and word in line:
+            if line and any(word in line for word in words):
                 feed(line.decode(errors="replace"))
-    if rest and word in rest:
+    if rest and any(word in rest for word in words):
         feed(rest.decode(errors="replace"))
     return True
