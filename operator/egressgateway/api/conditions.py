@@ -219,7 +219,9 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
         ),
         # ResolvedRefs
         Reason.SECRET_NOT_FOUND: _fails(
-            _RESOLVED, Actor.AUTHOR, "Create the Secret in the object's namespace, or correct credentialName."
+            _RESOLVED,
+            Actor.AUTHOR,
+            "Create the Secret in the object's namespace, correct it, or correct credentialName.",
         ),
         Reason.SECRET_INVALID: _fails(
             _RESOLVED, Actor.AUTHOR, "Give the Secret the keys that the message names, with valid PEM."
@@ -334,11 +336,11 @@ CATALOGUE: Mapping[Reason, ReasonEntry] = MappingProxyType(
             _REACHABLE, Actor.AUTHOR, "Ask the destination's owner, or correct probe.path and probe.statuses."
         ),
         Reason.NOT_OBSERVED: ReasonEntry(
-            (*_REACHABLE, *_STEERED),
+            (*_REACHABLE, ConditionType.RESOLVED_REFS, *_STEERED),
             "Unknown",
             Actor.ADMIN,
-            "Let the operator see what the message names: port 15090 of the gateway's pods, which reports their probe "
-            "results, or an object that is too large to be read.",
+            "Let the operator see what the message names: port 15090 of the gateway's pods, an object that it may not "
+            "read, or one that is too large to be read.",
         ),
         # Ready and the abnormal ones
         Reason.PARTIALLY_READY: _fails(

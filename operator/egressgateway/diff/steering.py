@@ -2,7 +2,7 @@
 Which changes may be made now: make before break (notes "istio-recipes" §9).
 
 * Clients are sent to a new hop only when a pod can serve it, istiod has had the time to push the gateway's side of it,
-  and no pod that tells what it has lacks it.
+  and no pod that tells what it has lacks it, or a Secret without which it answers 503.
 * A ServiceEntry and the VirtualServices of its hosts change in one batch: a ServiceEntry alone bypasses the gateway, a
   VirtualService alone is a 503.
 * Where the gateway has a controller of its own, clients also wait until it has accepted the routes and has had the
@@ -19,10 +19,11 @@ from enum import StrEnum
 from typing import Any
 
 from egressgateway.diff.changeset import OFF_DATA_PATH, ChangeSet, Delete, Write
-from egressgateway.facts import Answers, Facts
+from egressgateway.facts import Answers, Facts, Receipt
 from egressgateway.live.children import hosts_of, live_clients, mesh_routes, ports_of, section_of, ways_in_use, ways_of
 from egressgateway.live.controller_status import RouteAcceptance, is_answered_for, route_statuses
 from egressgateway.live.ports import meet_on_a_port
+from egressgateway.plan.gateway.credentials import receipts_of
 from egressgateway.plan.gateway.target import workload_of
 from egressgateway.plan.providers import CONTROLLERS
 from egressgateway.refs import Manifest, ObjectRef
@@ -37,6 +38,7 @@ class DeferReason(StrEnum):
     PUSH = "the gateway's configuration is being pushed to the mesh"
     ASKING = "the gateway's pods are being asked whether they have the configuration"
     NOT_ACKNOWLEDGED = "a gateway pod does not have the configuration yet, and may be cut off from istiod"
+    WITHOUT_SECRET = "a gateway pod waits for a Secret of the destination, which ResolvedRefs names"  # noqa: S105 - a reason
     DRAIN = "the removal of its clients is being pushed to the mesh"
     NOT_TAKEN = "the gateway's own controller has not accepted its routes, or cannot push them"
     HANDING_OVER = "the gateway's own controller may still be pushing its routes"
@@ -158,11 +160,16 @@ def _hold_of(batch: Batch, changes: ChangeSet, facts: Facts, *, written: frozens
 
 
 def _hold_of_pods(batch: Batch, facts: Facts) -> DeferReason | None:
-    """Whether the gateway's pods are being asked, or one of them lacks the way out of a section of the batch."""
-    if facts.acknowledgement.answers is Answers.AWAITED:
+    """
+    Whether the gateway's pods are being asked, or one of them lacks the way out of a section of the batch, or a Secret
+    for it.
+    """
+    receipts = frozenset[Receipt]().union(*(receipts_of(facts, section) for section in sections_of(batch)))
+    if facts.acknowledgement.answers is Answers.AWAITED or Receipt.AWAITED in receipts:
         return DeferReason.ASKING
-    lacks = sections_of(batch) & facts.acknowledgement.lacking.keys()
-    return DeferReason.NOT_ACKNOWLEDGED if lacks else None
+    if sections_of(batch) & facts.acknowledgement.lacking.keys():
+        return DeferReason.NOT_ACKNOWLEDGED
+    return DeferReason.WITHOUT_SECRET if Receipt.LACKING in receipts else None
 
 
 def waiting_for_a_port(batches: Sequence[Batch], live: Mapping[ObjectRef, Manifest]) -> frozenset[ObjectRef]:

@@ -40,9 +40,9 @@ from egressgateway.plan.checks.references import (
     next_certificate_end,
     resolve_destination,
     resolve_exposed,
-    unchecked_references,
 )
 from egressgateway.plan.checks.trial import trial_findings
+from egressgateway.plan.checks.unread import received_references, unread_references
 from egressgateway.plan.context import PlanContext, context_of
 from egressgateway.plan.findings import Advisory, Consequence, Finding, exposed_section
 from egressgateway.plan.gateway.references import exposed_on, wanted_references
@@ -159,6 +159,7 @@ class _Judge:
         for index, exposed in enumerate(self.spec.expose):
             yield from self._exposed(exposed, f"spec.expose[{index}]")
         yield from exposed_port_conflicts(self.spec)
+        yield from unread_references(self.context, wanted_references(self.facts))
 
     def _excluded_consumers(self, asked: Consumers, consumers: Consumers) -> Iterator[Finding]:
         """Namespaces that the spec names and that this gateway cannot serve; the others are served."""
@@ -291,7 +292,7 @@ class _Judge:
         for found in trial_findings(self.facts) or ():
             yield Advisory(f"not in force yet: {found.message}", found.section)
         yield from external_notices(self.context)
-        yield from unchecked_references(self.context, wanted_references(self.facts))
+        yield from received_references(self.context)
         if self.facts.mesh_config.outbound_policy == "ALLOW_ANY":
             yield Advisory(
                 "the mesh's outboundTrafficPolicy is ALLOW_ANY: traffic to ports that are not listed here leaves the "

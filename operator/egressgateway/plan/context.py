@@ -14,7 +14,7 @@ from typing import Any
 
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.api.spec import EgressGatewaySpec
-from egressgateway.facts import Facts, MeshConfig, References
+from egressgateway.facts import Acknowledgement, Facts, MeshConfig, References
 from egressgateway.live.children import LiveChildren
 from egressgateway.namespaces import Namespaces
 from egressgateway.plan.gateway.target import GatewayTarget, target_of
@@ -34,6 +34,7 @@ class PlanContext:
         namespaces: labels of every namespace, by name; `namespaces_created` when some of them were created.
         namespace_labels: those of the object's own namespace; None while it has not been seen.
         status: as the API server stores it.
+        acknowledgement: what the gateway's proxies say that they have.
     """
 
     owner: Owner
@@ -49,6 +50,7 @@ class PlanContext:
     namespaces_created: Mapping[str, datetime]
     namespace_labels: Mapping[str, str] | None
     status: Mapping[str, Any]
+    acknowledgement: Acknowledgement
     now: datetime
 
     @property
@@ -75,6 +77,7 @@ def context_of(facts: Facts) -> PlanContext | None:
         namespaces_created=facts.namespaces_created,
         namespace_labels=facts.namespace_labels,
         status=facts.gateway.status,
+        acknowledgement=facts.acknowledgement,
         now=facts.now,
     )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
-from egressgateway.api.conditions import ConditionType, Reason
+from egressgateway.api.conditions import ConditionStatus, ConditionType, Reason
+from egressgateway.names import DESTINATIONS
 from egressgateway.namespaces import EVERY_NAMESPACE
 
 
@@ -42,6 +44,7 @@ class Finding:
     `message` names field, value and remedy. A `partial` finding rejects only what it names, for example one consumer:
     the rest of the section is served all the same. `needs_edit`: only an edit of this object helps, although others can
     resolve the same reason elsewhere. `withdraws`: what runs does harm, so it is withdrawn whatever the reason says.
+    `unknown`: something could not be looked at, which is no reason to reject anything, so it is `partial` as well.
     """
 
     condition: ConditionType
@@ -51,6 +54,12 @@ class Finding:
     partial: bool = False
     needs_edit: bool = False
     withdraws: bool = False
+    unknown: bool = False
+
+    @property
+    def status(self) -> ConditionStatus:
+        """What the condition is because of it."""
+        return "Unknown" if self.unknown else "False"
 
     @property
     def consequence(self) -> Consequence:
@@ -62,17 +71,26 @@ class Advisory:
     """
     Something that the author should know and that rejects nothing; `section` as in `Finding`.
 
-    With a `reason` it is also recorded as a warning event.
+    With a `reason` it is also recorded as a warning event. `condition` says it while it is True.
     """
 
     message: str
     section: str = ""
     reason: Reason | None = None
+    condition: ConditionType = ConditionType.ACCEPTED
 
 
 def exposed_section(name: str) -> str:
     """Section name of an entry in `expose`. Names of destinations contain no dot, so the two never collide."""
     return f"expose.{name}"
+
+
+def stored_condition(status: Mapping[str, Any], section: str, type_: ConditionType) -> Mapping[str, Any]:
+    """A condition of a section as a status has it; empty where it does not name the section."""
+    list_, _, name = section.rpartition(".")
+    listed = status.get(list_ or DESTINATIONS) or ()
+    conditions = next((each.get("conditions") or () for each in listed if each.get("name") == name), ())
+    return next((each for each in conditions if each.get("type") == type_), {})
 
 
 _SHOWN: Final = 5

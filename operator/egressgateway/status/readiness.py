@@ -168,24 +168,44 @@ def _causes(acceptance: Acceptance, sections: Sequence[Section]) -> tuple[Condit
 def _of_object(type_: ConditionType, acceptance: Acceptance, sections: Sequence[Section]) -> Condition:
     """True when it is true of every section; otherwise the first reason, with the sections' names."""
     findings = [finding for finding in acceptance.of_object if finding.condition is type_]
-    if findings:
-        return Condition(type_, "False", findings[0].reason, joined(finding.message for finding in findings))
+    own = [Condition(type_, finding.status, finding.reason, finding.message) for finding in findings]
+    if _false(own):
+        return replace(own[0], message=joined(condition.message for condition in own))
     bad = [(name, condition) for name, conditions in sections for condition in conditions if is_bad(condition, type_)]
-    if bad:
-        told = ((name, message) for name, condition in bad for message in _messages(name, condition, acceptance))
-        # What is False of one section is False of the object; otherwise what is not known of one is not known.
-        first = min((condition for _, condition in bad), key=lambda condition: condition.status == "Unknown")
+    # What is False of one section is False of the object; otherwise what is not known of one is not known.
+    bad.sort(key=lambda of: of[1].status == "Unknown")
+    if own or bad:
+        of_sections = (
+            (name, message)
+            for name, condition in bad
+            for message in _messages(name, condition, acceptance, without=own)
+        )
+        told = (*(("", condition.message) for condition in own), *of_sections)
+        first = bad[0][1] if bad else own[0]
         return Condition(type_, first.status, first.reason, told_by_type(type_, told))
-    if not sections and acceptance.of_object:
+    if not sections and any(not finding.partial for finding in acceptance.of_object):
         # A spec that cannot be read has no sections to speak for it.
         return Condition(type_, "Unknown", Reason.PENDING, "not evaluated: the object is not accepted")
-    return succeeded(type_)
+    return _with_notices(succeeded(type_), acceptance)
 
 
-def _messages(name: str, condition: Condition, acceptance: Acceptance) -> list[str]:
-    """The messages that `condition` of section `name` joins: the findings behind it, otherwise its own message."""
+def _with_notices(condition: Condition, acceptance: Acceptance) -> Condition:
+    """What sections say of what they refer to. What they accept with a notice is said by themselves alone."""
+    notices = [each for each in acceptance.advisories if each.condition is condition.type]
+    if not notices or condition.type is ConditionType.ACCEPTED:
+        return condition
+    said = told_by_type(condition.type, ((each.section, each.message) for each in notices))
+    return replace(condition, message=joined((condition.message, said)))
+
+
+def _messages(name: str, condition: Condition, acceptance: Acceptance, *, without: Sequence[Condition]) -> list[str]:
+    """
+    The messages that `condition` of section `name` joins: the findings behind it, otherwise its own message; `without`
+    what is said of the object as a whole, which each section says as well.
+    """
     found = [item for item in acceptance.of_section(name) if item.condition is condition.type]
-    return [item.message for item in sorted(found, key=lambda item: item.partial)] or [condition.message]
+    told = [item.message for item in sorted(found, key=lambda item: (item.unknown, item.partial))]
+    return told or ([] if without else [condition.message])
 
 
 def _success(facts: Facts, acceptance: Acceptance) -> str:

@@ -60,7 +60,7 @@ class SectionState:
         on_previous_route: clients still use the previous route, and it serves them.
         in_place: the objects that send clients through the gateway exist as planned; `deferred`: why they do not yet.
         pushing: clients' proxies may not have been told of that yet; `was_steered`: they may have used another route.
-        lacking: a gateway pod whose proxy does not have the section's ways out; `asking`: the pods are being asked;
+        lacking: what the proxy of a gateway pod lacks of what requests need; `asking`: the pods are being asked;
             `by_time`: some of them do not tell what they have.
         needs_pods: requests use the class's gateway, of which `ready_pods` serve; `obstacle`: why others do not start.
     """
@@ -173,10 +173,6 @@ def _steered(state: SectionState) -> str:
     return joined((ROUTED, BY_TIME if state.by_time else "", state.clients.remark))
 
 
-def _lacking(state: SectionState) -> str:
-    return f"{DeferReason.NOT_ACKNOWLEDGED.value}: {state.lacking}"
-
-
 PROGRAMMED: Final[Table[SectionState]] = Table(
     ConditionType.PROGRAMMED,
     (
@@ -227,8 +223,13 @@ STEERED: Final[Table[SectionState]] = Table(
         Rule(lambda it: it.in_place and not it.needs_pods, "True", Reason.STEERED, _steered),
         Rule(lambda it: it.in_place and not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _without_pods),
         Rule(lambda it: not it.ready_pods, "False", Reason.GATEWAY_NOT_READY, _without_pods),
-        Rule(lambda it: bool(it.lacking) and it.was_steered and it.in_place, "Unknown", Reason.PENDING, _lacking),
-        Rule(lambda it: bool(it.lacking), "False", Reason.PENDING, _lacking),
+        Rule(
+            lambda it: bool(it.lacking) and it.was_steered and it.in_place,
+            "Unknown",
+            Reason.PENDING,
+            lambda it: it.lacking,
+        ),
+        Rule(lambda it: bool(it.lacking), "False", Reason.PENDING, lambda it: it.lacking),
         # What is steered stays so meanwhile: the route that was there still is.
         Rule(lambda it: it.asking and not it.was_steered, "False", Reason.PENDING, DeferReason.ASKING.value),
         # Where no route was before, the status says so already: it becomes True with one write.

@@ -11,7 +11,7 @@ from egressgateway.api.destination import Destination
 from egressgateway.api.expose import ExposedHost
 from egressgateway.api.gateway_class import EgressGatewayClassSpec
 from egressgateway.diff.steering import DeferReason
-from egressgateway.facts import Answers, Facts, Reached
+from egressgateway.facts import Answers, Facts, Reached, Receipt
 from egressgateway.live.children import (
     hosts_of,
     live_clients,
@@ -25,7 +25,8 @@ from egressgateway.live.controller_status import RouteAcceptance, route_statuses
 from egressgateway.namespaces import EVERYONE
 from egressgateway.plan.acceptance import Acceptance
 from egressgateway.plan.context import context_of
-from egressgateway.plan.findings import Consequence, Finding, exposed_section
+from egressgateway.plan.findings import Consequence, Finding, exposed_section, stored_condition
+from egressgateway.plan.gateway.credentials import receipts_of
 from egressgateway.plan.gateway.references import shared_service
 from egressgateway.plan.gateway.target import target_of, workload_of
 from egressgateway.plan.ir import Plan
@@ -78,8 +79,8 @@ class SectionView:
             was_steered=was_steered,
             deferred=self._deferred(clients) or ("" if gateway_has_routes else _waiting_for(written).value),
             clients=self._clients(destination),
-            lacking=self.facts.acknowledgement.lacking.get(section, "") if self.facts.gateway_pushed else "",
-            asking=self.facts.acknowledgement.answers is Answers.AWAITED,
+            lacking=self._lacking(section) if self.facts.gateway_pushed else "",
+            asking=self._is_asking(section),
             by_time=self._is_by_time(section),
         )
         return (*self._judged(section, state), *self._reached(destination))
@@ -107,12 +108,19 @@ class SectionView:
 
     def _judged(self, section: str, state: SectionState) -> tuple[Condition, ...]:
         findings = (*self.acceptance.of_object, *self.acceptance.of_section(section))
-        advisories = [notice.message for notice in self.acceptance.advisories if notice.section == section]
-        accepted = _by_findings(ConditionType.ACCEPTED, findings)
-        if accepted.status == "True" and advisories:
-            accepted = replace(accepted, message=joined((accepted.message, *advisories)))
-        resolved = _by_findings(ConditionType.RESOLVED_REFS, findings)
+        accepted, resolved = (
+            self._with_notices(section, _by_findings(type_, findings))
+            for type_ in (ConditionType.ACCEPTED, ConditionType.RESOLVED_REFS)
+        )
         return accepted, resolved, PROGRAMMED.judge(state), STEERED.judge(state)
+
+    def _with_notices(self, section: str, condition: Condition) -> Condition:
+        """What is True, and what should be known all the same."""
+        notices = [each for each in self.acceptance.advisories if each.section == section]
+        said = dict.fromkeys(each.message for each in notices if each.condition is condition.type)
+        if condition.status != "True" or not said:
+            return condition
+        return replace(condition, message=joined((condition.message, *said)))
 
     def _rejected(self, section: str, running: bool, *, by_this_gateway: bool) -> SectionState:
         """`by_this_gateway`: according to what runs, requests use the class's gateway as it is now."""
@@ -146,6 +154,18 @@ class SectionView:
             by_rule=target.dedicated,
         )
         return with_scopes(evidence, consumers, self.facts.client_scopes, sought)
+
+    def _lacking(self, section: str) -> str:
+        """What a gateway pod lacks of the ways out of a destination, by its own word."""
+        pod = self.facts.acknowledgement.lacking.get(section)
+        if pod is not None:
+            return f"{DeferReason.NOT_ACKNOWLEDGED.value}: {pod}"
+        return DeferReason.WITHOUT_SECRET.value if Receipt.LACKING in receipts_of(self.facts, section) else ""
+
+    def _is_asking(self, section: str) -> bool:
+        """Whether pods are being asked for what clients of a destination need."""
+        awaited = self.facts.acknowledgement.answers is Answers.AWAITED
+        return awaited or Receipt.AWAITED in receipts_of(self.facts, section)
 
     def _is_by_time(self, section: str) -> bool:
         """
@@ -239,7 +259,8 @@ def _by_findings(type_: ConditionType, findings: Iterable[Finding]) -> Condition
     own = _of_type(type_, findings)
     if not own:
         return succeeded(type_)
-    return Condition(type_, "False", own[0].reason, told_by_type(type_, (("", finding.message) for finding in own)))
+    told = told_by_type(type_, (("", finding.message) for finding in own))
+    return Condition(type_, own[0].status, own[0].reason, told)
 
 
 def _of_type(type_: ConditionType, findings: Iterable[Finding]) -> Sequence[Finding]:
@@ -247,16 +268,13 @@ def _of_type(type_: ConditionType, findings: Iterable[Finding]) -> Sequence[Find
     return sorted((finding for finding in findings if finding.condition is type_), key=_weight)
 
 
-def _weight(finding: Finding) -> tuple[bool, bool]:
-    return finding.partial, finding.consequence is Consequence.KEEP
+def _weight(finding: Finding) -> tuple[bool, bool, bool]:
+    return finding.unknown, finding.partial, finding.consequence is Consequence.KEEP
 
 
 def _before(facts: Facts, section: str, type_: ConditionType) -> Mapping[str, Any]:
     """The stored condition of a section; empty for one that the status does not name."""
-    list_, _, name = section.rpartition(".")
-    listed = facts.gateway.status.get(list_ or "destinations") or ()
-    conditions = next((each.get("conditions") or () for each in listed if each.get("name") == name), ())
-    return next((each for each in conditions if each.get("type") == type_), {})
+    return stored_condition(facts.gateway.status, section, type_)
 
 
 def _waiting_for(written: SectionState) -> DeferReason:

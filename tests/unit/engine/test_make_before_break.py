@@ -488,7 +488,9 @@ class CutOff:
         self.have = False
         self.asked = False
 
-    def want(self, key: Key, pods: PodSelection, ready: int, exits: Mapping[str, frozenset[str]]) -> None:
+    def want(
+        self, key: Key, pods: PodSelection, ready: int, exits: Mapping[str, frozenset[str]], secrets: frozenset[str]
+    ) -> None:
         self.asked = bool(exits)
 
     def said(self, key: Key) -> Acknowledgement:

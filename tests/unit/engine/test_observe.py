@@ -24,6 +24,7 @@ from egressgateway.facts import (
     PodFacts,
     PodSelection,
     Ports,
+    Receipt,
     References,
     Rights,
 )
@@ -148,9 +149,12 @@ class Told:
     def __init__(self, said: Acknowledgement) -> None:
         self.answer = said
         self.wanted: dict[str, frozenset[str]] = {}
+        self.secrets = frozenset[str]()
 
-    def want(self, key: Key, pods: PodSelection, ready: int, exits: Mapping[str, frozenset[str]]) -> None:
-        self.wanted = dict(exits)
+    def want(
+        self, key: Key, pods: PodSelection, ready: int, exits: Mapping[str, frozenset[str]], secrets: frozenset[str]
+    ) -> None:
+        self.wanted, self.secrets = dict(exits), secrets
 
     def said(self, key: Key) -> Acknowledgement:
         return self.answer
@@ -196,6 +200,30 @@ def test_pods_are_asked_after_a_restart_for_what_is_not_steered(reason: str) -> 
     caches.children["Deployment"].put(deployment(ready=0, version=2))
     Observer(caches, Settings(), acknowledgements=reader).observe(ME, GatewayState(0.0, 0.0), NOW, 1.0)  # type: ignore[arg-type]
     assert not reader.wanted, "no pod is ready"
+
+
+@pytest.mark.parametrize("readable", [False, True])
+def test_pods_are_asked_for_secrets_that_may_not_be_read(readable: bool) -> None:
+    """Also at rest, where they have told: a pod that becomes ready later was not there to tell."""
+    steered = {"name": "d", "conditions": [{"type": "Steered", "status": "True", "reason": "Steered"}]}
+    tls = {"mode": "Mutual", "credentialName": "bank", "caCertificates": "System"}
+    ports = [{"port": 80, "protocol": "HTTP", "targetPort": 443, "tls": tls}]
+    caches = caches_of(
+        gateway(status={"destinations": [steered]}, destinations=[objects.destination("d", HOST, ports=ports)])
+    )
+    caches.children["ServiceEntry"].put(way_out())
+    caches.children["Deployment"].put(deployment(ready=2))
+    for name in ("bank", "bank-cacert"):
+        ref = ObjectRef("Secret", "shop", name)
+        caches.references.want(ME, {ref})
+        if readable:
+            caches.references.put(ref, None)
+        else:
+            caches.references.refuse(ref)
+    reader = Told(Acknowledgement(Answers.COMPLETE, secrets={"bank": Receipt.RECEIVED}))
+    Observer(caches, Settings(), acknowledgements=reader).observe(ME, GatewayState(0.0, 0.0), NOW, 1.0)  # type: ignore[arg-type]
+    assert reader.secrets == (frozenset() if readable else {"bank"})
+    assert bool(reader.wanted) is not readable
 
 
 def way_out() -> Manifest:

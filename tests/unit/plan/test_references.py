@@ -172,18 +172,6 @@ def test_secret_that_goes_from_under_a_served_destination_takes_nothing_away() -
     assert "api" in acceptance.kept
 
 
-def test_what_may_not_be_read_is_not_judged_but_said() -> None:
-    """Nothing is known of it: served, with a notice."""
-    asked = originating("Mutual", unreadable=(CLIENT, CA))
-    assert flaw(asked) is None
-    [notice] = accept(asked).advisories
-    assert notice.message == (
-        "Secret shop/client is not checked, nor when its certificates end: the operator may not read it; while it is "
-        "missing, each of the gateway's pods that starts is ready some 16 seconds late"
-    )
-    assert flaw(originating("Simple", client=secret(), unreadable=(CA,))) is None
-
-
 def test_a_certificate_that_will_end_is_when_to_look_again() -> None:
     """The first of those still good; one that is over needs a change of the Secret, which wakes us up."""
     soon = originating("Mutual", client=secret(**pair(tls_crt=certificate(NOW + timedelta(days=1)))))
@@ -259,17 +247,6 @@ def test_what_an_exposed_host_refers_to_must_be_there(
     assert (found and found[0]) == reason
 
 
-def test_an_authorizer_of_an_unknown_mesh_is_said_to_be_unchecked() -> None:
-    """Whether it is asked about connections depends on what it speaks."""
-    class_spec = class_of(externalAuthorization={"provider": "opa"})
-    unknown, known = (facts_of(spec_of(), class_spec, mesh_config=MeshConfig(authorizers=each)) for each in (None, OPA))
-    assert [notice.message.split(" of ")[0] for notice in accept(unknown).advisories] == ["authorizer opa"]
-    assert accept(known).advisories == ()
-
-
-OPA = {"opa": "grpc"}
-
-
 def test_a_gateway_whose_selector_no_label_can_meet_is_not_waited_for() -> None:
     """The API server would refuse to list its pods, again and again, and the object would stay Pending."""
     gateway = {**GATEWAY, "spec": {"selector": {"a": "no label, for its comma"}}}
@@ -313,9 +290,8 @@ def test_a_shared_gateway_must_have_the_ports_that_are_used(
     assert [finding.reason for finding in accept(facts).findings] == reasons
 
 
-@pytest.mark.parametrize(("known", "found"), [(None, 0), ({"opa": "grpc"}, 0), ({}, 1), ({"other": "http"}, 1)])
-def test_an_authorizer_must_be_one_of_the_mesh(known: dict[str, str] | None, found: int) -> None:
-    """Where the mesh's configuration is not known nothing is said against it."""
+@pytest.mark.parametrize(("known", "found"), [({"opa": "grpc"}, 0), ({}, 1), ({"other": "http"}, 1)])
+def test_an_authorizer_must_be_one_of_the_mesh(known: dict[str, str], found: int) -> None:
     class_spec = class_of(externalAuthorization={"provider": "opa"})
     findings = accept(facts_of(spec_of(), class_spec, mesh_config=MeshConfig(authorizers=known))).findings
     assert [finding.reason for finding in findings] == [Reason.AUTHORIZER_NOT_FOUND] * found
@@ -396,6 +372,6 @@ def test_proxy_is_read_once_the_ingress_class_names_it() -> None:
     assert told is not None
     assert f"names {own} in its parameters, which does not exist" in told[1]
     hidden = connected({}, unreadable=(INGRESS_CLASS,))
-    assert flaw(hidden) is None
-    said = [notice.message for notice in accept(hidden).advisories]
-    assert "IngressClass apisix is not checked: the operator may not read it" in said
+    told = flaw(hidden)
+    assert told is not None
+    assert told[0] is Reason.NOT_OBSERVED

@@ -33,6 +33,7 @@ from egressgateway.facts import (
     HopRule,
     MeshConfig,
     Reached,
+    Receipt,
     References,
     Rights,
     SidecarScope,
@@ -158,6 +159,13 @@ def taken(field: str, value: Any, *falls: str, says: str = "") -> Taken:
     return Taken(field, lambda of: {field: value(of) if callable(value) else value}, frozenset(falls), says)
 
 
+def unread(receipt: Receipt, *falls: str, says: str = "") -> Taken:
+    """The Secret may not be read, and the pods say that of it."""
+    found = Acknowledgement(Answers.COMPLETE, secrets=dict.fromkeys((SECRET.name, f"{SECRET.name}-cacert"), receipt))
+    values = {"references": References(unreadable=frozenset({SECRET})), "acknowledgement": found}
+    return Taken("references", lambda _: values, frozenset(falls), says)
+
+
 def _scope(**more: Any) -> Mapping[str, ClientScope]:
     return {CONSUMER: ClientScope(**more)}
 
@@ -203,16 +211,15 @@ TAKEN: Final = {
     "the consumer's label": taken("namespaces", {"shop": {}, CONSUMER: {}}, *(ALL - {RESOLVED})),
     "the Secret": taken("references", References({SECRET: None}), RESOLVED, WRITTEN, READY_),
     "the Secret's content": taken("references", References({SECRET: secret()}), RESOLVED, WRITTEN, READY_),
-    "the right to the Secret": taken(
-        "references", References(unreadable=frozenset({SECRET})), says="Secret shop/client is not checked"
-    ),
+    "the right to the Secret": taken("references", References(unreadable=frozenset({SECRET})), RESOLVED, READY_),
     "the room for the Secret": taken(
-        "references",
-        References(unreadable=frozenset({SECRET}), too_many=frozenset({SECRET})),
-        says="Secret shop/client is not checked",
+        "references", References(unreadable=frozenset({SECRET}), too_many=frozenset({SECRET})), RESOLVED, READY_
     ),
+    "the right to the Secret, which every gateway pod has": unread(Receipt.RECEIVED, says="by their own word"),
+    "that right, and what some pod tells": unread(Receipt.UNTOLD, RESOLVED, READY_),
+    "that right, and what a pod needs": unread(Receipt.LACKING, RESOLVED, ROUTED, READY_),
     "the authorizer": taken("mesh_config", MeshConfig(authorizers={}), RESOLVED, ROUTED, REACHED, READY_),
-    "the mesh's configuration": taken("mesh_config", MeshConfig(), says="authorizer opa of"),
+    "the mesh's configuration": taken("mesh_config", MeshConfig(), RESOLVED, READY_),
     "the clock": taken("now", datetime(2028, 1, 1, tzinfo=UTC), RESOLVED, WRITTEN, READY_),
     "the only route": taken(
         "unmanaged_routes", _route(ObjectRef("VirtualService", CONSUMER, "other"), HOST), ROUTED, READY_

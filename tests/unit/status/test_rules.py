@@ -130,7 +130,7 @@ PROGRAMMED_ROWS: Final[list[tuple[SectionState, Said]]] = [
     (SectionState(), ("True", Reason.PROGRAMMED, "every object is in place")),
 ]
 
-LACKING: Final = "a gateway pod does not have the configuration yet, and may be cut off from istiod"
+LACKING: Final = "a gateway pod does not have the configuration yet, and may be cut off from istiod: partners-1"
 
 STEERED_ROWS: Final[list[tuple[SectionState, Said]]] = [
     (
@@ -191,12 +191,12 @@ STEERED_ROWS: Final[list[tuple[SectionState, Said]]] = [
         ("False", Reason.GATEWAY_NOT_READY, "no gateway pod is ready yet; no node takes a pod"),
     ),
     (
-        SectionState(in_place=True, ready_pods=2, pushing=True, was_steered=True, lacking="partners-1"),
-        ("Unknown", Reason.PENDING, f"{LACKING}: partners-1"),
+        SectionState(in_place=True, ready_pods=2, pushing=True, was_steered=True, lacking=LACKING),
+        ("Unknown", Reason.PENDING, LACKING),
     ),
     (
-        SectionState(in_place=True, ready_pods=2, pushing=True, lacking="partners-1"),
-        ("False", Reason.PENDING, f"{LACKING}: partners-1"),
+        SectionState(in_place=True, ready_pods=2, pushing=True, lacking=LACKING),
+        ("False", Reason.PENDING, LACKING),
     ),
     (
         SectionState(in_place=True, ready_pods=2, asking=True),

@@ -28,6 +28,7 @@ from egressgateway.live.exits import exits_of
 from egressgateway.live.obstacles import is_overdue, is_rolling, rollout_obstacle
 from egressgateway.names import workload_name
 from egressgateway.namespaces import EVERYONE
+from egressgateway.plan.gateway.credentials import secrets_to_ask_for
 from egressgateway.plan.gateway.references import pods_of_gateway, shared_pods, wanted_pods, wanted_references
 from egressgateway.plan.gateway.target import target_of, workload_of
 from egressgateway.plan.providers import probing_of
@@ -251,7 +252,7 @@ class Observer:
     def _with_acknowledgement(self, facts: Facts, state: GatewayState, clock: float) -> Facts:
         """
         `facts` with what the gateway's proxies have taken. They are asked after a change, until they have all of it and
-        clients are sent to them.
+        clients are sent to them; and where the operator may not read a Secret, once whenever more of them are ready.
         """
         reader = self._acknowledgements
         if reader is None:
@@ -259,9 +260,11 @@ class Observer:
         ready, spec = workload_of(facts).ready, facts.class_.spec
         # APISIX has a controller that says what it has taken.
         speaks = spec is not None and not spec.ingress_class
-        asked = ready and speaks and (state.unacknowledged or not _is_steered(facts.gateway))
-        exits = exits_of(facts.live, target_of(facts).namespace) if asked and not facts.gateway.deleting else {}
-        reader.want(facts.key, shared_pods(spec) or pods_of_gateway(facts.key), ready, exits)
+        can_tell = ready and speaks and not facts.gateway.deleting
+        secrets = secrets_to_ask_for(facts) if can_tell else frozenset[str]()
+        asked = can_tell and (secrets or state.unacknowledged or not _is_steered(facts.gateway))
+        exits = exits_of(facts.live, target_of(facts).namespace) if asked else {}
+        reader.want(facts.key, shared_pods(spec) or pods_of_gateway(facts.key), ready, exits, secrets)
         said = reader.said(facts.key)
         if said.answers in (Answers.COMPLETE, Answers.MISSING) and not said.lacking and facts.gateway_pushed:
             state.unacknowledged = False

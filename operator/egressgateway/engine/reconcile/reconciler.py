@@ -39,7 +39,7 @@ from egressgateway.engine.reconcile.requeue import (
 )
 from egressgateway.engine.reconcile.state import GatewayState, StateStore, SteadyState
 from egressgateway.errors import ClusterError, Invalid
-from egressgateway.facts import Answers, Facts
+from egressgateway.facts import Facts
 from egressgateway.live.children import stage_of
 from egressgateway.live.obstacles import cause_of
 from egressgateway.namespaces import union
@@ -296,7 +296,7 @@ class Reconciler:
         passing = is_cosmetic(facts.gateway.status, status) or (
             _is_passing(facts) and is_on_the_way(facts.gateway.status, status)
         )
-        if not ((comes_soon(outcome) or _is_asking(facts)) and passing):
+        if not ((comes_soon(outcome) or facts.acknowledgement.awaited) and passing):
             await self._owner.write_status(key, status)
             self._record_advisories(facts, done.acceptance)
         if not remote_refs(facts, done.plan):
@@ -479,13 +479,8 @@ class Reconciler:
         self._metrics.forget(key)
 
 
-def _is_asking(facts: Facts) -> bool:
-    """Whether the gateway's pods answer any moment, with another pass."""
-    return facts.acknowledgement.answers is Answers.AWAITED
-
-
 def _is_passing(facts: Facts) -> bool:
-    return bool(facts.pushing) or _is_asking(facts)
+    return bool(facts.pushing) or facts.acknowledgement.awaited
 
 
 def _compare(plan: Plan, desired: tuple[Desired, ...], facts: Facts, state: GatewayState) -> ChangeSet:

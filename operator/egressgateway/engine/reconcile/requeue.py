@@ -33,6 +33,7 @@ _WAITS: Final = {
     DeferReason.GATEWAY_NOT_READY: "GatewayNotReady",
     DeferReason.ASKING: "NotAcknowledged",
     DeferReason.NOT_ACKNOWLEDGED: "NotAcknowledged",
+    DeferReason.WITHOUT_SECRET: "NotAcknowledged",
     DeferReason.NOT_TAKEN: "NotTaken",
     DeferReason.HANDING_OVER: "NotTaken",
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -23,9 +23,9 @@ from egressgateway.api.tls import TlsMode
 from egressgateway.facts import KEY_VERDICTS, Facts, KeyVerdict, References
 from egressgateway.live.children import section_of
 from egressgateway.live.ingress_class import CONTROLLER_NAME, foreign_controller, gateway_proxy_ref, ingress_class_ref
-from egressgateway.plan.checks.bounds import MAX_REFERENCES
 from egressgateway.plan.context import PlanContext
-from egressgateway.plan.findings import Advisory, Finding, exposed_section
+from egressgateway.plan.findings import Finding, exposed_section
+from egressgateway.plan.gateway.credentials import CA_KEYS
 from egressgateway.plan.gateway.references import (
     CA_SUFFIX,
     gateway_ref,
@@ -40,7 +40,6 @@ from egressgateway.refs import Manifest, ObjectRef
 _RESOLVED: Final = ConditionType.RESOLVED_REFS
 # The keys of a Secret that Istio reads, in its two spellings (istio.io, "Secure Gateways", key formats).
 _PAIRS: Final = (("tls.crt", "tls.key"), ("cert", "key"))
-_CA_KEYS: Final = ("ca.crt", "cacert")
 _KEY_FLAWS: Final = {
     KeyVerdict.UNREADABLE: "is not a private key in PEM format; replace it",
     KeyVerdict.ENCRYPTED: "is encrypted, and proxies have no password; store the decrypted key",
@@ -129,28 +128,6 @@ def resolve_exposed(context: PlanContext, exposed: ExposedHost, field: str) -> I
         yield from _service(context, exposed.backend.service, f"{field}.backend.service", section)
 
 
-def unchecked_references(context: PlanContext, wanted: Set[ObjectRef]) -> Iterator[Advisory]:
-    """References that the operator may not read, so that it knows nothing of them."""
-    authorizer = context.class_spec.external_authorization
-    if authorizer is not None and context.mesh_config.authorizers is None:
-        yield Advisory(
-            f"authorizer {authorizer.provider} of {context.class_name} is not checked: the mesh's configuration cannot "
-            "be read; an HTTP authorizer does not check TLS and TCP"
-        )
-    for ref in sorted(context.references.unreadable & wanted):
-        if not ref.name.endswith(CA_SUFFIX):
-            why = "the operator may not read it"
-            if ref in context.references.too_many:
-                why = (
-                    f"the EgressGateways of namespace {context.key.namespace} refer to more than "
-                    f"{MAX_REFERENCES} objects; refer to fewer"
-                )
-            ends = ", nor when its certificates end" if ref.kind == "Secret" else ""
-            late = "; while it is missing, each of the gateway's pods that starts is ready some 16 seconds late"
-            waits = ref.kind == "Secret" and context.target.dedicated
-            yield Advisory(f"{ref} is not checked{ends}: {why}{late if waits else ''}")
-
-
 def certificate_ends(secret: Manifest) -> dict[str, tuple[datetime, datetime]]:
     """
     By key of a Secret, from when and until when the certificates in it can be used.
@@ -158,10 +135,10 @@ def certificate_ends(secret: Manifest) -> dict[str, tuple[datetime, datetime]]:
     A chain ends with its first certificate that ends. Authorities are alternatives: they end with the last one.
     """
     found: dict[str, tuple[datetime, datetime]] = {}
-    for key in (*(pair[0] for pair in _PAIRS), *_CA_KEYS):
+    for key in (*(pair[0] for pair in _PAIRS), *CA_KEYS):
         certificates = (_parsed(_value(secret, key)) or []) if key in _data(secret) else []
         if certificates:
-            choose = max if key in _CA_KEYS else min
+            choose = max if key in CA_KEYS else min
             chosen = choose(certificates, key=lambda each: each.not_valid_after_utc)
             found[key] = chosen.not_valid_before_utc, chosen.not_valid_after_utc
     return found
@@ -272,7 +249,7 @@ def _client_secret_flaw(context: PlanContext, name: str, *, mutual: bool) -> _Fl
     if ref in context.references.unreadable:
         return None
     secret, extra = context.references.objects.get(ref), context.references.objects.get(beside)
-    if secret is None and (mutual or extra is None):
+    if secret is None and (mutual or (extra is None and beside not in context.references.unreadable)):
         return _missing(context, name)
     if mutual and (flaw := _pair_flaw(context, name)) is not None:
         return flaw
@@ -281,7 +258,7 @@ def _client_secret_flaw(context: PlanContext, name: str, *, mutual: bool) -> _Fl
 
 def _ca_flaw(context: PlanContext, name: str, holders: Sequence[Manifest]) -> _Flaw | None:
     """The defect of the CA that one of the Secrets `holders` has to have."""
-    authorities = [_value(found, key) for found in holders for key in _CA_KEYS if key in _data(found)]
+    authorities = [_value(found, key) for found in holders for key in CA_KEYS if key in _data(found)]
     beside = ObjectRef("Secret", context.key.namespace, name + CA_SUFFIX)
     if not authorities and beside not in context.references.unreadable:
         # System roots are no fallback here: Envoy would wait for a CA that never comes (notes "istio-recipes" §2).
@@ -337,7 +314,7 @@ def _missing(context: PlanContext, name: str) -> _Flaw:
 
 
 def _certificates_of(secret: Manifest) -> Iterator[x509.Certificate]:
-    for key in ("tls.crt", "cert", *_CA_KEYS):
+    for key in ("tls.crt", "cert", *CA_KEYS):
         yield from (_parsed(_value(secret, key)) or [])[:1] if key in _data(secret) else ()
 
 

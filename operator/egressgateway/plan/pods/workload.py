@@ -51,6 +51,9 @@ _STATS_OF_PROBES: Final = (
 )
 """Those from which it learns the results of probes, too; by default Istio keeps none of them."""
 
+_STATS_OF_SECRETS: Final = r"sds\.kubernetes.*\.update_success"
+"""Those from which it learns which Secrets the proxy has (`live.received`)."""
+
 _PATIENCE_AT_START: Final = 1_000_000
 """
 Failures that a startup probe allows before a pod reaches its destinations for the first time: unlimited. Until then
@@ -374,7 +377,9 @@ def _proxy_config(spec: EgressGatewaySpec, grace_seconds: int) -> dict[str, Any]
         },
     }
     probed = any(destination.probe is not None for destination in spec.destinations)
-    config["proxyStatsMatcher"] = {"inclusionRegexps": [_STATS_OF_PROBES if probed else _STATS_OF_CLUSTERS]}
+    config["proxyStatsMatcher"] = {
+        "inclusionRegexps": [_STATS_OF_PROBES if probed else _STATS_OF_CLUSTERS, _STATS_OF_SECRETS]
+    }
     telemetry = spec.telemetry
     if telemetry is None or telemetry.mesh_headers is not MeshHeadersMode.KEEP:
         config["proxyHeaders"] = {
