@@ -178,6 +178,10 @@ class Contender:
         rights: what it has claimed, by its status.
         steers: by name, the namespaces whose clients its live routes send to it. Only for an object whose status was
             lost, and only where its class allows it to serve: tenants can write such routes in their own namespaces.
+        lets_go: names that it has claimed and does not ask for any more, and that this object may take over. Like the
+            next two it is known only of an object of the same namespace (`contention.succession`).
+        takes_over: by name, the namespaces for which it takes the name over from this object, if this one lets go.
+        routed: by name that both have claimed, the namespaces whose clients it serves now.
     """
 
     key: Key
@@ -188,6 +192,28 @@ class Contender:
     held_ports: Ports = field(default_factory=Ports)
     rights: Rights = field(default_factory=Rights)
     steers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    lets_go: frozenset[str] = frozenset()
+    takes_over: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    routed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+class Handover(StrEnum):
+    """How far a name is that an object steers, and that another one of its namespace has or may take over."""
+
+    LINGERS = "Lingers"
+    """Seen a moment ago: the edit by which another object asks for it may be on its way."""
+
+    WAITS = "Waits"
+    """The other object's way does not stand yet, or proxies may not have learned of it."""
+
+    TAKEN = "Taken"
+    """It does, for as long as proxies may take."""
+
+    OVERDUE = "Overdue"
+    """It does not, although there was time enough."""
+
+    UNWANTED = "Unwanted"
+    """Nobody else asks for the name, or has claimed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -467,6 +493,9 @@ class Facts:
     """ServiceEntries and Services of others on a TCP port of the object."""
 
     contenders: tuple[Contender, ...] = ()
+    handovers: Mapping[str, Handover] = field(default_factory=dict)
+    """Names that the object steers, and that it lets go, or another object of its namespace has claimed as well."""
+
     live: Mapping[ObjectRef, Manifest] = field(default_factory=dict)
     others: Mapping[ObjectRef, Manifest] = field(default_factory=dict)
     """

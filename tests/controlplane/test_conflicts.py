@@ -6,12 +6,14 @@ All twelve of them, with restarts and in both orders, are in `tests/unit/engine/
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Final
 
 import pytest
 
 from controlplane.gateway_world import GatewayWorld, conditions, open_world, parts, versions, worked_case
+from egressgateway.refs import CHILD_BY_KIND
 from harness.controlplane import ControlPlane
 from harness.gateways import Gateways, destination
 from harness.istioctl import Istioctl
@@ -23,6 +25,8 @@ from harness.wait import eventually
 BANK: Final = "api.bank.example"
 HOST: Final = "contested.example.com"
 CLASS: Final = "open-to-all"
+ROUTES: Final = CHILD_BY_KIND["VirtualService"]
+CLIENTS: Final = "egressgateway.dev/stage=clients"
 MOST_STATUS_WRITES: Final = 3
 """Of an object, for one event: what is seen at once, once its children stand, once its clients are steered."""
 
@@ -252,6 +256,67 @@ class TestInterleavings:
         places.wait_ready("alpha")
         places.delete("alpha")
         places.wait_gone("alpha", "zeta")
+
+
+class TestHandover:
+    """A host that goes to another object of its namespace is steered at every version of the cluster."""
+
+    @pytest.mark.parametrize("way", ["taken-first", "given-first", "renamed"])
+    def test_host_is_steered_at_every_version(self, world: GatewayWorld, way: str) -> None:
+        """The next object's routes stand before the former one's go, whichever edit comes first."""
+        places = world.of(f"handover-{way}")
+        host = f"moved.{places.namespace}.example.com"
+        moved = destination("moved", host, ports=[{"port": 4433, "protocol": "TLS"}])
+        stays, other = destination("stays", "stays.example.com"), destination("other", "other.example.com")
+        places.apply("former", stays, moved)
+        places.apply("next", other)
+        places.wait_ready("former", "next")
+        eventually(world.operator.is_idle, what="an idle operator")
+        since = world.plane.rest.get(ROUTES.path(places.namespace))["metadata"]["resourceVersion"]
+        holders = {ref: names for ref, names in routes_for(world, places, host).items() if names}
+        assert set(holders.values()) == {"former"}
+
+        edits = [lambda: places.apply("next", other, moved), lambda: places.apply("former", stays)]
+        if way == "renamed":
+            edits[1] = lambda: places.delete("former")
+        for edit in reversed(edits) if way == "given-first" else edits:
+            edit()
+        places.wait("next", "Steered", "True", "Steered", part="moved")
+        if way == "renamed":
+            places.wait_gone("former")
+        eventually(lambda: set(routes_for(world, places, host).values()) == {"next"}, what="one route")
+        assert history(world, places, since, host, holders) == [{"former"}, {"former", "next"}, {"next"}]
+        places.wait_ready("next", *(() if way == "renamed" else ("former",)))
+        for name in ("former", "next"):
+            if places.exists(name):
+                places.delete(name)
+        places.wait_gone("former", "next")
+
+
+def routes_for(world: GatewayWorld, places: Gateways, host: str) -> dict[str, str]:
+    """Clients' VirtualServices for a host, and the EgressGateways whose children they are."""
+    found = world.plane.rest.items(ROUTES.path(places.namespace), labelSelector=CLIENTS)
+    return {each["metadata"]["name"]: owner_of(each) for each in found if host in each["spec"]["hosts"]}
+
+
+def owner_of(route: Object) -> str:
+    owner: str = route["metadata"]["labels"]["egressgateway.dev/gateway"]
+    return owner
+
+
+def history(world: GatewayWorld, places: Gateways, since: str, host: str, holders: dict[str, str]) -> list[set[str]]:
+    """Whose routes for a host there were at each version after `since`, without repetitions."""
+    query = f"watch=1&resourceVersion={since}&timeoutSeconds=1&labelSelector={CLIENTS}"
+    seen = [set(holders.values())]
+    for line in world.plane.rest.text(f"{ROUTES.path(places.namespace)}?{query}").splitlines():
+        event = json.loads(line)
+        name = event["object"]["metadata"]["name"]
+        holders = {other: owner for other, owner in holders.items() if other != name}
+        if event["type"] != "DELETED" and host in event["object"]["spec"]["hosts"]:
+            holders[name] = owner_of(event["object"])
+        if set(holders.values()) != seen[-1]:
+            seen.append(set(holders.values()))
+    return seen
 
 
 def test_a_tcp_port_is_free_when_no_client_is_told_of_it(world: GatewayWorld) -> None:

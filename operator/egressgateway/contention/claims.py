@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from egressgateway.api.access import MAX_CONSUMER_NAMESPACES
 from egressgateway.api.destination import Protocol
@@ -32,6 +33,9 @@ from egressgateway.facts import (
 )
 from egressgateway.namespaces import EVERY_NAMESPACE, overlap
 from egressgateway.refs import Key
+
+_BEHIND: Final = timedelta(seconds=1)
+"""By how much a claim is later that stands behind another one: statuses may have times to the second."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -80,11 +84,13 @@ class Stakes:
         serves: by name, the consumer namespaces.
         exposes: names on gateways that it shares with others.
         steers: by name, the namespaces whose clients its live routes send to it.
+        lets_go: names that it has claimed and does not ask for any more (`contention.succession`).
     """
 
     serves: Mapping[str, frozenset[str]] = field(default_factory=dict)
     exposes: frozenset[Claimed] = frozenset()
     steers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    lets_go: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,7 @@ def resolve_claims(facts: Facts, stakes: Stakes, before: Rights) -> Claims:
         if not contest.unlistable
     }
     leaving = {name: _still_steered(stakes, before, name, names.get(name, {})) for name in before.names}
+    leaving |= {name: _behind_heirs(facts, name, since) for name, since in leaving.items() if name in stakes.lets_go}
     for name, since in leaving.items():
         if since:
             names[name] = {**names.get(name, {}), **since}
@@ -232,17 +239,43 @@ class _Result:
     unlistable: int = 0
 
 
+def _behind_heirs(facts: Facts, name: str, since: Since) -> dict[str, datetime]:
+    """
+    The claims of a name that the object lets go: behind those of the objects that have taken it over.
+
+    They keep the name from other namespaces for as long as clients use it. To the next object they are nothing: that
+    one has the name from now on, even if this one asks for it again.
+    """
+    heirs = [
+        contender.rights.names.get(name, {})
+        for contender in facts.contenders
+        if contender.key.namespace == facts.key.namespace and name in contender.serves
+    ]
+    behind = dict(since)
+    for heir in heirs:
+        for place in overlap(places_of(since), places_of(heir)):
+            if (theirs := since_in(heir, place)) != NEVER:
+                behind[place] = max(behind.get(place, since_in(since, place)), theirs + _BEHIND)
+    return behind
+
+
 def _contest(  # noqa: PLR0913, PLR0917  (one contest: for what, where, by which rights, against which rivals)
     facts: Facts, stakes: Stakes, name: str, served: frozenset[str], before: Since, by_name: _ByName
 ) -> _Result:
-    contenders = [(contender, other, _places(contender, other)) for contender, other in by_name.contending(name)]
+    found = list(by_name.contending(name))
+    contenders = [
+        (contender, other, _places(contender, other)) for contender, other in found if other not in contender.lets_go
+    ]
     if not contenders:
         return _Result(served)
+    inherited = [contender.rights.names.get(other, {}) for contender, other in found if other in contender.lets_go]
     steered = stakes.steers.get(name, frozenset())
     conflicted = _conflicted(served, before, [places for _, _, places in contenders])
     winners: dict[str, Key] = {}
     for place in sorted(conflicted):
         own = _Precedence(since_in(before, place), not _is_in(place, steered), facts.gateway.created, facts.key)
+        # What an object of the namespace lets go stays in the namespace, however long others have waited for it.
+        heir = replace(own, claimed=min((own.claimed, *(since_in(since, place) for since in inherited))))
         rights = (
             _Precedence(
                 since_in(contender.rights.names.get(other, {}), place),
@@ -253,9 +286,9 @@ def _contest(  # noqa: PLR0913, PLR0917  (one contest: for what, where, by which
             for contender, other, places in contenders
             if _is_in(place, places)
         )
-        best = min(rights, default=own)
-        if best < own:
-            winners[place] = best.key
+        better = [each for each in rights if each < (own if each.key.namespace == own.key.namespace else heir)]
+        if better:
+            winners[place] = min(better).key
     return _result(served, conflicted, winners, facts)
 
 

@@ -137,6 +137,7 @@ class ContentionKey:
     unrejected: Requested = NOTHING
     claimed: Rights = _NO_RIGHTS
     class_name: str | None = None
+    leaving: bool = False
     released: bool = False
 
 
@@ -149,6 +150,7 @@ def contention_key_of(gateway: Manifest | None, namespaces: Namespaces) -> Conte
         unrejected=unrejected(gateway, namespaces),
         claimed=rights_in(gateway),
         class_name=(gateway.get("spec") or {}).get("className"),
+        leaving="deletionTimestamp" in gateway["metadata"],
         released=is_released(gateway),
     )
 

@@ -10,7 +10,7 @@ from egressgateway.api.destination import Protocol
 from egressgateway.facts import Facts, Ports
 from egressgateway.live.ports import ports_for
 from egressgateway.names import LABEL_PART, LABEL_STAGE, hop_of_subset
-from egressgateway.namespaces import EVERY_NAMESPACE
+from egressgateway.namespaces import EVERY_NAMESPACE, union
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.stages import Stage
 
@@ -135,6 +135,23 @@ def namespaces_of_export(manifest: Manifest, own: str) -> frozenset[str]:
     return frozenset(own if namespace == "." else namespace for namespace in export_to)
 
 
+def steered_names(facts: Facts) -> dict[str, frozenset[str]]:
+    """Names that live children of the object steer now, and the namespaces of the clients that they steer."""
+    return steered_of(mesh_routes(facts.live), facts.key.namespace)
+
+
+def steered_of(routes: Iterable[Manifest], own: str) -> dict[str, frozenset[str]]:
+    """
+    Names that `routes` of the namespace `own` steer, and the namespaces of the clients that they steer; likewise names
+    that ServiceEntries register.
+    """
+    steered: dict[str, frozenset[str]] = {}
+    for route in routes:
+        for host in hosts_of(route):
+            steered[host] = union((steered.get(host, frozenset()), namespaces_of_export(route, own)))
+    return steered
+
+
 def ways_in_use(live: Mapping[ObjectRef, Manifest]) -> frozenset[str]:
     """Hops that a live VirtualService of the clients still sends to."""
     return frozenset(way for found in live_clients(live, "VirtualService") for way in ways_of(found))
@@ -154,6 +171,16 @@ def ports_of(entries: Iterable[Manifest]) -> Ports:
         # Behind an address of its own TCP takes nothing from others.
         if not (port.get("protocol") == Protocol.TCP and (entry.get("spec") or {}).get("addresses"))
     )
+
+
+def protocols_of(entries: Iterable[Manifest]) -> dict[str, dict[int, str]]:
+    """By host that ServiceEntries register, what clients speak on which port."""
+    found: dict[str, dict[int, str]] = {}
+    for entry in entries:
+        ports = {port["number"]: str(port.get("protocol", "")) for port in (entry.get("spec") or {}).get("ports") or ()}
+        for host in hosts_of(entry):
+            found[host] = {**found.get(host, {}), **ports}
+    return found
 
 
 def _label(manifest: Manifest, label: str) -> str:

@@ -28,7 +28,9 @@ from egressgateway.contention.claims import (
     resolve_claims,
 )
 from egressgateway.contention.consumers import Consumers, asks_nobody, consumers_of, entries_of
+from egressgateway.contention.succession import let_go
 from egressgateway.facts import Claimed, ClaimedPort, Facts, Rights
+from egressgateway.live.children import section_of, steered_names
 from egressgateway.live.controller_status import next_answer_due
 from egressgateway.namespaces import overlap, union
 from egressgateway.plan.acceptance import Acceptance
@@ -46,10 +48,12 @@ from egressgateway.plan.checks.trial import trial_findings
 from egressgateway.plan.context import PlanContext, context_of
 from egressgateway.plan.findings import Advisory, Consequence, Finding, exposed_section
 from egressgateway.plan.gateway.references import exposed_on, wanted_references
-from egressgateway.plan.held import claims_to_keep, ports_to_keep, registered_ports, steered_names, still_held
+from egressgateway.plan.handover import names_handed_over
+from egressgateway.plan.held import claims_to_keep, ports_to_keep, registered_ports, still_held
 from egressgateway.plan.provider import Provider
 from egressgateway.plan.providers import CONTROLLERS, provider_of
-from egressgateway.plan.revoked import NOTHING, revoked_from, revoked_of
+from egressgateway.plan.revoked import NOTHING, Revoked, revoked_from, revoked_of
+from egressgateway.plan.succession import new_owners
 from egressgateway.plan.unsupported import unsupported_in_destination, unsupported_in_exposed
 from egressgateway.plan.whole_object import object_findings
 
@@ -118,6 +122,7 @@ class _Judge:
         late = revoked_of(self.facts, self.class_spec, _kept(findings) - kept)
         findings += late.findings
         out = _rejected_sections(findings)
+        planned = {name: places for name, places in served.items() if name not in out}
         wanted = self._port_claims(findings, claims, consumers, served, before)
         ports, leaving = claim_ports(self.facts, before, wanted, registered_ports(self.facts))
         claims = claims.with_ports(ports, leaving=leaving)
@@ -133,10 +138,19 @@ class _Judge:
                 for destination in self.spec.destinations
                 if _is_conflicted(findings, destination.name)
             },
-            revoked=replace(revoked, exports={**revoked.exports, **late.exports}),
+            revoked=replace(
+                revoked, exports={**revoked.exports, **late.exports}, given_up=frozenset(new_owners(self.facts))
+            ),
+            handed_over=names_handed_over(self.facts, self._revoked_of_all(), planned),
             advisories=(*self._notices(), *self.provider.advisories(self.context, asked)),
             next_look=self._next_look(),
         )
+
+    def _revoked_of_all(self) -> Revoked:
+        """What the class does not allow of all that runs; where no name moves, nobody asks for it."""
+        if not self.facts.handovers:
+            return NOTHING
+        return revoked_of(self.facts, self.class_spec, frozenset(map(section_of, self.facts.live.values())))
 
     def _orphaned(self, consumers: Consumers) -> frozenset[str]:
         """
@@ -225,7 +239,7 @@ class _Judge:
             and (gateway := exposed_on(self.facts, exposed))
             for host in exposed.hosts
         )
-        return Stakes(serves, exposes, steered)
+        return Stakes(serves, exposes, steered, let_go(self.facts.gateway, before.names))
 
     def _port_claims(
         self,

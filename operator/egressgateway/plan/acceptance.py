@@ -26,6 +26,7 @@ class Acceptance:
             whether its children stay.
         conflicted: by rejected section, the names that it asks for and other objects have. What the section steered
             before under other names is not kept: two objects that swap names would wait for each other.
+        handed_over: by section, names that the object lets go and its clients use until another object serves them.
         revoked: which of the kept children are removed all the same, because they are not allowed any more.
         next_look: when something expires, so that the object must be judged again.
     """
@@ -38,9 +39,25 @@ class Acceptance:
     kept: frozenset[str] = frozenset()
     keep_all: bool = False
     conflicted: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    handed_over: Mapping[str, frozenset[str]] = field(default_factory=dict)
     advisories: tuple[Advisory, ...] = ()
     revoked: Revoked = NOTHING
     next_look: datetime | None = None
+
+    @property
+    def staying(self) -> frozenset[str]:
+        """Sections of which live children stay that the plan itself does not have."""
+        return self.kept | self.handed_over.keys()
+
+    @property
+    def staying_names(self) -> Mapping[str, frozenset[str]]:
+        """For some of these, the names to which that is limited."""
+        handed = {
+            section: names | self.conflicted.get(section, frozenset())
+            for section, names in self.handed_over.items()
+            if section not in self.kept or section in self.conflicted
+        }
+        return {**self.conflicted, **handed}
 
     @property
     def of_object(self) -> tuple[Finding, ...]:

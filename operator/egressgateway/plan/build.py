@@ -22,7 +22,7 @@ def build_plan(facts: Facts, acceptance: Acceptance) -> Plan:
         return Plan()
     if acceptance.keep_all:
         return plan_kept(owner_of(facts), LiveChildren.of(facts), target_of(facts), acceptance.revoked)
-    if not acceptance.served and not acceptance.exposed and not acceptance.kept & _running(facts):
+    if not acceptance.served and not acceptance.exposed and not acceptance.staying & _running(facts):
         return Plan()
     context = context_of(facts)
     return provider_of(context.class_spec).plan(context, acceptance) if context is not None else Plan()

@@ -17,10 +17,11 @@ from egressgateway.contention.claims import (
     own_rights,
     resolve_claims,
 )
+from egressgateway.contention.succession import let_go
 from egressgateway.facts import NEVER, ClaimedPort, Facts, Rights, Since, places_of, since_in
-from egressgateway.live.children import hosts_of, live_clients, mesh_routes, namespaces_of_export, ports_of, section_of
+from egressgateway.live.children import live_clients, mesh_routes, ports_of, section_of, steered_names, steered_of
 from egressgateway.names import is_private
-from egressgateway.namespaces import overlap, union
+from egressgateway.namespaces import overlap
 from egressgateway.plan.revoked import Revoked, may_be_steered
 from egressgateway.refs import Manifest
 
@@ -41,19 +42,21 @@ def claims_to_keep(facts: Facts, revoked: Revoked, *, withdraw: bool) -> Claims:
 def _stakes_to_keep(facts: Facts, before: Rights, revoked: Revoked) -> Stakes:
     spec, steered = facts.gateway.spec, steered_names(facts)
     asked = frozenset(name for destination in spec.destinations for name in destination.names) if spec else None
+    lets_go = let_go(facts.gateway, before.names)
     serves = {
         name: still_held(since, steered[name]) if name in steered else places_of(since)
         for name, since in before.names.items()
-        if asked is None or name in asked or name in steered
+        if name not in lets_go and (asked is None or name in asked or name in steered)
     }
     if before.is_blank:
         # The status was lost: claim again what clients use now, as far as the class allows it.
         routes = [route for route in mesh_routes(facts.live) if _may_be_steered(facts, route)]
         allowed = steered_of(routes, facts.key.namespace)
         serves = {name: consented(facts, served) for name, served in allowed.items() if not is_private(name)}
-    serves = {name: served - revoked.namespaces for name, served in serves.items() if name not in revoked.names}
+    ended = revoked.names | revoked.given_up
+    serves = {name: served - revoked.namespaces for name, served in serves.items() if name not in ended}
     exposes = frozenset(found for found in before.exposed if asked is None or found.host in asked)
-    return Stakes(serves, exposes, steered)
+    return Stakes(serves, exposes, steered, lets_go)
 
 
 def ports_to_keep(facts: Facts, before: Rights, section: str | None = None) -> Iterator[PortClaim]:
@@ -87,20 +90,6 @@ def _may_be_steered(facts: Facts, found: Manifest) -> bool:
     """
     class_spec = facts.class_.spec
     return class_spec is None or may_be_steered(class_spec, found)
-
-
-def steered_names(facts: Facts) -> dict[str, frozenset[str]]:
-    """Names that live children of the object steer now, and the namespaces of the clients that they steer."""
-    return steered_of(mesh_routes(facts.live), facts.key.namespace)
-
-
-def steered_of(routes: Iterable[Manifest], own: str) -> dict[str, frozenset[str]]:
-    """Names that `routes` of the namespace `own` steer, and the namespaces of the clients that they steer."""
-    steered: dict[str, frozenset[str]] = {}
-    for route in routes:
-        for host in hosts_of(route):
-            steered[host] = union((steered.get(host, frozenset()), namespaces_of_export(route, own)))
-    return steered
 
 
 def registered_ports(facts: Facts, section: str | None = None) -> dict[ClaimedPort, frozenset[str]]:

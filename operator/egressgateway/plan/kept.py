@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from egressgateway.live.children import LiveChildren, section_of, stage_of
 from egressgateway.plan.gateway.draining import Draining, plan_drain
 from egressgateway.plan.gateway.target import GatewayTarget
+from egressgateway.plan.handover import Names
 from egressgateway.plan.ir import Owner, Plan
 from egressgateway.plan.revoked import Revoked, less_revoked
 from egressgateway.plan.routing.clients import plan_narrowed
@@ -30,6 +31,12 @@ def plan_kept(owner: Owner, live: LiveChildren, target: GatewayTarget, revoked: 
         and (stage_of(found) is not Stage.CLIENTS or ref in retained.children)
     )
     return Plan(tuple(plan_narrowed(owner, retained.narrowed)), stays)
+
+
+def plan_leaving(owner: Owner, live: LiveChildren, target: GatewayTarget, handed_over: Names) -> Plan:
+    """Of an object that is being deleted, what its clients use until another one serves them."""
+    retained = plan_drain(live, (), frozenset(handed_over), target, handed_over)
+    return Plan(tuple(plan_narrowed(owner, retained.narrowed)), retained.children)
 
 
 def plan_frozen(owner: Owner, live: Mapping[ObjectRef, Manifest], revoked: Revoked) -> Plan:

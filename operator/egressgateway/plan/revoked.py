@@ -45,7 +45,8 @@ from egressgateway.plan.checks.suffixes import is_public_suffix
 from egressgateway.plan.context import PlanContext, context_of
 from egressgateway.plan.findings import Consequence, Finding, exposed_section
 from egressgateway.plan.gateway.draining import Draining
-from egressgateway.refs import Manifest, ObjectRef
+from egressgateway.plan.succession import new_owners
+from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.stages import Stage
 
 _ACCEPTED: Final = ConditionType.ACCEPTED
@@ -66,6 +67,7 @@ class Revoked:
             label of a section.
         exports: by ref, for clients' children that stay: an `exportTo` with the namespaces that are allowed.
         names: hosts and aliases that are removed; `namespaces` those whose clients are removed.
+        given_up: names that another object of the namespace serves by now (`plan.succession`): they are removed, too.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -75,6 +77,7 @@ class Revoked:
     exports: Mapping[ObjectRef, tuple[str, ...]] = field(default_factory=dict)
     names: frozenset[str] = frozenset()
     namespaces: frozenset[str] = frozenset()
+    given_up: frozenset[str] = frozenset()
 
 
 NOTHING: Final = Revoked()
@@ -87,6 +90,23 @@ def revoked_from(facts: Facts, *, suspended: bool = False) -> Revoked:
     Args:
         suspended: destinations do not expire, and the spec counts only where it runs: an edit takes no effect.
     """
+    forbidden, owners = _forbidden_by_class(facts, suspended=suspended), new_owners(facts)
+    findings = (*forbidden.findings, *_lost_to(owners, facts.gateway.spec))
+    return replace(forbidden, findings=findings, given_up=frozenset(owners))
+
+
+def _lost_to(owners: Mapping[str, Key], spec: EgressGatewaySpec | None) -> Iterator[Finding]:
+    """What the spec still asks for of the names that other objects serve."""
+    for index, destination in enumerate(spec.destinations if spec is not None else ()):
+        for name in owners.keys() & set(destination.names):
+            message = (
+                f"spec.destinations[{index}].hosts: {name} belongs to EgressGateway {owners[name]}, which claimed it "
+                "first; remove it from one of the two"
+            )
+            yield Finding(_ACCEPTED, Reason.HOST_CONFLICT, message, destination.name)
+
+
+def _forbidden_by_class(facts: Facts, *, suspended: bool) -> Revoked:
     judged = _by_its_class(facts)
     if judged is None or judged.class_.spec is None:
         return NOTHING
@@ -112,18 +132,26 @@ def revoked_of(facts: Facts, class_spec: EgressGatewayClassSpec, kept: Collectio
 
 
 def less_revoked(retained: Draining, live: Mapping[ObjectRef, Manifest], revoked: Revoked) -> Draining:
-    """`retained` without clients that are not allowed any more."""
+    """`retained` without clients that are not allowed any more, or that another object serves."""
     narrowed = {ObjectRef(found["kind"], *_name_of(found)): found for found in retained.narrowed}
     for ref, exported in revoked.exports.items():
         if ref in narrowed or ref in retained.children:
             found = narrowed.get(ref, live[ref])
             narrowed[ref] = {**found, "spec": {**found["spec"], "exportTo": list(exported)}}
+    ended = set[ObjectRef]()
+    for ref in retained.children | narrowed.keys() if revoked.given_up else ():
+        found = narrowed.get(ref, live[ref])
+        if _sends_clients(ref, found) and hosts_of(found) & revoked.given_up:
+            left = hosts_of(found) - revoked.given_up
+            narrowed[ref] = {**found, "spec": {**found["spec"], "hosts": sorted(left)}}
+            if not left:
+                ended.add(ref)
     return replace(
         retained,
         children=retained.children - narrowed.keys(),
-        narrowed=tuple(narrowed.values()),
+        narrowed=tuple(found for ref, found in narrowed.items() if ref not in ended),
         # The gateway's side for those clients is removed after they have been withdrawn.
-        draining=retained.draining or bool(revoked.exports),
+        draining=retained.draining or bool(revoked.exports or revoked.given_up),
     )
 
 

@@ -83,9 +83,11 @@ def suspended_status(  # noqa: PLR0913  (what was found, and what is left of it)
     ready: Mapping[str, Any] = next((each for each in before if each["type"] == ConditionType.READY), {})
     message = joined((_SUSPENDED_MESSAGE, *(found.message for found in revoked.findings)))
     told = [Condition(ConditionType.READY, ready.get("status", "Unknown"), Reason.SUSPENDED, message)]
-    if not revoked.findings:
+    if not revoked.findings and not revoked.given_up:
         return _with_conditions(old, told, generation, now)
-    told.append(_not_accepted(revoked.findings, ((found.section, found.message) for found in revoked.findings)))
+    if revoked.findings:
+        messages = ((found.section, found.message) for found in revoked.findings)
+        told.append(_not_accepted(revoked.findings, messages))
     status = _with_conditions(old, told, generation, now)
     for name, parted in (("destinations", ""), ("expose", exposed_section(""))):
         if old.get(name):
@@ -105,7 +107,7 @@ def _less(rights: Rights, revoked: Revoked, steered: Set[str], ports: Set[Claime
     def allowed(since: Since) -> Since:
         return {place: moment for place, moment in since.items() if place not in revoked.namespaces}
 
-    gone = revoked.names - steered
+    gone = (revoked.names | revoked.given_up) - steered
     return Rights(
         {name: allowed(since) for name, since in rights.names.items() if name not in gone},
         {port: allowed(since) for port, since in rights.ports.items() if port in ports},
@@ -119,7 +121,8 @@ def _revoked(section: Mapping[str, Any], name: str, revoked: Revoked, generation
     if not found:
         return dict(section)
     told = [_not_accepted(found, (("", each.message) for each in found))]
-    if revoked.everything or name in revoked.sections:
+    lost = any(each.reason is Reason.HOST_CONFLICT for each in found)
+    if revoked.everything or name in revoked.sections or lost:
         told.append(Condition(ConditionType.STEERED, "False", Reason.PENDING, _NOT_STEERED))
     before = section.get("conditions") or ()
     replaced = {condition.type for condition in told}
@@ -263,9 +266,12 @@ def is_cosmetic(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def is_on_the_way(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether an object that is not ready yet only waits, at the generation that the status is about."""
+    """
+    Whether an object that is not ready yet only waits, at the generation that the status is about. Its claims are the
+    same: what they are decides over others.
+    """
     was, is_ = (_ready(status) for status in (old, new))
-    same = old.get("observedGeneration") == new.get("observedGeneration")
+    same = all(old.get(name) == new.get(name) for name in ("observedGeneration", *CLAIMS))
     return same and (was.get("status"), is_.get("status"), is_.get("reason")) == ("False", "False", Reason.PENDING)
 
 

@@ -37,6 +37,8 @@ class Claimant:
     exposes: Mapping[Claimed, datetime | None] = field(default_factory=dict)
     status: Mapping[str, Any] | None = None
     """Instead of one that is made of `claimed` and `since`."""
+    lets_go: frozenset[str] = frozenset()
+    """Names that it does not ask for any more."""
 
     @property
     def key(self) -> Key:
@@ -51,6 +53,7 @@ class Claimant:
             exposes=frozenset(self.exposes),
             rights=read_rights(self._status()),
             steers=self.steers,
+            lets_go=self.lets_go,
         )
 
     def contend(self, others: Iterable[Claimant], namespaces: Mapping[str, Mapping[str, str]] = NAMESPACES) -> Claims:
@@ -60,7 +63,7 @@ class Claimant:
             namespaces=namespaces,
             contenders=tuple(other.as_contender() for other in others if other.key != self.key),
         )
-        stakes = Stakes(self.serves, frozenset(self.exposes), self.steers)
+        stakes = Stakes(self.serves, frozenset(self.exposes), self.steers, self.lets_go)
         return resolve_claims(facts, stakes, read_rights(facts.gateway.status))
 
     def holds(self, others: Iterable[Claimant]) -> set[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import combinations
 from typing import Any
 
@@ -67,6 +67,61 @@ def test_a_claim_counts_until_its_status_gives_it_up() -> None:
     leaving = contender(days(1), serves={"b.example.com": SHOP})
     assert ME.contend([leaving]).lost == {HOST: {"shop": leaving.key}}
     assert ME.contend([replace(leaving, claimed={})]).lost == {}
+
+
+SIBLING = Claimant(
+    "sibling",
+    serves={},
+    claimed={HOST: days(1)},
+    since={"shop": days(1)},
+    steers={HOST: SHOP},
+    lets_go=frozenset({HOST}),
+)
+"""An object of the same namespace, that has the name and does not ask for it any more."""
+
+
+def test_what_an_object_lets_go_is_claimed_in_its_namespace_at_once() -> None:
+    """Others of the namespace need not wait until its last client is withdrawn, and go by their own claims."""
+    assert ME.contend([SIBLING]).rights == Rights({HOST: {"shop": NOW}})
+    third = Claimant("third", created=days(3))
+    assert ME.contend([SIBLING, third]).lost == {HOST: {"shop": third.key}}
+    assert third.contend([SIBLING, ME]).lost == {}
+
+
+def test_what_an_object_lets_go_stays_in_its_namespace() -> None:
+    """Who has waited longer elsewhere gets it from neither; who has a claim of its own elsewhere keeps that."""
+    waiting = contender(created=days(100))
+    assert ME.contend([SIBLING, waiting]).lost == {}
+    assert waiting.contend([replace(SIBLING, lets_go=frozenset()), ME]).lost == {HOST: {"shop": SIBLING.key}}
+    wide = replace(ME, serves={HOST: frozenset({"shop", "lab"})})
+    there = Claimant("there", "lab", serves={HOST: frozenset({"lab"})}, claimed={HOST: days(1)}, since={"lab": days(1)})
+    assert wide.contend([SIBLING, there]).lost == {HOST: {"lab": there.key}}
+
+
+def test_claim_that_was_taken_over_stands_behind_the_new_one() -> None:
+    """While its clients are steered it keeps others away, and it gives nothing back to who asks for the name again."""
+    heir = replace(ME, claimed={HOST: NOW}, since={"shop": NOW})
+    assert SIBLING.contend([]).rights == Rights({HOST: {"shop": days(1)}})
+    kept = SIBLING.contend([heir]).rights
+    assert kept == Rights({HOST: {"shop": NOW + timedelta(seconds=1)}})
+    behind = replace(SIBLING, status=rights_fields(kept))
+    assert behind.contend([heir]).rights == kept
+    again = replace(behind, serves=ME.serves, lets_go=frozenset())
+    assert again.contend([heir]).lost == {HOST: {"shop": heir.key}}
+    assert heir.contend([again]).lost == {}
+
+
+def test_claim_for_everybody_stands_behind_the_new_one_where_that_is() -> None:
+    """In each namespace that both are for, and in no other."""
+    everybody = replace(SIBLING, since={"*": days(1)}, steers={HOST: frozenset("*")})
+    heir = replace(ME, claimed={HOST: NOW}, since={"shop": NOW})
+    assert everybody.contend([heir]).rights == Rights({HOST: {"*": days(1), "shop": NOW + timedelta(seconds=1)}})
+
+
+def test_claim_is_not_put_behind_that_of_another_namespace() -> None:
+    """A name moves within a namespace alone."""
+    other = contender(NOW)
+    assert SIBLING.contend([other]).rights == Rights({HOST: {"shop": days(1)}})
 
 
 def test_objects_without_a_common_consumer_have_no_conflict() -> None:

@@ -18,6 +18,7 @@ from egressgateway.contention.requested import (
     unrejected,
 )
 from egressgateway.facts import Claimed
+from egressgateway.names import FINALIZER
 from egressgateway.namespaces import NamespaceLabels
 from egressgateway.plan.gateway.references import apisix_gateway
 from egressgateway.refs import Key, Manifest
@@ -193,9 +194,13 @@ CONSUMER = {
         gateway(CONSUMER),
         gateway(suspend=True),
         gateway() | {"metadata": gateway()["metadata"] | {"uid": "v"}},
+        gateway()
+        | {
+            "metadata": gateway()["metadata"] | {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [FINALIZER]}
+        },
         gateway() | {"metadata": gateway()["metadata"] | {"deletionTimestamp": "2026-01-01T00:00:00Z"}},
     ],
-    ids=["access", "class", "consumers", "suspend", "successor", "let-go"],
+    ids=["access", "class", "consumers", "suspend", "successor", "leaving", "let-go"],
 )
 def test_what_makes_a_difference_to_others(other: Manifest) -> None:
     """Whom it may serve, whom it serves, whether it still takes part."""

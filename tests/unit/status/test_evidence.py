@@ -273,6 +273,7 @@ NO_EVIDENCE: Final = {
     "reach": "says when two facts are equal",
     "namespaces_created": "tells which of two names came first, before a host is accepted",
     "foreign_ports": "counts until the port is steered: whoever comes later is not served there",
+    "handovers": "says how long names stay that the object does not ask for, or has lost",
     "gateway_pushed": "delays the first route, without which nothing is steered",
     "clients_pushed": "delays the end of hops that nobody is sent to",
 }

@@ -6,7 +6,7 @@ Most objects have no contender; for these nothing is computed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 
 from egressgateway.api.scalars import parse_instant
@@ -21,14 +21,15 @@ from egressgateway.contention.requested import (
     unrejected,
 )
 from egressgateway.contention.rights import as_ports
+from egressgateway.contention.succession import Places, let_go, movable_names, speaks_alike
 from egressgateway.engine.cache.caches import Caches
 from egressgateway.engine.cache.parsed import ParsedSpecs
 from egressgateway.engine.cache.route_index import ROUTE_KINDS, steers_of
-from egressgateway.facts import Claimed, ClassFacts, Contender, Ports
-from egressgateway.live.children import ports_of, stage_of
+from egressgateway.facts import Claimed, ClassFacts, Contender, GatewayFacts, Ports, places_of
+from egressgateway.live.children import ports_of, protocols_of, stage_of, steered_of, ways_of
 from egressgateway.live.evidence import is_child
 from egressgateway.live.ports import meet_on_a_port
-from egressgateway.namespaces import EVERYONE, Namespaces
+from egressgateway.namespaces import EVERYONE, Namespaces, overlap
 from egressgateway.plan.gateway.references import apisix_gateway
 from egressgateway.plan.revoked import may_be_steered
 from egressgateway.refs import Key, Manifest
@@ -68,7 +69,7 @@ class Contenders:
             *self._standing_gateways(certain),
             *(contender for contender in self._standing_gateways(by_port) if self._meet_on_a_port(gateway, contender)),
         ]
-        return tuple(self._contender(contender) for contender in sorted(found, key=key_of))
+        return tuple(self._beside(gateway, contender) for contender in sorted(found, key=key_of))
 
     def _own(self, gateway: Manifest) -> Requested:
         """
@@ -147,6 +148,46 @@ class Contenders:
             rights=rights,
             steers=self._live_steers(manifest) if rights.is_blank else {},
         )
+
+    def _beside(self, gateway: Manifest, manifest: Manifest) -> Contender:
+        """`manifest` as a contender of `gateway`, with the names that may move between the two."""
+        contender, key = self._contender(manifest), key_of(gateway)
+        if contender.key.namespace != key.namespace:
+            return contender
+        own, other = self._specs.gateway(gateway), self._specs.gateway(manifest)
+        claimed, theirs = self._caches.rights_of(key).names, contender.rights.names
+        contested = {
+            name
+            for name in claimed.keys() & theirs.keys()
+            if overlap(places_of(claimed[name]), places_of(theirs[name]))
+        }
+        moving = (let_go(own, claimed) | contested) & contender.serves.keys()
+        return replace(
+            contender,
+            lets_go=let_go(other, theirs) & movable_names(own.spec),
+            takes_over=self._takes_over(gateway, other, {name: contender.serves[name] for name in moving}),
+            routed=self._routed(manifest, contested) if contested else {},
+        )
+
+    def _takes_over(self, gateway: Manifest, other: GatewayFacts, serves: Places) -> Places:
+        """What `other` would serve in place of `gateway`, to clients that speak the same as before."""
+        if not serves or other.deleting or self._caches.is_namespace_ending(other.key.namespace):
+            return {}
+        spoken = protocols_of(self._live_clients(gateway, "ServiceEntry"))
+        movable = movable_names(other.spec)
+        return {
+            name: places
+            for name, places in serves.items()
+            if name in movable and speaks_alike(other.spec, name, spoken.get(name, {}))
+        }
+
+    def _routed(self, manifest: Manifest, names: Set[str]) -> dict[str, frozenset[str]]:
+        """For which namespaces an object has both registered `names` with clients, and sends them to its gateway."""
+        own = key_of(manifest).namespace
+        routes = (route for route in self._live_clients(manifest, "VirtualService") if any(ways_of(route)))
+        steered = steered_of(routes, own)
+        registered = steered_of(self._live_clients(manifest, "ServiceEntry"), own)
+        return {name: overlap(steered[name], registered[name]) for name in names & steered.keys() & registered.keys()}
 
     def _live_steers(self, manifest: Manifest) -> dict[str, frozenset[str]]:
         """Names that routes in the object's namespace steer, where its class allows it to serve."""

@@ -31,6 +31,7 @@ from egressgateway.namespaces import EVERYONE
 from egressgateway.plan.gateway.references import pods_of_gateway, shared_pods, wanted_pods, wanted_references
 from egressgateway.plan.gateway.target import target_of, workload_of
 from egressgateway.plan.providers import probing_of
+from egressgateway.plan.succession import overlapped_sections
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.settings import Settings
 from egressgateway.stages import Stage
@@ -165,7 +166,7 @@ class Observer:
         gateway, names = self._leaving(self._specs.gateway(manifest)), names_of(manifest)
         contenders, namespaces = self._contenders.of(manifest), self._caches.namespace_labels()
         tcp_ports = tcp_ports_of(manifest)
-        return Facts(
+        facts = Facts(
             now=now,
             gateway=gateway,
             class_=class_,
@@ -196,8 +197,12 @@ class Observer:
             unserved=self.unserved,
             gateway_pushed=clock - state.gateway_written_at >= grace,
             clients_pushed=clock - state.clients_written_at >= grace,
-            pushing=self._pushing(gateway, counted, state, clock),
         )
+        claimed = self._caches.rights_of(key).names
+        handovers = state.handovers.follow(facts, claimed, clock, self._settings.mesh.push_grace)
+        # While another object's route is there, too, it may be that one which clients take.
+        state.routed_at |= dict.fromkeys(overlapped_sections(facts), clock)
+        return replace(facts, handovers=handovers, pushing=self._pushing(gateway, counted, state, clock))
 
     def _pushing(
         self, gateway: GatewayFacts, counted: Mapping[str, ClientPods] | None, state: GatewayState, clock: float

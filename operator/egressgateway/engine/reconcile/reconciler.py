@@ -25,6 +25,7 @@ from egressgateway.engine.process.metrics import Metrics
 from egressgateway.engine.reconcile.apply import Applied, Applier
 from egressgateway.engine.reconcile.cleanup import Cleanup
 from egressgateway.engine.reconcile.drift_backoff import split_deferred
+from egressgateway.engine.reconcile.handovers import next_look
 from egressgateway.engine.reconcile.observe import Observer
 from egressgateway.engine.reconcile.owner import OwnerWriter
 from egressgateway.engine.reconcile.reconcile_request import is_answered, request_of
@@ -40,7 +41,7 @@ from egressgateway.engine.reconcile.requeue import (
 from egressgateway.engine.reconcile.state import GatewayState, StateStore, SteadyState
 from egressgateway.errors import ClusterError, Invalid
 from egressgateway.facts import Answers, Facts
-from egressgateway.live.children import stage_of
+from egressgateway.live.children import LiveChildren, stage_of, steered_names
 from egressgateway.live.obstacles import cause_of
 from egressgateway.namespaces import union
 from egressgateway.plan.accept import accept
@@ -49,9 +50,11 @@ from egressgateway.plan.build import build_plan
 from egressgateway.plan.checks.references import has_unread_references
 from egressgateway.plan.checks.trial import trial_findings
 from egressgateway.plan.context import owner_of
-from egressgateway.plan.held import registered_ports, steered_names
+from egressgateway.plan.gateway.target import target_of
+from egressgateway.plan.handover import names_handed_over
+from egressgateway.plan.held import registered_ports
 from egressgateway.plan.ir import Plan
-from egressgateway.plan.kept import plan_frozen
+from egressgateway.plan.kept import plan_frozen, plan_leaving
 from egressgateway.plan.revoked import Revoked, revoked_from
 from egressgateway.refs import Key, ObjectRef
 from egressgateway.render.environment import Renderer
@@ -143,7 +146,8 @@ class Reconciler:
         self._caches.trials.put(facts.key, facts.class_.name, trial_findings(facts))
         if facts.gateway.deleting:
             return await self._withdraw(facts, state)
-        wait = await self._keep_finalizer(facts, state)
+        waits = await self._keep_finalizer(facts, state), next_look(facts.handovers.values())
+        wait = min((wait for wait in waits if wait is not None), default=None)
         if facts.gateway.spec is not None and facts.gateway.spec.suspend:
             return within(await self._freeze(facts, state), wait)
         return within(await self._converge(facts, state), wait)
@@ -350,21 +354,25 @@ class Reconciler:
         hundreds of requests would bypass the gateway meanwhile (notes "istio-recipes" §9). The withdrawal also happens
         without our finalizer: somebody removed it while another finalizer keeps the object, and a deleted object
         accepts no new one.
+
+        What another object of the namespace is about to serve stays until that one does (`plan.handover`).
         """
         if self._owner.leaves_children(facts.key):
             # If only half were withdrawn, while the garbage collector disowns the rest, clients would bypass the
             # gateway.
             await self._records.leave(facts.key)
             return await self._release(facts.key)
-        # Nothing is judged any more: a bug in that must not keep the object, and with it its namespace.
-        steps = plan_steps(diff(Plan(), (), facts.live, facts.key), facts)
-        if steps.batches:
+        plan = self._plan_leaving(facts)
+        steps = plan_steps(diff(plan, await self._render(facts.key, plan), facts.live, facts.key), facts)
+        if steps.batches or plan.kept:
             await self._report_leaving(facts)
         applied = await self._applier.apply(facts.key, Steps(batches=steps.batches), state)
         await self._report_failure(facts, applied)
         _raise_transient(applied)
         if applied.failures:
             raise next(iter(applied.failures.values()))
+        if plan.kept:
+            return within(Again(self._grace), next_look(facts.handovers.values()))
         if facts.live and (steps.batches or not facts.clients_pushed):
             return Again(self._grace)
         await self._remove_remote(facts, state)
@@ -373,6 +381,22 @@ class Reconciler:
             # Another finalizer keeps it, and its claims with it, for as long as its author likes.
             await self._owner.write_status(facts.key, ended_status(facts.gateway.status))
         return await self._release(facts.key)
+
+    def _plan_leaving(self, facts: Facts) -> Plan:
+        """
+        What clients of an object that is being deleted use until another one serves them.
+
+        Nothing else of it is judged any more, and a bug in this must not keep the object, and with it its namespace.
+        Nor may its author keep it, who has taken our finalizer off.
+        """
+        if not facts.handovers or not self._owner.has_finalizer(facts.key):
+            return Plan()
+        try:
+            handed_over = names_handed_over(facts, revoked_from(facts), {})
+            return plan_leaving(owner_of(facts), LiveChildren.of(facts), target_of(facts), handed_over)
+        except Exception:
+            log.exception("What another object takes over of a deleted one cannot be planned")
+            return Plan()
 
     async def _release(self, key: Key) -> Outcome:
         """

@@ -17,6 +17,7 @@ from egressgateway.cluster.result import Again, Done, Outcome, Stalled, Waiting
 from egressgateway.diff.changeset import Written
 from egressgateway.engine.cache.keeping import is_left_out
 from egressgateway.engine.reconcile.drift_backoff import DriftBackoff
+from egressgateway.engine.reconcile.handovers import Handovers
 from egressgateway.facts import ClientScope, Facts
 from egressgateway.refs import Key, Manifest, ObjectRef
 from egressgateway.render.digest import digest_of
@@ -137,6 +138,7 @@ class GatewayState:
     """The earliest time at which the finalizer is put back again on an object that lost it."""
     gone_at: float | None = None
     """When the object was first seen to be gone, with some of its children left."""
+    handovers: Handovers = field(default_factory=Handovers)
     forced: str = ""
     """The last request for a pass that was honoured; see `reconcile_request`."""
 

@@ -70,7 +70,7 @@ class ApisixProvider(Provider):
 
     def plan(self, context: PlanContext, acceptance: Acceptance) -> Plan:
         hops = build_hops(context.key, acceptance.served, context.target)
-        retained = plan_drain(context.live, hops, acceptance.kept, context.target, acceptance.conflicted)
+        retained = plan_drain(context.live, hops, acceptance.staying, context.target, acceptance.staying_names)
         retained = less_revoked(retained, context.live.objects, acceptance.revoked)
         children = (
             *_plan_routing(context, acceptance, hops, retained),

@@ -8,7 +8,7 @@ over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -79,7 +79,8 @@ def plan_drain(
     What to keep beside the children for `hops`.
 
     Args:
-        kept: sections that cannot be planned and whose clients stay where they are, except for hosts that `hops` serve.
+        kept: sections whose clients stay where they are, except for hosts that `hops` serve: most of them cannot be
+            planned.
         conflicted: for some of these, the names to which that is limited.
     """
     hops = tuple(hops)
@@ -102,7 +103,7 @@ def plan_drain(
     of_this_target = planned | {_port_name(item) for item in servers_now}
     return Draining(
         children=_untouched(live, kept, names_for_good) | _other_targets(live, target, ways_for_good - of_this_target),
-        narrowed=tuple(_narrowed(live, kept, staying, names_for_good)),
+        narrowed=tuple(_narrowed(live, kept, staying, names_for_good, {hop.destination for hop in hops})),
         servers=tuple(servers.values()),
         subsets=tuple(subsets.values()),
         rules=_rules_for(live, target, guarded_names),
@@ -189,10 +190,18 @@ def _other_targets(live: LiveChildren, target: GatewayTarget, ways: frozenset[st
 
 
 def _narrowed(
-    live: LiveChildren, kept: frozenset[str], routes: Iterable[Manifest], staying: frozenset[str]
+    live: LiveChildren,
+    kept: frozenset[str],
+    routes: Iterable[Manifest],
+    staying: frozenset[str],
+    planned: Set[str],
 ) -> Iterator[Manifest]:
-    """A host that is registered without being steered would bypass the gateway."""
-    for found in (*live.entries, *routes):
+    """
+    A host that is registered without being steered would bypass the gateway. A section that is `planned` has an entry
+    of its own.
+    """
+    entries = (entry for entry in live.entries if section_of(entry) not in planned)
+    for found in (*entries, *routes):
         hosts = hosts_of(found)
         if section_of(found) in kept and hosts & staying and hosts - staying:
             yield {**found, "spec": {**found["spec"], "hosts": sorted(hosts & staying)}}

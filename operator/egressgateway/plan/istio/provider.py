@@ -62,7 +62,7 @@ class IstioProvider(Provider):
 
     def plan(self, context: PlanContext, acceptance: Acceptance) -> Plan:
         hops = build_hops(context.key, acceptance.served, context.target)
-        retained = plan_drain(context.live, hops, acceptance.kept, context.target, acceptance.conflicted)
+        retained = plan_drain(context.live, hops, acceptance.staying, context.target, acceptance.staying_names)
         retained = less_revoked(retained, context.live.objects, acceptance.revoked)
         children = (
             *_plan_pods(context, acceptance, hops, retained),
@@ -95,7 +95,7 @@ def _plan_pods(
     context: PlanContext, acceptance: Acceptance, hops: tuple[Hop, ...], retained: Draining
 ) -> Iterator[Child]:
     ports = exposed_ports(acceptance.exposed)
-    if not context.target.dedicated or not (acceptance.served or acceptance.kept or ports):
+    if not context.target.dedicated or not (acceptance.served or acceptance.staying or ports):
         return
     needs = WorkloadNeeds(
         target=context.target,

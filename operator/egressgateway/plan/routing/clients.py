@@ -75,7 +75,8 @@ def plan_clients(
             continue
         own = [hop for hop in hops if hop.destination == destination.name]
         exported = export_to(consumers, context.key.namespace)
-        yield _entry(context, destination, own, exported)
+        staying = acceptance.handed_over.get(destination.name, frozenset())
+        yield _entry(context, destination, own, exported, staying)
         for host in sorted(destination.hosts):
             yield plan_route(context, destination, [hop for hop in own if hop.host == host], exported)
 
@@ -92,14 +93,16 @@ def all_consumers(served: Served) -> frozenset[str]:
     return union(served.values())
 
 
-def _entry(context: PlanContext, destination: Destination, hops: Sequence[Hop], exported: list[str]) -> Child:
+def _entry(
+    context: PlanContext, destination: Destination, hops: Sequence[Hop], exported: list[str], staying: frozenset[str]
+) -> Child:
     """
     The object that registers a destination's names, with the gateway's Service behind them: no client bypasses the
-    gateway.
+    gateway. `staying`: former names that clients still use.
     """
     ports = {hop.port: hop for hop in hops}
     values = {
-        "hosts": sorted(destination.names),
+        "hosts": sorted(staying.union(destination.names)),
         "addresses": sorted(destination.canonical_addresses),
         "ports": [ports[number] for number in sorted(ports)],
         "gateway_service": context.target.service_host,
