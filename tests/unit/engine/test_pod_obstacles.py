@@ -87,7 +87,7 @@ def test_rollout_that_cannot_start_is_said_of_a_gateway_that_serves(world: World
 def test_pods_are_watched_only_while_some_do_not_start(world: World) -> None:
     """At rest nothing is; what they say is news only where it changes."""
     watched: list[str] = []
-    world.caches.references.on_wanted = lambda wanted: watched.append(f"+{wanted == PODS}")
+    world.caches.references.on_looked_at = lambda wanted: watched.append(f"+{wanted == PODS}")
     world.caches.references.on_unwanted = lambda wanted: watched.append(f"-{wanted == PODS}")
     world.pods_ready = False
     world.settle()

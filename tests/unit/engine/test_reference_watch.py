@@ -30,10 +30,17 @@ QUICK = Timing(first_retry=0.004, longest_retry=0.02, longest_refused_retry=0.02
 class Watched:
     """A cache that is kept equal to the server, and the keys that were told."""
 
-    def __init__(self, client: ApiClient, linger_seconds: float) -> None:
+    def __init__(self, client: ApiClient, linger_seconds: float, look_after_seconds: float = 0.02) -> None:
         self.cache = ReferenceCache()
         self.told: list[Key] = []
-        self.watch = ReferenceWatch(client, self.cache, self.told.extend, timing=QUICK, linger_seconds=linger_seconds)
+        self.watch = ReferenceWatch(
+            client,
+            self.cache,
+            self.told.extend,
+            timing=QUICK,
+            linger_seconds=linger_seconds,
+            look_after_seconds=look_after_seconds,
+        )
         self.watch.start()
 
     def object(self, ref: ObjectRef) -> object:
@@ -99,6 +106,41 @@ async def test_pods_are_selected_by_labels(api: FakeApi, it: Watched) -> None:
         ("/api/v1/namespaces/istio-egress/pods", "app=egress,istio=egress"),
         ("/api/v1/pods", "istio=ingress"),
     }
+
+
+async def test_pods_that_do_not_start_in_time_are_looked_at(api: FakeApi, it: Watched) -> None:
+    """From then on, until nobody looks any more."""
+    it.cache.look(ME, PODS)
+    assert it.watch.watched == frozenset()
+    await eventually(lambda: api.watches)
+    assert it.watch.watched == {PODS}
+    it.cache.look(ME, None)
+    await eventually(lambda: not it.watch.watched)
+
+
+async def test_pods_that_start_in_time_are_not_asked_for(api: FakeApi, client: ApiClient) -> None:
+    """A rollout without a problem costs no watch; pods that somebody wants are read at once, looked at or not."""
+    it = Watched(client, linger_seconds=0, look_after_seconds=3600)
+    it.cache.look(ME, PODS)
+    it.cache.look(ME, None)
+    assert not it.watch._looks_due
+    it.cache.look(ME, PODS)
+    assert it.watch.watched == frozenset()
+    it.cache.want(ME, {PODS})
+    assert it.watch.watched == {PODS}
+    assert not it.watch._looks_due
+    it.cache.want(ME, frozenset())
+    assert it.watch.watched == {PODS}, "still looked at"
+    await it.watch.stop()
+
+
+async def test_looks_that_are_due_end_with_the_watch(client: ApiClient) -> None:
+    """Nothing begins after the end."""
+    it = Watched(client, linger_seconds=0, look_after_seconds=3600)
+    it.cache.look(ME, PODS)
+    [due] = it.watch._looks_due.values()
+    await it.watch.stop()
+    assert due.cancelled()
 
 
 async def test_kind_that_is_not_served_is_missing(api: FakeApi, it: Watched) -> None:

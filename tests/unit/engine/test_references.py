@@ -183,7 +183,8 @@ def test_looks_are_bounded_and_take_no_room_of_what_is_wanted() -> None:
     """A namespace whose gateways all fail has some watches, and its Secrets are read all the same."""
     cache = ReferenceCache(most=1)
     watched: set[Wanted] = set()
-    cache.on_wanted, cache.on_unwanted = watched.add, watched.discard
+    cache.on_wanted = cache.on_looked_at = watched.add
+    cache.on_unwanted = watched.discard
     selections = [PodSelection("shop", (("gateway", f"{number}"),)) for number in range(20)]
     for number, selection in enumerate(selections):
         cache.look(Key("shop", f"{number}"), selection)

@@ -34,6 +34,12 @@ LINGER_SECONDS: Final = 60.0
 MOST_LINGERING: Final = 64
 """How many unwanted objects are watched at once: a user who changes references each second would have thousands."""
 
+LOOK_AFTER_SECONDS: Final = 3.0
+"""
+How long pods may take to start before they are looked at: most that can start are ready by then. A watch is a
+connection of its own, whose TLS alone costs as much CPU as several writes.
+"""
+
 ADMITTED_AT_ONCE: Final = 8
 """
 One start each hundredth of a second, as long as the API server answers: a list of one object by its name costs less
@@ -74,6 +80,7 @@ class ReferenceWatch:
         on_restart: Callable[[str, Restart], None] | None = None,
         timing: Timing | None = None,
         linger_seconds: float = LINGER_SECONDS,
+        look_after_seconds: float = LOOK_AFTER_SECONDS,
     ) -> None:
         """`on_news` is called with the keys that a change concerns; `on_restart` as an informer's."""
         self._client = client
@@ -82,19 +89,24 @@ class ReferenceWatch:
         self._on_restart = on_restart
         self._timing = timing or Timing()
         self._linger_seconds = linger_seconds
+        self._look_after_seconds = look_after_seconds
         self._turnstile = StartLimiter(at_once=ADMITTED_AT_ONCE)
         self._budget = NamespaceBudget(_NAMESPACE_BYTES)
         self._watched: dict[Wanted, _Subscription] = {}
+        self._looks_due: dict[Wanted, asyncio.TimerHandle] = {}
         # In the order in which they became unwanted.
         self._lingering: dict[Wanted, None] = {}
 
     def start(self) -> None:
         """Start to follow what is wanted."""
         self._cache.on_wanted = self._begin
+        self._cache.on_looked_at = self._look
         self._cache.on_unwanted = self._linger
 
     async def stop(self) -> None:
         """End every watch."""
+        for wanted in list(self._looks_due):
+            self._give_up_look(wanted)
         ended = [self._cancel(wanted) for wanted in list(self._watched)]
         await asyncio.gather(*ended, return_exceptions=True)
 
@@ -103,7 +115,20 @@ class ReferenceWatch:
         """What is watched now."""
         return frozenset(self._watched)
 
+    def _look(self, wanted: Wanted) -> None:
+        if wanted in self._watched:
+            self._begin(wanted)
+            return
+        loop = asyncio.get_running_loop()
+        self._looks_due[wanted] = loop.call_later(self._look_after_seconds, self._begin, wanted)
+
+    def _give_up_look(self, wanted: Wanted) -> None:
+        due = self._looks_due.pop(wanted, None)
+        if due is not None:
+            due.cancel()
+
     def _begin(self, wanted: Wanted) -> None:
+        self._give_up_look(wanted)
         known = self._watched.get(wanted)
         if known is not None:
             if known.ending is not None:
@@ -128,6 +153,7 @@ class ReferenceWatch:
         self._watched[wanted] = _Subscription(store, task)
 
     def _linger(self, wanted: Wanted) -> None:
+        self._give_up_look(wanted)
         subscription = self._watched.get(wanted)
         if subscription is not None:
             loop = asyncio.get_running_loop()

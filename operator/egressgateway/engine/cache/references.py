@@ -52,8 +52,10 @@ class ReferenceCache:
         self._unreadable: set[Wanted] = set()
         self.on_wanted: OnWanted = _ignore
         """Called when a key wants what no key wanted before."""
+        self.on_looked_at: OnWanted = _ignore
+        """Called when a key looks at pods that no key looked at or wanted before."""
         self.on_unwanted: OnWanted = _ignore
-        """Called when the last key no longer wants it."""
+        """Called when the last key no longer wants it, or looks at it."""
 
     def want(self, key: Key, wanted: Set[Wanted]) -> None:
         """From now on `key` wants this, and nothing else; what exceeds its namespace's limit is left out."""
@@ -64,7 +66,7 @@ class ReferenceCache:
         for each in wanted - before:
             keys = self._wanted_by.setdefault(each, set())
             keys.add(key)
-            if len(keys) == 1 and each not in self._looked_at_by:
+            if len(keys) == 1:
                 self.on_wanted(each)
         for each in before - wanted:
             keys = self._wanted_by[each]
@@ -120,7 +122,7 @@ class ReferenceCache:
             keys = self._looked_at_by.setdefault(selection, set())
             keys.add(key)
             if len(keys) == 1 and selection not in self._wanted_by:
-                self.on_wanted(selection)
+                self.on_looked_at(selection)
 
     def _has_room_to_look(self, namespace: str) -> bool:
         inside = sum(key.namespace == namespace for key in self._looks)
