@@ -33,12 +33,31 @@ async def test_two_pieces_begin_in_different_turns() -> None:
 
 async def test_replacing_old_objects_leaves_no_crowd_of_young_ones() -> None:
     """Each piece frees as many objects as it makes: CPython's own trigger never fires."""
-    turns, size, kept = OnePerTurn(), 500, list[list[object]]()
+    turns, size, kept = OnePerTurn(), 300, list[list[object]]()
     for _ in range(50):
         await turns.begin()
         made: list[object] = [[] for _ in range(size)]
-        kept = [*kept[-10:], made]
-    assert len(gc.get_objects(generation=0)) < 4 * size
+        kept = [*kept[-20:], made]
+    assert len(gc.get_objects(generation=0)) < 10 * size
+
+
+async def test_what_lives_is_visited_once_while_it_is_young() -> None:
+    """Not before each piece, and not in two generations."""
+    turns, seen = OnePerTurn(), list[int]()
+
+    def note(phase: str, about: dict[str, int]) -> None:
+        if phase == "start":
+            seen.append(about["generation"])
+
+    gc.disable()
+    gc.callbacks.append(note)
+    try:
+        for _ in range(16):
+            await turns.begin()
+    finally:
+        gc.callbacks.remove(note)
+        gc.enable()
+    assert seen == [1, 1]
 
 
 async def test_what_is_made_while_filling_is_not_visited_again() -> None:
