@@ -64,7 +64,7 @@ class TestForeignObjects:
         assert gateways.cluster.rest.get(path) == forged
 
         gateways.cluster.rest.delete(path)
-        gateways.wait_ready("partners", timeout=60)
+        gateways.wait_ready("partners")
         assert gateways.children("partners")[name]["metadata"]["ownerReferences"]
 
     def test_child_that_lost_its_owner_gets_it_back(self, gateways: Gateways) -> None:
