@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, StrictBool, StrictInt, StrictStr, WithJsonSchema
@@ -154,6 +155,8 @@ INSTANT_FORM: Rule[str] = Rule(
 )
 
 
+# Each pass reads the times of the same claims and objects again.
+@lru_cache(maxsize=4096)
 def parse_instant(text: str) -> datetime:
     """
     The moment that RFC 3339 `text` names, in UTC; digits beyond microseconds are dropped.

@@ -55,6 +55,9 @@ _DROPPED_BY_OLDER: Final = {"podAffinityTerm": frozenset({"matchLabelKeys"})}
 Fields, by the one that they are in, that an API server takes and drops if it is older: Kubernetes 1.30 does so with a
 field of 1.31. Written again with each pass, they would be gone again.
 """
+_TEXT_MAPS: Final = frozenset({"labels", "annotations", "matchLabels"})
+"""Maps from texts to texts: what we want of them can be looked up as a whole."""
+
 _WHOLE_FIELDS: Final = frozenset({"selector", "nodeSelector"})
 """Maps that are one value to Kubernetes (`x-kubernetes-map-type: atomic`): an extra key selects other pods, or none."""
 
@@ -87,6 +90,8 @@ def merge_patch(desired: Any, live: Any) -> Any:
 
 
 def _holds(desired: Any, live: Any, field: str) -> bool:
+    if isinstance(desired, str) and field not in _QUANTITIES:
+        return bool(desired == live)
     if isinstance(desired, dict):
         return _holds_mapping(desired, live, field)
     if isinstance(desired, (list, tuple)):
@@ -101,6 +106,8 @@ def _holds_mapping(desired: dict[str, Any], live: Any, field: str) -> bool:
         return not desired and live is None
     if field in _WHOLE_FIELDS:
         return desired == live
+    if field in _TEXT_MAPS:
+        return desired.items() <= live.items()
     if field in _QUANTITY_MAPS:
         return all(key in live and same_quantity(value, live[key]) for key, value in desired.items())
     may_lack = _DROPPED_BY_OLDER.get(field, frozenset())

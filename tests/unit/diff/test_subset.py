@@ -105,6 +105,17 @@ def test_holds_is_exact_for_kinds_that_are_ours_alone() -> None:
     assert holds(desired, more)
 
 
+@pytest.mark.parametrize("labels", [{}, {"a": "c"}, {"c": "b"}, {"a": None}, ["a"], None])
+def test_lost_or_changed_label_is_drift(labels: Any) -> None:
+    """Whatever stands there instead."""
+    desired = route(hosts=["a"])
+    live = deepcopy(desired)
+    live["metadata"]["labels"] = labels
+    assert not holds(desired, live)
+    del live["metadata"]["labels"]
+    assert not holds(desired, live)
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [

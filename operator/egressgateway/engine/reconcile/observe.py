@@ -265,7 +265,7 @@ class Observer:
         said = reader.said(facts.key)
         if said.answers in (Answers.COMPLETE, Answers.MISSING) and not said.lacking and facts.gateway_pushed:
             state.unacknowledged = False
-        return replace(facts, acknowledgement=said)
+        return facts if said == facts.acknowledgement else replace(facts, acknowledgement=said)
 
     def _with_probes(self, facts: Facts) -> Facts:
         """`facts` with the latest answers of the pods, after saying which pods are to be asked."""
